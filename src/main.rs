@@ -1,0 +1,2 @@
+//! conntracker.
+fn main() {}
