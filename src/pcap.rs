@@ -1,0 +1,263 @@
+//! Captures of netlink messages: classic pcap with link type 253 (`LINKTYPE_NETLINK`).
+//!
+//! The file format is draft-ietf-opsawg-pcap; a record is the 16-byte cooked netlink header
+//! (unused, ARPHRD type 824, unused, netlink family; both big-endian) followed by one datagram as the
+//! socket delivered it, in the byte order of the host that recorded it.
+
+use std::io::{self, Read, Write};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// `LINKTYPE_NETLINK`.
+const LINKTYPE_NETLINK: u32 = 253;
+/// `ARPHRD_NETLINK` of `include/uapi/linux/if_arp.h`.
+const ARPHRD_NETLINK: u16 = 824;
+/// `NETLINK_NETFILTER` of `include/uapi/linux/netlink.h`.
+const NETLINK_NETFILTER: u16 = 12;
+const COOKED_LEN: usize = 16;
+const MAGIC_MICROSECONDS: u32 = 0xa1b2_c3d4;
+const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;
+/// The longest record kept in memory: four times the largest datagram a netlink reader asks for. A
+/// longer one is no recording of this socket; it is skipped, whatever its header claims.
+const RECORD_MAX: usize = 256 * 1024;
+const SNAPLEN: u32 = RECORD_MAX as u32;
+
+/// Why a file can't be read as a capture at all.
+#[derive(Debug)]
+pub enum HeaderError {
+    /// Reading failed.
+    Io(io::Error),
+    /// The file ends before the 24 bytes of the header do.
+    Short,
+    /// The first four bytes are no pcap magic.
+    Magic([u8; 4]),
+    /// The capture is of another link type.
+    LinkType(u32),
+}
+
+impl std::fmt::Display for HeaderError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Short => f.write_str("not a capture: the 24-byte pcap header is incomplete"),
+            Self::Magic([0x0a, 0x0d, 0x0d, 0x0a]) => f.write_str(
+                "a pcapng file; convert it with: editcap -F pcap FILE NEW, or tshark -F pcap -r FILE -w NEW",
+            ),
+            Self::Magic(_) => f.write_str("not a pcap capture: unknown magic number"),
+            Self::LinkType(found) => write!(
+                f,
+                "link type {found} instead of {LINKTYPE_NETLINK} (netlink): record one with \
+                 conntracker -w FILE, or tcpdump -i nlmon0 -w FILE"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for HeaderError {}
+
+/// What the next record turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// A netfilter datagram.
+    Datagram(&'a [u8]),
+    /// A record that holds none: too short for the cooked header, too long, or of another family.
+    Foreign,
+    /// The file ends inside this record.
+    Truncated,
+}
+
+/// Reads a capture record by record, with one buffer for all of them.
+#[derive(Debug)]
+pub struct Reader<R> {
+    input: R,
+    big_endian: bool,
+    buffer: Vec<u8>,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads the file header.
+    ///
+    /// # Errors
+    ///
+    /// [`HeaderError`] when the input is no capture of netlink messages.
+    pub fn new(mut input: R) -> Result<Self, HeaderError> {
+        let mut header = [0; 24];
+        if read_full(&mut input, &mut header).map_err(HeaderError::Io)? < header.len() {
+            // A pcapng or a text file may be shorter than our header; its first bytes say more.
+            return Err(match header[..4] {
+                [0x0a, 0x0d, 0x0d, 0x0a] => HeaderError::Magic([0x0a, 0x0d, 0x0d, 0x0a]),
+                _ => HeaderError::Short,
+            });
+        }
+        let [m0, m1, m2, m3, .., k0, k1, k2, k3] = header;
+        let magic = [m0, m1, m2, m3];
+        let big_endian = match (u32::from_le_bytes(magic), u32::from_be_bytes(magic)) {
+            (MAGIC_MICROSECONDS | MAGIC_NANOSECONDS, _) => false,
+            (_, MAGIC_MICROSECONDS | MAGIC_NANOSECONDS) => true,
+            _ => return Err(HeaderError::Magic(magic)),
+        };
+        // The upper four bits carry the length of a frame check sequence, which netlink has not.
+        match word([k0, k1, k2, k3], big_endian) & 0x0fff_ffff {
+            LINKTYPE_NETLINK => Ok(Self {
+                input,
+                big_endian,
+                buffer: Vec::new(),
+            }),
+            other => Err(HeaderError::LinkType(other)),
+        }
+    }
+
+    /// The next record, or `None` at the end of the file.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the underlying reader.
+    pub fn next_record(&mut self) -> io::Result<Option<Record<'_>>> {
+        let mut header = [0; 16];
+        match read_full(&mut self.input, &mut header)? {
+            0 => return Ok(None),
+            16 => {}
+            _ => return Ok(Some(Record::Truncated)),
+        }
+        let [_, _, _, _, _, _, _, _, c0, c1, c2, c3, ..] = header;
+        let captured = word([c0, c1, c2, c3], self.big_endian) as usize;
+        self.buffer.clear();
+        let kept = captured.min(RECORD_MAX);
+        // `take` and not a buffer of the claimed size: a header that lies costs no memory.
+        let read = (&mut self.input)
+            .take(kept as u64)
+            .read_to_end(&mut self.buffer)?;
+        if read < kept {
+            return Ok(Some(Record::Truncated));
+        }
+        let excess = (captured - kept) as u64;
+        if excess > 0 {
+            let skipped = io::copy(&mut (&mut self.input).take(excess), &mut io::sink())?;
+            return Ok(Some(if skipped < excess {
+                Record::Truncated
+            } else {
+                Record::Foreign
+            }));
+        }
+        let Some((cooked, datagram)) = self.buffer.split_first_chunk::<COOKED_LEN>() else {
+            return Ok(Some(Record::Foreign));
+        };
+        let [.., family_high, family_low] = *cooked;
+        if u16::from_be_bytes([family_high, family_low]) != NETLINK_NETFILTER {
+            return Ok(Some(Record::Foreign));
+        }
+        Ok(Some(Record::Datagram(datagram)))
+    }
+}
+
+fn word(bytes: [u8; 4], big_endian: bool) -> u32 {
+    if big_endian {
+        u32::from_be_bytes(bytes)
+    } else {
+        u32::from_le_bytes(bytes)
+    }
+}
+
+/// Fills `buffer` as far as the input goes.
+fn read_full(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match input.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Writes a capture, nanosecond time stamps, little-endian.
+#[derive(Debug)]
+pub struct Writer<W> {
+    output: W,
+}
+
+impl<W: Write> Writer<W> {
+    /// Writes the file header.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the underlying writer.
+    pub fn new(mut output: W) -> io::Result<Self> {
+        let mut header = [0; 24];
+        header[0..4].copy_from_slice(&MAGIC_NANOSECONDS.to_le_bytes());
+        header[4..6].copy_from_slice(&2_u16.to_le_bytes());
+        header[6..8].copy_from_slice(&4_u16.to_le_bytes());
+        header[16..20].copy_from_slice(&SNAPLEN.to_le_bytes());
+        header[20..24].copy_from_slice(&LINKTYPE_NETLINK.to_le_bytes());
+        output.write_all(&header)?;
+        Ok(Self { output })
+    }
+
+    /// Writes one datagram as it came from the socket.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the underlying writer, and a datagram too long for the format's snapshot length.
+    pub fn write(&mut self, time: SystemTime, datagram: &[u8]) -> io::Result<()> {
+        let captured = u32::try_from(COOKED_LEN + datagram.len())
+            .ok()
+            .filter(|&len| len <= SNAPLEN)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "datagram too long"))?;
+        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let mut header = [0; 16 + COOKED_LEN];
+        // 32 bits of seconds are what the format has; they last until 2106.
+        header[0..4].copy_from_slice(&(since_epoch.as_secs() as u32).to_le_bytes());
+        header[4..8].copy_from_slice(&since_epoch.subsec_nanos().to_le_bytes());
+        header[8..12].copy_from_slice(&captured.to_le_bytes());
+        header[12..16].copy_from_slice(&captured.to_le_bytes());
+        header[18..20].copy_from_slice(&ARPHRD_NETLINK.to_be_bytes());
+        header[30..32].copy_from_slice(&NETLINK_NETFILTER.to_be_bytes());
+        self.output.write_all(&header)?;
+        self.output.write_all(datagram)
+    }
+
+    /// Hands buffered bytes on.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the underlying writer.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let mut file = Vec::new();
+        let mut writer = Writer::new(&mut file).unwrap();
+        writer.write(UNIX_EPOCH, b"first").unwrap();
+        writer.write(SystemTime::now(), b"").unwrap();
+        let mut reader = Reader::new(&file[..]).unwrap();
+        assert_eq!(
+            reader.next_record().unwrap(),
+            Some(Record::Datagram(b"first"))
+        );
+        assert_eq!(reader.next_record().unwrap(), Some(Record::Datagram(b"")));
+        assert_eq!(reader.next_record().unwrap(), None);
+    }
+
+    #[test]
+    fn a_record_over_the_bound_is_passed_over_without_being_kept() {
+        let mut file = Vec::new();
+        Writer::new(&mut file).unwrap();
+        let len = RECORD_MAX as u32 + 1;
+        file.extend_from_slice(&[0; 8]);
+        file.extend_from_slice(&len.to_le_bytes());
+        file.extend_from_slice(&len.to_le_bytes());
+        file.resize(file.len() + len as usize, 0);
+        let mut reader = Reader::new(&file[..]).unwrap();
+        assert_eq!(reader.next_record().unwrap(), Some(Record::Foreign));
+        assert_eq!(reader.next_record().unwrap(), None);
+        assert!(reader.buffer.capacity() <= 2 * RECORD_MAX);
+    }
+}

@@ -1,0 +1,263 @@
+//! The set of distinct flows: lock-striped hash tables, one entry a flow, no order kept.
+//!
+//! Several receivers may feed it while a reader goes over it stripe by stripe. A flow belongs to the
+//! stripe that its hash picks; nothing ever locks two stripes at once.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Slot;
+use parking_lot::Mutex;
+
+use crate::flow::{Event, Flow, Key, Observation, Transport};
+use crate::snapshot::Snapshot;
+
+/// Bit of [`Key::source_port`] that an entry uses for "confirmed". Free, since collapsed ports end at
+/// 1024: the flag costs no byte, and an IPv4 flow takes 12.
+const CONFIRMED: u16 = 0x8000;
+
+/// A flow as the table keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<A> {
+    key: Key<A>,
+}
+
+impl<A: Copy + PartialEq> Entry<A> {
+    /// The flow's identity.
+    #[must_use]
+    pub fn key(&self) -> Key<A> {
+        Key {
+            source_port: self.key.source_port & !CONFIRMED,
+            ..self.key
+        }
+    }
+
+    /// Whether a reply was seen after the flow was listed.
+    #[must_use]
+    pub fn confirmed(&self) -> bool {
+        self.key.source_port & CONFIRMED != 0
+    }
+
+    fn holds(&self, key: &Key<A>) -> bool {
+        self.key.destination == key.destination
+            && self.key.source == key.source
+            && self.key.service == key.service
+            && self.key.source_port & !CONFIRMED == key.source_port
+    }
+}
+
+/// The key's bytes as the hash takes them.
+trait Hashable {
+    fn feed(&self, hasher: &mut impl Hasher);
+}
+
+impl<const N: usize> Hashable for Key<[u8; N]> {
+    #[inline]
+    fn feed(&self, hasher: &mut impl Hasher) {
+        hasher.write(&self.source);
+        hasher.write(&self.destination);
+        let port = self.source_port & !CONFIRMED;
+        hasher.write_u32(u32::from(self.service) << 16 | u32::from(port));
+    }
+}
+
+/// The tables of one address family, by transport.
+type Family<A> = [HashTable<Entry<A>>; 3];
+
+#[derive(Debug, Default)]
+struct Stripe {
+    v4: Family<[u8; 4]>,
+    v6: Family<[u8; 16]>,
+}
+
+/// A stripe on cache lines of its own (two: Intel prefetches pairs), so that locking one does not
+/// slow down the neighbours.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Padded(Mutex<Stripe>);
+
+/// What one observation did to the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The flow was listed before and nothing changed, or it is not listed and stays so.
+    Nothing,
+    /// The flow is listed now.
+    Listed,
+    /// The flow was listed and is confirmed now.
+    Confirmed,
+    /// The flow should be listed, but the table is full (or memory is).
+    Refused,
+}
+
+/// How a flow that is not listed yet is treated when it shows up already replied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unseen {
+    /// It stays unlisted: the rule of the C tool for events.
+    Ignore,
+    /// It is listed and confirmed: the sighting is proof of a flow whose first event was missed.
+    List,
+}
+
+/// The lock-striped set of flows.
+#[derive(Debug)]
+pub struct Table {
+    stripes: Box<[Padded]>,
+    /// Keyed SipHash-1-3 with random keys for every table: keys come from the network, and whoever
+    /// sends them must not be able to choose collisions.
+    hasher: RandomState,
+    len: AtomicUsize,
+    max: usize,
+    refused: AtomicU64,
+}
+
+impl Table {
+    /// A table of at most `max` flows, with as many stripes as suit the machine.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::with_stripes(max, cpus * 8)
+    }
+
+    /// A table with a given number of stripes, rounded up to a power of two.
+    #[must_use]
+    pub fn with_stripes(max: usize, stripes: usize) -> Self {
+        // Bounded by the hash bits that `stripe` uses.
+        let count = stripes.clamp(1, 1 << 12).next_power_of_two();
+        Self {
+            stripes: (0..count).map(|_| Padded::default()).collect(),
+            hasher: RandomState::new(),
+            len: AtomicUsize::new(0),
+            max,
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes in one observation. Locks one stripe.
+    #[inline]
+    pub fn apply(&self, observation: &Observation, unseen: Unseen) -> Effect {
+        let replied = observation.replied;
+        let may_list = !replied || unseen == Unseen::List;
+        // An unreplied DESTROY lists like any unreplied event, but only where missed events are made
+        // up for; elsewhere the classic list does not know about DESTROY at all.
+        let may_list = may_list && (observation.event != Event::Destroy || unseen == Unseen::List);
+        match observation.flow {
+            Flow::V4(transport, key) => {
+                let hash = self.hash(transport, &key);
+                let mut stripe = self.stripe(hash).lock();
+                self.insert(&mut stripe.v4[transport as usize], transport, hash, key, replied, may_list)
+            }
+            Flow::V6(transport, key) => {
+                let hash = self.hash(transport, &key);
+                let mut stripe = self.stripe(hash).lock();
+                self.insert(&mut stripe.v6[transport as usize], transport, hash, key, replied, may_list)
+            }
+        }
+    }
+
+    fn insert<const N: usize>(
+        &self,
+        table: &mut HashTable<Entry<[u8; N]>>,
+        transport: Transport,
+        hash: u64,
+        key: Key<[u8; N]>,
+        replied: bool,
+        may_list: bool,
+    ) -> Effect {
+        if let Some(entry) = table.find_mut(hash, |entry| entry.holds(&key)) {
+            if replied && !entry.confirmed() {
+                entry.key.source_port |= CONFIRMED;
+                return Effect::Confirmed;
+            }
+            return Effect::Nothing;
+        }
+        if !may_list {
+            return Effect::Nothing;
+        }
+        let rehash = |entry: &Entry<[u8; N]>| self.hash(transport, &entry.key);
+        if self.len.load(Ordering::Relaxed) >= self.max || table.try_reserve(1, rehash).is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return Effect::Refused;
+        }
+        self.len.fetch_add(1, Ordering::Relaxed);
+        let mut entry = Entry { key };
+        if replied {
+            entry.key.source_port |= CONFIRMED;
+        }
+        if let Slot::Vacant(slot) = table.entry(hash, |_| false, rehash) {
+            slot.insert(entry);
+        }
+        Effect::Listed
+    }
+
+    #[inline]
+    fn hash(&self, transport: Transport, key: &impl Hashable) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u8(transport as u8);
+        key.feed(&mut hasher);
+        hasher.finish()
+    }
+
+    /// hashbrown 0.17 tags slots with the upper 7 bits of the hash and picks buckets by the lower ones;
+    /// the bits from 40 on are neither until a stripe holds 2^40 buckets.
+    #[inline]
+    fn stripe(&self, hash: u64) -> &Mutex<Stripe> {
+        &self.stripes[(hash >> 40) as usize & (self.stripes.len() - 1)].0
+    }
+
+    /// Number of flows. Locks nothing.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Whether no flow is listed. Locks nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Observations whose flow could not be listed because the table was full. Locks nothing.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Flows by class, in the order of [`Class::ALL`](crate::flow::Class::ALL). Locks the stripes one
+    /// after the other, each for a few loads.
+    #[must_use]
+    pub fn counts(&self) -> [usize; 6] {
+        let mut counts = [0; 6];
+        for stripe in &self.stripes {
+            let stripe = stripe.0.lock();
+            for (transport, count) in counts.iter_mut().enumerate() {
+                *count += match transport {
+                    0..3 => stripe.v4[transport].len(),
+                    _ => stripe.v6[transport - 3].len(),
+                };
+            }
+        }
+        counts
+    }
+
+    /// A copy of all flows, in no order. Locks the stripes one after the other, each for as long as
+    /// copying it takes.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for (transport, count) in self.counts().into_iter().enumerate() {
+            match transport {
+                0..3 => snapshot.v4[transport].reserve(count),
+                _ => snapshot.v6[transport - 3].reserve(count),
+            }
+        }
+        for stripe in &self.stripes {
+            let stripe = stripe.0.lock();
+            for transport in 0..3 {
+                snapshot.v4[transport].extend(stripe.v4[transport].iter().copied());
+                snapshot.v6[transport].extend(stripe.v6[transport].iter().copied());
+            }
+        }
+        snapshot
+    }
+}
