@@ -10,7 +10,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 use parking_lot::Mutex;
 
-use crate::flow::{Event, Flow, Key, Observation, Transport};
+use crate::flow::{Flow, Key, Observation, Transport};
 use crate::snapshot::Snapshot;
 
 /// Bit of [`Key::source_port`] that an entry uses for "confirmed". Free, since collapsed ports end at
@@ -138,9 +138,6 @@ impl Table {
     pub fn apply(&self, observation: &Observation, unseen: Unseen) -> Effect {
         let replied = observation.replied;
         let may_list = !replied || unseen == Unseen::List;
-        // An unreplied DESTROY lists like any unreplied event, but only where missed events are made
-        // up for; elsewhere the classic list does not know about DESTROY at all.
-        let may_list = may_list && (observation.event != Event::Destroy || unseen == Unseen::List);
         match observation.flow {
             Flow::V4(transport, key) => {
                 let hash = self.hash(transport, &key);

@@ -1,0 +1,143 @@
+//! How the sockets are set up: groups, receive buffer, loss behaviour, filters.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use netfilter_conntrack::{Groups, Handle};
+use rustix::net::sockopt;
+
+use crate::socket::{
+    NETLINK_BROADCAST_ERROR, NETLINK_NO_ENOBUFS, attach_filter, enable_netlink_option, memory,
+    set_netlink_option,
+};
+use crate::thin::{self, Share};
+
+/// What the kernel charges a receive buffer for one event (`skb->truesize`): 1,280 bytes for messages
+/// of 148 to 196 bytes on Linux 6.18.
+pub const EVENT_TRUESIZE_BYTES: u32 = 1280;
+
+/// `NFNLGRP_CONNTRACK_NEW`, `_UPDATE` and `_DESTROY` of `include/uapi/linux/netfilter/nfnetlink.h`.
+const GROUP_NEW: libc::c_int = 1;
+const GROUP_UPDATE: libc::c_int = 2;
+const GROUP_DESTROY: libc::c_int = 3;
+
+/// What a socket is asked to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Receive buffer to ask for, as the kernel accounts it.
+    pub buffer_bytes: u32,
+    /// How far it may grow under pressure.
+    pub buffer_max_bytes: u32,
+    /// Whether the kernel drops what cannot change the list.
+    pub thin: bool,
+    /// Whether to hear of entries' ends too, so that what was missed is made up for.
+    pub reliable: bool,
+}
+
+/// A socket's receive buffer, which grows while it is under pressure.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffer {
+    granted_bytes: u32,
+    max_bytes: u32,
+    forced: bool,
+}
+
+impl Buffer {
+    /// What the kernel granted.
+    #[must_use]
+    pub const fn granted_bytes(&self) -> u32 {
+        self.granted_bytes
+    }
+
+    /// How many events that holds.
+    #[must_use]
+    pub const fn granted_events(&self) -> u32 {
+        self.granted_bytes / EVENT_TRUESIZE_BYTES
+    }
+
+    /// Whether the kernel's limit for ordinary users (`net.core.rmem_max`) could be passed over.
+    #[must_use]
+    pub const fn forced(&self) -> bool {
+        self.forced
+    }
+
+    fn ask(socket: impl AsFd, bytes: u32, max_bytes: u32) -> io::Result<Self> {
+        let socket = socket.as_fd();
+        // The kernel doubles what it is asked for (`__sock_set_rcvbuf`), and reads back the double.
+        let half = bytes as usize / 2;
+        let forced = sockopt::set_socket_recv_buffer_size_force(socket, half).is_ok();
+        if !forced {
+            sockopt::set_socket_recv_buffer_size(socket, half)?;
+        }
+        let granted = sockopt::socket_recv_buffer_size(socket)?;
+        Ok(Self {
+            granted_bytes: u32::try_from(granted).unwrap_or(u32::MAX),
+            max_bytes,
+            forced,
+        })
+    }
+
+    /// Doubles the buffer if it is half full, as far as it may grow. Called before a drain, when the
+    /// queue is at its longest.
+    pub(super) fn grow_under_pressure(&mut self, socket: impl AsFd) -> io::Result<()> {
+        if self.granted_bytes >= self.max_bytes {
+            return Ok(());
+        }
+        let memory = memory(&socket)?;
+        if memory.queued_bytes < memory.limit_bytes / 2 {
+            return Ok(());
+        }
+        let asked = self.granted_bytes.saturating_mul(2).min(self.max_bytes);
+        let grown = Self::ask(&socket, asked, self.max_bytes)?;
+        if grown.granted_bytes <= self.granted_bytes {
+            // No privilege to go on: don't ask again.
+            self.max_bytes = self.granted_bytes;
+        }
+        self.granted_bytes = grown.granted_bytes;
+        Ok(())
+    }
+}
+
+/// Opens one socket and subscribes it to its share of the events.
+///
+/// The groups are joined last: what comes in meets the final buffer and filter.
+///
+/// # Errors
+///
+/// `EPERM` without CAP_NET_ADMIN, `EPROTONOSUPPORT` without nfnetlink, and others of socket(2) and
+/// setsockopt(2).
+pub fn open(settings: &Settings, share: Share) -> io::Result<(Handle, Buffer)> {
+    let handle = Handle::open(Groups::NONE)?;
+    let buffer = Buffer::ask(&handle, settings.buffer_bytes, settings.buffer_max_bytes)?;
+    enable_netlink_option(&handle, NETLINK_NO_ENOBUFS)?;
+    enable_netlink_option(&handle, NETLINK_BROADCAST_ERROR)?;
+    if let Some(program) = thin::filter(settings.thin, share) {
+        attach_filter(&handle, &program)?;
+    }
+    set_netlink_option(&handle, libc::NETLINK_ADD_MEMBERSHIP, GROUP_NEW)?;
+    set_netlink_option(&handle, libc::NETLINK_ADD_MEMBERSHIP, GROUP_UPDATE)?;
+    if settings.reliable {
+        set_netlink_option(&handle, libc::NETLINK_ADD_MEMBERSHIP, GROUP_DESTROY)?;
+    }
+    Ok((handle, buffer))
+}
+
+/// Ends the delivery of events to a socket; what is queued stays.
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn cut_off(socket: impl AsFd) -> io::Result<()> {
+    attach_filter(socket, &thin::nothing())
+}
+
+/// Gives up being told of every event: the kernel keeps nothing back for this socket any more.
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn give_up_reliability(socket: impl AsFd) -> io::Result<()> {
+    let socket = socket.as_fd();
+    set_netlink_option(socket, libc::NETLINK_DROP_MEMBERSHIP, GROUP_DESTROY)?;
+    set_netlink_option(socket, NETLINK_BROADCAST_ERROR, 0)
+}
