@@ -1,1 +1,33 @@
-//! The conntracker library.
+//! conntracker lists the distinct network flows that pass a Linux gateway.
+//!
+//! Data flows one way: a source delivers messages, [`decode`] makes each an
+//! [`flow::Observation`], [`table`] folds them into distinct flows, and at dump time a
+//! [`snapshot`] of it is put in [`order`] and written by [`output`]. ARCHITECTURE.md in the
+//! repository is the map.
+#![deny(unsafe_code)]
+
+pub mod address;
+pub mod cli;
+pub mod console;
+pub mod decode;
+pub mod error;
+pub mod flow;
+pub mod intake;
+pub mod live;
+pub mod netlink;
+pub mod order;
+pub mod output;
+pub mod pcap;
+pub mod printer;
+pub mod recovery;
+pub mod replay;
+pub mod run;
+pub mod signals;
+pub mod snapshot;
+pub mod socket;
+pub mod source;
+pub mod table;
+pub mod thin;
+pub mod track;
+pub mod units;
+pub mod verdict;

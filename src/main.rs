@@ -1,2 +1,11 @@
-//! conntracker.
-fn main() {}
+//! conntracker: lists the distinct network flows that pass this host.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use conntracker::{cli::Cli, run::run};
+
+fn main() -> ExitCode {
+    ExitCode::from(run(&Cli::parse()))
+}

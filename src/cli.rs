@@ -1,0 +1,111 @@
+//! The command line: the one definition that parsing, `--help`, the manual and the shell completions
+//! come from.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, ValueEnum};
+
+use crate::units::{parse_bytes, parse_duration};
+
+/// Shown behind `--help`.
+const AFTER_HELP: &str = "\
+Examples:
+  sudo conntracker                      list what passes until Ctrl-C
+  sudo conntracker --track              the same where no firewall rule tracks connections
+  sudo conntracker --duration 1h -o flows.txt
+  sudo conntracker -w events.pcap       record, to replay elsewhere
+  conntracker -r events.pcap            replay; needs no privileges
+
+Signals:
+  SIGINT, SIGTERM, SIGHUP   print the list and end; a second one ends at once
+  SIGUSR1                   print the list and go on
+
+Exit status:
+  0  the list is complete, or was made complete after events were missed
+  1  error
+  2  bad arguments
+  3  the list is incomplete; standard error says how";
+
+/// Lists the distinct network flows that pass this host.
+///
+/// Listens to the kernel's connection-tracking events, folds them into distinct flows (ephemeral
+/// source ports count as one), and prints them sorted when told to stop.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "conntracker", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    /// Write the list to FILE, replaced atomically; - is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+
+    /// Print the list and end after TIME (90, 60s, 5m, 1h30m)
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+
+    /// Read events from a recorded FILE instead of the kernel; - is standard input
+    #[arg(short, long, value_name = "FILE", help_heading = "Recordings")]
+    pub read: Option<PathBuf>,
+
+    /// Record the raw events to FILE while capturing, for -r or tshark
+    #[arg(short, long, value_name = "FILE", conflicts_with = "read", help_heading = "Recordings")]
+    pub write: Option<PathBuf>,
+
+    /// Have the kernel track connections as long as this program runs
+    ///
+    /// Connections are only tracked where some firewall rule needs it. This adds an nftables table of
+    /// two rules without a verdict, which the kernel removes with the process, however that ends.
+    #[arg(long, conflicts_with = "read", help_heading = "Capture")]
+    pub track: bool,
+
+    /// Also list the connections that were open when the capture began
+    #[arg(long, conflicts_with = "read", help_heading = "Capture")]
+    pub existing: bool,
+
+    /// Also list flows that began and ended while events were missed
+    ///
+    /// The kernel then keeps ended connections until this program has heard of them. They count
+    /// against nf_conntrack_max; before they could fill it, reliability is given up, and said so.
+    #[arg(long, conflicts_with = "read", help_heading = "Capture")]
+    pub reliable: bool,
+
+    /// Keep at most N flows; the verdict tells when there were more
+    #[arg(long, value_name = "N", default_value_t = 4_000_000, help_heading = "Capture")]
+    pub max_flows: usize,
+
+    /// How events are received
+    #[arg(long, value_enum, default_value_t = Source::Batch, conflicts_with = "read", help_heading = "Capture")]
+    pub source: Source,
+
+    /// Receive buffer to start with (64M, 512K, bytes)
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_bytes, conflicts_with = "read", help_heading = "Capture")]
+    pub buffer: u32,
+
+    /// How far the receive buffer may grow under pressure
+    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_bytes, conflicts_with = "read", help_heading = "Capture")]
+    pub buffer_max: u32,
+
+    /// Receive with N threads, each with a socket for its share of the flows
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), conflicts_with = "read", help_heading = "Capture")]
+    pub workers: u32,
+
+    /// Take every event up from the kernel, also those that cannot change the list
+    #[arg(long, conflicts_with = "read", help_heading = "Capture")]
+    pub no_thin: bool,
+
+    /// Say nothing on standard error but errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say how the capture was set up and how it went
+    #[arg(short, long, action = ArgAction::SetTrue)]
+    pub verbose: bool,
+}
+
+/// How events are received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Source {
+    /// Many at a time, decoded in place
+    Batch,
+    /// One at a time, by the C library
+    Callback,
+}

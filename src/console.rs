@@ -1,0 +1,174 @@
+//! Standard error as a person reads it: messages, and on a terminal one status line.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::flow::Class;
+use crate::units::show_count;
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Errors only.
+    Quiet,
+    /// What has to be told, and the status line on a terminal.
+    Normal,
+    /// A summary too.
+    Verbose,
+}
+
+/// The status line is drawn no more often than this.
+pub const REDRAW: Duration = Duration::from_millis(250);
+
+/// Where messages for people go.
+pub struct Console {
+    out: Mutex<Box<dyn Write + Send>>,
+    verbosity: Verbosity,
+    terminal: bool,
+}
+
+impl std::fmt::Debug for Console {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Console").finish_non_exhaustive()
+    }
+}
+
+/// What the status line shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Status {
+    /// Time since the capture began.
+    pub elapsed: Duration,
+    /// Events a second, of late.
+    pub rate: u64,
+    /// Flows by class.
+    pub flows: [usize; 6],
+    /// Events missed.
+    pub lost: u64,
+}
+
+impl Console {
+    /// Standard error.
+    #[must_use]
+    pub fn stderr(verbosity: Verbosity) -> Self {
+        Self {
+            out: Mutex::new(Box::new(io::stderr())),
+            verbosity,
+            terminal: io::stderr().is_terminal(),
+        }
+    }
+
+    /// Whether a status line is wanted.
+    #[must_use]
+    pub fn shows_status(&self) -> bool {
+        self.terminal && self.verbosity > Verbosity::Quiet
+    }
+
+    /// Says what the user has to know.
+    pub fn note(&self, message: &str) {
+        if self.verbosity > Verbosity::Quiet {
+            self.say(message);
+        }
+    }
+
+    /// Says what only a curious user wants to know.
+    pub fn detail(&self, message: &str) {
+        if self.verbosity == Verbosity::Verbose {
+            self.say(message);
+        }
+    }
+
+    /// Says what went wrong, always.
+    pub fn error(&self, message: &str) {
+        self.say(message);
+    }
+
+    fn say(&self, message: &str) {
+        let clear = if self.terminal { "\r\x1b[K" } else { "" };
+        // Nobody is left to tell when standard error is gone.
+        let _ = writeln!(self.out.lock(), "{clear}conntracker: {message}");
+    }
+
+    /// Draws the status line over the last one.
+    pub fn status(&self, status: &Status) {
+        let columns = rustix::termios::tcgetwinsize(io::stderr())
+            .map_or(80, |size| usize::from(size.ws_col).max(1));
+        let line: String = status.to_string().chars().take(columns.saturating_sub(1)).collect();
+        let _ = write!(self.out.lock(), "\r{line}\x1b[K");
+    }
+
+    /// Takes the status line away, so that a list can be printed.
+    pub fn clear_status(&self) {
+        if self.shows_status() {
+            let _ = write!(self.out.lock(), "\r\x1b[K");
+        }
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = self.elapsed.as_secs();
+        write!(
+            f,
+            "{:02}:{:02}:{:02}  {} events/s  {} flows",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60,
+            show_count(self.rate),
+            show_count(self.flows.iter().sum::<usize>() as u64),
+        )?;
+        for (class, &count) in Class::ALL.iter().zip(&self.flows) {
+            if count > 0 {
+                write!(f, "  {} {}", class.name(), show_count(count as u64))?;
+            }
+        }
+        write!(f, "  lost {}", show_count(self.lost))
+    }
+}
+
+/// Events a second over the time between two looks.
+#[derive(Debug)]
+pub struct Rate {
+    at: Instant,
+    events: u64,
+}
+
+impl Default for Rate {
+    fn default() -> Self {
+        Self {
+            at: Instant::now(),
+            events: 0,
+        }
+    }
+}
+
+impl Rate {
+    /// The rate since the last call.
+    pub fn update(&mut self, events: u64) -> u64 {
+        let seconds = self.at.elapsed().as_secs_f64().max(1e-3);
+        let rate = (events - self.events) as f64 / seconds;
+        *self = Self {
+            at: Instant::now(),
+            events,
+        };
+        rate.round() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_line_names_the_classes_that_have_flows() {
+        let status = Status {
+            elapsed: Duration::from_secs(3661),
+            rate: 1234,
+            flows: [1200, 0, 3, 0, 0, 0],
+            lost: 0,
+        };
+        let shown = "01:01:01  1,234 events/s  1,203 flows  TCPv4 1,200  ICMPv4 3  lost 0";
+        assert_eq!(status.to_string(), shown);
+    }
+}

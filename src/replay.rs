@@ -1,0 +1,55 @@
+//! Replay of a recorded capture.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use crate::console::Console;
+use crate::error::Error;
+use crate::intake::Intake;
+use crate::printer::Printer;
+use crate::source::file::{self, End};
+use crate::table::Table;
+use crate::units::show_count;
+use crate::verdict::Loss;
+
+/// Reads `path` (`-` is standard input), prints its list, and returns the exit status.
+///
+/// # Errors
+///
+/// A file that can't be read as a capture.
+pub fn replay(path: &Path, max_flows: usize, printer: &Printer, console: &Console) -> Result<u8, Error> {
+    let input: Box<dyn Read> = if path.as_os_str() == "-" {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path).map_err(|error| Error::file(path, error))?)
+    };
+    let intake = Intake::new(Table::new(max_flows));
+    let end = file::read(BufReader::with_capacity(1 << 18, input), &intake)
+        .map_err(|error| Error::file(path, error))?;
+    if end == End::Truncated {
+        console.note(&format!(
+            "{}: the file ends in the middle of a record; everything before it is listed",
+            path.display()
+        ));
+    }
+    let tally = intake.tally();
+    console.detail(&format!(
+        "{} events, {} flows; skipped: {} other messages, {} events of other protocols, {} malformed",
+        show_count(tally.events),
+        show_count(intake.table().len() as u64),
+        show_count(tally.not_events),
+        show_count(tally.not_listed),
+        show_count(tally.malformed),
+    ));
+    let status = printer.finish(intake.table(), console);
+    let loss = Loss {
+        refused: intake.table().refused(),
+        ..Loss::default()
+    };
+    let verdict = loss.verdict();
+    if verdict.exit_status() != 0 {
+        console.note(&verdict.to_string());
+    }
+    Ok(if status == 0 { verdict.exit_status() } else { status })
+}

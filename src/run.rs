@@ -1,0 +1,43 @@
+//! One run of the program, from parsed options to exit status.
+
+use crate::cli::{Cli, Source};
+use crate::console::{Console, Verbosity};
+use crate::error::Error;
+use crate::live;
+use crate::output::destination::Destination;
+use crate::printer::Printer;
+use crate::replay;
+
+/// Exit status of an error.
+const FAILED: u8 = 1;
+
+/// Runs and returns the exit status. All that is to be said is said on `stderr`.
+#[must_use]
+pub fn run(cli: &Cli) -> u8 {
+    let console = Console::stderr(match (cli.quiet, cli.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    });
+    start(cli, &console).unwrap_or_else(|error| {
+        console.error(&error.to_string());
+        FAILED
+    })
+}
+
+fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
+    if cli.write.is_some() && cli.source == Source::Callback {
+        return Err(Error::new(
+            "-w records raw events, which --source callback does not see: leave out --source",
+        ));
+    }
+    let destination = Destination::new(&cli.output);
+    destination
+        .check()
+        .map_err(|error| Error::file(&cli.output, format!("can't be written: {error}")))?;
+    let printer = Printer::new(destination);
+    match &cli.read {
+        Some(path) => replay::replay(path, cli.max_flows, &printer, console),
+        None => live::capture(cli, &printer, console),
+    }
+}
