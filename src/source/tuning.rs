@@ -16,9 +16,7 @@ use crate::thin::{self, Share};
 /// of 148 to 196 bytes on Linux 6.18.
 pub const EVENT_TRUESIZE_BYTES: u32 = 1280;
 
-/// `NFNLGRP_CONNTRACK_NEW`, `_UPDATE` and `_DESTROY` of `include/uapi/linux/netfilter/nfnetlink.h`.
-const GROUP_NEW: libc::c_int = 1;
-const GROUP_UPDATE: libc::c_int = 2;
+/// `NFNLGRP_CONNTRACK_DESTROY` of `include/uapi/linux/netfilter/nfnetlink.h`.
 const GROUP_DESTROY: libc::c_int = 3;
 
 /// What a socket is asked to be.
@@ -98,26 +96,26 @@ impl Buffer {
     }
 }
 
-/// Opens one socket and subscribes it to its share of the events.
+/// Opens one socket, subscribes it and sets it up.
 ///
-/// The groups are joined last: what comes in meets the final buffer and filter.
+/// What comes in before it is set up is nothing to worry about: messages that no filter has dropped are
+/// read like any others, and an overrun of the small first buffer moves the drop counter as any does.
 ///
 /// # Errors
 ///
-/// `EPERM` without CAP_NET_ADMIN, `EPROTONOSUPPORT` without nfnetlink, and others of socket(2) and
+/// `EPERM` without CAP_NET_ADMIN, `EPROTONOSUPPORT` without nfnetlink, and others of `nfct_open` and
 /// setsockopt(2).
 pub fn open(settings: &Settings, share: Share) -> io::Result<(Handle, Buffer)> {
-    let handle = Handle::open(Groups::NONE)?;
+    let mut groups = Groups::NEW | Groups::UPDATE;
+    if settings.reliable {
+        groups |= Groups::DESTROY;
+    }
+    let handle = Handle::open(groups)?;
     let buffer = Buffer::ask(&handle, settings.buffer_bytes, settings.buffer_max_bytes)?;
     enable_netlink_option(&handle, NETLINK_NO_ENOBUFS)?;
     enable_netlink_option(&handle, NETLINK_BROADCAST_ERROR)?;
     if let Some(program) = thin::filter(settings.thin, share) {
         attach_filter(&handle, &program)?;
-    }
-    set_netlink_option(&handle, libc::NETLINK_ADD_MEMBERSHIP, GROUP_NEW)?;
-    set_netlink_option(&handle, libc::NETLINK_ADD_MEMBERSHIP, GROUP_UPDATE)?;
-    if settings.reliable {
-        set_netlink_option(&handle, libc::NETLINK_ADD_MEMBERSHIP, GROUP_DESTROY)?;
     }
     Ok((handle, buffer))
 }
