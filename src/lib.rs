@@ -1,1 +1,2 @@
 //! The conntracker library.
+pub mod flood;
