@@ -1,14 +1,15 @@
 //! Creates synthetic conntrack entries, for tests and benches of conntracker.
 
-use clap::{CommandFactory, Parser, ValueEnum};
-use conntracker::flood::flow::{self, Profile, Protocol};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{CommandFactory, Parser};
+use conntracker::flood::flow::{Family, Profile, Protocol};
 use conntracker::flood::limits::Limits;
 use conntracker::flood::model::Model;
 use conntracker::flood::namespace;
 use conntracker::flood::pcap;
 use conntracker::flood::run::{self, Manner, Outcome};
 use conntracker::flood::sender;
-use conntracker::flood::settings::{self, Settings};
+use conntracker::flood::settings::{Repeat, Settings};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -20,8 +21,8 @@ type Failure = Box<dyn std::error::Error>;
 
 /// Creates conntrack entries through ctnetlink, or writes the events they would cause into a capture file.
 ///
-/// The entries go into a network namespace of their own; no packet is sent and no rule is needed there. Only a
-/// listener that is there before the entries gets events for them (sysctl net.netfilter.nf_conntrack_events).
+/// The entries go into the network namespace it is run in, or into --netns; the host's is refused. No packet is
+/// sent, and no rule is needed there. Listeners have to be there before the entries are.
 /// The same numbers and the same seed make the same stream.
 ///
 /// Exit status: 0 if all went well, also after an interrupt; 1 if something failed or the kernel refused an entry;
@@ -47,7 +48,7 @@ struct Arguments {
     distinct: Option<u64>,
 
     /// Address family; mixed is half and half.
-    #[arg(long, value_enum, default_value_t = Family::V4)]
+    #[arg(long, default_value = "4", value_parser = PossibleValuesParser::new(["4", "6", "mixed"]).map(|text| family(&text)))]
     family: Family,
 
     /// Protocols and, after a colon, their shares.
@@ -65,7 +66,7 @@ struct Arguments {
 
     /// What repeats a flow when there are more entries than flows and replies: a new connection from another
     /// source port, or an update of the first one, which takes no further room in the kernel's table.
-    #[arg(long, value_enum, default_value_t = Repeat::New)]
+    #[arg(long, default_value = "new", value_parser = PossibleValuesParser::new(["new", "update"]).map(|text| repeat(&text)))]
     repeat: Repeat,
 
     /// Events a second, evenly spread; 0 is full speed.
@@ -100,7 +101,7 @@ struct Arguments {
     #[arg(long, value_name = "NAME|PATH")]
     netns: Option<String>,
 
-    /// Goes on in the host's network namespace, too.
+    /// Goes on even if this is, or cannot be told from, the host's network namespace.
     #[arg(long)]
     force_host: bool,
 
@@ -114,19 +115,20 @@ struct Arguments {
     pcap: Option<String>,
 }
 
-#[derive(ValueEnum, Clone, Copy, Debug)]
-enum Family {
-    #[value(name = "4")]
-    V4,
-    #[value(name = "6")]
-    V6,
-    Mixed,
+fn family(text: &str) -> Family {
+    match text {
+        "4" => Family::V4,
+        "6" => Family::V6,
+        _ => Family::Mixed,
+    }
 }
 
-#[derive(ValueEnum, Clone, Copy, Debug)]
-enum Repeat {
-    New,
-    Update,
+fn repeat(text: &str) -> Repeat {
+    if text == "update" {
+        Repeat::Update
+    } else {
+        Repeat::New
+    }
 }
 
 fn protocol(text: &str) -> Result<(Protocol, u32), String> {
@@ -155,24 +157,15 @@ fn rate(text: &str) -> Result<f64, String> {
 
 impl Arguments {
     fn settings(&self) -> Settings {
-        let family = match self.family {
-            Family::V4 => flow::Family::V4,
-            Family::V6 => flow::Family::V6,
-            Family::Mixed => flow::Family::Mixed,
-        };
-        let repeat = match self.repeat {
-            Repeat::New => settings::Repeat::New,
-            Repeat::Update => settings::Repeat::Update,
-        };
         Settings {
             entries: self.entries,
             distinct: self
                 .distinct
                 .unwrap_or_else(|| Settings::most_distinct(self.entries, self.replied)),
             replied_percent: self.replied,
-            repeat,
+            repeat: self.repeat,
             profile: Profile {
-                family,
+                family: self.family,
                 protocols: self.proto.clone(),
                 privileged_percent: self.privileged,
                 seed: self.seed,
@@ -241,7 +234,7 @@ fn flood(arguments: &Arguments, settings: &Settings) -> Result<bool, Failure> {
     }
     Limits::read()?.admit(settings.most_entries())?;
 
-    let outcome = run::send(settings, &manner, &stop)?;
+    let outcome = run::send(settings, &manner, &stop).map_err(advised)?;
     summary(
         "sent",
         outcome.tally.sent,
@@ -253,7 +246,7 @@ fn flood(arguments: &Arguments, settings: &Settings) -> Result<bool, Failure> {
     if arguments.delete {
         // An interrupt of the flood should still clean up; the next one ends that, too.
         stop.store(false, Ordering::Relaxed);
-        let removal = run::remove(settings, &manner, &outcome.sent, &stop)?;
+        let removal = run::remove(settings, &manner, &outcome.sent, &stop).map_err(advised)?;
         summary(
             "removed",
             removal.tally.sent,
@@ -263,6 +256,12 @@ fn flood(arguments: &Arguments, settings: &Settings) -> Result<bool, Failure> {
         clean &= report(&removal);
     }
     Ok(clean)
+}
+
+/// What failed, and what to do about it.
+fn advised(error: io::Error) -> Failure {
+    let advice = error.raw_os_error().map_or("", sender::advice);
+    format!("cannot send to ctnetlink: {error}{advice}").into()
 }
 
 fn summary(done: &str, entries: u64, errors: u64, elapsed: Duration) {

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 /// How a stream is sent.
 #[derive(Clone, Debug)]
 pub struct Manner {
-    /// Sockets, each with a thread of its own.
+    /// Sockets, each with a thread of its own. More than two gain nothing: `nfnetlink_rcv_msg`
+    /// (net/netfilter/nfnetlink.c) holds one mutex for all of ctnetlink while it creates or updates an entry.
     pub threads: u32,
     /// Requests in one system call, at most.
     pub batch: usize,
@@ -37,7 +38,8 @@ pub struct Outcome {
 /// is set.
 ///
 /// # Errors
-/// If a socket cannot be opened or written to. Requests the kernel refuses are in the outcome instead.
+/// If a socket cannot be opened or written to, or the privilege is missing. Single requests the kernel refuses are
+/// in the outcome instead.
 pub fn send(settings: &Settings, manner: &Manner, stop: &AtomicBool) -> io::Result<Outcome> {
     in_parts(manner, |number, parts| {
         send_part(settings, manner, number, parts, stop)

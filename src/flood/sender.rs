@@ -112,7 +112,8 @@ impl Sender {
     /// Requests `event`; sends the batch if that fills it.
     ///
     /// # Errors
-    /// If the batch cannot be sent. Requests the kernel refuses are counted instead.
+    /// If the batch cannot be sent, or the privilege is missing. Single requests the kernel refuses are counted
+    /// instead.
     pub fn push(&mut self, event: &Event) -> io::Result<()> {
         self.next_request();
         message::request(&mut self.batch, event, self.timeout_s, self.sequence);
@@ -191,6 +192,11 @@ impl Sender {
                     Err(errno) => return Err(errno.into()),
                 };
             if let Some((sequence, errno)) = parse_answer(&self.answer[..length]) {
+                // nfnetlink_rcv (net/netfilter/nfnetlink.c) checks the privilege before it looks at the messages,
+                // and gives one answer, to the first, for them all.
+                if errno == libc::EPERM {
+                    return Err(io::Error::from_raw_os_error(errno));
+                }
                 if errno != 0 {
                     *self.tally.refused.entry(errno).or_default() += 1;
                 }
