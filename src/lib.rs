@@ -11,6 +11,7 @@ pub mod cli;
 pub mod console;
 pub mod decode;
 pub mod error;
+pub mod flood;
 pub mod flow;
 pub mod intake;
 pub mod live;
