@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::decode::{Skip, decode};
 use crate::flow::{Event, Observation};
 use crate::netlink::messages;
-use crate::table::{Effect, Table, Unseen};
+use crate::table::{Effect, Plan, Table, Unseen};
 
 /// Counts of what went through an [`Intake`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,30 @@ pub struct Tally {
     pub malformed: u64,
     /// Flows that were listed because they made up for missed events.
     pub recovered: u64,
+}
+
+/// Events that were decoded and are to be taken in together. One receiver's, and used again for every
+/// batch.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// Counts since the last [`Intake::fold`].
+    pub tally: Tally,
+    events: Vec<Observation>,
+    plan: Plan,
+}
+
+impl Pending {
+    /// Number of events that wait to be taken in.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
 }
 
 /// The table and its counters, shared by all that feed it.
@@ -53,24 +77,37 @@ impl Intake {
         &self.table
     }
 
-    /// Takes in one datagram. `missed` is asked for a DESTROY event only: whether events were missed,
-    /// so that the entry's end may be the first that is heard of it; if not, the event means nothing.
+    /// Decodes one datagram into `pending`, for [`fold`](Self::fold) to take in. `missed` is asked for a
+    /// DESTROY event only: whether events were missed, so that the entry's end may be the first that is
+    /// heard of it; if not, the event means nothing.
     #[inline]
-    pub fn datagram(&self, datagram: &[u8], tally: &mut Tally, mut missed: impl FnMut() -> bool) {
+    pub fn gather(&self, datagram: &[u8], pending: &mut Pending, mut missed: impl FnMut() -> bool) {
         for message in messages(datagram) {
             let Ok(message) = message else {
-                tally.malformed += 1;
+                pending.tally.malformed += 1;
                 break;
             };
             match decode(message) {
                 Ok(observation) if observation.event != Event::Destroy => {
-                    self.event(&observation, tally);
+                    pending.events.push(observation);
                 }
-                Ok(observation) if missed() => self.made_up(&observation, tally),
-                Ok(_) => tally.not_events += 1,
-                Err(skip) => Self::skipped(skip, tally),
+                Ok(observation) if missed() => {
+                    // What is pending came before it.
+                    self.fold(pending);
+                    self.made_up(&observation, &mut pending.tally);
+                }
+                Ok(_) => pending.tally.not_events += 1,
+                Err(skip) => Self::skipped(skip, &mut pending.tally),
             }
         }
+    }
+
+    /// Takes in what is pending, and counts it.
+    pub fn fold(&self, pending: &mut Pending) {
+        pending.tally.events += pending.events.len() as u64;
+        self.table.apply_all(&pending.events, &mut pending.plan);
+        pending.events.clear();
+        self.count(std::mem::take(&mut pending.tally));
     }
 
     /// Takes in one NEW or UPDATE event.

@@ -7,7 +7,6 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as Slot;
 use parking_lot::Mutex;
 
 use crate::flow::{Flow, Key, Observation, Transport};
@@ -99,6 +98,19 @@ pub enum Unseen {
     List,
 }
 
+/// Room for [`Table::apply_all`] to plan its way through the stripes; kept by the caller, so that no
+/// batch allocates.
+#[derive(Debug, Default)]
+pub struct Plan(Vec<Visit>);
+
+#[derive(Clone, Copy, Debug)]
+struct Visit {
+    stripe: u32,
+    /// Index of the event.
+    at: u32,
+    hash: u64,
+}
+
 /// The lock-striped set of flows.
 #[derive(Debug)]
 pub struct Table {
@@ -116,7 +128,7 @@ impl Table {
     #[must_use]
     pub fn new(max: usize) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::with_stripes(max, cpus * 8)
+        Self::with_stripes(max, cpus * 4)
     }
 
     /// A table with a given number of stripes, rounded up to a power of two.
@@ -134,20 +146,56 @@ impl Table {
     }
 
     /// Takes in one observation. Locks one stripe.
-    #[inline]
     pub fn apply(&self, observation: &Observation, unseen: Unseen) -> Effect {
+        let hash = self.hash_flow(&observation.flow);
+        let mut stripe = self.stripes[self.stripe_index(hash)].0.lock();
+        self.apply_locked(&mut stripe, hash, observation, unseen)
+    }
+
+    /// Takes in events in their order. Locks one stripe after the other, each that is concerned once.
+    ///
+    /// Going to a stripe once for all its flows makes this about 1.5 times as fast as
+    /// [`apply`](Self::apply) one by one (benches/table.rs): no atomic operation stands between the
+    /// look-ups, so their cache misses overlap.
+    pub fn apply_all(&self, events: &[Observation], plan: &mut Plan) {
+        plan.0.clear();
+        plan.0.extend(events.iter().zip(0..).map(|(event, at)| {
+            let hash = self.hash_flow(&event.flow);
+            Visit {
+                stripe: self.stripe_index(hash) as u32,
+                at,
+                hash,
+            }
+        }));
+        // Within a stripe in the order of arrival: a flow's events must not overtake each other.
+        plan.0.sort_unstable_by_key(|visit| (visit.stripe, visit.at));
+        for visits in plan.0.chunk_by(|a, b| a.stripe == b.stripe) {
+            let mut stripe = self.stripes[visits[0].stripe as usize].0.lock();
+            for visit in visits {
+                let event = &events[visit.at as usize];
+                self.apply_locked(&mut stripe, visit.hash, event, Unseen::Ignore);
+            }
+        }
+    }
+
+    #[inline]
+    fn apply_locked(
+        &self,
+        stripe: &mut Stripe,
+        hash: u64,
+        observation: &Observation,
+        unseen: Unseen,
+    ) -> Effect {
         let replied = observation.replied;
         let may_list = !replied || unseen == Unseen::List;
         match observation.flow {
             Flow::V4(transport, key) => {
-                let hash = self.hash(transport, &key);
-                let mut stripe = self.stripe(hash).lock();
-                self.insert(&mut stripe.v4[transport as usize], transport, hash, key, replied, may_list)
+                let table = &mut stripe.v4[transport as usize];
+                self.insert(table, transport, hash, key, replied, may_list)
             }
             Flow::V6(transport, key) => {
-                let hash = self.hash(transport, &key);
-                let mut stripe = self.stripe(hash).lock();
-                self.insert(&mut stripe.v6[transport as usize], transport, hash, key, replied, may_list)
+                let table = &mut stripe.v6[transport as usize];
+                self.insert(table, transport, hash, key, replied, may_list)
             }
         }
     }
@@ -181,9 +229,7 @@ impl Table {
         if replied {
             entry.key.source_port |= CONFIRMED;
         }
-        if let Slot::Vacant(slot) = table.entry(hash, |_| false, rehash) {
-            slot.insert(entry);
-        }
+        table.insert_unique(hash, entry, rehash);
         Effect::Listed
     }
 
@@ -195,11 +241,18 @@ impl Table {
         hasher.finish()
     }
 
+    fn hash_flow(&self, flow: &Flow) -> u64 {
+        match flow {
+            Flow::V4(transport, key) => self.hash(*transport, key),
+            Flow::V6(transport, key) => self.hash(*transport, key),
+        }
+    }
+
     /// hashbrown 0.17 tags slots with the upper 7 bits of the hash and picks buckets by the lower ones;
     /// the bits from 40 on are neither until a stripe holds 2^40 buckets.
     #[inline]
-    fn stripe(&self, hash: u64) -> &Mutex<Stripe> {
-        &self.stripes[(hash >> 40) as usize & (self.stripes.len() - 1)].0
+    fn stripe_index(&self, hash: u64) -> usize {
+        (hash >> 40) as usize & (self.stripes.len() - 1)
     }
 
     /// Number of flows. Locks nothing.

@@ -10,7 +10,7 @@ use netfilter_conntrack::Handle;
 
 use super::receiver::{Shared, wait_readable, wait_stop};
 use super::tuning::{Buffer, EVENT_TRUESIZE_BYTES};
-use crate::intake::Tally;
+use crate::intake::Pending;
 use crate::socket::{BATCH_LEN, Batch, memory};
 
 /// The longest nap. A flow's place in the list does not depend on when its event is read.
@@ -32,6 +32,7 @@ fn nap(limit_bytes: u32) -> Duration {
 /// Errors of the socket that no retry helps.
 pub fn receive(handle: &Handle, mut buffer: Buffer, shared: &Shared<'_>) -> io::Result<()> {
     let mut batch = Batch::new();
+    let mut pending = Pending::default();
     let mut missed = false;
     loop {
         // Before the drain, so that what comes between the two is still drained.
@@ -47,7 +48,7 @@ pub fn receive(handle: &Handle, mut buffer: Buffer, shared: &Shared<'_>) -> io::
                 }
             };
             drained += received;
-            take(&batch, received, handle, shared, &mut missed);
+            take(&batch, received, handle, shared, &mut pending, &mut missed);
             if received < BATCH_LEN {
                 break;
             }
@@ -62,18 +63,21 @@ pub fn receive(handle: &Handle, mut buffer: Buffer, shared: &Shared<'_>) -> io::
     }
 }
 
-fn take(batch: &Batch, received: usize, handle: &Handle, shared: &Shared<'_>, missed: &mut bool) {
-    if received == 0 {
-        return;
-    }
-    let mut tally = Tally::default();
+fn take(
+    batch: &Batch,
+    received: usize,
+    handle: &Handle,
+    shared: &Shared<'_>,
+    pending: &mut Pending,
+    missed: &mut bool,
+) {
     let mut asked = *missed;
     for datagram in batch.datagrams(received) {
         if datagram.truncated {
-            tally.malformed += 1;
+            pending.tally.malformed += 1;
             continue;
         }
-        shared.intake.datagram(datagram.bytes, &mut tally, || {
+        shared.intake.gather(datagram.bytes, pending, || {
             // Once a batch: a message dropped later than that belongs to an entry that ends later.
             if !asked {
                 asked = true;
@@ -82,7 +86,7 @@ fn take(batch: &Batch, received: usize, handle: &Handle, shared: &Shared<'_>, mi
             *missed
         });
     }
-    shared.intake.count(tally);
+    shared.intake.fold(pending);
     if let Some(recorder) = &shared.recorder {
         let datagrams = batch.datagrams(received).map(|datagram| datagram.bytes);
         recorder.record(SystemTime::now(), datagrams);

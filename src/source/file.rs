@@ -2,8 +2,11 @@
 
 use std::io::Read;
 
-use crate::intake::{Intake, Tally};
+use crate::intake::{Intake, Pending};
 use crate::pcap::{HeaderError, Reader, Record};
+
+/// Events taken in together.
+const FOLD_LEN: usize = 512;
 
 /// How a readable file ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +25,21 @@ pub enum End {
 /// stays in the table.
 pub fn read(input: impl Read, intake: &Intake) -> Result<End, HeaderError> {
     let mut reader = Reader::new(input)?;
-    loop {
-        let mut tally = Tally::default();
-        let record = reader.next_record().map_err(HeaderError::Io)?;
-        match record {
-            Some(Record::Datagram(datagram)) => intake.datagram(datagram, &mut tally, || false),
-            Some(Record::Foreign) => tally.malformed += 1,
-            Some(Record::Truncated) => return Ok(End::Truncated),
-            None => return Ok(End::Whole),
+    let mut pending = Pending::default();
+    let end = loop {
+        match reader.next_record() {
+            Ok(Some(Record::Datagram(datagram))) => {
+                intake.gather(datagram, &mut pending, || false);
+            }
+            Ok(Some(Record::Foreign)) => pending.tally.malformed += 1,
+            Ok(Some(Record::Truncated)) => break Ok(End::Truncated),
+            Ok(None) => break Ok(End::Whole),
+            Err(error) => break Err(HeaderError::Io(error)),
         }
-        intake.count(tally);
-    }
+        if pending.len() >= FOLD_LEN {
+            intake.fold(&mut pending);
+        }
+    };
+    intake.fold(&mut pending);
+    end
 }
-
