@@ -22,7 +22,6 @@ const FUNCTIONS: &[&str] = &[
     "nfct_attr_is_set",
     "nfct_set_attr",
     "nfct_attr_unset",
-    "nfct_setobjopt",
     "nfct_callback_register",
     "nfct_callback_unregister",
     "nfct_catch",
@@ -61,7 +60,6 @@ const VALUES: &[&str] = &[
     "NFCT_CB_STOP",
     "NFCT_CB_CONTINUE",
     "NFCT_CB_STOLEN",
-    "NFCT_SOPT_SETUP_REPLY",
     "NFCT_ALL_CT_GROUPS",
     "NF_NETLINK_CONNTRACK_NEW",
     "NF_NETLINK_CONNTRACK_UPDATE",
@@ -161,7 +159,12 @@ fn run() -> Result<(), String> {
             ));
         }
     };
+    let path = out.join("bindings.rs");
     bindings
-        .write_to_file(out.join("bindings.rs"))
-        .map_err(|e| format!("cannot write bindings.rs: {e}"))
+        .write_to_file(&path)
+        .map_err(|e| format!("cannot write bindings.rs: {e}"))?;
+    // Lets the build script of a dependent compare what was generated with the
+    // C header (DEP_NETFILTER_CONNTRACK_BINDINGS).
+    println!("cargo::metadata=bindings={}", path.display());
+    Ok(())
 }
