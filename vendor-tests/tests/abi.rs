@@ -83,8 +83,9 @@ fn layouts_are_those_of_the_header() {
         assert_eq!(ask(probe_layout, name), Some(*value as i64), "{name}");
     }
     // SAFETY: no arguments.
+    let probed = unsafe { probe_layouts() } as usize;
     assert_eq!(
-        unsafe { probe_layouts() } as usize,
+        probed,
         bound.len(),
         "the probe knows a layout this test does not"
     );
