@@ -22,7 +22,6 @@ const FUNCTIONS: &[&str] = &[
     "nfct_attr_is_set",
     "nfct_set_attr",
     "nfct_attr_unset",
-    "nfct_setobjopt",
     "nfct_callback_register",
     "nfct_callback_unregister",
     "nfct_catch",
@@ -61,7 +60,6 @@ const VALUES: &[&str] = &[
     "NFCT_CB_STOP",
     "NFCT_CB_CONTINUE",
     "NFCT_CB_STOLEN",
-    "NFCT_SOPT_SETUP_REPLY",
     "NFCT_ALL_CT_GROUPS",
     "NF_NETLINK_CONNTRACK_NEW",
     "NF_NETLINK_CONNTRACK_UPDATE",
@@ -84,11 +82,6 @@ fn run() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=wrapper.h");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo did not set OUT_DIR")?);
-    if env::var_os("DOCS_RS").is_some() {
-        return Err(
-            "documentation needs the C header: build it where the library is installed".into(),
-        );
-    }
 
     let library = pkg_config::Config::new()
         .atleast_version(OLDEST_LIBRARY)
@@ -161,7 +154,12 @@ fn run() -> Result<(), String> {
             ));
         }
     };
+    let path = out.join("bindings.rs");
     bindings
-        .write_to_file(out.join("bindings.rs"))
-        .map_err(|e| format!("cannot write bindings.rs: {e}"))
+        .write_to_file(&path)
+        .map_err(|e| format!("cannot write bindings.rs: {e}"))?;
+    // Lets the build script of a dependent compare what was generated with the
+    // C header (DEP_NETFILTER_CONNTRACK_BINDINGS).
+    println!("cargo::metadata=bindings={}", path.display());
+    Ok(())
 }

@@ -57,8 +57,7 @@ pub(crate) fn of(pair: Pair, direction: Direction) -> sys::nf_conntrack_attr {
 /// Every getter returns `None` for an attribute the message did not carry or
 /// nobody set (`nfct_get_attr` gives `NULL`, errno `ENODATA`). What the kernel
 /// sends depends on the event and on sysctls: counters need
-/// `nf_conntrack_acct`, timestamps `nf_conntrack_timestamp`, and a destroy event
-/// has no timeout. Types and byte orders are those of the comments in
+/// `nf_conntrack_acct`, timestamps `nf_conntrack_timestamp`. Types and byte orders are those of the comments in
 /// `libnetfilter_conntrack.h` and of the setters in `src/conntrack/setter.c`.
 #[repr(transparent)]
 pub struct Conntrack {
@@ -231,7 +230,7 @@ impl Conntrack {
             .map(|status| status & crate::status::SEEN_REPLY != 0)
     }
 
-    /// Seconds until the entry expires.
+    /// Seconds until the entry expires; in a destroy event, what was left.
     #[must_use]
     pub fn timeout_s(&self) -> Option<u32> {
         self.get_u32(sys::ATTR_TIMEOUT)

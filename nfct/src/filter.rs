@@ -7,11 +7,17 @@ use std::ptr::NonNull;
 
 use netfilter_conntrack_sys as sys;
 
-/// The most IPv4 networks the library stores for a side
-/// (`__FILTER_ADDR_MAX`, include/internal/object.h); it drops more in silence.
-const IPV4_MAX: u32 = 127;
-/// The same for IPv6 (`__FILTER_IPV6_MAX`).
+/// The most IPv4 networks for a side. The library stores 127
+/// (`__FILTER_ADDR_MAX`), but compiles each to three instructions, and its jumps
+/// over them are 8 bits wide and wrap unnoticed (`bsf_add_addr_ipv4_filter`,
+/// src/conntrack/bsf.c, 1.0.9): 3 n + 11 must stay below 256.
+const IPV4_MAX: u32 = 80;
+/// The most IPv6 networks for a side (`__FILTER_IPV6_MAX`,
+/// include/internal/object.h); the library drops more in silence.
 const IPV6_MAX: u32 = 20;
+/// The most protocols: one instruction each, n + 12 below 256
+/// (`bsf_add_proto_filter`).
+const PROTOCOLS_MAX: u32 = 240;
 
 /// What a filter can look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,7 +60,12 @@ pub enum Logic {
 /// [`Handle::attach_filter`](crate::Handle::attach_filter).
 ///
 /// Values of one field are alternatives; different fields must all agree. An
-/// IPv4 condition says nothing about IPv6 events, and the other way round.
+/// event without the field, such as an IPv6 event and an IPv4 source, passes.
+///
+/// One exception, a defect of the library up to at least 1.0.9: the search for
+/// an IPv4 destination runs on past the addresses, and in an IPv6 event finds
+/// another attribute. A [`Logic::Positive`] condition on
+/// [`FilterField::Ipv4Dst`] therefore drops every IPv6 event.
 ///
 /// ```
 /// use std::net::Ipv4Addr;
@@ -62,7 +73,7 @@ pub enum Logic {
 ///
 /// // TCP only, and nothing from the loopback network.
 /// let mut filter = Filter::new();
-/// filter.l4_protocol(6);
+/// filter.l4_protocol(6)?;
 /// filter.ipv4(FilterField::Ipv4Src, Ipv4Addr::new(127, 0, 0, 0), Ipv4Addr::new(255, 0, 0, 0))?;
 /// filter.logic(FilterField::Ipv4Src, Logic::Negative)?;
 /// # std::io::Result::Ok(())
@@ -70,6 +81,7 @@ pub enum Logic {
 #[derive(Debug)]
 pub struct Filter {
     raw: NonNull<sys::nfct_filter>,
+    protocol_count: u32,
     ipv4_count: [u32; 2],
     ipv6_count: [u32; 2],
 }
@@ -91,13 +103,20 @@ impl Filter {
         let raw = NonNull::new(raw).unwrap_or_else(|| crate::conntrack::out_of_memory());
         Filter {
             raw,
+            protocol_count: 0,
             ipv4_count: [0; 2],
             ipv6_count: [0; 2],
         }
     }
 
     /// Adds a layer-4 protocol by its IP number (6 is TCP).
-    pub fn l4_protocol(&mut self, protocol: u8) {
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` for the 241st, for which the library would build a wrong
+    /// program in silence.
+    pub fn l4_protocol(&mut self, protocol: u8) -> io::Result<()> {
+        take_slot(&mut self.protocol_count, PROTOCOLS_MAX)?;
         // SAFETY: the filter is valid; the library uses the value as index into
         // a map of 256 bits, which any u8 fits.
         unsafe {
@@ -107,14 +126,15 @@ impl Filter {
                 u32::from(protocol),
             )
         };
+        Ok(())
     }
 
     /// Adds an IPv4 network as `address` under `mask`.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `field` is no IPv4 field; `ENOSPC` for the 128th network of
-    /// a side, which the library would drop in silence.
+    /// `EINVAL` if `field` is no IPv4 field; `ENOSPC` for the 81st network of a
+    /// side, for which the library would build a wrong program in silence.
     pub fn ipv4(
         &mut self,
         field: FilterField,
@@ -245,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn more_networks_than_the_library_stores_are_an_error() {
+    fn more_networks_than_the_library_can_compile_are_an_error() {
         let mut filter = Filter::new();
         for i in 0..IPV4_MAX {
             filter

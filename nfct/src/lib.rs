@@ -51,6 +51,7 @@ mod groups;
 mod handle;
 mod message;
 mod query;
+mod screen;
 mod setters;
 
 pub use conntrack::{Conntrack, ConntrackBuf, Direction};

@@ -6,20 +6,11 @@ use std::mem::size_of;
 use libc::nlmsghdr;
 use netfilter_conntrack_sys as sys;
 
-use crate::{Conntrack, ConntrackBuf, Direction, EventType};
+use crate::{Conntrack, ConntrackBuf, Direction, EventType, screen};
 
 /// Netlink header and the netfilter header after it (`struct nfgenmsg`,
 /// linux/netfilter/nfnetlink.h, four bytes).
 const HEADERS: usize = size_of::<nlmsghdr>() + 4;
-/// Size of `struct nlattr`.
-const ATTRIBUTE_HEADER: usize = 4;
-/// The low bits of an attribute's type; the two above are flags
-/// (`NLA_TYPE_MASK`, linux/netlink.h).
-const TYPE_MASK: u16 = 0x3fff;
-/// `CTA_PROTOINFO` and the highest type inside it (`CTA_PROTOINFO_MAX`,
-/// linux/netfilter/nfnetlink_conntrack.h).
-const PROTOINFO: u16 = 4;
-const PROTOINFO_MAX: u16 = 3;
 /// Zero bytes kept after a message handed to the library: enough for the
 /// longest text it copies without looking for the attribute's end
 /// (`NFCT_HELPER_NAME_MAX`, 16) and for a header that ends the attribute walk.
@@ -39,18 +30,16 @@ const VARIABLE_ROOM: usize = 256 * 1024;
 /// for a message that is neither about a new, changed or removed entry, such as
 /// a request.
 ///
-/// The library believes the message's lengths, and writes past the end of an
-/// array if the protocol information holds an attribute type of 4 or 5
-/// (`nfct_parse_protoinfo_attr_cb` in src/conntrack/parse_mnl.c, 1.0.9, compares
-/// with `CTA_PROTOINFO_TCP_MAX`). The kernel sends neither wrong lengths nor
-/// such types, but a file or a peer might, so both are refused here before the
-/// library sees them: this function is safe on any bytes.
+/// The C function trusts the kernel: it believes every length, ends the process
+/// at an attribute of the wrong size, and writes past an array if the protocol
+/// information is of an unknown kind (src/conntrack/parse_mnl.c, 1.0.9). All of
+/// that is checked here first, so this function is safe on any bytes.
 ///
 /// # Errors
 ///
 /// `EBADMSG` for a message cut short, with a length that does not fit, not of
-/// the ctnetlink subsystem, or refused as above; otherwise the raw errno with
-/// which the library refused it (`ERANGE` for an attribute of the wrong size).
+/// the ctnetlink subsystem, or with an attribute that is not as the kernel's
+/// header says.
 pub fn parse(message: &[u8]) -> io::Result<(Option<EventType>, ConntrackBuf)> {
     let bad = || io::Error::from_raw_os_error(libc::EBADMSG);
     let header = message.get(..HEADERS).ok_or_else(bad)?;
@@ -61,7 +50,7 @@ pub fn parse(message: &[u8]) -> io::Result<(Option<EventType>, ConntrackBuf)> {
         return Err(bad());
     }
     let message = message.get(..length).ok_or_else(bad)?;
-    if has_unknown_protoinfo(&message[HEADERS..]) {
+    if !screen::passes(&message[HEADERS..]) {
         return Err(bad());
     }
 
@@ -128,31 +117,6 @@ pub fn build(kind: EventType, ct: &Conntrack) -> io::Result<Vec<u8>> {
     Ok(bytes[..length].to_vec())
 }
 
-/// Whether some protocol-information attribute holds a type the library has no
-/// room for. Walks as libmnl does (`mnl_attr_parse`, `mnl_attr_ok`), so that it
-/// sees each attribute the library would.
-fn has_unknown_protoinfo(attributes: &[u8]) -> bool {
-    Attributes(attributes)
-        .filter(|&(kind, _)| kind == PROTOINFO)
-        .any(|(_, nested)| Attributes(nested).any(|(kind, _)| kind > PROTOINFO_MAX))
-}
-
-/// The attributes in a slice: type without flags, and payload.
-struct Attributes<'a>(&'a [u8]);
-
-impl<'a> Iterator for Attributes<'a> {
-    type Item = (u16, &'a [u8]);
-
-    fn next(&mut self) -> Option<(u16, &'a [u8])> {
-        let header = self.0.get(..ATTRIBUTE_HEADER)?;
-        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
-        let kind = u16::from_ne_bytes([header[2], header[3]]) & TYPE_MASK;
-        let payload = self.0.get(ATTRIBUTE_HEADER..length)?;
-        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, payload))
-    }
-}
-
 /// Bytes aligned for `struct nlmsghdr`, which asks for 4.
 struct Aligned(Vec<u32>);
 
@@ -191,7 +155,7 @@ mod tests {
         );
         ct.set_l4_protocol(Direction::Original, 17);
         ct.set_ports(Direction::Original, 4000, 53);
-        ct.set_reply_from_original().unwrap();
+        ct.set_reply_from_original();
         ct
     }
 
@@ -223,7 +187,7 @@ mod tests {
         let mut message = build(EventType::Update, &flow()).unwrap();
         for inner in [4u16, 5, 6, 0x3fff] {
             let mut bad = message.clone();
-            for half in [8, PROTOINFO | 0x8000, 4, inner] {
+            for half in [8, 4 | 0x8000, 4, inner] {
                 bad.extend_from_slice(&half.to_ne_bytes());
             }
             let length = bad.len() as u32;

@@ -67,18 +67,22 @@ impl ConntrackBuf {
     }
 
     /// Sets the reply tuple to the original one turned round, as it is without
-    /// address translation (`nfct_setobjopt(NFCT_SOPT_SETUP_REPLY)`).
+    /// address translation. Call it after the original tuple is complete.
     ///
-    /// # Errors
-    ///
-    /// The raw errno of the library; none is known.
-    pub fn set_reply_from_original(&mut self) -> io::Result<()> {
-        // SAFETY: the entry is valid and ours.
-        let result = unsafe { sys::nfct_setobjopt(self.as_mut_ptr(), sys::NFCT_SOPT_SETUP_REPLY) };
-        if result < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(())
+    /// The library's `NFCT_SOPT_SETUP_REPLY` is not used: it marks ports as set
+    /// in ICMP entries (`__autocomplete`, src/conntrack/objopt.c, 1.0.9).
+    pub fn set_reply_from_original(&mut self) {
+        use Direction::{Original, Reply};
+        if let (Some(src), Some(dst)) = (self.ipv4_src(Original), self.ipv4_dst(Original)) {
+            self.set_ipv4(Reply, dst, src);
+        } else if let (Some(src), Some(dst)) = (self.ipv6_src(Original), self.ipv6_dst(Original)) {
+            self.set_ipv6(Reply, dst, src);
+        }
+        if let Some(protocol) = self.l4_protocol(Original) {
+            self.set_l4_protocol(Reply, protocol);
+        }
+        if let (Some(src), Some(dst)) = (self.src_port(Original), self.dst_port(Original)) {
+            self.set_ports(Reply, dst, src);
         }
     }
 

@@ -1,0 +1,101 @@
+//! The bindings against the C compiler: every constant, and every layout that
+//! crosses the border.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, c_char, c_int, c_longlong, c_uint};
+use std::mem::{align_of, offset_of, size_of};
+
+use netfilter_conntrack_sys as sys;
+use vendor_tests as _;
+
+unsafe extern "C" {
+    fn probe_constant(name: *const c_char, value: *mut c_longlong) -> c_int;
+    fn probe_layout(name: *const c_char, value: *mut c_longlong) -> c_int;
+    fn probe_layouts() -> c_uint;
+}
+
+/// Name and value of every constant in the bindings, from build.rs.
+const CONSTANTS: &[(&str, i64)] = include!(concat!(env!("OUT_DIR"), "/constants.rs"));
+
+fn ask(
+    probe: unsafe extern "C" fn(*const c_char, *mut c_longlong) -> c_int,
+    name: &str,
+) -> Option<i64> {
+    let name = CString::new(name).unwrap();
+    let mut value = 0;
+    // SAFETY: a NUL-terminated name and a place for the value, both alive.
+    (unsafe { probe(name.as_ptr(), &mut value) } == 1).then_some(value)
+}
+
+#[test]
+fn constants_are_those_of_the_header() {
+    assert!(
+        CONSTANTS.len() > 150,
+        "only {} constants bound",
+        CONSTANTS.len()
+    );
+    for &(name, bound) in CONSTANTS {
+        assert_eq!(ask(probe_constant, name), Some(bound), "{name}");
+    }
+}
+
+#[test]
+fn what_the_wrapper_relies_on_is_bound() {
+    let bound: BTreeMap<_, _> = CONSTANTS.iter().copied().collect();
+    for name in [
+        "IPS_SEEN_REPLY",
+        "IPS_ASSURED",
+        "ATTR_ORIG_IPV4_SRC",
+        "NFCT_T_NEW",
+        "NFCT_Q_DUMP",
+        "CONNTRACK",
+    ] {
+        assert!(bound.contains_key(name), "{name}");
+    }
+}
+
+#[test]
+fn layouts_are_those_of_the_header() {
+    macro_rules! layouts {
+        ($($c:literal = $rust:ty { $($field:ident),* };)*) => {
+            vec![$(
+                (concat!("size ", $c).to_string(), size_of::<$rust>()),
+                (concat!("align ", $c).to_string(), align_of::<$rust>()),
+                $((concat!("offset ", $c, ".", stringify!($field)).to_string(), offset_of!($rust, $field)),)*
+            )*]
+        };
+    }
+    let mut bound = layouts! {
+        "struct nfct_filter_proto" = sys::nfct_filter_proto { proto, state };
+        "struct nfct_filter_ipv4" = sys::nfct_filter_ipv4 { addr, mask };
+        "struct nfct_filter_ipv6" = sys::nfct_filter_ipv6 { addr, mask };
+        "struct nlmsghdr" = sys::nlmsghdr { nlmsg_len, nlmsg_type, nlmsg_flags, nlmsg_seq, nlmsg_pid };
+        "enum nf_conntrack_attr" = sys::nf_conntrack_attr {};
+        "enum nf_conntrack_msg_type" = sys::nf_conntrack_msg_type {};
+        "enum nf_conntrack_query" = sys::nf_conntrack_query {};
+        "enum nfct_filter_attr" = sys::nfct_filter_attr {};
+        "enum nfct_filter_logic" = sys::nfct_filter_logic {};
+    };
+    // The message code counts with 4 bytes of struct nfgenmsg, aligned to 2.
+    bound.push(("size struct nfgenmsg".into(), 4));
+    bound.push(("align struct nfgenmsg".into(), 2));
+    for (name, value) in &bound {
+        assert_eq!(ask(probe_layout, name), Some(*value as i64), "{name}");
+    }
+    // SAFETY: no arguments.
+    let probed = unsafe { probe_layouts() } as usize;
+    assert_eq!(
+        probed,
+        bound.len(),
+        "the probe knows a layout this test does not"
+    );
+}
+
+#[test]
+fn the_library_is_at_least_the_floor() {
+    let version: Vec<u32> = sys::BUILT_AGAINST
+        .split('.')
+        .map(|part| part.parse().unwrap())
+        .collect();
+    assert!(version >= vec![1, 0, 7], "{}", sys::BUILT_AGAINST);
+}
