@@ -19,7 +19,9 @@ impl Text6 {
         write6(address, &mut bytes);
         let mut text = [0; 5];
         for (word, chunk) in text.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = chunk.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+            *word = chunk
+                .iter()
+                .fold(0, |word, &byte| word << 8 | u64::from(byte));
         }
         Self(text)
     }
@@ -102,7 +104,10 @@ fn write6(address: &[u8; 16], out: &mut [u8; 40]) {
         }
         if dotted && i == 6 {
             let mut tail = Vec::with_capacity(15);
-            append4([address[12], address[13], address[14], address[15]], &mut tail);
+            append4(
+                [address[12], address[13], address[14], address[15]],
+                &mut tail,
+            );
             tail.into_iter().for_each(&mut put);
             return;
         }
@@ -158,8 +163,23 @@ mod tests {
 
     #[test]
     fn the_words_compare_as_the_texts_do() {
-        let addresses = ["::", "::1", "::1.2.3.4", "::ffff:1.2.3.4", "1::", "10::", "1::a", "a::", "fd00::1"];
-        let mut by_words = addresses.map(|a| (Text6::new(&a.parse::<std::net::Ipv6Addr>().unwrap().octets()), text(a)));
+        let addresses = [
+            "::",
+            "::1",
+            "::1.2.3.4",
+            "::ffff:1.2.3.4",
+            "1::",
+            "10::",
+            "1::a",
+            "a::",
+            "fd00::1",
+        ];
+        let mut by_words = addresses.map(|a| {
+            (
+                Text6::new(&a.parse::<std::net::Ipv6Addr>().unwrap().octets()),
+                text(a),
+            )
+        });
         by_words.sort();
         let mut by_text = addresses.map(text);
         by_text.sort();

@@ -47,7 +47,13 @@ pub struct Cli {
     pub read: Option<PathBuf>,
 
     /// Record the raw events to FILE while capturing, for -r or tshark
-    #[arg(short, long, value_name = "FILE", conflicts_with = "read", help_heading = "Recordings")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        conflicts_with = "read",
+        help_heading = "Recordings"
+    )]
     pub write: Option<PathBuf>,
 
     /// Have the kernel track connections as long as this program runs
@@ -69,7 +75,12 @@ pub struct Cli {
     pub reliable: bool,
 
     /// Keep at most N flows; the verdict tells when there were more
-    #[arg(long, value_name = "N", default_value_t = 4_000_000, help_heading = "Capture")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 4_000_000,
+        help_heading = "Capture"
+    )]
     pub max_flows: usize,
 
     /// How events are received

@@ -94,7 +94,11 @@ impl Console {
     pub fn status(&self, status: &Status) {
         let columns = rustix::termios::tcgetwinsize(io::stderr())
             .map_or(80, |size| usize::from(size.ws_col).max(1));
-        let line: String = status.to_string().chars().take(columns.saturating_sub(1)).collect();
+        let line: String = status
+            .to_string()
+            .chars()
+            .take(columns.saturating_sub(1))
+            .collect();
         let _ = write!(self.out.lock(), "\r{line}\x1b[K");
     }
 

@@ -157,9 +157,15 @@ pub fn decode(message: Message<'_>) -> Result<Observation, Skip> {
     let ports = proto.ports(transport)?;
     let addresses = addresses.ok_or(Skip::Malformed)?;
     let flow = if family == AF_INET {
-        Flow::V4(transport, key(addresses, CTA_IP_V4_SRC, CTA_IP_V4_DST, ports)?)
+        Flow::V4(
+            transport,
+            key(addresses, CTA_IP_V4_SRC, CTA_IP_V4_DST, ports)?,
+        )
     } else {
-        Flow::V6(transport, key(addresses, CTA_IP_V6_SRC, CTA_IP_V6_DST, ports)?)
+        Flow::V6(
+            transport,
+            key(addresses, CTA_IP_V6_SRC, CTA_IP_V6_DST, ports)?,
+        )
     };
     Ok(Observation {
         flow,

@@ -35,7 +35,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 ///
 /// What keeps the capture from starting.
 pub fn capture(cli: &Cli, printer: &Printer, console: &Console) -> Result<u8, Error> {
-    let signals = Signals::install().map_err(|error| Error::new(format!("can't take signals: {error}")))?;
+    let signals =
+        Signals::install().map_err(|error| Error::new(format!("can't take signals: {error}")))?;
     refuse_if_events_are_off()?;
     let sockets = open_sockets(cli, console)?;
     let recorder = cli.write.as_deref().map(start_recording).transpose()?;
@@ -59,28 +60,44 @@ pub fn capture(cli: &Cli, printer: &Printer, console: &Console) -> Result<u8, Er
         let (watch_on, watch_end) = mpsc::channel::<()>();
         let watcher = scope.spawn(|| {
             let watch_end = watch_end;
-            recovery.watch(|time| watch_end.recv_timeout(time) == Err(mpsc::RecvTimeoutError::Timeout));
+            recovery
+                .watch(|time| watch_end.recv_timeout(time) == Err(mpsc::RecvTimeoutError::Timeout));
         });
         let (print, requests) = mpsc::channel::<()>();
         let lists = scope.spawn(|| {
             for () in requests {
-                if printer.print(intake.table()).is_err_and(|error| printer.is_gone(&error, console)) {
+                if printer
+                    .print(intake.table())
+                    .is_err_and(|error| printer.is_gone(&error, console))
+                {
                     signals.request_end();
                 }
             }
         });
         if cli.existing {
             match dump::merge(&intake) {
-                Ok(tally) => console.detail(&format!("{} open connections", show_count(tally.recovered))),
-                Err(error) => loss.other.push(format!("open connections not read: {error}")),
+                Ok(tally) => {
+                    console.detail(&format!("{} open connections", show_count(tally.recovered)))
+                }
+                Err(error) => loss
+                    .other
+                    .push(format!("open connections not read: {error}")),
             }
         }
 
         let began = Instant::now();
-        let ended_alone = wait(cli, &signals, &shared, &recovery, console, || {
-            // The printer is gone only if it has panicked, and then joining it tells.
-            let _ = print.send(());
-        }, || receivers.iter().any(thread::ScopedJoinHandle::is_finished));
+        let ended_alone = wait(
+            cli,
+            &signals,
+            &shared,
+            &recovery,
+            console,
+            || {
+                // The printer is gone only if it has panicked, and then joining it tells.
+                let _ = print.send(());
+            },
+            || receivers.iter().any(thread::ScopedJoinHandle::is_finished),
+        );
         console.clear_status();
 
         // From here on nothing new is queued, so that even under a flood the queues run empty.
@@ -122,10 +139,17 @@ pub fn capture(cli: &Cli, printer: &Printer, console: &Console) -> Result<u8, Er
     }
     if let Some(Err(error)) = shared.recorder.map(Recorder::finish) {
         let path = cli.write.as_deref().unwrap_or_else(|| "-".as_ref());
-        console.error(&format!("{}: {error}; the recording ends there", path.display()));
+        console.error(&format!(
+            "{}: {error}; the recording ends there",
+            path.display()
+        ));
         status = 1;
     }
-    Ok(if status == 0 { verdict.exit_status() } else { status })
+    Ok(if status == 0 {
+        verdict.exit_status()
+    } else {
+        status
+    })
 }
 
 fn refuse_if_events_are_off() -> Result<(), Error> {
@@ -147,7 +171,15 @@ fn open_sockets(cli: &Cli, console: &Console) -> Result<Vec<(Handle, Buffer)>, E
         reliable: cli.reliable,
     };
     let sockets = (0..cli.workers)
-        .map(|index| tuning::open(&settings, Share { index, of: cli.workers }))
+        .map(|index| {
+            tuning::open(
+                &settings,
+                Share {
+                    index,
+                    of: cli.workers,
+                },
+            )
+        })
         .collect::<io::Result<Vec<_>>>()
         .map_err(|error| Error::listen(&error))?;
     for (_, buffer) in &sockets {
@@ -176,10 +208,16 @@ fn start_recording(path: &std::path::Path) -> Result<Recorder, Error> {
     } else {
         File::create(path)
     };
-    file.and_then(Recorder::new).map_err(|error| Error::file(path, error))
+    file.and_then(Recorder::new)
+        .map_err(|error| Error::file(path, error))
 }
 
-fn receive(source: Source, mut handle: Handle, buffer: Buffer, shared: &Shared<'_>) -> io::Result<()> {
+fn receive(
+    source: Source,
+    mut handle: Handle,
+    buffer: Buffer,
+    shared: &Shared<'_>,
+) -> io::Result<()> {
     match source {
         Source::Batch => batch::receive(&handle, buffer, shared),
         Source::Callback => callback::receive(&mut handle, buffer, shared),
@@ -207,7 +245,9 @@ fn wait(
         if signals.take_print() {
             print();
         }
-        let left = cli.duration.map(|duration| duration.saturating_sub(began.elapsed()));
+        let left = cli
+            .duration
+            .map(|duration| duration.saturating_sub(began.elapsed()));
         if left == Some(Duration::ZERO) {
             return true;
         }
@@ -230,7 +270,11 @@ fn wait(
             });
         }
         // Without a status line only a receiver that failed is looked after.
-        let tick = if console.shows_status() { REDRAW } else { Duration::from_secs(1) };
+        let tick = if console.shows_status() {
+            REDRAW
+        } else {
+            Duration::from_secs(1)
+        };
         let time = left.map_or(tick, |left| left.min(tick));
         let timeout = Timespec {
             tv_sec: time.as_secs() as i64,
@@ -238,7 +282,10 @@ fn wait(
         };
         let descriptor = signals.descriptor();
         // Interrupted or not: the next round looks at everything.
-        let _ = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&timeout));
+        let _ = poll(
+            &mut [PollFd::new(&descriptor, PollFlags::IN)],
+            Some(&timeout),
+        );
     }
 }
 

@@ -116,14 +116,18 @@ mod tests {
     fn a_lying_length_ends_the_datagram_but_not_what_came_before() {
         let mut datagram = message(20, &[2, 0, 0, 0]);
         datagram.extend(message(400, &[2, 0, 0, 0]));
-        let seen: Vec<_> = messages(&datagram).map(|m| m.map(|m| m.payload.len())).collect();
+        let seen: Vec<_> = messages(&datagram)
+            .map(|m| m.map(|m| m.payload.len()))
+            .collect();
         assert_eq!(seen, [Ok(4), Err(BadLength)]);
     }
 
     #[test]
     fn a_last_message_need_not_be_padded() {
         let datagram = message(18, &[2, 0]);
-        let seen: Vec<_> = messages(&datagram).map(|m| m.map(|m| m.payload.len())).collect();
+        let seen: Vec<_> = messages(&datagram)
+            .map(|m| m.map(|m| m.payload.len()))
+            .collect();
         assert_eq!(seen, [Ok(2)]);
     }
 

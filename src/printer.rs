@@ -27,7 +27,8 @@ impl Printer {
     /// Those of the destination.
     pub fn print(&self, table: &Table) -> io::Result<()> {
         let snapshot = table.snapshot();
-        self.destination.put(|mut out| classic::write(&snapshot, &mut out))
+        self.destination
+            .put(|mut out| classic::write(&snapshot, &mut out))
     }
 
     /// Tells of a list that could not be printed; whether nobody will read any other either.
@@ -58,7 +59,10 @@ impl Printer {
                 1
             }
             Destination::File(path) => {
-                console.error(&format!("{}: {error}; the list goes to standard output", path.display()));
+                console.error(&format!(
+                    "{}: {error}; the list goes to standard output",
+                    path.display()
+                ));
                 Self::new(Destination::Stdout).finish(table, console);
                 1
             }

@@ -124,7 +124,8 @@ impl<'a> Recovery<'a> {
         if !self.reliable || self.gave_up.load(Ordering::Relaxed) || self.missed() == 0 {
             return;
         }
-        let (Some(count), Some(max)) = (sysctl("nf_conntrack_count"), sysctl("nf_conntrack_max")) else {
+        let (Some(count), Some(max)) = (sysctl("nf_conntrack_count"), sysctl("nf_conntrack_max"))
+        else {
             return;
         };
         if count * 100 < max * RELIABLE_PERCENT_MAX {
@@ -168,7 +169,9 @@ impl<'a> Recovery<'a> {
     ///
     /// Those of setsockopt(2).
     pub fn cut_off(&self) -> io::Result<()> {
-        self.sockets.iter().try_for_each(|socket| tuning::cut_off(&socket.fd))
+        self.sockets
+            .iter()
+            .try_for_each(|socket| tuning::cut_off(&socket.fd))
     }
 }
 

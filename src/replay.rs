@@ -18,7 +18,12 @@ use crate::verdict::Loss;
 /// # Errors
 ///
 /// A file that can't be read as a capture.
-pub fn replay(path: &Path, max_flows: usize, printer: &Printer, console: &Console) -> Result<u8, Error> {
+pub fn replay(
+    path: &Path,
+    max_flows: usize,
+    printer: &Printer,
+    console: &Console,
+) -> Result<u8, Error> {
     let input: Box<dyn Read> = if path.as_os_str() == "-" {
         Box::new(io::stdin())
     } else {
@@ -51,5 +56,9 @@ pub fn replay(path: &Path, max_flows: usize, printer: &Printer, console: &Consol
     if verdict.exit_status() != 0 {
         console.note(&verdict.to_string());
     }
-    Ok(if status == 0 { verdict.exit_status() } else { status })
+    Ok(if status == 0 {
+        verdict.exit_status()
+    } else {
+        status
+    })
 }

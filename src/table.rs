@@ -168,7 +168,8 @@ impl Table {
             }
         }));
         // Within a stripe in the order of arrival: a flow's events must not overtake each other.
-        plan.0.sort_unstable_by_key(|visit| (visit.stripe, visit.at));
+        plan.0
+            .sort_unstable_by_key(|visit| (visit.stripe, visit.at));
         for visits in plan.0.chunk_by(|a, b| a.stripe == b.stripe) {
             let mut stripe = self.stripes[visits[0].stripe as usize].0.lock();
             for visit in visits {

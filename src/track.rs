@@ -109,7 +109,11 @@ fn start() -> io::Result<OwnedFd> {
                 continue;
             }
             answered += 1;
-            match message.payload.first_chunk().map(|errno| i32::from_ne_bytes(*errno)) {
+            match message
+                .payload
+                .first_chunk()
+                .map(|errno| i32::from_ne_bytes(*errno))
+            {
                 Some(0) => {}
                 Some(errno) => return Err(io::Error::from_raw_os_error(-errno)),
                 None => return Err(io::ErrorKind::InvalidData.into()),
@@ -127,7 +131,10 @@ fn batch(table: &str) -> Batch {
         body.text(1, table);
         body.word_be(2, NFT_TABLE_F_OWNER);
     });
-    for (chain, hook) in [("prerouting", NF_INET_PRE_ROUTING), ("output", NF_INET_LOCAL_OUT)] {
+    for (chain, hook) in [
+        ("prerouting", NF_INET_PRE_ROUTING),
+        ("output", NF_INET_LOCAL_OUT),
+    ] {
         batch.request(NFT_MSG_NEWCHAIN, 0, |body| {
             body.text(1, table);
             body.text(3, chain);
@@ -176,7 +183,13 @@ impl Batch {
     fn request(&mut self, kind: u16, flags: u16, write: impl FnOnce(&mut Body<'_>)) {
         self.requests += 1;
         let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | flags;
-        self.message(NFNL_SUBSYS_NFTABLES << 8 | kind, flags, NFPROTO_INET, 0, write);
+        self.message(
+            NFNL_SUBSYS_NFTABLES << 8 | kind,
+            flags,
+            NFPROTO_INET,
+            0,
+            write,
+        );
     }
 
     fn message(
@@ -205,7 +218,8 @@ struct Body<'a>(&'a mut Vec<u8>);
 
 impl Body<'_> {
     fn attribute(&mut self, kind: u16, value: &[u8]) {
-        self.0.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
+        self.0
+            .extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
         self.0.extend_from_slice(&kind.to_ne_bytes());
         self.0.extend_from_slice(value);
         self.0.resize(self.0.len().next_multiple_of(4), 0);

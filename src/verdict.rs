@@ -127,7 +127,11 @@ mod tests {
         assert_eq!(loss.verdict().exit_status(), 3);
         loss.resynced = true;
         assert_eq!(loss.verdict().exit_status(), 0);
-        assert!(loss.verdict().to_string().starts_with("recovered (7 events missed"));
+        assert!(
+            loss.verdict()
+                .to_string()
+                .starts_with("recovered (7 events missed")
+        );
         loss.refused = 1;
         assert_eq!(loss.verdict().exit_status(), 3);
     }

@@ -79,7 +79,11 @@ impl Target {
             Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
             Ok(found) => {
                 let kind = found.file_type();
-                if kind.is_fifo() || kind.is_char_device() || kind.is_block_device() || kind.is_socket() {
+                if kind.is_fifo()
+                    || kind.is_char_device()
+                    || kind.is_block_device()
+                    || kind.is_socket()
+                {
                     return Ok(Self::Direct(path.to_owned()));
                 }
                 fs::canonicalize(path)?

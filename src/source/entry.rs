@@ -34,13 +34,33 @@ pub fn observe(entry: &Conntrack, event: Event) -> Result<Observation, Skip> {
     let flow = if family == AF_INET {
         let source = entry.ipv4_src(original).ok_or(Skip::Malformed)?.octets();
         let destination = entry.ipv4_dst(original).ok_or(Skip::Malformed)?.octets();
-        Flow::V4(transport, Key { source, destination, service, source_port })
+        Flow::V4(
+            transport,
+            Key {
+                source,
+                destination,
+                service,
+                source_port,
+            },
+        )
     } else {
         let source = entry.ipv6_src(original).ok_or(Skip::Malformed)?.octets();
         let destination = entry.ipv6_dst(original).ok_or(Skip::Malformed)?.octets();
-        Flow::V6(transport, Key { source, destination, service, source_port })
+        Flow::V6(
+            transport,
+            Key {
+                source,
+                destination,
+                service,
+                source_port,
+            },
+        )
     };
-    Ok(Observation { flow, replied, event })
+    Ok(Observation {
+        flow,
+        replied,
+        event,
+    })
 }
 
 fn ports(entry: &Conntrack, transport: Transport) -> Option<(u16, u16)> {
@@ -48,5 +68,8 @@ fn ports(entry: &Conntrack, transport: Transport) -> Option<(u16, u16)> {
         return Some((icmp_service(entry.icmp_type()?, entry.icmp_code()?), 0));
     }
     let destination_port = entry.dst_port(Direction::Original)?;
-    Some((destination_port, collapse(entry.src_port(Direction::Original)?)))
+    Some((
+        destination_port,
+        collapse(entry.src_port(Direction::Original)?),
+    ))
 }
