@@ -100,7 +100,7 @@ impl Filter {
     pub fn new() -> Filter {
         // SAFETY: no arguments.
         let raw = unsafe { sys::nfct_filter_create() };
-        let raw = NonNull::new(raw).unwrap_or_else(|| crate::conntrack::out_of_memory());
+        let raw = NonNull::new(raw).unwrap_or_else(|| crate::owned::out_of_memory());
         Filter {
             raw,
             protocol_count: 0,

@@ -73,8 +73,7 @@ impl Handle {
     /// [`ControlFlow::Break`] or the socket reports an error (`nfct_catch`).
     ///
     /// The entry is borrowed for the call; keep a copy with
-    /// [`to_owned`](ToOwned::to_owned) or read out what you need. Messages that
-    /// are no conntrack event are skipped by the library without a trace.
+    /// [`to_owned`](ToOwned::to_owned) or read out what you need.
     ///
     /// A panic in the callback does not cross the C frames: it ends the loop,
     /// and goes on from here with its payload once C has returned. In every
@@ -92,8 +91,17 @@ impl Handle {
     ///   after a signal (src/libnfnetlink.c, 1.0.2), so a signal handler alone
     ///   does not end a blocking `catch`. To stop it, make the socket
     ///   non-blocking and poll it beside a signalfd or a pipe.
+    /// - `ENOMSG`: the message came from another process, not from the kernel.
+    ///   Sending it takes `CAP_NET_ADMIN`. It is gone; go on.
+    /// - `ENOENT`, `EILSEQ`, or the errno of an error message: the answer to a
+    ///   request that somebody sent through the descriptor. It is gone; go on.
     /// - `EINVAL` if the handle was opened without groups: nothing would ever
     ///   arrive.
+    ///
+    /// At an event with an attribute of an unexpected size the library prints a
+    /// line and ends the process (`__abi_breakage`, src/conntrack/parse_mnl.c,
+    /// 1.0.9). Only the kernel could send one. [`parse`](crate::parse) does not
+    /// share this.
     ///
     /// ```no_run
     /// use std::ops::ControlFlow;

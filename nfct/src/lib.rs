@@ -50,17 +50,19 @@ mod filter;
 mod groups;
 mod handle;
 mod message;
+mod owned;
 mod query;
 mod screen;
 mod setters;
 
-pub use conntrack::{Conntrack, ConntrackBuf, Direction};
+pub use conntrack::{Conntrack, Direction};
 pub use constants::{status, tcp_state};
 pub use event::EventType;
 pub use filter::{Filter, FilterField, Logic};
 pub use groups::Groups;
 pub use handle::Handle;
 pub use message::{build, parse};
+pub use owned::ConntrackBuf;
 pub use query::Family;
 
 /// The way C enters Rust, for tests that drive it from C. Not part of the
