@@ -7,7 +7,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # To build: the C library's header, libclang for the bindings.
 BUILD_PACKAGES := gcc pkg-config libnetfilter-conntrack-dev libclang-dev
 # To test: the real counterparts on this kernel.
-TEST_PACKAGES := conntrack nftables iproute2 iputils-ping netcat-openbsd tshark util-linux procps kmod
+TEST_PACKAGES := g++ conntrack nftables iproute2 iputils-ping netcat-openbsd tshark util-linux procps kmod
 # Installs packages that are missing, and only then asks the network for anything.
 install = dpkg -s $(1) >/dev/null 2>&1 || { $(SUDO) apt-get update -q && \
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(1); }
@@ -28,7 +28,7 @@ run: build
 build: build-packages
 	$(CARGO) build --release --locked --bins
 
-test: check unit vendor benches
+test: check unit vendor fuzz benches
 
 check: build-packages
 	$(CARGO) fmt --all --check
@@ -44,6 +44,23 @@ vendor: build-packages test-packages
 # Every bench once, to see that it works and that what it computes is right.
 benches: build-packages
 	$(CARGO) bench --locked --benches -- --test
+
+# libFuzzer's instrumentation by stable flags, as cargo fuzz sets them for its own runs on nightly.
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing
+FUZZ_SECONDS ?= 15
+FUZZ_TARGETS := datagram capture
+# Named, so that the flags do not reach build scripts.
+FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+
+fuzz: build-packages test-packages
+	cd fuzz && CARGO_TARGET_DIR=../target/fuzz RUSTFLAGS='$(FUZZ_FLAGS)' \
+		$(CARGO) build --release --locked --target $(FUZZ_HOST)
+	for target in $(FUZZ_TARGETS); do mkdir -p target/fuzz/corpus/$$target && \
+		target/fuzz/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
+		-verbosity=0 -print_final_stats=1 -artifact_prefix=target/fuzz/ \
+		target/fuzz/corpus/$$target fuzz/corpus/$$target || exit 1; done
 
 bench: build-packages
 	$(CARGO) bench --locked --benches
