@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, Parser};
 
+use crate::source::method::Source;
 use crate::units::{parse_bytes, parse_duration};
 
 /// Shown behind `--help`.
@@ -78,13 +79,13 @@ pub struct Cli {
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 4_000_000,
+        default_value_t = 2_000_000,
         help_heading = "Capture"
     )]
     pub max_flows: usize,
 
     /// How events are received
-    #[arg(long, value_enum, default_value_t = Source::Batch, conflicts_with = "read", help_heading = "Capture")]
+    #[arg(long, value_enum, default_value_t = Source::Auto, conflicts_with = "read", help_heading = "Capture")]
     pub source: Source,
 
     /// Receive buffer to start with (64M, 512K, bytes)
@@ -110,13 +111,4 @@ pub struct Cli {
     /// Say how the capture was set up and how it went
     #[arg(short, long, action = ArgAction::SetTrue)]
     pub verbose: bool,
-}
-
-/// How events are received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Source {
-    /// Many at a time, decoded in place
-    Batch,
-    /// One at a time, by the C library
-    Callback,
 }

@@ -7,19 +7,20 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use netfilter_conntrack::Handle;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::cli::{Cli, Source};
+use crate::cli::Cli;
 use crate::console::{Console, REDRAW, Rate, Status};
 use crate::error::Error;
 use crate::intake::Intake;
 use crate::printer::Printer;
 use crate::recovery::{Recovery, sysctl};
 use crate::signals::Signals;
-use crate::source::receiver::Shared;
+use crate::source::method::{Method, Source};
+use crate::source::receiver::{Shared, timespec};
 use crate::source::record::Recorder;
 use crate::source::tuning::{self, Buffer, Settings};
-use crate::source::{batch, callback, dump};
+use crate::source::dump;
 use crate::table::Table;
 use crate::thin::Share;
 use crate::track::Track;
@@ -44,17 +45,17 @@ pub fn capture(cli: &Cli, printer: &Printer, console: &Console) -> Result<u8, Er
 
     let intake = Intake::new(Table::new(cli.max_flows));
     let resources = |error: io::Error| Error::new(format!("can't start the capture: {error}"));
-    let handles: Vec<&Handle> = sockets.iter().map(|(handle, _)| handle).collect();
-    let recovery = Recovery::new(&intake, &handles, cli.reliable).map_err(resources)?;
+    let handles: Vec<&Handle> = sockets.iter().map(|socket| &socket.handle).collect();
     let shared = Shared::new(&intake, recorder).map_err(resources)?;
+    let recovery = Recovery::new(&intake, &handles, shared.lost(), cli.reliable).map_err(resources)?;
     let mut loss = Loss::default();
 
     thread::scope(|scope| {
         let receivers: Vec<_> = sockets
             .into_iter()
-            .map(|(handle, buffer)| {
+            .map(|socket| {
                 let shared = &shared;
-                scope.spawn(move || receive(cli.source, handle, buffer, shared))
+                scope.spawn(move || socket.method.receive(socket.handle, socket.buffer, shared))
             })
             .collect();
         let (watch_on, watch_end) = mpsc::channel::<()>();
@@ -66,6 +67,7 @@ pub fn capture(cli: &Cli, printer: &Printer, console: &Console) -> Result<u8, Er
         let (print, requests) = mpsc::channel::<()>();
         let lists = scope.spawn(|| {
             for () in requests {
+                shared.flush();
                 if printer
                     .print(intake.table())
                     .is_err_and(|error| printer.is_gone(&error, console))
@@ -162,7 +164,19 @@ fn refuse_if_events_are_off() -> Result<(), Error> {
     }
 }
 
-fn open_sockets(cli: &Cli, console: &Console) -> Result<Vec<(Handle, Buffer)>, Error> {
+/// An open socket and how it is read.
+struct Socket {
+    handle: Handle,
+    buffer: Buffer,
+    method: Method,
+}
+
+fn open_sockets(cli: &Cli, console: &Console) -> Result<Vec<Socket>, Error> {
+    let unfit = unfit_for_kernel(cli);
+    if let (Source::Kernel, Some(reason)) = (cli.source, unfit) {
+        return Err(Error::new(format!("--source kernel does not go with {reason}")));
+    }
+    let in_kernel = cli.source == Source::Kernel || (cli.source == Source::Auto && unfit.is_none());
     let settings = Settings {
         buffer_bytes: cli.buffer,
         buffer_max_bytes: cli.buffer_max.max(cli.buffer),
@@ -170,35 +184,79 @@ fn open_sockets(cli: &Cli, console: &Console) -> Result<Vec<(Handle, Buffer)>, E
         thin: !cli.no_thin && cli.write.is_none(),
         reliable: cli.reliable,
     };
-    let sockets = (0..cli.workers)
-        .map(|index| {
-            tuning::open(
-                &settings,
-                Share {
-                    index,
-                    of: cli.workers,
-                },
-            )
-        })
-        .collect::<io::Result<Vec<_>>>()
-        .map_err(|error| Error::listen(&error))?;
-    for (_, buffer) in &sockets {
-        let granted = format!(
-            "receive buffer of {} ({} events)",
-            show_bytes(buffer.granted_bytes().into()),
-            show_count(buffer.granted_events().into()),
-        );
-        if buffer.forced() {
-            console.detail(&granted);
-        } else {
-            console.note(&format!(
-                "{granted} only: a larger one needs CAP_NET_ADMIN in the initial user namespace, or \
-                 sysctl -w net.core.rmem_max={}",
-                cli.buffer
-            ));
-        }
+    let mut sockets = Vec::new();
+    for index in 0..cli.workers {
+        let share = Share { index, of: cli.workers };
+        let (handle, buffer) = tuning::open(&settings, share).map_err(|error| Error::listen(&error))?;
+        describe(&buffer, cli, console);
+        let method = match cli.source {
+            Source::Callback => Method::Callback,
+            _ if !in_kernel => Method::Batch,
+            _ => match load(cli, &handle, console) {
+                Ok(method) => method,
+                Err(reason) if cli.source == Source::Kernel => {
+                    return Err(Error::new(format!("--source kernel: {reason}")));
+                }
+                Err(reason) => {
+                    console.detail(&format!("source batch; kernel can't be used: {reason}"));
+                    Method::Batch
+                }
+            },
+        };
+        sockets.push(Socket { handle, buffer, method });
     }
     Ok(sockets)
+}
+
+/// What keeps a BPF program that drops what it has handled from serving, if anything does.
+fn unfit_for_kernel(cli: &Cli) -> Option<&'static str> {
+    if cli.write.is_some() {
+        Some("-w, which records every event")
+    } else if cli.no_thin {
+        Some("--no-thin, which takes every event up")
+    } else if cli.workers > 1 {
+        Some("--workers: it leaves next to nothing to share out")
+    } else {
+        None
+    }
+}
+
+#[cfg(feature = "ebpf")]
+fn load(cli: &Cli, handle: &Handle, console: &Console) -> Result<Method, String> {
+    use crate::source::kernel::{Kernel, Sizes};
+
+    let sizes = Sizes::new(cli.max_flows, cli.buffer);
+    let kernel = Kernel::attach(handle, sizes)?;
+    console.detail(&format!(
+        "source kernel: a ring of {}; {} of kernel memory now, {} at the most",
+        show_bytes(sizes.ring_bytes.into()),
+        show_bytes(sizes.start_bytes()),
+        show_bytes(sizes.max_bytes()),
+    ));
+    Ok(Method::Kernel(Box::new(kernel)))
+}
+
+#[cfg(not(feature = "ebpf"))]
+fn load(_: &Cli, _: &Handle, _: &Console) -> Result<Method, String> {
+    Err("this program was built without it (cargo feature ebpf)".into())
+}
+
+/// Says what receive buffer there is.
+fn describe(buffer: &Buffer, cli: &Cli, console: &Console) {
+    let granted = format!(
+        "receive buffer of {} ({} events)",
+        show_bytes(buffer.granted_bytes().into()),
+        show_count(buffer.granted_events().into()),
+    );
+    if buffer.forced() {
+        console.detail(&granted);
+    } else {
+        console.note(&format!(
+            "{granted} only: a larger one needs CAP_NET_ADMIN in the initial user namespace, or \
+             sysctl -w net.core.rmem_max={}",
+            cli.buffer
+        ));
+    }
 }
 
 fn start_recording(path: &std::path::Path) -> Result<Recorder, Error> {
@@ -210,18 +268,6 @@ fn start_recording(path: &std::path::Path) -> Result<Recorder, Error> {
     };
     file.and_then(Recorder::new)
         .map_err(|error| Error::file(path, error))
-}
-
-fn receive(
-    source: Source,
-    mut handle: Handle,
-    buffer: Buffer,
-    shared: &Shared<'_>,
-) -> io::Result<()> {
-    match source {
-        Source::Batch => batch::receive(&handle, buffer, shared),
-        Source::Callback => callback::receive(&mut handle, buffer, shared),
-    }
 }
 
 /// Waits for the end and serves what comes up until then.
@@ -276,10 +322,7 @@ fn wait(
             Duration::from_secs(1)
         };
         let time = left.map_or(tick, |left| left.min(tick));
-        let timeout = Timespec {
-            tv_sec: time.as_secs() as i64,
-            tv_nsec: time.subsec_nanos().into(),
-        };
+        let timeout = timespec(time);
         let descriptor = signals.descriptor();
         // Interrupted or not: the next round looks at everything.
         let _ = poll(

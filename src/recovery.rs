@@ -25,6 +25,9 @@ const RELIABLE_PERCENT_MAX: u64 = 75;
 pub struct Recovery<'a> {
     intake: &'a Intake,
     sockets: Vec<Watched>,
+    /// Events lost elsewhere than in a socket's queue.
+    lost: &'a AtomicU64,
+    lost_seen: AtomicU64,
     missed: AtomicU64,
     /// What `missed` was when the last successful read of the table began.
     covered: AtomicU64,
@@ -40,12 +43,17 @@ struct Watched {
 }
 
 impl<'a> Recovery<'a> {
-    /// Watches these sockets.
+    /// Watches these sockets, and a counter of what is lost elsewhere.
     ///
     /// # Errors
     ///
     /// Those of dup(2).
-    pub fn new<S: AsFd>(intake: &'a Intake, sockets: &[S], reliable: bool) -> io::Result<Self> {
+    pub fn new<S: AsFd>(
+        intake: &'a Intake,
+        sockets: &[S],
+        lost: &'a AtomicU64,
+        reliable: bool,
+    ) -> io::Result<Self> {
         let watched = |socket: &S| -> io::Result<Watched> {
             Ok(Watched {
                 fd: socket.as_fd().try_clone_to_owned()?,
@@ -55,6 +63,8 @@ impl<'a> Recovery<'a> {
         Ok(Self {
             intake,
             sockets: sockets.iter().map(watched).collect::<io::Result<_>>()?,
+            lost,
+            lost_seen: AtomicU64::new(0),
             missed: AtomicU64::new(0),
             covered: AtomicU64::new(0),
             reliable,
@@ -83,6 +93,9 @@ impl<'a> Recovery<'a> {
             socket.drops.store(before + more, Ordering::Relaxed);
             self.missed.fetch_add(more, Ordering::Relaxed);
         }
+        let lost = self.lost.load(Ordering::Relaxed);
+        let more = lost - self.lost_seen.swap(lost, Ordering::Relaxed);
+        self.missed.fetch_add(more, Ordering::Relaxed);
         Ok(self.missed())
     }
 

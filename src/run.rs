@@ -1,12 +1,13 @@
 //! One run of the program, from parsed options to exit status.
 
-use crate::cli::{Cli, Source};
+use crate::cli::Cli;
 use crate::console::{Console, Verbosity};
 use crate::error::Error;
 use crate::live;
 use crate::output::destination::Destination;
 use crate::printer::Printer;
 use crate::replay;
+use crate::source::method::Source;
 
 /// Exit status of an error.
 const FAILED: u8 = 1;

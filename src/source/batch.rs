@@ -31,28 +31,12 @@ fn nap(limit_bytes: u32) -> Duration {
 ///
 /// Errors of the socket that no retry helps.
 pub fn receive(handle: &Handle, mut buffer: Buffer, shared: &Shared<'_>) -> io::Result<()> {
-    let mut batch = Batch::new();
-    let mut pending = Pending::default();
-    let mut missed = false;
+    let mut drain = Drain::default();
     loop {
         // Before the drain, so that what comes between the two is still drained.
         let stopping = shared.stopping();
         buffer.grow_under_pressure(handle)?;
-        let mut drained = 0;
-        loop {
-            let received = match batch.receive(handle) {
-                Ok(received) => received,
-                Err(error) => {
-                    shared.overrun_or(error)?;
-                    continue;
-                }
-            };
-            drained += received;
-            take(&batch, received, handle, shared, &mut pending, &mut missed);
-            if received < BATCH_LEN {
-                break;
-            }
-        }
+        let drained = drain.run(handle, shared, || false)?;
         if stopping {
             return Ok(());
         }
@@ -63,33 +47,72 @@ pub fn receive(handle: &Handle, mut buffer: Buffer, shared: &Shared<'_>) -> io::
     }
 }
 
-fn take(
-    batch: &Batch,
-    received: usize,
-    handle: &Handle,
-    shared: &Shared<'_>,
-    pending: &mut Pending,
-    missed: &mut bool,
-) {
-    let mut asked = *missed;
-    for datagram in batch.datagrams(received) {
-        if datagram.truncated {
-            pending.tally.malformed += 1;
-            continue;
-        }
-        shared.intake.gather(datagram.bytes, pending, || {
-            // Once a batch: a message dropped later than that belongs to an entry that ends later.
-            if !asked {
-                asked = true;
-                *missed = memory(handle).map_or(true, |memory| memory.drops > 0);
+/// Empties a socket's queue into the table, over and over with the same buffers.
+#[derive(Debug, Default)]
+pub struct Drain {
+    batch: Batch,
+    pending: Pending,
+    missed: bool,
+}
+
+impl Drain {
+    /// Takes all that is queued, and returns how many datagrams that were. `lost_elsewhere` tells of
+    /// events that were missed without the socket's counter showing it.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the socket that no retry helps.
+    pub fn run(
+        &mut self,
+        handle: &Handle,
+        shared: &Shared<'_>,
+        lost_elsewhere: impl Fn() -> bool,
+    ) -> io::Result<usize> {
+        let mut drained = 0;
+        loop {
+            let received = match self.batch.receive(handle) {
+                Ok(received) => received,
+                Err(error) => {
+                    shared.overrun_or(error)?;
+                    continue;
+                }
+            };
+            drained += received;
+            self.take(received, handle, shared, &lost_elsewhere);
+            if received < BATCH_LEN {
+                return Ok(drained);
             }
-            *missed
-        });
+        }
     }
-    shared.intake.fold(pending);
-    if let Some(recorder) = &shared.recorder {
-        let datagrams = batch.datagrams(received).map(|datagram| datagram.bytes);
-        recorder.record(SystemTime::now(), datagrams);
+
+    fn take(
+        &mut self,
+        received: usize,
+        handle: &Handle,
+        shared: &Shared<'_>,
+        lost_elsewhere: &impl Fn() -> bool,
+    ) {
+        let mut asked = self.missed;
+        for datagram in self.batch.datagrams(received) {
+            if datagram.truncated {
+                self.pending.tally.malformed += 1;
+                continue;
+            }
+            shared.intake.gather(datagram.bytes, &mut self.pending, || {
+                // Once a batch: a message dropped later than that belongs to an entry that ends later.
+                if !asked {
+                    asked = true;
+                    self.missed =
+                        lost_elsewhere() || memory(handle).map_or(true, |memory| memory.drops > 0);
+                }
+                self.missed
+            });
+        }
+        shared.intake.fold(&mut self.pending);
+        if let Some(recorder) = &shared.recorder {
+            let datagrams = self.batch.datagrams(received).map(|datagram| datagram.bytes);
+            recorder.record(SystemTime::now(), datagrams);
+        }
     }
 }
 

@@ -5,6 +5,9 @@ pub mod callback;
 pub mod dump;
 pub mod entry;
 pub mod file;
+#[cfg(feature = "ebpf")]
+pub mod kernel;
+pub mod method;
 pub mod receiver;
 pub mod record;
 pub mod tuning;

@@ -20,7 +20,12 @@ pub struct Shared<'a> {
     stop: AtomicBool,
     /// Readable from the stop on: written once and never read, so that it wakes every receiver.
     wake: OwnedFd,
+    /// Readable while a flush is wanted; read by the one receiver that serves it.
+    prod: OwnedFd,
+    flush_wanted: AtomicU64,
+    flushed: AtomicU64,
     overruns: AtomicU64,
+    lost: AtomicU64,
 }
 
 impl<'a> Shared<'a> {
@@ -35,7 +40,11 @@ impl<'a> Shared<'a> {
             recorder,
             stop: AtomicBool::new(false),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            prod: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            flush_wanted: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
             overruns: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
         })
     }
 
@@ -50,6 +59,43 @@ impl<'a> Shared<'a> {
     #[must_use]
     pub fn stopping(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+
+    /// Has a receiver that naps over a ring take in what lies in it, and waits for that; for a second at
+    /// the most, since a list that is a nap old is better than none.
+    pub fn flush(&self) {
+        let wanted = self.flush_wanted.fetch_add(1, Ordering::AcqRel) + 1;
+        let _ = rustix::io::write(&self.prod, &1_u64.to_ne_bytes());
+        for _ in 0..1000 {
+            if self.flushed.load(Ordering::Acquire) >= wanted || self.stopping() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The number of the flush that is wanted last. To be read before the ring is.
+    #[must_use]
+    pub fn flush_wanted(&self) -> u64 {
+        self.flush_wanted.load(Ordering::Acquire)
+    }
+
+    /// Says that the ring was empty after that flush was wanted.
+    pub fn flushed(&self, wanted: u64) {
+        self.flushed.store(wanted, Ordering::Release);
+    }
+
+    /// Counts events that were lost other than by a full socket.
+    pub fn lose(&self, events: u64) {
+        if events > 0 {
+            self.lost.fetch_add(events, Ordering::Relaxed);
+        }
+    }
+
+    /// Events lost other than by a full socket.
+    #[must_use]
+    pub const fn lost(&self) -> &AtomicU64 {
+        &self.lost
     }
 
     /// Times a receive failed with `ENOBUFS`.
@@ -85,12 +131,31 @@ pub(super) fn wait_stop(time: Duration, shared: &Shared<'_>) -> io::Result<()> {
     if time.is_zero() {
         return Ok(());
     }
-    let timeout = Timespec {
-        tv_sec: time.as_secs() as i64,
-        tv_nsec: time.subsec_nanos().into(),
-    };
+    let timeout = timespec(time);
     let mut fds = [PollFd::new(&shared.wake, PollFlags::IN)];
     uninterrupted(poll(&mut fds, Some(&timeout)))
+}
+
+/// Waits for a time, or until the receivers are to stop or a flush is wanted.
+pub(super) fn wait_flush(time: Duration, shared: &Shared<'_>) -> io::Result<()> {
+    let timeout = timespec(time);
+    let mut fds = [
+        PollFd::new(&shared.wake, PollFlags::IN),
+        PollFd::new(&shared.prod, PollFlags::IN),
+    ];
+    uninterrupted(poll(&mut fds, Some(&timeout)))?;
+    // Empty unless prodded.
+    let _ = rustix::io::read(&shared.prod, &mut [0; 8]);
+    Ok(())
+}
+
+/// A duration as poll(2) takes it.
+#[must_use]
+pub const fn timespec(time: Duration) -> Timespec {
+    Timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: time.subsec_nanos() as i64,
+    }
 }
 
 fn uninterrupted(result: rustix::io::Result<usize>) -> io::Result<()> {

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Tells user space of each flow once, inside the kernel.
+ *
+ * For a reader who has never seen BPF: this is compiled to a small instruction set that the kernel
+ * checks (the "verifier": every load in bounds, every loop with an end) and then runs for each message
+ * that it is about to queue on our netlink socket. The return value says how many bytes of the message
+ * to queue: PASS is all of it, DROP none. Between kernel and user space lie "maps": here two hash
+ * tables of the flows seen so far, a ring buffer of the sightings that user space has to hear of, and
+ * counters.
+ *
+ * A message is judged by its layout. The kernel's own messages put the original tuple first and in one
+ * order (ctnetlink_conntrack_event and ctnetlink_dump_tuples, net/netfilter/nf_conntrack_netlink.c,
+ * Linux 5.8 to 6.18); such a message is handled here. Anything else, however odd, is passed down the
+ * socket to the ordinary decoder. So this program may be narrow; it must never be wrong.
+ *
+ * What makes it right:
+ *  - An unreplied sighting of an unknown flow, and the first replied one of a known flow, go into the
+ *    ring: those are what can change the list. The rest only counts.
+ *  - A replied sighting of an unknown flow goes into the ring each time and marks nothing: user space
+ *    may know the flow from elsewhere (the socket, a dump of the kernel's table), and if it does not,
+ *    the list's rule is that such a sighting means nothing.
+ *  - Room in the ring is reserved before the flow is marked. What finds no room is not marked, so that
+ *    the flow's next event tries again; and the record that lists a flow is always before the one that
+ *    confirms it, since the ring keeps the order of reservations.
+ *  - Where the table of flows is full, sightings go into the ring unmarked: that costs time, no flow.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#define PASS -1
+#define DROP 0
+
+#define AF_INET 2
+#define AF_INET6 10
+#define EEXIST 17
+
+/* NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW: NEW and UPDATE events. */
+#define CT_NEW 0x0100
+#define NLM_F_CREATE 0x0400
+#define IPS_SEEN_REPLY 0x2
+
+#define CTA_TUPLE_ORIG 1
+#define CTA_STATUS 3
+
+/* Header words of attributes, length and type as one 32-bit load reads them. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define ATTR(len, type) ((__u32)(len) | (__u32)(type) << 16)
+#define BE16(x) __builtin_bswap16(x)
+#define BE32(x) __builtin_bswap32(x)
+#else
+#define ATTR(len, type) ((__u32)(len) << 16 | (__u32)(type))
+#define BE16(x) (x)
+#define BE32(x) (x)
+#endif
+#define NEST(len, type) ATTR(len, (type) | 0x8000)
+
+/* Attributes behind the original tuple that are looked at before a message counts as odd; the kernel
+ * has no more than this many (CTA_MAX). */
+#define ATTRIBUTES_MAX 28
+
+/* Bits of port_and_class; the source port after collapsing takes the lower 11. */
+#define CLASS_UDP (1 << 11)
+#define CLASS_ICMP (2 << 11)
+#define REPLIED (1 << 13)
+#define IS_NEW (1 << 14)
+
+struct key4 {
+	__u32 source_be;
+	__u32 destination_be;
+	__u16 service;
+	__u16 port_and_class;
+};
+
+struct key6 {
+	__u32 source_be[4];
+	__u32 destination_be[4];
+	__u16 service;
+	__u16 port_and_class;
+};
+
+struct seen {
+	__u64 connections; /* NEW events */
+	__u64 last_ns;     /* CLOCK_MONOTONIC of the last event */
+	__u64 confirmed;
+};
+
+struct counters {
+	__u64 events;     /* of listed classes, handled here */
+	__u64 ring_full;  /* sightings lost */
+	__u64 table_full; /* sightings delivered unmarked */
+	__u64 passed;     /* messages left to the socket */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 20);
+	__type(key, struct key4);
+	__type(value, struct seen);
+} flows4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 19);
+	__type(key, struct key6);
+	__type(value, struct seen);
+} flows6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 25);
+} sightings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct counters);
+} counts SEC(".maps");
+
+/* Message header, nfgenmsg, and the start of the original tuple: for an IPv4 flow all of it and, with the
+ * reply tuple behind it, up to the status. This is what every event of a listed class has at least
+ * (UDP over IPv4 without anything optional: 148 bytes, ends with the timeout at 140). */
+struct head {
+	__u32 len;
+	__u16 type;
+	__u16 flags;
+	__u32 sequence;
+	__u32 port_id;
+	__u8 family;
+	__u8 version;
+	__u16 resource_be;
+	__u32 word[30];
+};
+
+/* Index into head.word of the byte at an offset of the message. */
+#define WORD(offset) (((offset) - 20) / 4)
+
+static __always_inline __u16 collapse(__u16 port_be)
+{
+	__u16 port = BE16(port_be);
+
+	return port > 1024 ? 1024 : port;
+}
+
+/*
+ * Goes over the attributes from `offset` to the end, and finds the status if it is not known yet. False if
+ * anything is there that only the decoder can judge: the tuple or the status a second time, a length
+ * that lies, too many attributes.
+ */
+static __always_inline int walk(struct __sk_buff *skb, __u32 offset, __u32 *status, int found)
+{
+	for (int i = 0; i < ATTRIBUTES_MAX; i++) {
+		__u16 attr[2];
+		__u16 type;
+
+		if (offset == skb->len)
+			return found;
+		if (bpf_skb_load_bytes(skb, offset, attr, sizeof(attr)))
+			return 0;
+		if (attr[0] < 4 || offset + attr[0] > skb->len)
+			return 0;
+		type = attr[1] & 0x3fff;
+		if (type == CTA_TUPLE_ORIG)
+			return 0;
+		if (type == CTA_STATUS) {
+			__u32 status_be;
+
+			if (found || attr[0] != 8)
+				return 0;
+			if (bpf_skb_load_bytes(skb, offset + 4, &status_be, sizeof(status_be)))
+				return 0;
+			*status = BE32(status_be);
+			found = 1;
+		}
+		offset += (attr[0] + 3) & ~3;
+	}
+	return 0;
+}
+
+/*
+ * The protocol part of the original tuple, whose nest starts at word `at`: fills in the service, the
+ * source port and the class. 1 if the flow is listed, 0 if its protocol is not, -1 if the layout is odd.
+ * `len` is set to the length of the nest.
+ */
+static __always_inline int proto(const __u32 *word, __u8 icmp, __u16 icmp_attr, __u16 *service,
+				 __u16 *port_and_class, __u32 *len)
+{
+	const __u8 *number = (const __u8 *)&word[2];
+
+	if (word[1] != ATTR(5, 1))
+		return -1;
+	if (word[0] == NEST(28, 2)) {
+		if (*number != 6 && *number != 17)
+			return *number == 1 || *number == 58 ? -1 : 0;
+		if (word[3] != ATTR(6, 2) || word[5] != ATTR(6, 3))
+			return -1;
+		*service = BE16(*(const __u16 *)&word[6]);
+		*port_and_class = collapse(*(const __u16 *)&word[4]);
+		if (*number == 17)
+			*port_and_class |= CLASS_UDP;
+		*len = 28;
+		return 1;
+	}
+	if (word[0] == NEST(36, 2)) {
+		if (*number != icmp)
+			return *number == 6 || *number == 17 ? -1 : 0;
+		if (word[3] != ATTR(6, icmp_attr) || word[5] != ATTR(5, icmp_attr + 1) ||
+		    word[7] != ATTR(5, icmp_attr + 2))
+			return -1;
+		*service = *(const __u8 *)&word[6] << 8 | *(const __u8 *)&word[8];
+		*port_and_class = CLASS_ICMP;
+		*len = 36;
+		return 1;
+	}
+	return -1;
+}
+
+static __always_inline void count(struct counters *counters, __u64 *counter)
+{
+	/* Atomic because a softirq may interrupt the filter on the same CPU; not contended. */
+	if (counters)
+		__sync_fetch_and_add(counter, 1);
+}
+
+/*
+ * One sighting. A macro, since a map and the size reserved in the ring have to be constants.
+ * What is sent is the key with REPLIED and IS_NEW in it.
+ */
+#define SIGHT(flows, key, bits, counters)                                                          \
+	do {                                                                                       \
+		struct seen *seen = bpf_map_lookup_elem(&flows, &key);                             \
+		void *record;                                                                      \
+                                                                                                   \
+		if (seen) {                                                                        \
+			if ((bits) & IS_NEW)                                                       \
+				__sync_fetch_and_add(&seen->connections, 1);                       \
+			seen->last_ns = bpf_ktime_get_ns();                                        \
+			if (!((bits) & REPLIED) || seen->confirmed)                                \
+				return DROP;                                                       \
+		}                                                                                  \
+		record = bpf_ringbuf_reserve(&sightings, sizeof(key), 0);                          \
+		if (!record) {                                                                     \
+			count(counters, &(counters)->ring_full);                                   \
+			return DROP;                                                               \
+		}                                                                                  \
+		if (seen) {                                                                        \
+			seen->confirmed = 1;                                                       \
+		} else if (!((bits) & REPLIED)) {                                                  \
+			struct seen first = {                                                      \
+				.connections = (bits) & IS_NEW ? 1 : 0,                            \
+				.last_ns = bpf_ktime_get_ns(),                                     \
+			};                                                                         \
+			long error = bpf_map_update_elem(&flows, &key, &first, BPF_NOEXIST);       \
+                                                                                                   \
+			if (error == -EEXIST) {                                                    \
+				/* Another CPU was faster; its record is in the ring. */           \
+				bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);                     \
+				seen = bpf_map_lookup_elem(&flows, &key);                          \
+				if (seen && (bits) & IS_NEW)                                       \
+					__sync_fetch_and_add(&seen->connections, 1);               \
+				return DROP;                                                       \
+			}                                                                          \
+			if (error)                                                                 \
+				count(counters, &(counters)->table_full);                          \
+		}                                                                                  \
+		key.port_and_class |= (bits);                                                      \
+		__builtin_memcpy(record, &key, sizeof(key));                                       \
+		/* User space comes by on a timer: no wake-up for each. */                         \
+		bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);                                      \
+		return DROP;                                                                       \
+	} while (0)
+
+SEC("socket")
+int dedup(struct __sk_buff *skb)
+{
+	struct head head;
+	__u32 zero = 0, status = 0, len, tuple, next;
+	__u16 service, port_and_class, bits;
+	struct counters *counters = bpf_map_lookup_elem(&counts, &zero);
+	int judged;
+
+	if (!counters || bpf_skb_load_bytes(skb, 0, &head, sizeof(head)))
+		goto pass;
+	/* One message, the whole datagram, and an event. */
+	if (head.len != skb->len || head.type != CT_NEW)
+		goto pass;
+
+	if (head.family == AF_INET) {
+		if (head.word[WORD(24)] != NEST(20, 1) || head.word[WORD(28)] != ATTR(8, 1) ||
+		    head.word[WORD(36)] != ATTR(8, 2))
+			goto pass;
+		judged = proto(&head.word[WORD(44)], 1, 4, &service, &port_and_class, &len);
+		tuple = 4 + 20 + len;
+	} else if (head.family == AF_INET6) {
+		if (head.word[WORD(24)] != NEST(44, 1) || head.word[WORD(28)] != ATTR(20, 3) ||
+		    head.word[WORD(48)] != ATTR(20, 4))
+			goto pass;
+		judged = proto(&head.word[WORD(68)], 58, 7, &service, &port_and_class, &len);
+		tuple = 4 + 44 + len;
+	} else {
+		return DROP;
+	}
+	if (judged == 0)
+		return DROP;
+	if (judged < 0)
+		goto pass;
+
+	/* The tuple ends here, or with a zone, which is not part of a flow. */
+	next = 20 + tuple;
+	if (head.word[WORD(20)] == NEST(tuple + 8, 1)) {
+		__u32 zone;
+
+		if (bpf_skb_load_bytes(skb, next, &zone, sizeof(zone)) || zone != ATTR(6, 3))
+			goto pass;
+		next += 8;
+	} else if (head.word[WORD(20)] != NEST(tuple, 1)) {
+		goto pass;
+	}
+	/* The usual IPv4 message has its status within the head: reply tuple, id, status. */
+	if (next == 72 && head.word[WORD(72)] == NEST(52, 2) && head.word[WORD(124)] == ATTR(8, 12) &&
+	    head.word[WORD(132)] == ATTR(8, CTA_STATUS)) {
+		status = BE32(head.word[WORD(136)]);
+		if (!walk(skb, 140, &status, 1))
+			goto pass;
+	} else if (!walk(skb, next, &status, 0)) {
+		goto pass;
+	}
+
+	count(counters, &counters->events);
+	bits = (status & IPS_SEEN_REPLY ? REPLIED : 0) | (head.flags & NLM_F_CREATE ? IS_NEW : 0);
+	if (head.family == AF_INET) {
+		struct key4 key = {
+			.source_be = head.word[WORD(32)],
+			.destination_be = head.word[WORD(40)],
+			.service = service,
+			.port_and_class = port_and_class,
+		};
+
+		SIGHT(flows4, key, bits, counters);
+	} else {
+		struct key6 key = {
+			.service = service,
+			.port_and_class = port_and_class,
+		};
+
+		__builtin_memcpy(key.source_be, &head.word[WORD(32)], 16);
+		__builtin_memcpy(key.destination_be, &head.word[WORD(52)], 16);
+		SIGHT(flows6, key, bits, counters);
+	}
+
+pass:
+	if (counters)
+		count(counters, &counters->passed);
+	return PASS;
+}
+
+char LICENSE[] SEC("license") = "GPL";
