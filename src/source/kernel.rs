@@ -20,8 +20,11 @@ use crate::flow::{Event, Flow, Key, Observation, Transport};
 use crate::intake::Tally;
 use crate::table::Plan;
 
-/// Time between two looks at the ring.
-const NAP: Duration = Duration::from_millis(50);
+/// Time between two looks at the ring. Ten a second cost next to nothing; more would bring nothing, since
+/// a list that is asked for has the ring emptied first.
+const NAP: Duration = Duration::from_millis(100);
+/// The counters are read at every so many looks.
+const LOOKS_A_COUNT: u32 = 5;
 /// Sightings taken into the table together.
 const FOLD_LEN: usize = 512;
 
@@ -235,7 +238,7 @@ pub fn receive(handle: &Handle, mut kernel: Kernel, mut buffer: Buffer, shared: 
     let mut counted = Counts::default();
     // No more than a million events come in a second.
     let quarter = Duration::from_micros(u64::from(kernel.ring_bytes / RECORD6_BYTES / 4));
-    loop {
+    for look in (0..LOOKS_A_COUNT).cycle() {
         let stopping = shared.stopping();
         let flush = shared.flush_wanted();
         buffer.grow_under_pressure(handle)?;
@@ -251,17 +254,20 @@ pub fn receive(handle: &Handle, mut kernel: Kernel, mut buffer: Buffer, shared: 
                 break;
             }
         }
-        let counts = kernel.counts()?;
-        shared.intake.count(Tally {
-            events: counts.events - counted.events,
-            ..Tally::default()
-        });
-        shared.lose(counts.ring_full - counted.ring_full);
-        counted = counts;
+        if look == 0 || stopping {
+            let counts = kernel.counts()?;
+            shared.intake.count(Tally {
+                events: counts.events - counted.events,
+                ..Tally::default()
+            });
+            shared.lose(counts.ring_full - counted.ring_full);
+            counted = counts;
+        }
         shared.flushed(flush);
         if stopping {
-            return Ok(());
+            break;
         }
         wait_flush(NAP.min(quarter), shared)?;
     }
+    Ok(())
 }
