@@ -204,6 +204,9 @@ static __always_inline int proto(const __u32 *word, __u8 icmp, __u16 icmp_attr, 
 		*len = 28;
 		return 1;
 	}
+	/* Protocols without ports have the number alone. */
+	if (word[0] == NEST(12, 2) && *number != 6 && *number != 17 && *number != 1 && *number != 58)
+		return 0;
 	if (word[0] == NEST(36, 2)) {
 		if (*number != icmp)
 			return *number == 6 || *number == 17 ? -1 : 0;

@@ -125,6 +125,8 @@ impl Kernel {
         let _ = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited);
         let object = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dedup.bpf.o"));
         let mut ebpf = EbpfLoader::new()
+            // The program needs no type of the running kernel: reading all of them takes longer than all else.
+            .btf(None)
             .set_max_entries("flows4", sizes.flows4)
             .set_max_entries("flows6", sizes.flows6)
             .set_max_entries("sightings", sizes.ring_bytes)

@@ -1,0 +1,175 @@
+//! The BPF program of the `kernel` source, run by the kernel on every message of every vector.
+//!
+//! The program is attached to a unix datagram socket, where the kernel runs it on each datagram as it
+//! does on a netlink socket (`sk_filter`); what it passes is decoded as the `batch` source does, what
+//! it tells through its ring is taken in, and the list has to be the C tool's.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use conntracker::decode::decode;
+use conntracker::intake::{Intake, Pending};
+use conntracker::netlink::messages;
+use conntracker::output::classic;
+use conntracker::pcap::{Reader, Record};
+use conntracker::source::kernel::{Kernel, Sizes};
+use conntracker::table::{Table, Unseen};
+
+/// What one recording came to.
+struct Replayed {
+    list: Vec<u8>,
+    passed: u64,
+    handled: u64,
+}
+
+fn sizes() -> Sizes {
+    Sizes::new(100_000, 1 << 20)
+}
+
+/// Feeds a recording through the program, in its order.
+fn replay(path: &Path, kernel: &mut Kernel, sender: &UnixDatagram, receiver: &UnixDatagram) -> Replayed {
+    let file = fs::read(path).unwrap();
+    let mut reader = Reader::new(&file[..]).unwrap();
+    let intake = Intake::new(Table::new(usize::MAX));
+    let mut pending = Pending::default();
+    let mut buffer = vec![0; 1 << 17];
+    let before = kernel.counts().unwrap();
+    while let Some(Record::Datagram(datagram)) = {
+        let mut record = reader.next_record().unwrap();
+        while matches!(record, Some(Record::Foreign)) {
+            record = reader.next_record().unwrap();
+        }
+        record
+    } {
+        // An empty datagram holds no message, and a stream socket's "end" is no event.
+        if datagram.is_empty() {
+            continue;
+        }
+        match sender.send(datagram) {
+            Ok(_) => {}
+            // What the filter drops is reported to a unix socket's sender (`unix_dgram_sendmsg`).
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            Err(error) => panic!("{}: {error}", path.display()),
+        }
+        match receiver.recv(&mut buffer) {
+            Ok(len) => intake.gather(&buffer[..len], &mut pending, || false),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        intake.fold(&mut pending);
+        while let Some(sighting) = kernel.next_sighting() {
+            intake.table().apply(&sighting, Unseen::Ignore);
+        }
+    }
+    let after = kernel.counts().unwrap();
+    assert_eq!(after.ring_full, before.ring_full);
+    let mut list = Vec::new();
+    classic::write(&intake.table().snapshot(), &mut list).unwrap();
+    Replayed {
+        list,
+        passed: after.passed - before.passed,
+        handled: after.events - before.events,
+    }
+}
+
+#[test]
+fn every_vector_gives_the_list_of_the_c_tool() {
+    let (sender, receiver) = UnixDatagram::pair().unwrap();
+    receiver.set_nonblocking(true).unwrap();
+    sender.set_nonblocking(true).unwrap();
+    match Kernel::attach(&receiver, sizes()) {
+        Ok(_) => {}
+        Err(reason) => {
+            println!("skipped: no BPF program can be loaded here: {reason}");
+            return;
+        }
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    let manifest = fs::read_to_string(folder.join("MANIFEST.tsv")).unwrap();
+    let mut judged = 0;
+    for line in manifest.lines().skip(1) {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let (name, exit) = (columns[0], columns[5]);
+        let capture = folder.join(format!("{name}.pcap"));
+        // Files that are no captures never reach a socket; the large one is not kept here.
+        if exit != "0" || !capture.exists() {
+            continue;
+        }
+        // A program of its own for each vector, so that no flow is known from another.
+        let mut kernel = Kernel::attach(&receiver, sizes()).unwrap();
+        let replayed = replay(&capture, &mut kernel, &sender, &receiver);
+        let expected = fs::read(folder.join(format!("{name}.expected"))).unwrap();
+        assert!(
+            replayed.list == expected,
+            "{name}: the list through the program differs from the C tool's"
+        );
+        // What a running kernel sends must not need the decoder, or the program is of no use.
+        // real_protos holds little else than protocols without ports, whose messages are shorter than
+        // the program looks at.
+        if columns[1] == "real" && name != "real_protos" {
+            assert!(
+                replayed.passed * 20 <= replayed.handled,
+                "{name}: {} of {} messages left to the decoder",
+                replayed.passed,
+                replayed.handled + replayed.passed
+            );
+        }
+        judged += 1;
+    }
+    assert!(judged > 90, "only {judged} vectors were there");
+}
+
+#[test]
+fn nothing_is_marked_that_was_not_delivered() {
+    let (sender, receiver) = UnixDatagram::pair().unwrap();
+    receiver.set_nonblocking(true).unwrap();
+    sender.set_nonblocking(true).unwrap();
+    // The smallest ring: one page, 170 IPv4 records.
+    let tiny = Sizes { ring_bytes: 4096, ..sizes() };
+    let mut kernel = match Kernel::attach(&receiver, tiny) {
+        Ok(kernel) => kernel,
+        Err(reason) => {
+            println!("skipped: no BPF program can be loaded here: {reason}");
+            return;
+        }
+    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    let file = fs::read(folder.join("collapse_tcp4.pcap")).unwrap();
+    let send_all = || {
+        let mut reader = Reader::new(&file[..]).unwrap();
+        while let Some(Record::Datagram(datagram)) = reader.next_record().unwrap() {
+            // Replies of unknown flows are told each time, and would leave this ring to nothing else.
+            let message = messages(datagram).next().unwrap().unwrap();
+            if decode(message).is_ok_and(|observation| !observation.replied) {
+                let _ = sender.send(datagram);
+            }
+        }
+    };
+    let intake = Intake::new(Table::new(usize::MAX));
+    let mut rounds = 0;
+    let mut lost = 0;
+    loop {
+        send_all();
+        while let Some(sighting) = kernel.next_sighting() {
+            intake.table().apply(&sighting, Unseen::Ignore);
+        }
+        rounds += 1;
+        let now = kernel.counts().unwrap().ring_full;
+        if now == lost {
+            break;
+        }
+        lost = now;
+        assert!(rounds < 100, "flows that found no room are never told again");
+    }
+    assert!(lost > 0, "the ring was never full");
+    let mut list = Vec::new();
+    classic::write(&intake.table().snapshot(), &mut list).unwrap();
+    let expected = fs::read(folder.join("collapse_tcp4.expected")).unwrap();
+    // A reply that the first round ignored may confirm in the second: only the flows are compared.
+    let flows = |list: &[u8]| String::from_utf8_lossy(list).replace(" (confirmed)", "");
+    assert!(
+        flows(&list) == flows(&expected),
+        "after {rounds} rounds the list is not whole"
+    );
+}
