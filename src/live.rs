@@ -13,6 +13,7 @@ use crate::cli::{Cli, Source};
 use crate::console::{Console, REDRAW, Rate, Status};
 use crate::error::Error;
 use crate::intake::Intake;
+use crate::notify::Supervisor;
 use crate::printer::Printer;
 use crate::recovery::{Recovery, sysctl};
 use crate::signals::Signals;
@@ -34,7 +35,12 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// # Errors
 ///
 /// What keeps the capture from starting.
-pub fn capture(cli: &Cli, printer: &Printer, console: &Console) -> Result<u8, Error> {
+pub fn capture(
+    cli: &Cli,
+    printer: &Printer,
+    supervisor: &Supervisor,
+    console: &Console,
+) -> Result<u8, Error> {
     let signals = Signals::install().map_err(|error| Error::new(format!("can't take signals: {error}")))?;
     refuse_if_events_are_off()?;
     let sockets = open_sockets(cli, console)?;
@@ -64,9 +70,11 @@ pub fn capture(cli: &Cli, printer: &Printer, console: &Console) -> Result<u8, Er
         let (print, requests) = mpsc::channel::<()>();
         let lists = scope.spawn(|| {
             for () in requests {
+                supervisor.printing();
                 if printer.print(intake.table()).is_err_and(|error| printer.is_gone(&error, console)) {
                     signals.request_end();
                 }
+                supervisor.printed();
             }
         });
         if cli.existing {
@@ -76,12 +84,14 @@ pub fn capture(cli: &Cli, printer: &Printer, console: &Console) -> Result<u8, Er
             }
         }
 
+        supervisor.ready(console);
         let began = Instant::now();
-        let ended_alone = wait(cli, &signals, &shared, &recovery, console, || {
+        let ended_alone = wait(cli, &signals, &shared, &recovery, supervisor, console, || {
             // The printer is gone only if it has panicked, and then joining it tells.
             let _ = print.send(());
         }, || receivers.iter().any(thread::ScopedJoinHandle::is_finished));
         console.clear_status();
+        supervisor.stopping();
 
         // From here on nothing new is queued, so that even under a flood the queues run empty.
         if let Err(error) = recovery.cut_off() {
@@ -187,11 +197,16 @@ fn receive(source: Source, mut handle: Handle, buffer: Buffer, shared: &Shared<'
 }
 
 /// Waits for the end and serves what comes up until then.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "called once, with everything that is looked after"
+)]
 fn wait(
     cli: &Cli,
     signals: &Signals,
     shared: &Shared<'_>,
     recovery: &Recovery<'_>,
+    supervisor: &Supervisor,
     console: &Console,
     print: impl Fn(),
     receiver_gone: impl Fn() -> bool,
@@ -200,6 +215,7 @@ fn wait(
     let mut rate = Rate::default();
     let mut hinted = cli.track || !console.shows_status();
     loop {
+        supervisor.alive();
         signals.drain();
         if signals.end() || receiver_gone() {
             return false;
@@ -231,7 +247,7 @@ fn wait(
         }
         // Without a status line only a receiver that failed is looked after.
         let tick = if console.shows_status() { REDRAW } else { Duration::from_secs(1) };
-        let time = left.map_or(tick, |left| left.min(tick));
+        let time = left.map_or(tick, |left| left.min(tick)).min(supervisor.patience());
         let timeout = Timespec {
             tv_sec: time.as_secs() as i64,
             tv_nsec: time.subsec_nanos().into(),
