@@ -1,0 +1,2 @@
+SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
+include debian/deb.mk
