@@ -9,7 +9,8 @@ use std::process::Command;
 use host::{Namespace, TRAFFIC, is_root, program, run, wait_for};
 
 fn folder(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    let folder =
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     folder
 }
@@ -41,7 +42,14 @@ fn a_daemon_runs_once_prints_and_leaves_its_list() {
     let program = program().display().to_string();
     let start = || {
         let mut command = namespace.command(&program);
-        command.current_dir(&folder).args(["--track", "-d", "-o", "flows.txt", "--pid-file", "pid"]);
+        command.current_dir(&folder).args([
+            "--track",
+            "-d",
+            "-o",
+            "flows.txt",
+            "--pid-file",
+            "pid",
+        ]);
         command
     };
     let (pid_file, list) = (folder.join("pid"), folder.join("flows.txt"));
@@ -54,7 +62,11 @@ fn a_daemon_runs_once_prints_and_leaves_its_list() {
     assert_eq!(fs::read_to_string(of("comm")).unwrap(), "conntracker\n");
     assert_eq!(fs::read_link(of("cwd")).unwrap().to_str(), Some("/"));
     for standard in ["fd/0", "fd/1", "fd/2"] {
-        assert_eq!(fs::read_link(of(standard)).unwrap().to_str(), Some("/dev/null"), "{standard}");
+        assert_eq!(
+            fs::read_link(of(standard)).unwrap().to_str(),
+            Some("/dev/null"),
+            "{standard}"
+        );
     }
     let stat = fs::read_to_string(of("stat")).unwrap();
     let session = stat.rsplit_once(") ").unwrap().1.split(' ').nth(3);
@@ -63,7 +75,10 @@ fn a_daemon_runs_once_prints_and_leaves_its_list() {
     let second = start().output().unwrap();
     assert_eq!(second.status.code(), Some(1));
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(said.contains(&format!("is running as process {pid}")), "{said}");
+    assert!(
+        said.contains(&format!("is running as process {pid}")),
+        "{said}"
+    );
 
     namespace.make_traffic();
     wait_for("a list on SIGUSR1", || {
@@ -72,7 +87,9 @@ fn a_daemon_runs_once_prints_and_leaves_its_list() {
     });
     fs::remove_file(&list).unwrap();
     run(Command::new("kill").arg(&pid));
-    wait_for("the daemon's end", || (!pid_file.exists() && !of("comm").exists()).then_some(()));
+    wait_for("the daemon's end", || {
+        (!pid_file.exists() && !of("comm").exists()).then_some(())
+    });
     assert_eq!(fs::read_to_string(&list).unwrap(), TRAFFIC);
     fs::remove_dir_all(folder).unwrap();
 }

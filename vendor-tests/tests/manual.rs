@@ -12,8 +12,12 @@ const PATIENCE: &str = "1.5";
 
 fn examples() -> Vec<String> {
     let text = fs::read_to_string(repository().join("docs/manual/sections/examples.man")).unwrap();
-    let commands = text.lines().filter_map(|line| line.strip_prefix("# ").or(line.strip_prefix("$ ")));
-    commands.map(|command| command.replace("\\-", "-").replace("\\(aq", "'")).collect()
+    let commands = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# ").or(line.strip_prefix("$ ")));
+    commands
+        .map(|command| command.replace("\\-", "-").replace("\\(aq", "'"))
+        .collect()
 }
 
 #[test]
@@ -23,7 +27,8 @@ fn the_examples_of_the_manual_work() {
     }
     let examples = examples();
     assert!(examples.len() >= 8, "{examples:?}");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("manual-{}", std::process::id()));
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("manual-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let namespace = Namespace::new("manual");
     let path = format!(

@@ -24,7 +24,10 @@ impl Unit {
     }
 
     fn setting(&self, name: &str) -> &str {
-        let mut values = self.0.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let mut values = self
+            .0
+            .lines()
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         let value = values.next().unwrap_or_else(|| panic!("no {name}"));
         assert_eq!(values.next(), None, "{name} is set once");
         value
@@ -36,13 +39,18 @@ impl Unit {
         for word in self.setting("SystemCallFilter").split_whitespace() {
             expand(word, &mut calls);
         }
-        let families = self.setting("RestrictAddressFamilies").split_whitespace().map(|family| match family {
-            "AF_UNIX" => libc::AF_UNIX,
-            "AF_NETLINK" => libc::AF_NETLINK,
-            _ => panic!("{family}?"),
-        });
+        let families = self
+            .setting("RestrictAddressFamilies")
+            .split_whitespace()
+            .map(|family| match family {
+                "AF_UNIX" => libc::AF_UNIX,
+                "AF_NETLINK" => libc::AF_NETLINK,
+                _ => panic!("{family}?"),
+            });
         let calls = calls.iter().map(|call| format!("syscall {call}\n"));
-        calls.chain(families.map(|family| format!("family {family}\n"))).collect()
+        calls
+            .chain(families.map(|family| format!("family {family}\n")))
+            .collect()
     }
 }
 
@@ -53,7 +61,12 @@ fn expand(word: &str, calls: &mut BTreeSet<String>) {
         return;
     }
     let set = run(Command::new("systemd-analyze").args(["syscall-filter", word]));
-    for member in set.lines().skip(1).map(str::trim).filter(|line| !line.starts_with('#') && !line.is_empty()) {
+    for member in set
+        .lines()
+        .skip(1)
+        .map(str::trim)
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+    {
         expand(member, calls);
     }
 }
@@ -66,7 +79,8 @@ struct Stage {
 
 impl Stage {
     fn new(unit: &Unit, name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("conntracker-{name}-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("conntracker-{name}-{}", std::process::id()));
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
         fs::copy(program(), folder.join("conntracker")).unwrap();
@@ -77,17 +91,27 @@ impl Stage {
             .arg(repository().join("vendor-tests/c/confine.c"))
             .arg("-lseccomp"));
         fs::create_dir(folder.join("state")).unwrap();
-        std::os::unix::fs::chown(folder.join("state"), USER.parse().ok(), USER.parse().ok()).unwrap();
+        std::os::unix::fs::chown(folder.join("state"), USER.parse().ok(), USER.parse().ok())
+            .unwrap();
         let socket = UnixDatagram::bind(folder.join("notify")).unwrap();
         fs::set_permissions(folder.join("notify"), Permissions::from_mode(0o666)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
         Self { folder, socket }
     }
 
     /// Starts a command under the limits.
     fn start(&self, unit: &Unit, namespace: &Namespace, command: &str) -> Running {
-        let capability = unit.setting("AmbientCapabilities").strip_prefix("CAP_").unwrap().to_lowercase();
-        assert_eq!(unit.setting("CapabilityBoundingSet"), unit.setting("AmbientCapabilities"));
+        let capability = unit
+            .setting("AmbientCapabilities")
+            .strip_prefix("CAP_")
+            .unwrap()
+            .to_lowercase();
+        assert_eq!(
+            unit.setting("CapabilityBoundingSet"),
+            unit.setting("AmbientCapabilities")
+        );
         assert_eq!(unit.setting("NoNewPrivileges"), "yes");
         assert_eq!(unit.setting("ProtectSystem"), "strict");
         // The state folder becomes a mount of its own, and so stays writable.
@@ -122,8 +146,13 @@ impl Stage {
 
     fn any_message(&self) -> String {
         let mut buffer = [0; 256];
-        let len = self.socket.recv(&mut buffer).expect("a message to the service manager");
-        String::from_utf8_lossy(&buffer[..len]).trim_end().to_owned()
+        let len = self
+            .socket
+            .recv(&mut buffer)
+            .expect("a message to the service manager");
+        String::from_utf8_lossy(&buffer[..len])
+            .trim_end()
+            .to_owned()
     }
 }
 
@@ -135,7 +164,9 @@ impl Drop for Stage {
 
 fn status(child: &Running, field: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{}/status", child.0.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     line.unwrap_or_else(|| panic!("no {field}")).trim().into()
 }
 
@@ -153,7 +184,10 @@ fn serve(name: &str, options: &str) {
     let state = stage.folder.join("state");
     let command = unit
         .setting("ExecStart")
-        .replace("/usr/sbin/conntracker", &stage.folder.join("conntracker").display().to_string())
+        .replace(
+            "/usr/sbin/conntracker",
+            &stage.folder.join("conntracker").display().to_string(),
+        )
         .replace("${STATE_DIRECTORY}", &state.display().to_string())
         .replace("$CONNTRACKER_OPTIONS", options);
     let mut child = stage.start(&unit, &namespace, &command);
@@ -179,14 +213,20 @@ fn serve(name: &str, options: &str) {
     signal(&child, "-USR1");
     assert!(stage.message().starts_with("RELOADING=1\nMONOTONIC_USEC="));
     assert_eq!(stage.message(), "READY=1");
-    assert_eq!(fs::read_to_string(state.join("flows.txt")).unwrap(), TRAFFIC);
+    assert_eq!(
+        fs::read_to_string(state.join("flows.txt")).unwrap(),
+        TRAFFIC
+    );
 
     fs::remove_file(state.join("flows.txt")).unwrap();
     signal(&child, "-TERM");
     assert_eq!(stage.message(), "STOPPING=1");
     let end = wait_for("the end", || child.0.try_wait().unwrap());
     assert_eq!(end.code(), Some(0));
-    assert_eq!(fs::read_to_string(state.join("flows.txt")).unwrap(), TRAFFIC);
+    assert_eq!(
+        fs::read_to_string(state.join("flows.txt")).unwrap(),
+        TRAFFIC
+    );
 }
 
 #[test]
@@ -196,7 +236,10 @@ fn the_service_works_within_its_limits() {
 
 #[test]
 fn every_way_to_capture_works_within_the_limits() {
-    serve("service-reliable", "--track --existing --reliable --workers 2");
+    serve(
+        "service-reliable",
+        "--track --existing --reliable --workers 2",
+    );
     serve("service-callback", "--track --source callback --no-thin");
 }
 
@@ -208,11 +251,21 @@ fn the_limits_of_the_test_hold() {
     let unit = Unit::read();
     let stage = Stage::new(&unit, "limits");
     let namespace = Namespace::new("limits");
-    let succeeds = |command: &str| stage.start(&unit, &namespace, command).0.wait().unwrap().success();
+    let succeeds = |command: &str| {
+        stage
+            .start(&unit, &namespace, command)
+            .0
+            .wait()
+            .unwrap()
+            .success()
+    };
     let state = stage.folder.join("state/x").display().to_string();
     assert!(succeeds("/usr/bin/true"));
     assert!(succeeds(&format!("/usr/bin/touch {state}")));
-    assert!(!succeeds(&format!("/usr/bin/touch {}", stage.folder.join("x").display())));
+    assert!(!succeeds(&format!(
+        "/usr/bin/touch {}",
+        stage.folder.join("x").display()
+    )));
     // Allowed to everybody, but @resources.
     run(Command::new("ionice").args(["-c", "3", "true"]));
     assert!(!succeeds("/usr/bin/ionice -c 3 true"));
@@ -224,7 +277,9 @@ fn the_limits_of_the_test_hold() {
 fn systemd_finds_nothing_wrong_with_the_unit() {
     // Where the package is not installed, the unit has to name a program that is there.
     let folder = tempfile_folder();
-    let unit = Unit::read().0.replace("/usr/sbin/conntracker", &program().display().to_string());
+    let unit = Unit::read()
+        .0
+        .replace("/usr/sbin/conntracker", &program().display().to_string());
     let path = folder.join("conntracker.service");
     fs::write(&path, unit).unwrap();
     let output = Command::new("systemd-analyze")
@@ -233,14 +288,23 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
         .output()
         .unwrap();
     let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    assert!(
+        output.status.success() && said.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&said)
+    );
 
     let report = run(Command::new("systemd-analyze")
         .args(["security", "--offline=true", "--no-pager"])
         .arg(&path));
     let exposure: f32 = report
         .lines()
-        .find_map(|line| line.split_once("Overall exposure level for conntracker.service: ")?.1.split(' ').next())
+        .find_map(|line| {
+            line.split_once("Overall exposure level for conntracker.service: ")?
+                .1
+                .split(' ')
+                .next()
+        })
         .and_then(|figure| figure.parse().ok())
         .expect("a figure");
     assert!(exposure <= 1.5, "{report}");
@@ -248,7 +312,8 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
 }
 
 fn tempfile_folder() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("unit-{}", std::process::id()));
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("unit-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     folder
 }

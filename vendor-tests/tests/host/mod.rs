@@ -23,7 +23,11 @@ pub fn is_root(test: &str) -> bool {
 pub fn program() -> PathBuf {
     let test = env::current_exe().unwrap();
     let program = test.ancestors().nth(2).unwrap().join("conntracker");
-    assert!(program.is_file(), "{}: run cargo build first", program.display());
+    assert!(
+        program.is_file(),
+        "{}: run cargo build first",
+        program.display()
+    );
     program
 }
 
@@ -35,7 +39,13 @@ pub fn repository() -> &'static Path {
 /// Runs a command that has to succeed and returns what it wrote to standard output.
 #[track_caller]
 pub fn run(command: &mut Command) -> String {
-    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let stdout = String::from_utf8_lossy(&stdout).into_owned();
     assert!(
         status.success(),
@@ -96,9 +106,14 @@ impl Namespace {
 
     /// Has a packet answered and one not.
     pub fn make_traffic(&self) {
-        run(self.command("ping").args(["-c", "1", "-W", "2", "127.0.0.1"]));
+        run(self
+            .command("ping")
+            .args(["-c", "1", "-W", "2", "127.0.0.1"]));
         // Nobody listens there; that the datagram was sent is all that matters.
-        let _ = self.command("sh").args(["-c", "echo x | nc -u -w 1 127.0.0.1 9"]).output();
+        let _ = self
+            .command("sh")
+            .args(["-c", "echo x | nc -u -w 1 127.0.0.1 9"])
+            .output();
     }
 }
 
