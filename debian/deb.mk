@@ -45,7 +45,7 @@ deb: deb-packages
 deb-lint: deb
 	lintian --allow-root --display-info --pedantic --fail-on error,warning target/deb/*.changes
 
-man:
+man: deb-packages
 	cargo run --locked --package conntracker-manual -- target/man
 
 man-lint: man
