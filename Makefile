@@ -74,3 +74,5 @@ test-packages:
 
 clean:
 	$(CARGO) clean
+
+include debian/deb.mk

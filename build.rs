@@ -13,7 +13,8 @@ fn main() {
     if env::var_os("CARGO_FEATURE_EBPF").is_none() {
         return;
     }
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("dedup.bpf.o");
+    let out =
+        PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("dedup.bpf.o");
     let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
     let endian = match env::var("CARGO_CFG_TARGET_ENDIAN").as_deref() {
         Ok("big") => "bpfeb",
@@ -22,7 +23,9 @@ fn main() {
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".into());
     let result = Command::new(&clang)
         // -g: the maps are declared as BTF types. v3 has 32-bit jumps and is known from Linux 5.1 on.
-        .args(["-O2", "-g", "-Wall", "-Werror", "-mcpu=v3", "-target", endian])
+        .args([
+            "-O2", "-g", "-Wall", "-Werror", "-mcpu=v3", "-target", endian,
+        ])
         // Debian keeps <asm/types.h> with the architecture, which the BPF target is none of.
         .arg(format!("-I/usr/include/{arch}-linux-gnu"))
         .args(["-c", SOURCE, "-o"])

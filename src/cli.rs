@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser};
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, Parser};
 
 use crate::source::method::Source;
 use crate::units::{parse_bytes, parse_duration};
@@ -33,7 +34,7 @@ Exit status:
 /// Listens to the kernel's connection-tracking events, folds them into distinct flows (ephemeral
 /// source ports count as one), and prints them sorted when told to stop.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "conntracker", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "conntracker", version, after_help = AFTER_HELP, max_term_width = 100, args_override_self = true)]
 pub struct Cli {
     /// Write the list to FILE, replaced atomically; - is standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
@@ -104,6 +105,26 @@ pub struct Cli {
     #[arg(long, conflicts_with = "read", help_heading = "Capture")]
     pub no_thin: bool,
 
+    /// Run in the background; messages go to the system log
+    ///
+    /// Returns once the capture runs, or with an error if it can't.
+    #[arg(short, long, conflicts_with = "read", help_heading = "Daemon")]
+    pub daemon: bool,
+
+    /// Run in the foreground, as without -d
+    #[arg(short, long, conflicts_with = "daemon", help_heading = "Daemon")]
+    pub foreground: bool,
+
+    /// Where a daemon keeps its process number, and a lock against a second one
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/run/conntracker.pid",
+        requires = "daemon",
+        help_heading = "Daemon"
+    )]
+    pub pid_file: PathBuf,
+
     /// Say nothing on standard error but errors
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -111,4 +132,22 @@ pub struct Cli {
     /// Say how the capture was set up and how it went
     #[arg(short, long, action = ArgAction::SetTrue)]
     pub verbose: bool,
+}
+
+impl Cli {
+    /// Refuses what parsing alone can't.
+    ///
+    /// # Errors
+    ///
+    /// A daemon that would write to standard output, which it does not have.
+    pub fn check(self) -> Result<Self, clap::Error> {
+        let nowhere = |path: &PathBuf| path.as_os_str() == "-";
+        if self.daemon && (nowhere(&self.output) || self.write.as_ref().is_some_and(nowhere)) {
+            return Err(Self::command().error(
+                ErrorKind::MissingRequiredArgument,
+                "a daemon has no standard output: name a file with -o FILE",
+            ));
+        }
+        Ok(self)
+    }
 }

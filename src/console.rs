@@ -1,11 +1,13 @@
 //! Standard error as a person reads it: messages, and on a terminal one status line.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::flow::Class;
+use crate::syslog::{self, Severity, Syslog};
 use crate::units::show_count;
 
 /// How much is said.
@@ -24,9 +26,14 @@ pub const REDRAW: Duration = Duration::from_millis(250);
 
 /// Where messages for people go.
 pub struct Console {
-    out: Mutex<Box<dyn Write + Send>>,
+    sink: Mutex<Sink>,
     verbosity: Verbosity,
     terminal: bool,
+}
+
+enum Sink {
+    Stderr(io::Stderr),
+    Syslog(Syslog),
 }
 
 impl std::fmt::Debug for Console {
@@ -53,7 +60,7 @@ impl Console {
     #[must_use]
     pub fn stderr(verbosity: Verbosity) -> Self {
         Self {
-            out: Mutex::new(Box::new(io::stderr())),
+            sink: Mutex::new(Sink::Stderr(io::stderr())),
             verbosity,
             terminal: io::stderr().is_terminal(),
         }
@@ -62,32 +69,47 @@ impl Console {
     /// Whether a status line is wanted.
     #[must_use]
     pub fn shows_status(&self) -> bool {
-        self.terminal && self.verbosity > Verbosity::Quiet
+        self.terminal
+            && self.verbosity > Verbosity::Quiet
+            && matches!(*self.sink.lock(), Sink::Stderr(_))
+    }
+
+    /// Has messages go to the system log from here on.
+    pub fn use_syslog(&self) {
+        // Without a socket there is no way to tell anything, that included.
+        if let Ok(syslog) = Syslog::new(Path::new(syslog::SOCKET)) {
+            *self.sink.lock() = Sink::Syslog(syslog);
+        }
     }
 
     /// Says what the user has to know.
     pub fn note(&self, message: &str) {
         if self.verbosity > Verbosity::Quiet {
-            self.say(message);
+            self.say(Severity::Notice, message);
         }
     }
 
     /// Says what only a curious user wants to know.
     pub fn detail(&self, message: &str) {
         if self.verbosity == Verbosity::Verbose {
-            self.say(message);
+            self.say(Severity::Info, message);
         }
     }
 
     /// Says what went wrong, always.
     pub fn error(&self, message: &str) {
-        self.say(message);
+        self.say(Severity::Error, message);
     }
 
-    fn say(&self, message: &str) {
-        let clear = if self.terminal { "\r\x1b[K" } else { "" };
-        // Nobody is left to tell when standard error is gone.
-        let _ = writeln!(self.out.lock(), "{clear}conntracker: {message}");
+    fn say(&self, severity: Severity, message: &str) {
+        match &mut *self.sink.lock() {
+            Sink::Stderr(stderr) => {
+                let clear = if self.terminal { "\r\x1b[K" } else { "" };
+                // Nobody is left to tell when standard error is gone.
+                let _ = writeln!(stderr, "{clear}conntracker: {message}");
+            }
+            Sink::Syslog(syslog) => syslog.log(severity, message),
+        }
     }
 
     /// Draws the status line over the last one.
@@ -99,13 +121,13 @@ impl Console {
             .chars()
             .take(columns.saturating_sub(1))
             .collect();
-        let _ = write!(self.out.lock(), "\r{line}\x1b[K");
+        let _ = write!(io::stderr(), "\r{line}\x1b[K");
     }
 
     /// Takes the status line away, so that a list can be printed.
     pub fn clear_status(&self) {
         if self.shows_status() {
-            let _ = write!(self.out.lock(), "\r\x1b[K");
+            let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
 }

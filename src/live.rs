@@ -13,14 +13,15 @@ use crate::cli::Cli;
 use crate::console::{Console, REDRAW, Rate, Status};
 use crate::error::Error;
 use crate::intake::Intake;
+use crate::notify::Supervisor;
 use crate::printer::Printer;
 use crate::recovery::{Recovery, sysctl};
 use crate::signals::Signals;
+use crate::source::dump;
 use crate::source::method::{Method, Source};
 use crate::source::receiver::{Shared, timespec};
 use crate::source::record::Recorder;
 use crate::source::tuning::{self, Buffer, Settings};
-use crate::source::dump;
 use crate::table::Table;
 use crate::thin::Share;
 use crate::track::Track;
@@ -35,7 +36,12 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// # Errors
 ///
 /// What keeps the capture from starting.
-pub fn capture(cli: &Cli, printer: &Printer, console: &Console) -> Result<u8, Error> {
+pub fn capture(
+    cli: &Cli,
+    printer: &Printer,
+    supervisor: &Supervisor,
+    console: &Console,
+) -> Result<u8, Error> {
     let signals =
         Signals::install().map_err(|error| Error::new(format!("can't take signals: {error}")))?;
     refuse_if_events_are_off()?;
@@ -47,7 +53,8 @@ pub fn capture(cli: &Cli, printer: &Printer, console: &Console) -> Result<u8, Er
     let resources = |error: io::Error| Error::new(format!("can't start the capture: {error}"));
     let handles: Vec<&Handle> = sockets.iter().map(|socket| &socket.handle).collect();
     let shared = Shared::new(&intake, recorder).map_err(resources)?;
-    let recovery = Recovery::new(&intake, &handles, shared.lost(), cli.reliable).map_err(resources)?;
+    let recovery =
+        Recovery::new(&intake, &handles, shared.lost(), cli.reliable).map_err(resources)?;
     let mut loss = Loss::default();
 
     thread::scope(|scope| {
@@ -67,6 +74,7 @@ pub fn capture(cli: &Cli, printer: &Printer, console: &Console) -> Result<u8, Er
         let (print, requests) = mpsc::channel::<()>();
         let lists = scope.spawn(|| {
             for () in requests {
+                supervisor.printing();
                 shared.flush();
                 if printer
                     .print(intake.table())
@@ -74,6 +82,7 @@ pub fn capture(cli: &Cli, printer: &Printer, console: &Console) -> Result<u8, Er
                 {
                     signals.request_end();
                 }
+                supervisor.printed();
             }
         });
         if cli.existing {
@@ -87,12 +96,14 @@ pub fn capture(cli: &Cli, printer: &Printer, console: &Console) -> Result<u8, Er
             }
         }
 
+        supervisor.ready(console);
         let began = Instant::now();
-        let ended_alone = wait(
+        wait(
             cli,
             &signals,
             &shared,
             &recovery,
+            supervisor,
             console,
             || {
                 // The printer is gone only if it has panicked, and then joining it tells.
@@ -101,6 +112,7 @@ pub fn capture(cli: &Cli, printer: &Printer, console: &Console) -> Result<u8, Er
             || receivers.iter().any(thread::ScopedJoinHandle::is_finished),
         );
         console.clear_status();
+        supervisor.stopping();
 
         // From here on nothing new is queued, so that even under a flood the queues run empty.
         if let Err(error) = recovery.cut_off() {
@@ -121,7 +133,6 @@ pub fn capture(cli: &Cli, printer: &Printer, console: &Console) -> Result<u8, Er
             }
         }
         recovery.resync();
-        let _ = ended_alone;
         console.detail(&format!(
             "{} events in {:.1} s, {} flows",
             show_count(intake.tally().events),
@@ -174,7 +185,9 @@ struct Socket {
 fn open_sockets(cli: &Cli, console: &Console) -> Result<Vec<Socket>, Error> {
     let unfit = unfit_for_kernel(cli);
     if let (Source::Kernel, Some(reason)) = (cli.source, unfit) {
-        return Err(Error::new(format!("--source kernel does not go with {reason}")));
+        return Err(Error::new(format!(
+            "--source kernel does not go with {reason}"
+        )));
     }
     let in_kernel = cli.source == Source::Kernel || (cli.source == Source::Auto && unfit.is_none());
     let settings = Settings {
@@ -186,8 +199,12 @@ fn open_sockets(cli: &Cli, console: &Console) -> Result<Vec<Socket>, Error> {
     };
     let mut sockets = Vec::new();
     for index in 0..cli.workers {
-        let share = Share { index, of: cli.workers };
-        let (handle, buffer) = tuning::open(&settings, share).map_err(|error| Error::listen(&error))?;
+        let share = Share {
+            index,
+            of: cli.workers,
+        };
+        let (handle, buffer) =
+            tuning::open(&settings, share).map_err(|error| Error::listen(&error))?;
         describe(&buffer, cli, console);
         let method = match cli.source {
             Source::Callback => Method::Callback,
@@ -203,7 +220,11 @@ fn open_sockets(cli: &Cli, console: &Console) -> Result<Vec<Socket>, Error> {
                 }
             },
         };
-        sockets.push(Socket { handle, buffer, method });
+        sockets.push(Socket {
+            handle,
+            buffer,
+            method,
+        });
     }
     Ok(sockets)
 }
@@ -271,11 +292,16 @@ fn start_recording(path: &std::path::Path) -> Result<Recorder, Error> {
 }
 
 /// Waits for the end and serves what comes up until then.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "called once, with everything that is looked after"
+)]
 fn wait(
     cli: &Cli,
     signals: &Signals,
     shared: &Shared<'_>,
     recovery: &Recovery<'_>,
+    supervisor: &Supervisor,
     console: &Console,
     print: impl Fn(),
     receiver_gone: impl Fn() -> bool,
@@ -284,6 +310,7 @@ fn wait(
     let mut rate = Rate::default();
     let mut hinted = cli.track || !console.shows_status();
     loop {
+        supervisor.alive();
         signals.drain();
         if signals.end() || receiver_gone() {
             return false;
@@ -321,7 +348,9 @@ fn wait(
         } else {
             Duration::from_secs(1)
         };
-        let time = left.map_or(tick, |left| left.min(tick));
+        let time = left
+            .map_or(tick, |left| left.min(tick))
+            .min(supervisor.patience());
         let timeout = timespec(time);
         let descriptor = signals.descriptor();
         // Interrupted or not: the next round looks at everything.

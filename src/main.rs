@@ -7,5 +7,6 @@ use clap::Parser;
 use conntracker::{cli::Cli, run::run};
 
 fn main() -> ExitCode {
-    ExitCode::from(run(&Cli::parse()))
+    let cli = Cli::parse().check().unwrap_or_else(|error| error.exit());
+    ExitCode::from(run(&cli))
 }

@@ -1,6 +1,7 @@
 //! Printing of lists: now and at the end, wherever they still can go.
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::console::Console;
 use crate::output::classic;
@@ -11,13 +12,17 @@ use crate::table::Table;
 #[derive(Debug)]
 pub struct Printer {
     destination: Destination,
+    detached: bool,
 }
 
 impl Printer {
-    /// A printer to `destination`.
+    /// A printer to `destination`, in a process that may be detached from its standard output.
     #[must_use]
-    pub const fn new(destination: Destination) -> Self {
-        Self { destination }
+    pub const fn new(destination: Destination, detached: bool) -> Self {
+        Self {
+            destination,
+            detached,
+        }
     }
 
     /// Prints the flows so far. Intake goes on meanwhile.
@@ -47,7 +52,7 @@ impl Printer {
     }
 
     /// Prints the last list and returns the exit status. A list whose file can't be written goes to
-    /// standard output.
+    /// standard output, or that of a daemon to a temporary file.
     pub fn finish(&self, table: &Table, console: &Console) -> u8 {
         let Err(error) = self.print(table) else {
             return 0;
@@ -58,14 +63,40 @@ impl Printer {
                 console.error(&format!("standard output: {error}"));
                 1
             }
+            Destination::File(path) if self.detached => {
+                let path = path.display();
+                match Self::rescue(table) {
+                    Ok(rescued) => {
+                        console.error(&format!(
+                            "{path}: {error}; the list is in {}",
+                            rescued.display()
+                        ));
+                    }
+                    Err(worse) => {
+                        console.error(&format!("{path}: {error}; the list is lost: {worse}"))
+                    }
+                }
+                1
+            }
             Destination::File(path) => {
                 console.error(&format!(
                     "{}: {error}; the list goes to standard output",
                     path.display()
                 ));
-                Self::new(Destination::Stdout).finish(table, console);
+                Self::new(Destination::Stdout, false).finish(table, console);
                 1
             }
         }
+    }
+
+    fn rescue(table: &Table) -> io::Result<PathBuf> {
+        let mut file = tempfile::Builder::new()
+            .prefix("conntracker-")
+            .suffix(".txt")
+            .tempfile()?;
+        classic::write(&table.snapshot(), &mut file)?;
+        file.keep()
+            .map(|(_, path)| path)
+            .map_err(|error| error.error)
     }
 }

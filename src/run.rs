@@ -2,8 +2,10 @@
 
 use crate::cli::Cli;
 use crate::console::{Console, Verbosity};
+use crate::daemon::{self, Daemon};
 use crate::error::Error;
 use crate::live;
+use crate::notify::Supervisor;
 use crate::output::destination::Destination;
 use crate::printer::Printer;
 use crate::replay;
@@ -20,7 +22,12 @@ pub fn run(cli: &Cli) -> u8 {
         (_, true) => Verbosity::Verbose,
         _ => Verbosity::Normal,
     });
-    start(cli, &console).unwrap_or_else(|error| {
+    let outcome = if cli.daemon && !daemon::is_background() {
+        daemon::launch()
+    } else {
+        start(cli, &console)
+    };
+    outcome.unwrap_or_else(|error| {
         console.error(&error.to_string());
         FAILED
     })
@@ -32,13 +39,18 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
             "-w records raw events, which --source callback does not see: leave out --source",
         ));
     }
+    let cli = &daemon::absolute(cli)?;
+    let daemon = cli
+        .daemon
+        .then(|| Daemon::enter(&cli.pid_file))
+        .transpose()?;
     let destination = Destination::new(&cli.output);
     destination
         .check()
         .map_err(|error| Error::file(&cli.output, format!("can't be written: {error}")))?;
-    let printer = Printer::new(destination);
+    let printer = Printer::new(destination, cli.daemon);
     match &cli.read {
         Some(path) => replay::replay(path, cli.max_flows, &printer, console),
-        None => live::capture(cli, &printer, console),
+        None => live::capture(cli, &printer, &Supervisor::new(daemon), console),
     }
 }

@@ -110,7 +110,10 @@ impl Drain {
         }
         shared.intake.fold(&mut self.pending);
         if let Some(recorder) = &shared.recorder {
-            let datagrams = self.batch.datagrams(received).map(|datagram| datagram.bytes);
+            let datagrams = self
+                .batch
+                .datagrams(received)
+                .map(|datagram| datagram.bytes);
             recorder.record(SystemTime::now(), datagrams);
         }
     }

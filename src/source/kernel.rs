@@ -70,7 +70,8 @@ impl Sizes {
     /// Kernel memory taken at the start: the ring's pages, and 16 bytes for each bucket of the tables.
     #[must_use]
     pub fn start_bytes(&self) -> u64 {
-        let buckets = u64::from(self.flows4).next_power_of_two() + u64::from(self.flows6).next_power_of_two();
+        let buckets =
+            u64::from(self.flows4).next_power_of_two() + u64::from(self.flows6).next_power_of_two();
         u64::from(self.ring_bytes) + buckets * 16
     }
 
@@ -215,11 +216,20 @@ fn decode(record: &[u8]) -> Option<Observation> {
     Some(Observation {
         flow,
         replied: bits & REPLIED != 0,
-        event: if bits & IS_NEW != 0 { Event::New } else { Event::Update },
+        event: if bits & IS_NEW != 0 {
+            Event::New
+        } else {
+            Event::Update
+        },
     })
 }
 
-fn key<const N: usize>(source: &[u8], destination: &[u8], service: u16, source_port: u16) -> Option<Key<[u8; N]>> {
+fn key<const N: usize>(
+    source: &[u8],
+    destination: &[u8],
+    service: u16,
+    source_port: u16,
+) -> Option<Key<[u8; N]>> {
     Some(Key {
         source: source.try_into().ok()?,
         destination: destination.try_into().ok()?,
@@ -233,7 +243,12 @@ fn key<const N: usize>(source: &[u8], destination: &[u8], service: u16, source_p
 /// # Errors
 ///
 /// Errors of the socket or the maps that no retry helps.
-pub fn receive(handle: &Handle, mut kernel: Kernel, mut buffer: Buffer, shared: &Shared<'_>) -> io::Result<()> {
+pub fn receive(
+    handle: &Handle,
+    mut kernel: Kernel,
+    mut buffer: Buffer,
+    shared: &Shared<'_>,
+) -> io::Result<()> {
     let mut drain = Drain::default();
     let mut sightings = Vec::with_capacity(FOLD_LEN);
     let mut plan = Plan::default();

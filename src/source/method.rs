@@ -40,7 +40,12 @@ impl Method {
     /// # Errors
     ///
     /// Errors of the socket that no retry helps.
-    pub fn receive(self, mut handle: Handle, buffer: Buffer, shared: &Shared<'_>) -> io::Result<()> {
+    pub fn receive(
+        self,
+        mut handle: Handle,
+        buffer: Buffer,
+        shared: &Shared<'_>,
+    ) -> io::Result<()> {
         match self {
             Self::Batch => batch::receive(&handle, buffer, shared),
             Self::Callback => callback::receive(&mut handle, buffer, shared),

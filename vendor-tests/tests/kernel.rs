@@ -29,7 +29,12 @@ fn sizes() -> Sizes {
 }
 
 /// Feeds a recording through the program, in its order.
-fn replay(path: &Path, kernel: &mut Kernel, sender: &UnixDatagram, receiver: &UnixDatagram) -> Replayed {
+fn replay(
+    path: &Path,
+    kernel: &mut Kernel,
+    sender: &UnixDatagram,
+    receiver: &UnixDatagram,
+) -> Replayed {
     let file = fs::read(path).unwrap();
     let mut reader = Reader::new(&file[..]).unwrap();
     let intake = Intake::new(Table::new(usize::MAX));
@@ -126,7 +131,10 @@ fn nothing_is_marked_that_was_not_delivered() {
     receiver.set_nonblocking(true).unwrap();
     sender.set_nonblocking(true).unwrap();
     // The smallest ring: one page, 170 IPv4 records.
-    let tiny = Sizes { ring_bytes: 4096, ..sizes() };
+    let tiny = Sizes {
+        ring_bytes: 4096,
+        ..sizes()
+    };
     let mut kernel = match Kernel::attach(&receiver, tiny) {
         Ok(kernel) => kernel,
         Err(reason) => {
@@ -160,7 +168,10 @@ fn nothing_is_marked_that_was_not_delivered() {
             break;
         }
         lost = now;
-        assert!(rounds < 100, "flows that found no room are never told again");
+        assert!(
+            rounds < 100,
+            "flows that found no room are never told again"
+        );
     }
     assert!(lost > 0, "the ring was never full");
     let mut list = Vec::new();
