@@ -1,1 +1,11 @@
-//! Placeholder.
+//! Shared by the tests against the vendor's real parts.
+
+pub mod capture;
+pub mod lab;
+pub mod model;
+pub mod netns;
+pub mod program;
+pub mod temp;
+pub mod vectors;
+pub mod wait;
+pub mod witness;
