@@ -4,6 +4,7 @@ pub mod capture;
 pub mod lab;
 pub mod model;
 pub mod netns;
+pub mod pcap;
 pub mod program;
 pub mod temp;
 pub mod vectors;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 pub struct Vector {
     /// Its name.
     pub name: String,
+    /// Whether it holds damaged or irrelevant messages, which no kernel sends.
+    pub damaged: bool,
     /// Whether the exit status is to be 0.
     pub succeeds: bool,
     /// Whether standard error has to hold a warning.
@@ -57,6 +59,7 @@ pub fn all() -> Vec<Vector> {
         };
         vectors.push(Vector {
             name: name.to_owned(),
+            damaged: fields[1] == "robust",
             succeeds: fields[5] == "0",
             warns: fields[6] == "yes",
             folder: folder.clone(),
