@@ -1,45 +1,12 @@
 //! The socket filters: what they drop must not change a list, and the shares of several sockets must
 //! make up the whole.
 
-use std::os::unix::net::UnixDatagram;
-
-use conntracker::socket::attach_filter;
-use conntracker::thin::{Share, filter, nothing};
+use conntracker::thin::{Share, nothing};
 use vendor_tests::capture::Launch;
 use vendor_tests::pcap;
+use vendor_tests::sieve::Sieve;
 use vendor_tests::temp::Folder;
 use vendor_tests::vectors::{Vector, all};
-
-/// A socket with a filter, which the kernel runs on what comes in: for a unix socket as for a netlink
-/// one (`sk_filter`).
-struct Sieve {
-    near: UnixDatagram,
-    far: UnixDatagram,
-    buffer: Vec<u8>,
-}
-
-impl Sieve {
-    fn new(thin: bool, share: Share) -> Self {
-        let (near, far) = UnixDatagram::pair().expect("a pair of sockets");
-        if let Some(program) = filter(thin, share) {
-            attach_filter(&far, &program).expect("the kernel takes the program");
-        }
-        far.set_nonblocking(true).expect("an option");
-        Self { near, far, buffer: vec![0; 1 << 18] }
-    }
-
-    /// Whether a datagram gets through, whole.
-    fn passes(&mut self, datagram: &[u8]) -> bool {
-        self.near.send(datagram).expect("the queue is empty");
-        match self.far.recv(&mut self.buffer) {
-            Ok(len) => {
-                assert!(self.buffer[..len] == *datagram, "a datagram was changed");
-                true
-            }
-            Err(_) => false,
-        }
-    }
-}
 
 /// The messages of a vector, each in a datagram as the kernel sends them.
 fn messages(vector: &Vector) -> Vec<Vec<u8>> {
@@ -122,6 +89,6 @@ fn every_thinned_message_is_in_one_share() {
 fn nothing_passes_the_end() {
     let mut sieve = Sieve::new(false, Share::ALL);
     assert!(sieve.passes(&[0; 200]));
-    attach_filter(&sieve.far, &nothing()).expect("the kernel takes the program");
+    sieve.attach(&nothing());
     assert!(!sieve.passes(&[0; 200]));
 }
