@@ -121,6 +121,11 @@ impl Lab {
     #[must_use]
     pub fn new() -> Self {
         let (client, server) = (Namespace::new(), Namespace::new());
+        // Addresses are usable at once where nobody looks for others that have them.
+        let no_dad = "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad";
+        sh(no_dad);
+        client.sh(no_dad);
+        server.sh(no_dad);
         for (side, namespace) in [(1, &client), (2, &server)] {
             sh(&format!(
                 "ip link add side{side} type veth peer name eth0 netns {id}
@@ -142,6 +147,11 @@ impl Lab {
             "nft 'table inet silence {{ chain input {{ type filter hook input priority 0; \
              meta l4proto {{ tcp, udp }} th dport {SILENT_PORT} drop; }}; }}'"
         ));
+        // A link carries nothing in its first moments (`linkwatch_event`, net/core/link_watch.c).
+        for address in SERVERS {
+            let ping = format!("ping -n -q -c 1 -W 1 {address}");
+            client.sh(&format!("{ping} || {ping} || {ping} || {ping} || {ping} || {ping}"));
+        }
         Self { client, server }
     }
 
