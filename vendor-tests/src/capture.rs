@@ -64,14 +64,23 @@ impl Launch {
     }
 
     /// Another program that listens as this one does.
-    pub fn of<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = S>) -> Self {
-        let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+    pub fn of<S: AsRef<OsStr>>(
+        program: impl AsRef<OsStr>,
+        args: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let args: Vec<OsString> = args
+            .into_iter()
+            .map(|arg| arg.as_ref().to_owned())
+            .collect();
         let workers = args.windows(2).find(|pair| pair[0] == "--workers");
         Self {
             wrapper: Vec::new(),
             program: program.as_ref().to_owned(),
             sockets: workers.map_or(1, |pair| {
-                pair[1].to_str().and_then(|number| number.parse().ok()).expect("a number of workers")
+                pair[1]
+                    .to_str()
+                    .and_then(|number| number.parse().ok())
+                    .expect("a number of workers")
             }),
             args,
             stdout: None,
@@ -82,7 +91,10 @@ impl Launch {
     /// Started by another program, which this one's path and arguments are appended to.
     #[must_use]
     pub fn under<S: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = S>) -> Self {
-        self.wrapper = wrapper.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        self.wrapper = wrapper
+            .into_iter()
+            .map(|arg| arg.as_ref().to_owned())
+            .collect();
         self
     }
 
@@ -132,7 +144,9 @@ impl Launch {
         command.args(&words[1..]).stdin(Stdio::null());
         command.stdout(self.stdout.map_or_else(Stdio::piped, Stdio::from));
         command.stderr(self.stderr.map_or_else(Stdio::piped, Stdio::from));
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Capture {
             stdout: Collector::new(child.stdout.take()),
             stderr: Collector::new(child.stderr.take()),
@@ -189,7 +203,10 @@ impl Capture {
     ///
     /// If the system can't tell.
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("a child can be waited for").is_none()
+        self.child
+            .try_wait()
+            .expect("a child can be waited for")
+            .is_none()
     }
 
     /// Ends it as Ctrl-C does.
@@ -231,7 +248,9 @@ impl Capture {
     /// Waits until it has taken in everything that the kernel has queued for it.
     pub fn drained(&self) {
         until_true("the queue to run empty", || {
-            sockets(self.pid()).iter().all(|socket| socket.queued_bytes == 0)
+            sockets(self.pid())
+                .iter()
+                .all(|socket| socket.queued_bytes == 0)
         });
     }
 }
@@ -319,7 +338,9 @@ impl Collector {
             thread::spawn(move || {
                 let mut chunk = vec![0; 1 << 16];
                 while let Ok(len @ 1..) = pipe.read(&mut chunk) {
-                    to.lock().expect("a collector does not panic").extend_from_slice(&chunk[..len]);
+                    to.lock()
+                        .expect("a collector does not panic")
+                        .extend_from_slice(&chunk[..len]);
                 }
             })
         });
@@ -327,13 +348,18 @@ impl Collector {
     }
 
     fn so_far(&self) -> Vec<u8> {
-        self.bytes.lock().expect("a collector does not panic").clone()
+        self.bytes
+            .lock()
+            .expect("a collector does not panic")
+            .clone()
     }
 
     /// Everything, up to the end of the pipe.
     fn all(&mut self) -> Vec<u8> {
         if let Some(thread) = self.thread.take() {
-            until("the end of the output", Duration::from_secs(10), || thread.is_finished().then_some(()));
+            until("the end of the output", Duration::from_secs(10), || {
+                thread.is_finished().then_some(())
+            });
             thread.join().expect("a collector does not panic");
         }
         std::mem::take(&mut self.bytes.lock().expect("a collector does not panic"))

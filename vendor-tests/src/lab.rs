@@ -40,13 +40,18 @@ impl Namespace {
             let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
             assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
             sh("ip link set lo up");
-            tell.send(rustix::thread::gettid().as_raw_nonzero().get()).expect("the maker waits");
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get())
+                .expect("the maker waits");
             for job in todo {
                 job();
             }
         });
         let thread_id = told.recv().expect("the namespace can be made");
-        Self { thread: Some(thread), thread_id, jobs: Some(jobs) }
+        Self {
+            thread: Some(thread),
+            thread_id,
+            jobs: Some(jobs),
+        }
     }
 
     /// Runs something in it.
@@ -61,7 +66,11 @@ impl Namespace {
             // The receiver waits below.
             let _ = tell.send(result);
         });
-        self.jobs.as_ref().expect("there until dropped").send(job).expect("the thread is there");
+        self.jobs
+            .as_ref()
+            .expect("there until dropped")
+            .send(job)
+            .expect("the thread is there");
         match told.recv().expect("the thread answers") {
             Ok(result) => result,
             Err(panic) => resume_unwind(panic),
@@ -89,13 +98,6 @@ impl Drop for Namespace {
             let _ = thread.join();
         }
     }
-}
-
-/// Has the kernel track connections in the calling thread's namespace.
-pub fn track_connections() {
-    sh("nft 'table inet tracking { \
-        chain prerouting { type filter hook prerouting priority 0; ct state new; }; \
-        chain output { type filter hook output priority 0; ct state new; }; }'");
 }
 
 /// The three namespaces, connected.
@@ -142,7 +144,9 @@ impl Lab {
                  ip route add default via fd0{side}::1"
             ));
         }
-        sh("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
+        sh(
+            "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding",
+        );
         server.sh(&format!(
             "nft 'table inet silence {{ chain input {{ type filter hook input priority 0; \
              meta l4proto {{ tcp, udp }} th dport {SILENT_PORT} drop; }}; }}'"
@@ -150,16 +154,24 @@ impl Lab {
         // A link carries nothing in its first moments (`linkwatch_event`, net/core/link_watch.c).
         for address in SERVERS {
             let ping = format!("ping -n -q -c 1 -W 1 {address}");
-            client.sh(&format!("{ping} || {ping} || {ping} || {ping} || {ping} || {ping}"));
+            client.sh(&format!(
+                "{ping} || {ping} || {ping} || {ping} || {ping} || {ping}"
+            ));
         }
         Self { client, server }
     }
 
-    /// Has the gateway translate an address of its own to the server's (and thus track connections).
-    pub fn translate(&self) {
+    /// Has the gateway track connections, and translate an address of its own to the server's.
+    pub fn track(&self) {
         sh(&format!(
-            "nft 'table ip translation {{ chain prerouting {{ type nat hook prerouting priority dstnat; \
-             ip daddr {TRANSLATED} tcp dport 8080 dnat to {}:443; }}; }}'",
+            "nft 'table inet tracking {{
+                chain prerouting {{ type filter hook prerouting priority 0; ct state new; }};
+                chain output {{ type filter hook output priority 0; ct state new; }};
+            }}
+            table ip translation {{
+                chain prerouting {{ type nat hook prerouting priority dstnat;
+                    ip daddr {TRANSLATED} tcp dport 8080 dnat to {}:443; }};
+            }}'",
             SERVERS[0]
         ));
     }
@@ -171,7 +183,9 @@ impl Lab {
         for (client, server) in CLIENTS.into_iter().zip(SERVERS) {
             let to = |port| SocketAddr::new(server.parse().expect("an address"), port);
             let from: IpAddr = client.parse().expect("an address");
-            let listener = self.server.run(move || TcpListener::bind(to(443)).expect("a free port"));
+            let listener = self
+                .server
+                .run(move || TcpListener::bind(to(443)).expect("a free port"));
             for port in [1023, 1024, 1025, 65535] {
                 self.tcp(SocketAddr::new(from, port), to(443), &listener);
             }
@@ -181,7 +195,8 @@ impl Lab {
             }
             let time = Duration::from_millis(100);
             self.client.run(move || {
-                TcpStream::connect_timeout(&to(REFUSED_PORT), Duration::from_secs(10)).expect_err("refused");
+                TcpStream::connect_timeout(&to(REFUSED_PORT), Duration::from_secs(10))
+                    .expect_err("refused");
                 TcpStream::connect_timeout(&to(SILENT_PORT), time).expect_err("unanswered");
             });
             for port in [53, 1024, 40001] {
@@ -220,10 +235,16 @@ impl Lab {
 
     /// One UDP exchange.
     fn udp(&self, from: SocketAddr, to: SocketAddr) {
-        let far = self.server.run(move || UdpSocket::bind(to).expect("a free port"));
-        let near = self.client.run(move || UdpSocket::bind(from).expect("a free port"));
-        far.set_read_timeout(Some(Duration::from_secs(10))).expect("an option");
-        near.set_read_timeout(Some(Duration::from_secs(10))).expect("an option");
+        let far = self
+            .server
+            .run(move || UdpSocket::bind(to).expect("a free port"));
+        let near = self
+            .client
+            .run(move || UdpSocket::bind(from).expect("a free port"));
+        far.set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("an option");
+        near.set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("an option");
         near.send_to(b"question", to).expect("a way there");
         let (_, back) = far.recv_from(&mut [0; 8]).expect("a question");
         far.send_to(b"answer", back).expect("a way back");
@@ -234,8 +255,12 @@ impl Lab {
     fn unlisted(&self) {
         self.client.run(|| {
             let number = NonZeroU32::new(253).expect("not 0");
-            let socket = socket(AddressFamily::INET, SocketType::RAW, Some(Protocol::from_raw(number)))
-                .expect("a raw socket");
+            let socket = socket(
+                AddressFamily::INET,
+                SocketType::RAW,
+                Some(Protocol::from_raw(number)),
+            )
+            .expect("a raw socket");
             let to: SocketAddr = format!("{}:0", SERVERS[0]).parse().expect("an address");
             sendto(&socket, b"?", SendFlags::empty(), &to).expect("a way there");
         });
@@ -249,5 +274,9 @@ impl Default for Lab {
 }
 
 fn family(address: SocketAddr) -> AddressFamily {
-    if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
+    if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    }
 }

@@ -47,7 +47,9 @@ impl Model {
     }
 
     fn take(&mut self, sighting: &Sighting, even_replied: bool) {
-        let Some((place, text)) = line(sighting) else { return };
+        let Some((place, text)) = line(sighting) else {
+            return;
+        };
         if let Some((_, confirmed)) = self.flows.get_mut(&place) {
             *confirmed |= sighting.replied;
         } else if even_replied || !sighting.replied {
@@ -74,7 +76,12 @@ impl Model {
         let mut counts = [0_usize; 6];
         for ((class, ..), (text, confirmed)) in &self.flows {
             let mark = if *confirmed { " (confirmed)" } else { "" };
-            writeln!(list, "{} [{:>12}] {text}{mark}", NAMES[*class], counts[*class]).expect("memory takes it");
+            writeln!(
+                list,
+                "{} [{:>12}] {text}{mark}",
+                NAMES[*class], counts[*class]
+            )
+            .expect("memory takes it");
             counts[*class] += 1;
         }
         list
@@ -82,7 +89,14 @@ impl Model {
 }
 
 fn line(sighting: &Sighting) -> Option<(Place, String)> {
-    let &Sighting { protocol, source, destination, first, second, .. } = sighting;
+    let &Sighting {
+        protocol,
+        source,
+        destination,
+        first,
+        second,
+        ..
+    } = sighting;
     let class = match (protocol, source.is_ipv4()) {
         (6, true) => 0,
         (17, true) => 1,
@@ -100,7 +114,10 @@ fn line(sighting: &Sighting) -> Option<(Place, String)> {
     } else {
         let port = first.min(1024);
         let text = format!("src = {from_text} (port={port}) to dst = {to_text} (port={second})");
-        ((class, from, to, second.swap_bytes(), port.swap_bytes()), text)
+        (
+            (class, from, to, second.swap_bytes(), port.swap_bytes()),
+            text,
+        )
     })
 }
 
@@ -151,7 +168,11 @@ pub fn ntop(address: Ipv6Addr) -> String {
             TEXT_LEN as libc::socklen_t,
         )
     };
-    assert!(!result.is_null(), "{address}: {}", std::io::Error::last_os_error());
+    assert!(
+        !result.is_null(),
+        "{address}: {}",
+        std::io::Error::last_os_error()
+    );
     let text = CStr::from_bytes_until_nul(&text).expect("inet_ntop ends its text");
     text.to_str().expect("addresses are ASCII").to_owned()
 }
@@ -160,11 +181,16 @@ pub fn ntop(address: Ipv6Addr) -> String {
 #[must_use]
 pub fn parse(line: &str) -> Option<Sighting> {
     // The kernel's order: family name and number, protocol name and number, then the two directions.
-    let mut words = line.split_whitespace().skip_while(|word| !matches!(*word, "ipv4" | "ipv6"));
+    let mut words = line
+        .split_whitespace()
+        .skip_while(|word| !matches!(*word, "ipv4" | "ipv6"));
     let protocol = words.nth(3)?.parse().ok()?;
     let rest: Vec<&str> = words.collect();
     // The first of each name belongs to the original direction.
-    let value = |name: &str| rest.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    let value = |name: &str| {
+        rest.iter()
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    };
     let number = |name: &str| value(name).and_then(|text| text.parse().ok());
     Some(Sighting {
         protocol,

@@ -24,14 +24,20 @@ pub fn read(path: &Path) -> Option<Vec<Vec<u8>>> {
     };
     let word = |bytes: &[u8]| {
         let bytes = bytes.try_into().expect("four bytes");
-        if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
+        if big_endian {
+            u32::from_be_bytes(bytes)
+        } else {
+            u32::from_le_bytes(bytes)
+        }
     };
     if word(&header[20..]) != LINKTYPE {
         return None;
     }
     let mut datagrams = Vec::new();
     while let Some((header, behind)) = rest.split_at_checked(16) {
-        let Some((record, behind)) = behind.split_at_checked(word(&header[8..12]) as usize) else { break };
+        let Some((record, behind)) = behind.split_at_checked(word(&header[8..12]) as usize) else {
+            break;
+        };
         rest = behind;
         if record.len() >= 16 && record[14..16] == NETFILTER {
             datagrams.push(record[16..].to_vec());
@@ -70,7 +76,10 @@ pub fn write(datagrams: &[Vec<u8>]) -> Vec<u8> {
 pub fn split(datagram: &[u8]) -> Vec<Vec<u8>> {
     let mut parts: Vec<Vec<u8>> = Vec::new();
     let mut rest = datagram;
-    while let Some(len) = rest.first_chunk().map(|len| u32::from_le_bytes(*len) as usize) {
+    while let Some(len) = rest
+        .first_chunk()
+        .map(|len| u32::from_le_bytes(*len) as usize)
+    {
         if len < 16 || len > rest.len() {
             break;
         }

@@ -31,7 +31,10 @@ fn built() -> &'static Path {
     FOLDER.get_or_init(|| {
         // target/[TRIPLE/]PROFILE/deps/TEST-HASH
         let test = std::env::current_exe().expect("a test binary knows its path");
-        let folder = test.ancestors().nth(2).expect("cargo puts tests two folders down");
+        let folder = test
+            .ancestors()
+            .nth(2)
+            .expect("cargo puts tests two folders down");
         let above = folder.parent().expect("the profile's folder is in another");
         let profile = match folder.file_name().and_then(|name| name.to_str()) {
             Some("debug") => "dev",
@@ -41,7 +44,14 @@ fn built() -> &'static Path {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         build
-            .args(["build", "--quiet", "--bin", "conntracker", "--bin", "conntracker-flood"])
+            .args([
+                "build",
+                "--quiet",
+                "--bin",
+                "conntracker",
+                "--bin",
+                "conntracker-flood",
+            ])
             .args(["--package", "conntracker", "--profile", profile])
             .arg("--manifest-path")
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"));
@@ -49,11 +59,19 @@ fn built() -> &'static Path {
         if above.join("CACHEDIR.TAG").exists() {
             build.arg("--target-dir").arg(above);
         } else {
-            build.arg("--target").arg(above.file_name().expect("a target triple"));
-            build.arg("--target-dir").arg(above.parent().expect("a target folder"));
+            build
+                .arg("--target")
+                .arg(above.file_name().expect("a target triple"));
+            build
+                .arg("--target-dir")
+                .arg(above.parent().expect("a target folder"));
         }
         let output = build.output().expect("cargo starts");
-        assert!(output.status.success(), "{build:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{build:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         folder.to_owned()
     })
 }
@@ -63,10 +81,15 @@ fn built() -> &'static Path {
 /// # Panics
 ///
 /// If it fails.
-pub fn run<S: AsRef<std::ffi::OsStr>>(program: impl AsRef<std::ffi::OsStr>, args: impl IntoIterator<Item = S>) -> String {
+pub fn run<S: AsRef<std::ffi::OsStr>>(
+    program: impl AsRef<std::ffi::OsStr>,
+    args: impl IntoIterator<Item = S>,
+) -> String {
     let mut command = Command::new(program);
     command.args(args);
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(
         output.status.success(),
         "{command:?}: {}: {}",

@@ -31,14 +31,26 @@ impl Room {
         let max: u64 = before.trim().parse().expect("a number");
         // 0 is no limit.
         if max == 0 || max > entries {
-            return Self { entries, restore: None, _lock: lock };
+            return Self {
+                entries,
+                restore: None,
+                _lock: lock,
+            };
         }
         if let Err(error) = fs::write(MAX, format!("{}", entries + entries / 10)) {
             let fewer = max * 9 / 10;
             println!("{MAX} can't be raised ({error}): {fewer} entries instead of {entries}");
-            return Self { entries: fewer, restore: None, _lock: lock };
+            return Self {
+                entries: fewer,
+                restore: None,
+                _lock: lock,
+            };
         }
-        Self { entries, restore: Some(before), _lock: lock }
+        Self {
+            entries,
+            restore: Some(before),
+            _lock: lock,
+        }
     }
 }
 

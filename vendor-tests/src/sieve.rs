@@ -24,7 +24,11 @@ impl Sieve {
     pub fn new(thin: bool, share: Share) -> Self {
         let (near, far) = UnixDatagram::pair().expect("a pair of sockets");
         far.set_nonblocking(true).expect("an option");
-        let sieve = Self { near, far, buffer: vec![0; 1 << 18] };
+        let sieve = Self {
+            near,
+            far,
+            buffer: vec![0; 1 << 18],
+        };
         if let Some(program) = filter(thin, share) {
             sieve.attach(&program);
         }
@@ -47,7 +51,9 @@ impl Sieve {
     /// If only a part of it does.
     pub fn passes(&mut self, datagram: &[u8]) -> bool {
         self.near.send(datagram).expect("the queue is empty");
-        let Ok(len) = self.far.recv(&mut self.buffer) else { return false };
+        let Ok(len) = self.far.recv(&mut self.buffer) else {
+            return false;
+        };
         assert!(self.buffer[..len] == *datagram, "a datagram was changed");
         true
     }

@@ -25,9 +25,17 @@ impl Terminal {
     /// If the system has none to give.
     #[must_use]
     pub fn new(columns: u16) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
-        grantpt(&master).and_then(|()| unlockpt(&master)).expect("the terminal can be used");
-        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+            .expect("a terminal");
+        grantpt(&master)
+            .and_then(|()| unlockpt(&master))
+            .expect("the terminal can be used");
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         tcsetwinsize(&master, size).expect("a terminal has a size");
         let name = ptsname(&master, Vec::new()).expect("a terminal has a name");
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -39,7 +47,9 @@ impl Terminal {
         thread::spawn(move || {
             let mut chunk = [0; 4096];
             while let Ok(len @ 1..) = master.read(&mut chunk) {
-                to.lock().expect("nothing panics here").extend_from_slice(&chunk[..len]);
+                to.lock()
+                    .expect("nothing panics here")
+                    .extend_from_slice(&chunk[..len]);
             }
         });
         Self { written, end }

@@ -46,12 +46,15 @@ pub fn all() -> Vec<Vector> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
     let manifest = own.join("MANIFEST.tsv");
-    let manifest = std::fs::read_to_string(&manifest).unwrap_or_else(|error| panic!("{}: {error}", manifest.display()));
+    let manifest = std::fs::read_to_string(&manifest)
+        .unwrap_or_else(|error| panic!("{}: {error}", manifest.display()));
     let mut vectors = Vec::new();
     for line in manifest.lines().skip(1) {
         let fields: Vec<&str> = line.split('\t').collect();
         let name = fields[0];
-        let Some(folder) = [&own, &beside].into_iter().find(|folder| folder.join(format!("{name}.pcap")).exists())
+        let Some(folder) = [&own, &beside]
+            .into_iter()
+            .find(|folder| folder.join(format!("{name}.pcap")).exists())
         else {
             assert_eq!(name, "large", "vector {name} is missing");
             println!("skipped: large.pcap not beside the checkout");

@@ -17,7 +17,10 @@ pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>
         if let Some(found) = look() {
             return found;
         }
-        assert!(began.elapsed() < limit, "gave up after {limit:?} waiting for {what}");
+        assert!(
+            began.elapsed() < limit,
+            "gave up after {limit:?} waiting for {what}"
+        );
         sleep(Duration::from_millis(2));
     }
 }

@@ -29,7 +29,9 @@ impl Witness {
         mark();
         until_true("conntrack -E to report the last event", || {
             let events = self.0.stdout();
-            events.windows(MARK.len()).any(|part| part == MARK.as_bytes())
+            events
+                .windows(MARK.len())
+                .any(|part| part == MARK.as_bytes())
         });
         let outcome = self.0.finish();
         assert!(!outcome.stderr.contains("ENOBUFS"), "{}", outcome.stderr);
@@ -60,12 +62,19 @@ fn mark() {
 pub fn table() -> Vec<Sighting> {
     let families = ["ipv4", "ipv6"];
     let lines = families.map(|family| run("conntrack", ["-L", "-o", "extended", "-f", family]));
-    lines.iter().flat_map(|lines| lines.lines()).filter_map(parse).collect()
+    lines
+        .iter()
+        .flat_map(|lines| lines.lines())
+        .filter_map(parse)
+        .collect()
 }
 
 /// Makes an entry as conntrack(8) is told to.
 pub fn insert(words: &str) {
-    run("conntrack", ["-I"].into_iter().chain(words.split_whitespace()));
+    run(
+        "conntrack",
+        ["-I"].into_iter().chain(words.split_whitespace()),
+    );
 }
 
 /// A UDP entry without a reply between two IPv4 addresses.

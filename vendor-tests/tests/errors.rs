@@ -10,17 +10,35 @@ use vendor_tests::temp::Folder;
 const NONE: [&str; 0] = [];
 
 /// Drops capabilities for good.
-fn without<'a>(capabilities: &'a str) -> [&'a str; 5] {
-    ["setpriv", "--bounding-set", capabilities, "--inh-caps", capabilities]
+fn without(capabilities: &str) -> [&str; 5] {
+    [
+        "setpriv",
+        "--bounding-set",
+        capabilities,
+        "--inh-caps",
+        capabilities,
+    ]
 }
 
 /// One line that holds all of these words, and exit status 1.
 fn refused(outcome: &Outcome, words: &[&str]) {
-    assert_eq!((outcome.code, outcome.stdout.len()), (Some(1), 0), "{outcome:?}");
+    assert_eq!(
+        (outcome.code, outcome.stdout.len()),
+        (Some(1), 0),
+        "{outcome:?}"
+    );
     assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
-    assert!(outcome.stderr.starts_with("conntracker: ") && outcome.stderr.ends_with('\n'), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.starts_with("conntracker: ") && outcome.stderr.ends_with('\n'),
+        "{}",
+        outcome.stderr
+    );
     for word in words {
-        assert!(outcome.stderr.contains(word), "{word} is not in: {}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains(word),
+            "{word} is not in: {}",
+            outcome.stderr
+        );
     }
 }
 
@@ -43,7 +61,9 @@ fn listening_needs_a_capability() {
 #[test]
 fn a_capability_is_enough() {
     netns::run("a_capability_is_enough", || {
-        let capture = Launch::new(NONE).under(without("-all,+net_admin,+setuid,+setgid,+setpcap")).start();
+        let capture = Launch::new(NONE)
+            .under(without("-all,+net_admin,+setuid,+setgid,+setpcap"))
+            .start();
         assert_eq!(capture.finish().code, Some(0));
     });
 }
@@ -57,7 +77,11 @@ fn a_small_buffer_is_told() {
         let outcome = capture.finish();
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
         assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("sysctl -w net.core.rmem_max="), "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("sysctl -w net.core.rmem_max="),
+            "{}",
+            outcome.stderr
+        );
     });
 }
 
@@ -65,7 +89,13 @@ fn a_small_buffer_is_told() {
 fn events_switched_off_are_told() {
     netns::run("events_switched_off_are_told", || {
         sh("echo 0 > /proc/sys/net/netfilter/nf_conntrack_events");
-        refused(&Launch::new(NONE).run(), &["switched off", "sysctl -w net.netfilter.nf_conntrack_events=1"]);
+        refused(
+            &Launch::new(NONE).run(),
+            &[
+                "switched off",
+                "sysctl -w net.netfilter.nf_conntrack_events=1",
+            ],
+        );
         sh("echo 1 > /proc/sys/net/netfilter/nf_conntrack_events");
         assert_eq!(Launch::new(NONE).start().finish().list(), "");
     });
@@ -88,13 +118,29 @@ fn bad_arguments_are_told() {
         &["-o"],
     ] {
         let outcome = Launch::new(args).run();
-        assert_eq!((outcome.code, outcome.stdout.len()), (Some(2), 0), "{args:?}: {outcome:?}");
-        assert!(outcome.stderr.starts_with("error: "), "{args:?}: {}", outcome.stderr);
+        assert_eq!(
+            (outcome.code, outcome.stdout.len()),
+            (Some(2), 0),
+            "{args:?}: {outcome:?}"
+        );
+        assert!(
+            outcome.stderr.starts_with("error: "),
+            "{args:?}: {}",
+            outcome.stderr
+        );
     }
     for arg in ["--help", "-h", "--version", "-V"] {
         let outcome = Launch::new([arg]).run();
-        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{arg}");
-        assert!(outcome.text().contains("conntracker") || arg.contains('h'), "{}", outcome.text());
+        assert_eq!(
+            (outcome.code, outcome.stderr.as_str()),
+            (Some(0), ""),
+            "{arg}"
+        );
+        assert!(
+            outcome.text().contains("conntracker") || arg.contains('h'),
+            "{}",
+            outcome.text()
+        );
     }
 }
 
@@ -117,8 +163,16 @@ fn files_that_cannot_be_read_are_told() {
 
     for (name, bytes, words) in [
         ("empty", &b""[..], &["not a capture", "header"][..]),
-        ("text", b"A list of flows, and not a capture.\n", &["not a pcap capture"]),
-        ("pcapng", b"\x0a\x0d\x0d\x0a\x1c\x00\x00\x00\x4d\x3c\x2b\x1a\x01\x00\x00\x00", &["pcapng", "editcap"]),
+        (
+            "text",
+            b"A list of flows, and not a capture.\n",
+            &["not a pcap capture"],
+        ),
+        (
+            "pcapng",
+            b"\x0a\x0d\x0d\x0a\x1c\x00\x00\x00\x4d\x3c\x2b\x1a\x01\x00\x00\x00",
+            &["pcapng", "editcap"],
+        ),
         (
             "ethernet",
             b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00\0\0\0\0\0\0\0\0\x00\x00\x04\x00\x01\x00\x00\x00",

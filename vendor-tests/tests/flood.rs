@@ -23,13 +23,22 @@ impl Flood {
     fn start(words: &str) -> Self {
         let folder = Folder::new();
         let mut command = Command::new(flood());
-        command.args(words.split(' ')).arg("--list").arg(folder.join("list")).stderr(Stdio::null());
-        Self { child: command.spawn().expect("the flood starts"), folder }
+        command
+            .args(words.split(' '))
+            .arg("--list")
+            .arg(folder.join("list"))
+            .stderr(Stdio::null());
+        Self {
+            child: command.spawn().expect("the flood starts"),
+            folder,
+        }
     }
 
     /// Waits for its end, and returns the list it stands for.
     fn finish(mut self) -> Model {
-        let status = until("the flood to end", LONG, || self.child.try_wait().expect("a child"));
+        let status = until("the flood to end", LONG, || {
+            self.child.try_wait().expect("a child")
+        });
         assert!(status.success(), "{status}");
         of_flood(&std::fs::read_to_string(self.folder.join("list")).expect("the list is there"))
     }
@@ -47,7 +56,11 @@ impl Drop for Flood {
 /// Entries in the calling thread's namespace.
 fn count() -> u64 {
     let count = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count");
-    count.expect("nf_conntrack is there").trim().parse().expect("a number")
+    count
+        .expect("nf_conntrack is there")
+        .trim()
+        .parse()
+        .expect("a number")
 }
 
 /// The list is what it should be; without printing 300,000 lines if it is not.
@@ -55,9 +68,20 @@ fn complete(outcome: &Outcome, expected: &Model) {
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     let (found, wanted) = (outcome.text(), expected.list());
     let lines = (found.lines().count(), expected.len());
-    assert_eq!(lines.0, lines.1, "flows listed and wanted: {}", outcome.stderr);
-    let other = found.lines().zip(wanted.lines()).find(|(found, wanted)| found != wanted);
-    assert!(other.is_none() && found == wanted, "{other:?}: {}", outcome.stderr);
+    assert_eq!(
+        lines.0, lines.1,
+        "flows listed and wanted: {}",
+        outcome.stderr
+    );
+    let other = found
+        .lines()
+        .zip(wanted.lines())
+        .find(|(found, wanted)| found != wanted);
+    assert!(
+        other.is_none() && found == wanted,
+        "{other:?}: {}",
+        outcome.stderr
+    );
 }
 
 #[test]
@@ -78,7 +102,8 @@ fn every_flow_of_a_flood_is_listed_by_several_workers() {
             Launch::new(["--workers", "2"]).start(),
             Launch::new(["--source", "callback"]).start(),
         ];
-        let expected = Flood::start("--entries 50000 --family mixed --replied 20 --privileged 20").finish();
+        let expected =
+            Flood::start("--entries 50000 --family mixed --replied 20 --privileged 20").finish();
         for capture in captures {
             complete(&capture.finish(), &expected);
         }
@@ -94,7 +119,9 @@ fn every_flow_is_listed_after_a_stop() {
         until_true("the flood to rise", || count() > room.entries / 6);
         capture.stop();
         // More than the buffer holds: 52,428 events in 64 MiB.
-        until_true("the flood to rise", || count() > room.entries / 6 + 120_000 || count() >= room.entries);
+        until_true("the flood to rise", || {
+            count() > room.entries / 6 + 120_000 || count() >= room.entries
+        });
         capture.resume();
         let expected = flood.finish();
         complete(&capture.finish(), &expected);
@@ -117,15 +144,29 @@ fn the_table_has_a_limit() {
 }
 
 fn limited(outcome: &Outcome) {
-    assert_eq!((outcome.code, outcome.text().lines().count()), (Some(3), 1000), "{}", outcome.stderr);
+    assert_eq!(
+        (outcome.code, outcome.text().lines().count()),
+        (Some(3), 1000),
+        "{}",
+        outcome.stderr
+    );
     assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
     assert!(outcome.stderr.contains("incomplete"), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("4,000") && outcome.stderr.contains("--max-flows"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("4,000") && outcome.stderr.contains("--max-flows"),
+        "{}",
+        outcome.stderr
+    );
 }
 
 /// Listens with as small a buffer as there is room for a dozen events in.
 fn pinched(more: &[&str]) -> Capture {
-    Launch::new(["--buffer", "20000", "--buffer-max", "20000"].iter().chain(more)).start()
+    Launch::new(
+        ["--buffer", "20000", "--buffer-max", "20000"]
+            .iter()
+            .chain(more),
+    )
+    .start()
 }
 
 #[test]

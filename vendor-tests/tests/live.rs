@@ -1,7 +1,7 @@
 //! Real connections through a gateway: the list against what conntrack(8) saw of the same events.
 
 use vendor_tests::capture::Launch;
-use vendor_tests::lab::{Lab, track_connections};
+use vendor_tests::lab::Lab;
 use vendor_tests::netns;
 use vendor_tests::program::{flood, run};
 use vendor_tests::witness::{Witness, insert};
@@ -31,27 +31,29 @@ fn compare(happen: impl FnOnce()) -> String {
 
 #[test]
 fn connections_through_a_gateway_are_listed_whichever_way_they_are_received() {
-    netns::run("connections_through_a_gateway_are_listed_whichever_way_they_are_received", || {
-        let lab = Lab::new();
-        track_connections();
-        lab.translate();
-        let list = compare(|| lab.traffic());
-        // That the traffic was what it was meant to be.
-        for line in [
-            "src = 10.1.0.2 (port=1023) to dst = 10.2.0.2 (port=443) (confirmed)",
-            "src = 10.1.0.2 (port=1024) to dst = 10.2.0.2 (port=443) (confirmed)",
-            "src = 10.1.0.2 (port=1024) to dst = 10.2.0.99 (port=8080) (confirmed)",
-            "src = 10.1.0.2 (port=1024) to dst = 10.2.0.2 (port=81)\n",
-            "src = 10.1.0.2 (port=1024) to dst = 10.2.0.2 (port=9)\n",
-            "src = fd01::2 (port=1023) to dst = fd02::2 (port=443) (confirmed)",
-            "src = fd01::2 (port=53) to dst = fd02::2 (port=53) (confirmed)",
-            "src = 10.1.0.2 to dst = 10.2.0.2 (type=0 | code=0) (confirmed)",
-            "src = 10.1.0.2 to dst = 10.2.0.77 (type=0 | code=0)\n",
-            "src = fd01::2 to dst = fd02::2 (type=0 | code=0) (confirmed)",
-        ] {
-            assert!(list.contains(line), "{line} is not in\n{list}");
-        }
-    });
+    netns::run(
+        "connections_through_a_gateway_are_listed_whichever_way_they_are_received",
+        || {
+            let lab = Lab::new();
+            lab.track();
+            let list = compare(|| lab.traffic());
+            // That the traffic was what it was meant to be.
+            for line in [
+                "src = 10.1.0.2 (port=1023) to dst = 10.2.0.2 (port=443) (confirmed)",
+                "src = 10.1.0.2 (port=1024) to dst = 10.2.0.2 (port=443) (confirmed)",
+                "src = 10.1.0.2 (port=1024) to dst = 10.2.0.99 (port=8080) (confirmed)",
+                "src = 10.1.0.2 (port=1024) to dst = 10.2.0.2 (port=81)\n",
+                "src = 10.1.0.2 (port=1024) to dst = 10.2.0.2 (port=9)\n",
+                "src = fd01::2 (port=1023) to dst = fd02::2 (port=443) (confirmed)",
+                "src = fd01::2 (port=53) to dst = fd02::2 (port=53) (confirmed)",
+                "src = 10.1.0.2 to dst = 10.2.0.2 (type=0 | code=0) (confirmed)",
+                "src = 10.1.0.2 to dst = 10.2.0.77 (type=0 | code=0)\n",
+                "src = fd01::2 to dst = fd02::2 (type=0 | code=0) (confirmed)",
+            ] {
+                assert!(list.contains(line), "{line} is not in\n{list}");
+            }
+        },
+    );
 }
 
 #[test]
@@ -62,8 +64,12 @@ fn entries_made_by_other_programs_are_listed() {
             // The first sighting is replied already: not listed.
             insert("-p udp -s 10.0.0.3 -d 10.0.0.2 --sport 5000 --dport 53 -t 60 -u SEEN_REPLY");
             insert("-p tcp -s 10.0.0.4 -d 10.0.0.2 --sport 5000 --dport 80 -t 60 --state SYN_SENT");
-            insert("-p tcp -s fd00::4 -d ::ffff:1.2.3.4 --sport 22 --dport 80 -t 60 --state SYN_SENT");
-            insert("-p icmp -s 10.0.0.1 -d 10.0.0.2 --icmp-type 13 --icmp-code 3 --icmp-id 7 -t 60");
+            insert(
+                "-p tcp -s fd00::4 -d ::ffff:1.2.3.4 --sport 22 --dport 80 -t 60 --state SYN_SENT",
+            );
+            insert(
+                "-p icmp -s 10.0.0.1 -d 10.0.0.2 --icmp-type 13 --icmp-code 3 --icmp-id 7 -t 60",
+            );
             insert("-p icmp -s 10.0.0.1 -d 10.0.0.2 --icmp-type 8 --icmp-code 0 --icmp-id 8 -t 60");
             let update = "-U -p udp -s 10.0.0.1 -d 10.0.0.2 --sport 5000 --dport 53 -u SEEN_REPLY";
             run("conntrack", update.split(' '));

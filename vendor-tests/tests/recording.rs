@@ -6,7 +6,7 @@ use std::path::Path;
 
 use conntracker::thin::Share;
 use vendor_tests::capture::Launch;
-use vendor_tests::lab::{Lab, track_connections};
+use vendor_tests::lab::Lab;
 use vendor_tests::model::{Model, Sighting};
 use vendor_tests::netns;
 use vendor_tests::pcap;
@@ -16,7 +16,11 @@ use vendor_tests::temp::Folder;
 use vendor_tests::witness::Witness;
 
 fn words<'a>(before: &[&'a str], path: &'a Path) -> Vec<&'a OsStr> {
-    before.iter().map(|word| OsStr::new(*word)).chain([path.as_os_str()]).collect()
+    before
+        .iter()
+        .map(|word| OsStr::new(*word))
+        .chain([path.as_os_str()])
+        .collect()
 }
 
 #[test]
@@ -24,9 +28,12 @@ fn a_recording_replays_to_the_live_list() {
     netns::run("a_recording_replays_to_the_live_list", || {
         let folder = Folder::new();
         let lab = Lab::new();
-        track_connections();
-        lab.translate();
-        let ways = [&["-w"][..], &["--workers", "2", "-w"], &["--reliable", "-w"]];
+        lab.track();
+        let ways = [
+            &["-w"][..],
+            &["--workers", "2", "-w"],
+            &["--reliable", "-w"],
+        ];
         let paths = ["plain", "workers", "reliable"].map(|name| folder.join(name));
         let witness = Witness::start();
         let captures = [0, 1, 2].map(|way| Launch::new(words(ways[way], &paths[way])).start());
@@ -36,11 +43,23 @@ fn a_recording_replays_to_the_live_list() {
         for (path, capture) in paths.iter().zip(captures) {
             let live = capture.finish().list();
             assert_eq!(live, expected, "{}", path.display());
-            assert_eq!(Launch::new(words(&["-r"], path)).run().list(), live, "{}", path.display());
+            assert_eq!(
+                Launch::new(words(&["-r"], path)).run().list(),
+                live,
+                "{}",
+                path.display()
+            );
             let datagrams = pcap::read(path).expect("a capture");
-            let dropped = datagrams.iter().filter(|datagram| !sieve.passes(datagram)).count();
+            let dropped = datagrams
+                .iter()
+                .filter(|datagram| !sieve.passes(datagram))
+                .count();
             // Ten closing TCP connections, and a protocol that is not listed.
-            assert!(dropped > 10, "{dropped} of {} would have been dropped", datagrams.len());
+            assert!(
+                dropped > 10,
+                "{dropped} of {} would have been dropped",
+                datagrams.len()
+            );
         }
         assert_eq!(dissected(&paths[0]).list(), expected);
     });
@@ -60,17 +79,33 @@ fn dissected(path: &Path) -> Model {
         "netlink-netfilter.ct_attr.status.seen_reply",
     ];
     let asked = fields.iter().flat_map(|field| ["-e", field]);
-    let options: Vec<&str> = ["-T", "fields"].into_iter().chain(asked).chain(["-r"]).collect();
+    let options: Vec<&str> = ["-T", "fields"]
+        .into_iter()
+        .chain(asked)
+        .chain(["-r"])
+        .collect();
     let said = run("tshark", words(&options, path));
-    assert_eq!(said.lines().count(), pcap::read(path).expect("a capture").len());
+    assert_eq!(
+        said.lines().count(),
+        pcap::read(path).expect("a capture").len()
+    );
     let mut model = Model::default();
     for line in said.lines() {
         let packet: Vec<&str> = line.split('\t').collect();
         assert_eq!(packet[..3], ["netlink:netlink-netfilter", "", ""], "{line}");
         // The original direction comes before the reply.
         let first = |field: usize| packet[field].split(',').next().unwrap_or_default();
-        let mut addresses = packet[4].split(',').chain(packet[5].split(',')).filter(|text| !text.is_empty());
-        let mut address = || addresses.next().expect("two addresses").parse().expect("an address");
+        let mut addresses = packet[4]
+            .split(',')
+            .chain(packet[5].split(','))
+            .filter(|text| !text.is_empty());
+        let mut address = || {
+            addresses
+                .next()
+                .expect("two addresses")
+                .parse()
+                .expect("an address")
+        };
         model.event(&Sighting {
             protocol: first(3).parse().expect("a protocol"),
             source: address(),

@@ -3,7 +3,7 @@
 use std::fs;
 
 use vendor_tests::capture::{Capture, Launch, sockets};
-use vendor_tests::lab::{Lab, track_connections};
+use vendor_tests::lab::Lab;
 use vendor_tests::model::Model;
 use vendor_tests::netns::{self, sh};
 use vendor_tests::program::{flood, run};
@@ -22,40 +22,69 @@ fn pinched(more: &[&str]) -> Launch {
 fn miss(capture: &Capture, entries: u32) {
     capture.stop();
     run(flood(), ["--entries", &entries.to_string(), "--delete"]);
-    until_true("an overrun", || sockets(capture.pid()).iter().any(|socket| socket.drops > 0));
+    until_true("an overrun", || {
+        sockets(capture.pid()).iter().any(|socket| socket.drops > 0)
+    });
     capture.resume();
 }
 
 #[test]
 fn flows_that_ended_unheard_are_listed_if_reliability_is_asked_for() {
-    netns::run("flows_that_ended_unheard_are_listed_if_reliability_is_asked_for", || {
-        for source in ["batch", "callback"] {
-            let capture = pinched(&["--reliable", "--source", source]).start();
-            miss(&capture, 500);
-            // The kernel retries from a work queue (`ecache_work`), of ends that it keeps for that.
-            until_true("the kernel to have told all ends", || {
-                let waiting = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count");
-                waiting.expect("nf_conntrack is there").trim() == "0"
-            });
-            let outcome = capture.finish();
-            let lines = outcome.text().lines().count();
-            assert_eq!((outcome.code, lines), (Some(0), 500), "{source}: {}", outcome.stderr);
-            assert!(outcome.stderr.contains("recovered ("), "{source}: {}", outcome.stderr);
-            assert!(!outcome.stderr.contains("not listed"), "{source}: {}", outcome.stderr);
-        }
-    });
+    netns::run(
+        "flows_that_ended_unheard_are_listed_if_reliability_is_asked_for",
+        || {
+            for source in ["batch", "callback"] {
+                let capture = pinched(&["--reliable", "--source", source]).start();
+                miss(&capture, 500);
+                // The kernel retries from a work queue (`ecache_work`), of ends that it keeps for that.
+                until_true("the kernel to have told all ends", || {
+                    let waiting = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count");
+                    waiting.expect("nf_conntrack is there").trim() == "0"
+                });
+                let outcome = capture.finish();
+                let lines = outcome.text().lines().count();
+                assert_eq!(
+                    (outcome.code, lines),
+                    (Some(0), 500),
+                    "{source}: {}",
+                    outcome.stderr
+                );
+                assert!(
+                    outcome.stderr.contains("recovered ("),
+                    "{source}: {}",
+                    outcome.stderr
+                );
+                assert!(
+                    !outcome.stderr.contains("not listed"),
+                    "{source}: {}",
+                    outcome.stderr
+                );
+            }
+        },
+    );
 }
 
 #[test]
 fn flows_that_ended_unheard_are_said_to_be_missing_otherwise() {
-    netns::run("flows_that_ended_unheard_are_said_to_be_missing_otherwise", || {
-        let capture = pinched(&[]).start();
-        miss(&capture, 500);
-        let outcome = capture.finish();
-        let lines = outcome.text().lines().count();
-        assert!(outcome.code == Some(0) && lines < 500, "{lines}: {}", outcome.stderr);
-        assert!(outcome.stderr.contains("recovered (") && outcome.stderr.contains("not listed"), "{}", outcome.stderr);
-    });
+    netns::run(
+        "flows_that_ended_unheard_are_said_to_be_missing_otherwise",
+        || {
+            let capture = pinched(&[]).start();
+            miss(&capture, 500);
+            let outcome = capture.finish();
+            let lines = outcome.text().lines().count();
+            assert!(
+                outcome.code == Some(0) && lines < 500,
+                "{lines}: {}",
+                outcome.stderr
+            );
+            assert!(
+                outcome.stderr.contains("recovered (") && outcome.stderr.contains("not listed"),
+                "{}",
+                outcome.stderr
+            );
+        },
+    );
 }
 
 #[test]
@@ -66,16 +95,32 @@ fn reliability_is_given_up_before_it_fills_the_table() {
         fs::write(&max, "4000\n").expect("a file");
         // The limit is one number for the whole machine; only what the program reads of it is changed,
         // in a mount namespace that goes with it.
-        let shell = format!("mount --bind {} /proc/sys/net/netfilter/nf_conntrack_max; exec \"$@\"", max.display());
-        let capture = pinched(&["--reliable"]).under(["unshare", "-m", "sh", "-ec", &shell, "sh"]).start();
+        let shell = format!(
+            "mount --bind {} /proc/sys/net/netfilter/nf_conntrack_max; exec \"$@\"",
+            max.display()
+        );
+        let capture = pinched(&["--reliable"])
+            .under(["unshare", "-m", "sh", "-ec", &shell, "sh"])
+            .start();
         capture.stop();
         run(flood(), ["--entries", "3500"]);
         capture.resume();
         // It has left the group of ends.
-        until_true("reliability to be given up", || groups(capture.pid()) == Some(3));
+        until_true("reliability to be given up", || {
+            groups(capture.pid()) == Some(3)
+        });
         let outcome = capture.finish();
-        assert_eq!((outcome.code, outcome.stderr.lines().count()), (Some(3), 1), "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("--reliable was given up"), "{}", outcome.stderr);
+        assert_eq!(
+            (outcome.code, outcome.stderr.lines().count()),
+            (Some(3), 1),
+            "{}",
+            outcome.stderr
+        );
+        assert!(
+            outcome.stderr.contains("--reliable was given up"),
+            "{}",
+            outcome.stderr
+        );
         // What was alive is listed all the same.
         assert_eq!(outcome.text().lines().count(), 3500);
     });
@@ -107,7 +152,7 @@ fn a_full_table_far_away_does_not_end_reliability() {
 fn open_connections_are_listed_if_asked_for() {
     netns::run("open_connections_are_listed_if_asked_for", || {
         let lab = Lab::new();
-        track_connections();
+        lab.track();
         // With 2, the default, entries that were made before anybody listened emit no events.
         sh("echo 2 > /proc/sys/net/netfilter/nf_conntrack_events");
         lab.traffic();
@@ -115,9 +160,14 @@ fn open_connections_are_listed_if_asked_for() {
         insert("-p udp -s 10.9.0.1 -d 10.9.0.2 --sport 5000 --dport 53 -t 600 -u SEEN_REPLY");
         let mut expected = Model::default();
         table().iter().for_each(|entry| expected.entry(entry));
-        assert!(expected.len() > 10 && expected.list().contains("10.9.0.1"), "{}", expected.list());
+        assert!(
+            expected.len() > 10 && expected.list().contains("10.9.0.1"),
+            "{}",
+            expected.list()
+        );
 
-        let captures = [&["--existing"][..], &["--existing", "--workers", "2"], &[]].map(|args| Launch::new(args).start());
+        let captures = [&["--existing"][..], &["--existing", "--workers", "2"], &[]]
+            .map(|args| Launch::new(args).start());
         udp("10.9.0.3", "10.9.0.4", 1000, 53);
         let mut lists = captures.map(|capture| {
             capture.drained();

@@ -1,13 +1,13 @@
 //! What the program does on signals.
 
 use std::fs;
-use std::io::pipe;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::ioctl_fionread;
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 use vendor_tests::capture::{Capture, Launch};
 use vendor_tests::netns;
@@ -17,8 +17,10 @@ use vendor_tests::wait::until_true;
 use vendor_tests::witness::udp;
 
 const NONE: [&str; 0] = [];
-const FIRST: &str = " UDPv4 [           0] src = 10.0.0.1 (port=1024) to dst = 10.0.0.2 (port=53)\n";
-const SECOND: &str = " UDPv4 [           1] src = 10.0.0.1 (port=1024) to dst = 10.0.0.2 (port=123)\n";
+const FIRST: &str =
+    " UDPv4 [           0] src = 10.0.0.1 (port=1024) to dst = 10.0.0.2 (port=53)\n";
+const SECOND: &str =
+    " UDPv4 [           1] src = 10.0.0.1 (port=1024) to dst = 10.0.0.2 (port=123)\n";
 
 fn first() {
     udp("10.0.0.1", "10.0.0.2", 5000, 53);
@@ -31,15 +33,23 @@ fn second() {
 /// Has it print now, and waits until it has.
 fn print(capture: &Capture, expected: &str) {
     capture.signal(Signal::USR1);
-    until_true("a list on standard output", || capture.stdout() == expected.as_bytes());
+    until_true("a list on standard output", || {
+        capture.stdout() == expected.as_bytes()
+    });
 }
 
 #[test]
 fn an_end_is_asked_for_by_three_signals() {
     netns::run("an_end_is_asked_for_by_three_signals", || {
         // Those who started this test may ignore SIGHUP, and so would what it starts.
-        let captures = [Signal::INT, Signal::TERM, Signal::HUP]
-            .map(|signal| (signal, Launch::new(NONE).under(["env", "--default-signal=HUP"]).start()));
+        let captures = [Signal::INT, Signal::TERM, Signal::HUP].map(|signal| {
+            (
+                signal,
+                Launch::new(NONE)
+                    .under(["env", "--default-signal=HUP"])
+                    .start(),
+            )
+        });
         first();
         for (signal, capture) in captures {
             // At once: what is queued counts.
@@ -84,7 +94,10 @@ fn usr1_replaces_the_file_as_a_whole() {
             let mut lists = Vec::new();
             let mut inodes = Vec::new();
             for (family, proto) in [("4", "tcp"), ("4", "udp"), ("6", "tcp"), ("6", "udp")] {
-                run(flood(), ["--entries", "5000", "--family", family, "--proto", proto]);
+                run(
+                    flood(),
+                    ["--entries", "5000", "--family", family, "--proto", proto],
+                );
                 capture.drained();
                 capture.signal(Signal::USR1);
                 until_true("a new file", || {
@@ -102,7 +115,11 @@ fn usr1_replaces_the_file_as_a_whole() {
             let lines = list.iter().filter(|&&byte| byte == b'\n').count();
             assert_eq!(lines, 5000 * (number + 1));
         }
-        assert!(seen.iter().all(|part| lists.iter().any(|(list, _)| list == part)), "a part of a list was seen");
+        assert!(
+            seen.iter()
+                .all(|part| lists.iter().any(|(list, _)| list == part)),
+            "a part of a list was seen"
+        );
         assert_eq!(capture.finish().list(), "");
         assert!(fs::read(&path).expect("the list is there") == lists[3].0);
         let names: Vec<_> = fs::read_dir(folder.path()).expect("a folder").collect();
@@ -113,12 +130,14 @@ fn usr1_replaces_the_file_as_a_whole() {
 #[test]
 fn a_second_signal_ends_at_once() {
     netns::run("a_second_signal_ends_at_once", || {
-        let (reader, writer) = pipe().expect("a pipe");
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
         let capture = Launch::new(NONE).stdout(writer).start();
         run(flood(), ["--entries", "5000"]);
         // Nobody reads, so the list gets stuck.
         capture.signal(Signal::INT);
-        until_true("the pipe to fill", || ioctl_fionread(&reader).is_ok_and(|len| len >= 60_000));
+        until_true("the pipe to fill", || {
+            ioctl_fionread(&reader).is_ok_and(|len| len >= 60_000)
+        });
         let began = Instant::now();
         capture.signal(Signal::INT);
         let outcome = capture.wait();
@@ -136,7 +155,11 @@ fn nohup_is_respected() {
         capture.signal(Signal::HUP);
         print(&capture, FIRST);
         let outcome = capture.finish();
-        assert_eq!((outcome.code, outcome.text()), (Some(0), FIRST.repeat(2)), "{outcome:?}");
+        assert_eq!(
+            (outcome.code, outcome.text()),
+            (Some(0), FIRST.repeat(2)),
+            "{outcome:?}"
+        );
     });
 }
 

@@ -11,7 +11,10 @@ use vendor_tests::vectors::{Vector, all};
 /// The messages of a vector, each in a datagram as the kernel sends them.
 fn messages(vector: &Vector) -> Vec<Vec<u8>> {
     let datagrams = pcap::read(&vector.pcap()).unwrap_or_default();
-    datagrams.iter().flat_map(|datagram| pcap::split(datagram)).collect()
+    datagrams
+        .iter()
+        .flat_map(|datagram| pcap::split(datagram))
+        .collect()
 }
 
 /// Has the program read messages from a file, and compares with the vector's list.
@@ -39,7 +42,10 @@ fn thinning_does_not_change_a_list() {
             wrong.push(vector.name.clone());
         }
     }
-    assert!(dropped > 5000, "only {dropped} messages dropped: nothing is thinned");
+    assert!(
+        dropped > 5000,
+        "only {dropped} messages dropped: nothing is thinned"
+    );
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
@@ -48,23 +54,38 @@ fn thinning_does_not_change_a_list() {
 fn share_out(thin: bool, of: u32, step: usize) {
     let folder = Folder::new();
     let mut whole = Sieve::new(thin, Share::ALL);
-    let mut shares: Vec<Sieve> = (0..of).map(|index| Sieve::new(thin, Share { index, of })).collect();
+    let mut shares: Vec<Sieve> = (0..of)
+        .map(|index| Sieve::new(thin, Share { index, of }))
+        .collect();
     let mut counts = vec![0; shares.len()];
     // The large vector has nothing that the others have not.
-    for vector in all().iter().filter(|vector| vector.succeeds && vector.name != "large") {
+    for vector in all()
+        .iter()
+        .filter(|vector| vector.succeeds && vector.name != "large")
+    {
         let mut taken = Vec::new();
         for message in messages(vector).into_iter().step_by(step) {
-            let by: Vec<usize> = (0..shares.len()).filter(|&index| shares[index].passes(&message)).collect();
+            let by: Vec<usize> = (0..shares.len())
+                .filter(|&index| shares[index].passes(&message))
+                .collect();
             if let &[index] = by.as_slice() {
                 counts[index] += 1;
                 taken.push(message);
             } else {
                 let fine = by.is_empty() && (vector.damaged || !whole.passes(&message));
-                assert!(fine, "{}: taken by shares {by:?} of {of}: {message:02x?}", vector.name);
+                assert!(
+                    fine,
+                    "{}: taken by shares {by:?} of {of}: {message:02x?}",
+                    vector.name
+                );
             }
         }
         if step == 1 {
-            assert!(gives_the_list(vector, &taken, &folder), "{}: another list", vector.name);
+            assert!(
+                gives_the_list(vector, &taken, &folder),
+                "{}: another list",
+                vector.name
+            );
         }
     }
     let total: usize = counts.iter().sum();

@@ -33,7 +33,11 @@ fn connections_are_tracked_where_no_rule_needs_it() {
     netns::run("connections_are_tracked_where_no_rule_needs_it", || {
         let without = Launch::new(["--no-thin"]).start();
         ping("127.0.0.1");
-        assert_eq!(without.finish().list(), "", "connections are tracked without --track");
+        assert_eq!(
+            without.finish().list(),
+            "",
+            "connections are tracked without --track"
+        );
 
         let capture = start(&[]);
         ping("127.0.0.1");
@@ -71,7 +75,11 @@ fn tracking_ends_with_the_program_however_that_ends() {
             let outcome = capture.wait();
             // The kernel takes the table away when it closes the socket, before the process is reaped.
             assert_eq!(tables(), "", "{signal:?}");
-            assert_eq!(outcome.signal, (signal == Signal::KILL).then_some(9), "{outcome:?}");
+            assert_eq!(
+                outcome.signal,
+                (signal == Signal::KILL).then_some(9),
+                "{outcome:?}"
+            );
         }
     });
 }
@@ -95,7 +103,10 @@ fn the_rules_have_no_verdict() {
         let rules = run("nft", ["list", "ruleset"]);
         for word in ["accept", "drop", "reject", "queue", "return"] {
             // The chains' own policy is to accept.
-            assert!(!rules.replace("policy accept", "").contains(word), "{rules}");
+            assert!(
+                !rules.replace("policy accept", "").contains(word),
+                "{rules}"
+            );
         }
         assert_eq!(capture.finish().list(), "");
     });
@@ -104,10 +115,24 @@ fn the_rules_have_no_verdict() {
 #[test]
 fn tracking_needs_a_capability() {
     netns::run("tracking_needs_a_capability", || {
-        let wrapper = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"];
+        let wrapper = [
+            "setpriv",
+            "--bounding-set",
+            "-net_admin",
+            "--inh-caps",
+            "-net_admin",
+        ];
         let outcome = Launch::new(["--track"]).under(wrapper).run();
-        assert_eq!((outcome.code, outcome.stderr.lines().count()), (Some(1), 1), "{outcome:?}");
-        assert!(outcome.stderr.contains("CAP_NET_ADMIN"), "{}", outcome.stderr);
+        assert_eq!(
+            (outcome.code, outcome.stderr.lines().count()),
+            (Some(1), 1),
+            "{outcome:?}"
+        );
+        assert!(
+            outcome.stderr.contains("CAP_NET_ADMIN"),
+            "{}",
+            outcome.stderr
+        );
         assert_eq!(tables(), "");
     });
 }

@@ -17,7 +17,9 @@ fn judge(vector: &Vector, outcome: &Outcome) -> Option<String> {
     } else if vector.warns && outcome.stderr.is_empty() {
         Some(format!("{name}: no warning"))
     } else if !vector.succeeds && (outcome.code != Some(1) || outcome.stderr.lines().count() != 1) {
-        Some(format!("{name}: a refusal is exit status 1 and one line: {outcome:?}"))
+        Some(format!(
+            "{name}: a refusal is exit status 1 and one line: {outcome:?}"
+        ))
     } else {
         None
     }
@@ -27,7 +29,12 @@ fn judge(vector: &Vector, outcome: &Outcome) -> Option<String> {
 fn vectors_are_reproduced() {
     let wrong: Vec<String> = all()
         .iter()
-        .filter_map(|vector| judge(vector, &Launch::new(["-r".as_ref(), vector.pcap().as_os_str()]).run()))
+        .filter_map(|vector| {
+            judge(
+                vector,
+                &Launch::new(["-r".as_ref(), vector.pcap().as_os_str()]).run(),
+            )
+        })
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
@@ -39,7 +46,11 @@ fn vectors_are_reproduced_from_standard_input() {
         .filter_map(|vector| {
             let file = File::open(vector.pcap()).expect("a vector can be opened");
             let mut command = Command::new(conntracker());
-            let output = command.args(["-r", "-"]).stdin(Stdio::from(file)).output().expect("it starts");
+            let output = command
+                .args(["-r", "-"])
+                .stdin(Stdio::from(file))
+                .output()
+                .expect("it starts");
             let outcome = Outcome {
                 stdout: output.stdout,
                 stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
