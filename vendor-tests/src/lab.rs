@@ -11,9 +11,15 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, Protocol, SendFlags, SocketType, bind, connect, sendto, socket};
+use rustix::net::{
+    AddressFamily, Protocol, SendFlags, SocketFlags, SocketType, bind, connect, sendto, socket,
+    socket_with,
+};
 
 use crate::netns::sh;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -214,23 +220,56 @@ impl Lab {
         self.unlisted();
     }
 
-    /// One TCP connection from its beginning to its end.
-    fn tcp(&self, from: SocketAddr, to: SocketAddr, listener: &TcpListener) {
+    /// Opens a TCP connection from the client to the server, and has both ends hear of each other.
+    ///
+    /// # Panics
+    ///
+    /// If it can't be opened.
+    #[must_use]
+    pub fn open_tcp(&self, source_port: u16, destination_port: u16) -> (TcpStream, TcpStream) {
+        let end = |address: &str, port| SocketAddr::new(address.parse().expect("an address"), port);
+        let (from, to) = (
+            end(CLIENTS[0], source_port),
+            end(SERVERS[0], destination_port),
+        );
+        let listener = self
+            .server
+            .run(move || TcpListener::bind(to).expect("a free port"));
+        self.connect(from, to, &listener)
+    }
+
+    fn connect(
+        &self,
+        from: SocketAddr,
+        to: SocketAddr,
+        listener: &TcpListener,
+    ) -> (TcpStream, TcpStream) {
         let mut near: TcpStream = self.client.run(move || {
-            let socket = socket(family(from), SocketType::STREAM, None).expect("a socket");
+            // What is started later must not hold it, or dropping it would not close it.
+            let flags = SocketFlags::CLOEXEC;
+            let socket =
+                socket_with(family(from), SocketType::STREAM, flags, None).expect("a socket");
             rustix::net::sockopt::set_socket_reuseaddr(&socket, true).expect("an option");
             bind(&socket, &from).expect("a free port");
             connect(&socket, &to).expect("the server listens");
             socket.into()
         });
         let (mut far, _) = listener.accept().expect("the client has connected");
+        for end in [&near, &far] {
+            end.set_read_timeout(Some(PATIENCE)).expect("an option");
+        }
         near.write_all(b"question").expect("an open connection");
         let mut text = [0; 8];
         far.read_exact(&mut text).expect("an open connection");
         far.write_all(b"answer").expect("an open connection");
         near.read_exact(&mut text[..6]).expect("an open connection");
-        drop(near);
-        assert_eq!(far.read(&mut text).expect("an end"), 0);
+        (near, far)
+    }
+
+    /// One TCP connection from its beginning to its end.
+    fn tcp(&self, from: SocketAddr, to: SocketAddr, listener: &TcpListener) {
+        let (near, far) = self.connect(from, to, listener);
+        close(near, far);
     }
 
     /// One UDP exchange.
@@ -241,10 +280,8 @@ impl Lab {
         let near = self
             .client
             .run(move || UdpSocket::bind(from).expect("a free port"));
-        far.set_read_timeout(Some(Duration::from_secs(10)))
-            .expect("an option");
-        near.set_read_timeout(Some(Duration::from_secs(10)))
-            .expect("an option");
+        far.set_read_timeout(Some(PATIENCE)).expect("an option");
+        near.set_read_timeout(Some(PATIENCE)).expect("an option");
         near.send_to(b"question", to).expect("a way there");
         let (_, back) = far.recv_from(&mut [0; 8]).expect("a question");
         far.send_to(b"answer", back).expect("a way back");
@@ -271,6 +308,16 @@ impl Default for Lab {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Closes a connection from its near end, and then the far one.
+///
+/// # Panics
+///
+/// If the far end does not hear of it.
+pub fn close(near: TcpStream, mut far: TcpStream) {
+    drop(near);
+    assert_eq!(far.read(&mut [0; 8]).expect("an end"), 0);
 }
 
 fn family(address: SocketAddr) -> AddressFamily {

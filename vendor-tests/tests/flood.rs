@@ -1,7 +1,11 @@
 //! Many new connections at full speed, with the receive buffer's default limits.
 
+use std::collections::HashSet;
 use std::process::{Child, Command, Stdio};
 
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 use vendor_tests::capture::{Capture, Launch, Outcome};
 use vendor_tests::model::{Model, of_flood};
 use vendor_tests::netns;
@@ -112,7 +116,7 @@ fn every_flow_of_a_flood_is_listed_by_several_workers() {
 
 #[test]
 fn every_flow_is_listed_after_a_stop() {
-    let room = Room::new(ENTRIES);
+    let room = Room::new(ENTRIES / 3 * 2);
     netns::run("every_flow_is_listed_after_a_stop", || {
         let capture = Launch::new(NONE).start();
         let flood = Flood::start(&format!("--entries {}", room.entries));
@@ -120,11 +124,53 @@ fn every_flow_is_listed_after_a_stop() {
         capture.stop();
         // More than the buffer holds: 52,428 events in 64 MiB.
         until_true("the flood to rise", || {
-            count() > room.entries / 6 + 120_000 || count() >= room.entries
+            count() > room.entries / 6 + 100_000 || count() >= room.entries
         });
         capture.resume();
         let expected = flood.finish();
         complete(&capture.finish(), &expected);
+    });
+}
+
+#[test]
+fn a_capture_prints_and_ends_in_the_middle_of_a_flood() {
+    netns::run("a_capture_prints_and_ends_in_the_middle_of_a_flood", || {
+        let capture = Launch::new(NONE).start();
+        let flood = Flood::start("--entries 150000 --family mixed --replied 10");
+        until_true("the flood to rise", || count() > 10_000);
+        capture.signal(Signal::USR1);
+        until_true("a list", || !capture.stdout().is_empty());
+        until_true("the flood to rise", || count() > 40_000);
+        let began = Instant::now();
+        let outcome = capture.finish();
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            began.elapsed()
+        );
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+        let (still, all) = (count() < 140_000, flood.finish().list());
+        assert!(still, "the flood was over before the capture was");
+
+        // Neither index nor mark are final.
+        let flow =
+            |line: &str| line[line.find("src").expect("a flow")..].replace(" (confirmed)", "");
+        let all: HashSet<String> = all.lines().map(flow).collect();
+        let text = outcome.text();
+        let strangers = text
+            .lines()
+            .filter(|line| !all.contains(&flow(line)))
+            .count();
+        assert_eq!(strangers, 0);
+        // The second list begins where the classes begin anew.
+        let classes: Vec<&str> = text.lines().map(|line| &line[..6]).collect();
+        let changes = classes.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert_eq!(changes, 11, "not two lists of six classes");
+        assert!(
+            text.lines().count() > 40_000,
+            "{} lines",
+            text.lines().count()
+        );
     });
 }
 

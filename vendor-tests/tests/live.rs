@@ -1,8 +1,11 @@
 //! Real connections through a gateway: the list against what conntrack(8) saw of the same events.
 
+use std::io::Read;
+use std::net::Shutdown;
+
 use vendor_tests::capture::Launch;
-use vendor_tests::lab::Lab;
-use vendor_tests::netns;
+use vendor_tests::lab::{Lab, close};
+use vendor_tests::netns::{self, sh};
 use vendor_tests::program::{flood, run};
 use vendor_tests::witness::{Witness, insert};
 
@@ -14,7 +17,7 @@ const WAYS: [&[&str]; 7] = [
     &["--workers", "2"],
     &["--workers", "3", "--no-thin"],
     &["--source", "callback", "--workers", "3"],
-    &["--reliable", "--existing"],
+    &["--reliable"],
 ];
 
 /// Has every way listen while `happen` does, and compares all lists with the independent one.
@@ -88,4 +91,55 @@ fn hundreds_of_made_up_connections_are_listed() {
         });
         assert_eq!(list.lines().count(), 501, "{list}");
     });
+}
+
+/// Has connections emit events that were opened before anybody listened, as they do on kernels before
+/// 5.19 and where another listener was there in time.
+fn events_of_older_connections() {
+    sh("echo 1 > /proc/sys/net/netfilter/nf_conntrack_events");
+}
+
+/// An unanswered connection that is one flow with all others to that port.
+fn unanswered(destination_port: u16) {
+    insert(&format!(
+        "-p tcp -s 10.1.0.2 -d 10.2.0.2 --sport 60000 --dport {destination_port} -t 60 --state SYN_SENT"
+    ));
+}
+
+#[test]
+fn an_older_connection_confirms_a_flow_when_it_ends() {
+    netns::run("an_older_connection_confirms_a_flow_when_it_ends", || {
+        let lab = Lab::new();
+        lab.track();
+        events_of_older_connections();
+        let (near, far) = lab.open_tcp(50000, 443);
+        let (other_near, other_far) = lab.open_tcp(50001, 444);
+        let list = compare(|| {
+            unanswered(443);
+            close(near, far);
+            // Its flow is not listed: the first sighting is replied.
+            close(other_near, other_far);
+        });
+        assert!(list.contains("(port=443) (confirmed)"), "{list}");
+        assert!(!list.contains("(port=444)"), "{list}");
+    });
+}
+
+#[test]
+fn an_older_connection_confirms_a_flow_when_it_is_half_closed() {
+    netns::run(
+        "an_older_connection_confirms_a_flow_when_it_is_half_closed",
+        || {
+            let lab = Lab::new();
+            lab.track();
+            events_of_older_connections();
+            let (near, mut far) = lab.open_tcp(50000, 443);
+            let list = compare(|| {
+                unanswered(443);
+                near.shutdown(Shutdown::Write).expect("an open connection");
+                assert_eq!(far.read(&mut [0; 8]).expect("an end"), 0);
+            });
+            assert!(list.contains("(port=443) (confirmed)"), "{list}");
+        },
+    );
 }
