@@ -10,6 +10,8 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
+use crate::capture::without_buffer_note;
+
 /// A pseudo-terminal.
 #[derive(Debug)]
 pub struct Terminal {
@@ -72,6 +74,7 @@ impl Terminal {
     /// Never.
     #[must_use]
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.written.lock().expect("nothing panics here")).into_owned()
+        let written = self.written.lock().expect("nothing panics here");
+        without_buffer_note(&String::from_utf8_lossy(&written))
     }
 }

@@ -76,12 +76,21 @@ fn a_small_buffer_is_told() {
         let capture = Launch::new(NONE).under(own).start();
         let outcome = capture.finish();
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
-        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+        assert_eq!(outcome.said.lines().count(), 1, "{}", outcome.said);
         assert!(
-            outcome.stderr.contains("sysctl -w net.core.rmem_max="),
+            outcome.said.contains("sysctl -w net.core.rmem_max="),
             "{}",
-            outcome.stderr
+            outcome.said
         );
+    });
+}
+
+#[test]
+fn a_buffer_as_large_as_asked_for_is_not_told() {
+    netns::run("a_buffer_as_large_as_asked_for_is_not_told", || {
+        let launch = Launch::new(["--buffer", "20000", "--buffer-max", "20000"]);
+        let outcome = launch.under(["unshare", "-Urn"]).start().finish();
+        assert_eq!((outcome.code, outcome.said.as_str()), (Some(0), ""));
     });
 }
 

@@ -51,9 +51,11 @@ fn vectors_are_reproduced_from_standard_input() {
                 .stdin(Stdio::from(file))
                 .output()
                 .expect("it starts");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
             let outcome = Outcome {
                 stdout: output.stdout,
-                stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+                stderr: said.clone(),
+                said,
                 code: output.status.code(),
                 signal: None,
             };
