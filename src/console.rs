@@ -115,7 +115,11 @@ impl Console {
     /// Draws the status line over the last one.
     pub fn status(&self, status: &Status) {
         let columns = rustix::termios::tcgetwinsize(io::stderr())
-            .map_or(80, |size| usize::from(size.ws_col).max(1));
+            .map(|size| usize::from(size.ws_col))
+            .ok()
+            // What a terminal without a size is taken for, by convention.
+            .filter(|&columns| columns > 0)
+            .unwrap_or(80);
         let line: String = status
             .to_string()
             .chars()

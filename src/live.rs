@@ -26,7 +26,7 @@ use crate::table::Table;
 use crate::thin::Share;
 use crate::track::Track;
 use crate::units::{show_bytes, show_count};
-use crate::verdict::Loss;
+use crate::verdict::{Loss, Verdict};
 
 /// After this time without an event on a terminal, a hint is due.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -143,25 +143,25 @@ pub fn capture(
     drop(track);
 
     judge(&mut loss, &intake, &recovery, cli.reliable);
-    let mut status = printer.finish(intake.table(), console);
     let verdict = loss.verdict();
-    if verdict == crate::verdict::Verdict::Complete {
+    // The recording first: whatever may come of the list, it is whole.
+    let recorded = shared.recorder.map_or(Ok(()), Recorder::finish);
+    let printed = printer.finish(intake.table(), console);
+    if verdict == Verdict::Complete {
         console.detail(&verdict.to_string());
     } else {
         console.note(&verdict.to_string());
     }
-    if let Some(Err(error)) = shared.recorder.map(Recorder::finish) {
-        let path = cli.write.as_deref().unwrap_or_else(|| "-".as_ref());
+    if let (Err(error), Some(path)) = (&recorded, &cli.write) {
         console.error(&format!(
             "{}: {error}; the recording ends there",
             path.display()
         ));
-        status = 1;
     }
-    Ok(if status == 0 {
-        verdict.exit_status()
+    Ok(if recorded.is_err() || printed != 0 {
+        1
     } else {
-        status
+        verdict.exit_status()
     })
 }
 
@@ -269,13 +269,14 @@ fn describe(buffer: &Buffer, cli: &Cli, console: &Console) {
         show_bytes(buffer.granted_bytes().into()),
         show_count(buffer.granted_events().into()),
     );
-    if buffer.forced() {
+    if buffer.granted_bytes() >= cli.buffer {
         console.detail(&granted);
     } else {
         console.note(&format!(
             "{granted} only: a larger one needs CAP_NET_ADMIN in the initial user namespace, or \
              sysctl -w net.core.rmem_max={}",
-            cli.buffer
+            // The kernel grants double of what it limits.
+            cli.buffer.div_ceil(2)
         ));
     }
 }

@@ -1,5 +1,7 @@
 //! One run of the program, from parsed options to exit status.
 
+use std::path::PathBuf;
+
 use crate::cli::Cli;
 use crate::console::{Console, Verbosity};
 use crate::daemon::{self, Daemon};
@@ -37,6 +39,12 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
     if cli.write.is_some() && cli.source == Source::Callback {
         return Err(Error::new(
             "-w records raw events, which --source callback does not see: leave out --source",
+        ));
+    }
+    let standard_output = |path: &PathBuf| path.as_os_str() == "-";
+    if cli.write.as_ref().is_some_and(standard_output) && standard_output(&cli.output) {
+        return Err(Error::new(
+            "the list and the recording can't both go to standard output: name a file with -o or -w",
         ));
     }
     let cli = &daemon::absolute(cli)?;

@@ -3,8 +3,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+use tempfile::NamedTempFile;
 
 /// The destination of lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +38,8 @@ impl Destination {
         match self {
             Self::Stdout => Ok(()),
             Self::File(path) => match Target::of(path)? {
-                Target::Direct(path) => OpenOptions::new().write(true).open(path).map(drop),
+                // Not opened: closing a pipe again would tell its reader that all has been written.
+                Target::Direct(path) => Ok(rustix::fs::access(path, Access::WRITE_OK)?),
                 Target::Replaced { folder, .. } => temporary(&folder).map(drop),
             },
         }
@@ -55,6 +59,7 @@ impl Destination {
                 Target::Replaced { folder, path } => {
                     let mut file = temporary(&folder)?;
                     write(&mut file)?;
+                    inherit(&file, &path)?;
                     file.as_file().sync_all()?;
                     file.persist(&path).map_err(|error| error.error)?;
                     // The rename is only on disk when its folder is.
@@ -88,21 +93,60 @@ impl Target {
                 }
                 fs::canonicalize(path)?
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => behind_links(path),
             Err(error) => return Err(error),
         };
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        let folder = folder_of(&path).to_owned();
         Ok(Self::Replaced { folder, path })
     }
 }
 
-/// A temporary file beside the one it will replace, with the permissions a new file gets.
-fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+/// The folder that a path names an entry of.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Where links lead whose target is missing, so that the target is made and the link stays. A circle of
+/// links never gets here: looking it up has failed with another error.
+fn behind_links(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    while let Ok(target) = fs::read_link(&path) {
+        path = folder_of(&path).join(target);
+    }
+    path
+}
+
+/// A temporary file beside the one it will replace.
+fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new()
         .prefix(".conntracker-")
+        // What a new file gets; the umask takes its share.
         .permissions(fs::Permissions::from_mode(0o666))
         .tempfile_in(folder)
+        .map_err(plain)
+}
+
+/// Gives the new file the permissions, and as far as we may the owner, of the one it replaces: a list
+/// that was made private stays so.
+fn inherit(file: &NamedTempFile, path: &Path) -> io::Result<()> {
+    let Ok(old) = fs::metadata(path) else {
+        return Ok(());
+    };
+    // Only root may give files away; for others the file they can replace is usually their own.
+    let _ = std::os::unix::fs::fchown(file.as_file(), Some(old.uid()), Some(old.gid()));
+    file.as_file().set_permissions(old.permissions())
+}
+
+/// The system's error, without the temporary file's name that nobody has asked for.
+fn plain(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|error| error.source());
+    match inner.and_then(|error| error.downcast_ref::<io::Error>()) {
+        Some(inner) => inner
+            .raw_os_error()
+            .map_or_else(|| inner.kind().into(), io::Error::from_raw_os_error),
+        None => error,
+    }
 }

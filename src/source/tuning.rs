@@ -37,7 +37,6 @@ pub struct Settings {
 pub struct Buffer {
     granted_bytes: u32,
     max_bytes: u32,
-    forced: bool,
 }
 
 impl Buffer {
@@ -53,25 +52,18 @@ impl Buffer {
         self.granted_bytes / EVENT_TRUESIZE_BYTES
     }
 
-    /// Whether the kernel's limit for ordinary users (`net.core.rmem_max`) could be passed over.
-    #[must_use]
-    pub const fn forced(&self) -> bool {
-        self.forced
-    }
-
     fn ask(socket: impl AsFd, bytes: u32, max_bytes: u32) -> io::Result<Self> {
         let socket = socket.as_fd();
         // The kernel doubles what it is asked for (`__sock_set_rcvbuf`), and reads back the double.
         let half = bytes as usize / 2;
-        let forced = sockopt::set_socket_recv_buffer_size_force(socket, half).is_ok();
-        if !forced {
+        // Beyond net.core.rmem_max with CAP_NET_ADMIN, up to it without.
+        if sockopt::set_socket_recv_buffer_size_force(socket, half).is_err() {
             sockopt::set_socket_recv_buffer_size(socket, half)?;
         }
         let granted = sockopt::socket_recv_buffer_size(socket)?;
         Ok(Self {
             granted_bytes: u32::try_from(granted).unwrap_or(u32::MAX),
             max_bytes,
-            forced,
         })
     }
 

@@ -1,0 +1,386 @@
+//! A run of the program.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::program;
+use crate::wait::{LONG, until, until_true};
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Its standard output; empty if that went elsewhere.
+    pub stdout: Vec<u8>,
+    /// Its standard error, without the note of [`without_buffer_note`].
+    pub stderr: String,
+    /// Its standard error, all of it.
+    pub said: String,
+    /// Its exit status, if no signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+}
+
+/// In a user namespace of a test's own nobody may force buffers, so that every capture begins with a note
+/// about that. It is not what the tests are about.
+#[must_use]
+pub fn without_buffer_note(said: &str) -> String {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    // All of them: the initial user namespace (user_namespaces(7)).
+    if map.split_whitespace().last() == Some("4294967295") {
+        return said.to_owned();
+    }
+    let lines = said.split_inclusive('\n');
+    lines
+        .filter(|line| !line.contains("conntracker: receive buffer of"))
+        .collect()
+}
+
+impl Outcome {
+    /// Standard output as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// The list, of a run that went well and had nothing to say about it.
+    ///
+    /// # Panics
+    ///
+    /// If it went otherwise.
+    #[must_use]
+    pub fn list(&self) -> String {
+        assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
+        self.text()
+    }
+}
+
+/// What to run, and where.
+#[derive(Debug)]
+pub struct Launch {
+    wrapper: Vec<OsString>,
+    program: OsString,
+    args: Vec<OsString>,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    sockets: usize,
+}
+
+impl Launch {
+    /// The program with these arguments.
+    pub fn new<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
+        Self::of(program::conntracker(), args)
+    }
+
+    /// Another program that listens as this one does.
+    pub fn of<S: AsRef<OsStr>>(
+        program: impl AsRef<OsStr>,
+        args: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let args: Vec<OsString> = args
+            .into_iter()
+            .map(|arg| arg.as_ref().to_owned())
+            .collect();
+        let workers = args.windows(2).find(|pair| pair[0] == "--workers");
+        Self {
+            wrapper: Vec::new(),
+            program: program.as_ref().to_owned(),
+            sockets: workers.map_or(1, |pair| {
+                pair[1]
+                    .to_str()
+                    .and_then(|number| number.parse().ok())
+                    .expect("a number of workers")
+            }),
+            args,
+            stdout: None,
+            stderr: None,
+        }
+    }
+
+    /// Started by another program, which this one's path and arguments are appended to.
+    #[must_use]
+    pub fn under<S: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = S>) -> Self {
+        self.wrapper = wrapper
+            .into_iter()
+            .map(|arg| arg.as_ref().to_owned())
+            .collect();
+        self
+    }
+
+    /// With standard output going there.
+    #[must_use]
+    pub fn stdout(mut self, to: impl Into<OwnedFd>) -> Self {
+        self.stdout = Some(to.into());
+        self
+    }
+
+    /// With standard error going there.
+    #[must_use]
+    pub fn stderr(mut self, to: impl Into<OwnedFd>) -> Self {
+        self.stderr = Some(to.into());
+        self
+    }
+
+    /// Starts it in the calling thread's namespace and returns when it listens.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come to that.
+    #[must_use]
+    pub fn start(self) -> Capture {
+        let sockets = self.sockets;
+        let mut capture = self.spawn();
+        until("the program to listen", LONG, || {
+            if let Some(status) = capture.child.try_wait().expect("a child can be waited for") {
+                panic!("it ended with {status}: {}", capture.stderr());
+            }
+            (subscribed(capture.pid()) >= sockets).then_some(())
+        });
+        capture
+    }
+
+    /// Starts it, listening or not.
+    ///
+    /// # Panics
+    ///
+    /// If it can't be started.
+    #[must_use]
+    pub fn spawn(self) -> Capture {
+        let mut words = self.wrapper;
+        words.push(self.program);
+        words.extend(self.args);
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).stdin(Stdio::null());
+        command.stdout(self.stdout.map_or_else(Stdio::piped, Stdio::from));
+        command.stderr(self.stderr.map_or_else(Stdio::piped, Stdio::from));
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Capture {
+            stdout: Collector::new(child.stdout.take()),
+            stderr: Collector::new(child.stderr.take()),
+            child,
+        }
+    }
+
+    /// Runs it to its end.
+    #[must_use]
+    pub fn run(self) -> Outcome {
+        self.spawn().wait()
+    }
+}
+
+/// A program that is running. It is killed if it still is when this is dropped.
+#[derive(Debug)]
+pub struct Capture {
+    child: Child,
+    stdout: Collector,
+    stderr: Collector,
+}
+
+impl Capture {
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    ///
+    /// If it is gone.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(pid(&self.child), signal).expect("the program is there to take a signal");
+    }
+
+    /// What it has said on standard error so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.so_far()).into_owned()
+    }
+
+    /// What it has written to standard output so far.
+    #[must_use]
+    pub fn stdout(&self) -> Vec<u8> {
+        self.stdout.so_far()
+    }
+
+    /// Whether it has not ended.
+    ///
+    /// # Panics
+    ///
+    /// If the system can't tell.
+    pub fn is_running(&mut self) -> bool {
+        self.child
+            .try_wait()
+            .expect("a child can be waited for")
+            .is_none()
+    }
+
+    /// Ends it as Ctrl-C does.
+    #[must_use]
+    pub fn finish(self) -> Outcome {
+        self.signal(Signal::INT);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end.
+    #[must_use]
+    pub fn wait(mut self) -> Outcome {
+        let status = until("the program to end", LONG, || {
+            self.child.try_wait().expect("a child can be waited for")
+        });
+        let said = String::from_utf8_lossy(&self.stderr.all()).into_owned();
+        Outcome {
+            stdout: self.stdout.all(),
+            stderr: without_buffer_note(&said),
+            said,
+            code: status.code(),
+            signal: status.signal(),
+        }
+    }
+
+    /// Stops it until [`resume`](Self::resume), and returns when it has stopped.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+        until_true("the program to stop", || state(self.pid()) == Some('T'));
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Waits until it has taken in everything that the kernel has queued for it.
+    pub fn drained(&self) {
+        until_true("the queue to run empty", || {
+            sockets(self.pid())
+                .iter()
+                .all(|socket| socket.queued_bytes == 0)
+        });
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_child(child)
+}
+
+/// The state letter of proc_pid_stat(5).
+fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it is in parentheses and may hold any character.
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// A netlink socket of a process that listens to conntrack events.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    /// Bytes charged for what is queued.
+    pub queued_bytes: u64,
+    /// Messages dropped.
+    pub drops: u64,
+}
+
+/// `NETLINK_NETFILTER` as `/proc/net/netlink` shows it.
+const NETFILTER: &str = "12";
+
+/// The sockets of a process that are subscribed to events of new entries.
+#[must_use]
+pub fn sockets(pid: u32) -> Vec<Listening> {
+    // Also while the process is on its way out.
+    let own: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let link = std::fs::read_link(entry.ok()?.path()).ok()?;
+            let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+            Some(inode.to_owned())
+        })
+        .collect();
+    let all = std::fs::read_to_string(format!("/proc/{pid}/net/netlink")).unwrap_or_default();
+    all.lines()
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let &[_, protocol, _, groups, queued, _, _, _, drops, inode] = fields.as_slice() else {
+                return None;
+            };
+            let groups = u32::from_str_radix(groups, 16).ok()?;
+            if protocol != NETFILTER || groups & 1 == 0 || !own.iter().any(|own| own == inode) {
+                return None;
+            }
+            Some(Listening {
+                queued_bytes: queued.parse().ok()?,
+                drops: drops.parse().ok()?,
+            })
+        })
+        .collect()
+}
+
+fn subscribed(pid: u32) -> usize {
+    sockets(pid).len()
+}
+
+/// Collects what a pipe delivers, so that the writer never waits.
+#[derive(Debug)]
+struct Collector {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Collector {
+    fn new(pipe: Option<impl Read + Send + 'static>) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let to = Arc::clone(&bytes);
+        let thread = pipe.map(|mut pipe| {
+            thread::spawn(move || {
+                let mut chunk = vec![0; 1 << 16];
+                while let Ok(len @ 1..) = pipe.read(&mut chunk) {
+                    to.lock()
+                        .expect("a collector does not panic")
+                        .extend_from_slice(&chunk[..len]);
+                }
+            })
+        });
+        Self { bytes, thread }
+    }
+
+    fn so_far(&self) -> Vec<u8> {
+        self.bytes
+            .lock()
+            .expect("a collector does not panic")
+            .clone()
+    }
+
+    /// Everything, up to the end of the pipe.
+    fn all(&mut self) -> Vec<u8> {
+        if let Some(thread) = self.thread.take() {
+            until("the end of the output", Duration::from_secs(10), || {
+                thread.is_finished().then_some(())
+            });
+            thread.join().expect("a collector does not panic");
+        }
+        std::mem::take(&mut self.bytes.lock().expect("a collector does not panic"))
+    }
+}

@@ -1,0 +1,73 @@
+//! The golden vectors.
+
+use std::path::{Path, PathBuf};
+
+/// One line of MANIFEST.tsv.
+#[derive(Clone, Debug)]
+pub struct Vector {
+    /// Its name.
+    pub name: String,
+    /// Whether it holds damaged or irrelevant messages, which no kernel sends.
+    pub damaged: bool,
+    /// Whether the exit status is to be 0.
+    pub succeeds: bool,
+    /// Whether standard error has to hold a warning.
+    pub warns: bool,
+    folder: PathBuf,
+}
+
+impl Vector {
+    /// The capture.
+    #[must_use]
+    pub fn pcap(&self) -> PathBuf {
+        self.folder.join(format!("{}.pcap", self.name))
+    }
+
+    /// What is to be printed.
+    ///
+    /// # Panics
+    ///
+    /// If it can't be read.
+    #[must_use]
+    pub fn expected(&self) -> Vec<u8> {
+        let path = self.folder.join(format!("{}.expected", self.name));
+        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+}
+
+/// The vectors that are there. Says aloud which one is not: the largest is kept beside the checkout
+/// only.
+///
+/// # Panics
+///
+/// If the manifest can't be read, or another vector is missing.
+#[must_use]
+pub fn all() -> Vec<Vector> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
+    let manifest = own.join("MANIFEST.tsv");
+    let manifest = std::fs::read_to_string(&manifest)
+        .unwrap_or_else(|error| panic!("{}: {error}", manifest.display()));
+    let mut vectors = Vec::new();
+    for line in manifest.lines().skip(1) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let name = fields[0];
+        let Some(folder) = [&own, &beside]
+            .into_iter()
+            .find(|folder| folder.join(format!("{name}.pcap")).exists())
+        else {
+            assert_eq!(name, "large", "vector {name} is missing");
+            println!("skipped: large.pcap not beside the checkout");
+            continue;
+        };
+        vectors.push(Vector {
+            name: name.to_owned(),
+            damaged: fields[1] == "robust",
+            succeeds: fields[5] == "0",
+            warns: fields[6] == "yes",
+            folder: folder.clone(),
+        });
+    }
+    assert!(vectors.len() > 90, "only {} vectors", vectors.len());
+    vectors
+}

@@ -1,0 +1,35 @@
+//! Waiting for something to become true, never longer than said.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Long enough for anything a test waits for, on a machine that has other things to do.
+pub const LONG: Duration = Duration::from_secs(120);
+
+/// Looks again and again until `look` finds something, and returns that.
+///
+/// # Panics
+///
+/// If it has found nothing within `limit`; the message names `what`.
+pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(
+            began.elapsed() < limit,
+            "gave up after {limit:?} waiting for {what}"
+        );
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// The same for a condition.
+///
+/// # Panics
+///
+/// If it does not hold within [`LONG`].
+pub fn until_true(what: &str, mut holds: impl FnMut() -> bool) {
+    until(what, LONG, || holds().then_some(()));
+}

@@ -1,0 +1,196 @@
+//! What keeps the program from starting, and what it says then.
+
+use std::ffi::OsStr;
+use std::fs;
+
+use vendor_tests::capture::{Launch, Outcome};
+use vendor_tests::netns::{self, sh};
+use vendor_tests::temp::Folder;
+
+const NONE: [&str; 0] = [];
+
+/// Drops capabilities for good.
+fn without(capabilities: &str) -> [&str; 5] {
+    [
+        "setpriv",
+        "--bounding-set",
+        capabilities,
+        "--inh-caps",
+        capabilities,
+    ]
+}
+
+/// One line that holds all of these words, and exit status 1.
+fn refused(outcome: &Outcome, words: &[&str]) {
+    assert_eq!(
+        (outcome.code, outcome.stdout.len()),
+        (Some(1), 0),
+        "{outcome:?}"
+    );
+    assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.starts_with("conntracker: ") && outcome.stderr.ends_with('\n'),
+        "{}",
+        outcome.stderr
+    );
+    for word in words {
+        assert!(
+            outcome.stderr.contains(word),
+            "{word} is not in: {}",
+            outcome.stderr
+        );
+    }
+}
+
+fn read(path: impl AsRef<OsStr>) -> Launch {
+    Launch::new(["-r".as_ref(), path.as_ref()])
+}
+
+#[test]
+fn listening_needs_a_capability() {
+    netns::run("listening_needs_a_capability", || {
+        for source in ["batch", "callback"] {
+            let launch = Launch::new(["--source", source]).under(without("-net_admin"));
+            refused(&launch.run(), &["needs CAP_NET_ADMIN", "sudo", "setcap"]);
+        }
+        let quiet = Launch::new(["-q"]).under(without("-net_admin"));
+        refused(&quiet.run(), &["needs CAP_NET_ADMIN"]);
+    });
+}
+
+#[test]
+fn a_capability_is_enough() {
+    netns::run("a_capability_is_enough", || {
+        let capture = Launch::new(NONE)
+            .under(without("-all,+net_admin,+setuid,+setgid,+setpcap"))
+            .start();
+        assert_eq!(capture.finish().code, Some(0));
+    });
+}
+
+#[test]
+fn a_small_buffer_is_told() {
+    netns::run("a_small_buffer_is_told", || {
+        // Without root, in a user namespace, buffers can't be forced, as if nobody had CAP_NET_ADMIN.
+        let own = ["unshare", "-Urn"];
+        let capture = Launch::new(NONE).under(own).start();
+        let outcome = capture.finish();
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        assert_eq!(outcome.said.lines().count(), 1, "{}", outcome.said);
+        assert!(
+            outcome.said.contains("sysctl -w net.core.rmem_max="),
+            "{}",
+            outcome.said
+        );
+    });
+}
+
+#[test]
+fn a_buffer_as_large_as_asked_for_is_not_told() {
+    netns::run("a_buffer_as_large_as_asked_for_is_not_told", || {
+        let launch = Launch::new(["--buffer", "20000", "--buffer-max", "20000"]);
+        let outcome = launch.under(["unshare", "-Urn"]).start().finish();
+        assert_eq!((outcome.code, outcome.said.as_str()), (Some(0), ""));
+    });
+}
+
+#[test]
+fn events_switched_off_are_told() {
+    netns::run("events_switched_off_are_told", || {
+        sh("echo 0 > /proc/sys/net/netfilter/nf_conntrack_events");
+        refused(
+            &Launch::new(NONE).run(),
+            &[
+                "switched off",
+                "sysctl -w net.netfilter.nf_conntrack_events=1",
+            ],
+        );
+        sh("echo 1 > /proc/sys/net/netfilter/nf_conntrack_events");
+        assert_eq!(Launch::new(NONE).start().finish().list(), "");
+    });
+}
+
+#[test]
+fn bad_arguments_are_told() {
+    for args in [
+        &["--no-such-option"][..],
+        &["argument"],
+        &["--duration", "soon"],
+        &["--duration", "0"],
+        &["--buffer", "12 apples"],
+        &["--workers", "0"],
+        &["--source", "carrier-pigeon"],
+        &["--max-flows", "many"],
+        &["-r", "a", "-w", "b"],
+        &["-r", "a", "--track"],
+        &["-q", "-v"],
+        &["-o"],
+    ] {
+        let outcome = Launch::new(args).run();
+        assert_eq!(
+            (outcome.code, outcome.stdout.len()),
+            (Some(2), 0),
+            "{args:?}: {outcome:?}"
+        );
+        assert!(
+            outcome.stderr.starts_with("error: "),
+            "{args:?}: {}",
+            outcome.stderr
+        );
+    }
+    for arg in ["--help", "-h", "--version", "-V"] {
+        let outcome = Launch::new([arg]).run();
+        assert_eq!(
+            (outcome.code, outcome.stderr.as_str()),
+            (Some(0), ""),
+            "{arg}"
+        );
+        assert!(
+            outcome.text().contains("conntracker") || arg.contains('h'),
+            "{}",
+            outcome.text()
+        );
+    }
+}
+
+#[test]
+fn options_that_exclude_each_other_are_told() {
+    let launch = Launch::new(["-w", "/dev/null", "--source", "callback"]);
+    refused(&launch.run(), &["-w", "--source callback", "leave out"]);
+}
+
+#[test]
+fn files_that_cannot_be_read_are_told() {
+    let folder = Folder::new();
+    refused(&read(folder.join("none")).run(), &["/none: No such file"]);
+    refused(&read(folder.path()).run(), &["directory"]);
+
+    fs::write(folder.join("closed"), "").expect("a file");
+    sh(&format!("chmod 0 {}", folder.join("closed").display()));
+    let launch = read(folder.join("closed")).under(without("-dac_override,-dac_read_search"));
+    refused(&launch.run(), &["/closed: Permission denied"]);
+
+    for (name, bytes, words) in [
+        ("empty", &b""[..], &["not a capture", "header"][..]),
+        (
+            "text",
+            b"A list of flows, and not a capture.\n",
+            &["not a pcap capture"],
+        ),
+        (
+            "pcapng",
+            b"\x0a\x0d\x0d\x0a\x1c\x00\x00\x00\x4d\x3c\x2b\x1a\x01\x00\x00\x00",
+            &["pcapng", "editcap"],
+        ),
+        (
+            "ethernet",
+            b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00\0\0\0\0\0\0\0\0\x00\x00\x04\x00\x01\x00\x00\x00",
+            &["link type 1 instead of 253", "conntracker -w"],
+        ),
+    ] {
+        fs::write(folder.join(name), bytes).expect("a file");
+        let outcome = read(folder.join(name)).run();
+        refused(&outcome, words);
+        assert!(outcome.stderr.contains(name), "{}", outcome.stderr);
+    }
+}

@@ -1,0 +1,236 @@
+//! Many new connections at full speed, with the receive buffer's default limits.
+
+use std::collections::HashSet;
+use std::process::{Child, Command, Stdio};
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use vendor_tests::capture::{Capture, Launch, Outcome};
+use vendor_tests::model::{Model, of_flood};
+use vendor_tests::netns;
+use vendor_tests::program::{flood, run};
+use vendor_tests::room::Room;
+use vendor_tests::temp::Folder;
+use vendor_tests::wait::{LONG, until, until_true};
+
+const ENTRIES: u64 = 300_000;
+const NONE: [&str; 0] = [];
+
+/// A running flood.
+struct Flood {
+    child: Child,
+    folder: Folder,
+}
+
+impl Flood {
+    fn start(words: &str) -> Self {
+        let folder = Folder::new();
+        let mut command = Command::new(flood());
+        command
+            .args(words.split(' '))
+            .arg("--list")
+            .arg(folder.join("list"))
+            .stderr(Stdio::null());
+        Self {
+            child: command.spawn().expect("the flood starts"),
+            folder,
+        }
+    }
+
+    /// Waits for its end, and returns the list it stands for.
+    fn finish(mut self) -> Model {
+        let status = until("the flood to end", LONG, || {
+            self.child.try_wait().expect("a child")
+        });
+        assert!(status.success(), "{status}");
+        of_flood(&std::fs::read_to_string(self.folder.join("list")).expect("the list is there"))
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Entries in the calling thread's namespace.
+fn count() -> u64 {
+    let count = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count");
+    count
+        .expect("nf_conntrack is there")
+        .trim()
+        .parse()
+        .expect("a number")
+}
+
+/// The list is what it should be; without printing 300,000 lines if it is not.
+fn complete(outcome: &Outcome, expected: &Model) {
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let (found, wanted) = (outcome.text(), expected.list());
+    let lines = (found.lines().count(), expected.len());
+    assert_eq!(
+        lines.0, lines.1,
+        "flows listed and wanted: {}",
+        outcome.stderr
+    );
+    let other = found
+        .lines()
+        .zip(wanted.lines())
+        .find(|(found, wanted)| found != wanted);
+    assert!(
+        other.is_none() && found == wanted,
+        "{other:?}: {}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn every_flow_of_a_flood_is_listed() {
+    let room = Room::new(ENTRIES);
+    netns::run("every_flow_of_a_flood_is_listed", || {
+        let capture = Launch::new(NONE).start();
+        let flood = Flood::start(&format!("--entries {} --replied 10", room.entries));
+        let expected = flood.finish();
+        complete(&capture.finish(), &expected);
+    });
+}
+
+#[test]
+fn every_flow_of_a_flood_is_listed_by_several_workers() {
+    netns::run("every_flow_of_a_flood_is_listed_by_several_workers", || {
+        let captures = [
+            Launch::new(["--workers", "2"]).start(),
+            Launch::new(["--source", "callback"]).start(),
+        ];
+        let expected =
+            Flood::start("--entries 50000 --family mixed --replied 20 --privileged 20").finish();
+        for capture in captures {
+            complete(&capture.finish(), &expected);
+        }
+    });
+}
+
+#[test]
+fn every_flow_is_listed_after_a_stop() {
+    let room = Room::new(ENTRIES / 3 * 2);
+    netns::run("every_flow_is_listed_after_a_stop", || {
+        let capture = Launch::new(NONE).start();
+        let flood = Flood::start(&format!("--entries {}", room.entries));
+        until_true("the flood to rise", || count() > room.entries / 6);
+        capture.stop();
+        // More than the buffer holds: 52,428 events in 64 MiB.
+        until_true("the flood to rise", || {
+            count() > room.entries / 6 + 100_000 || count() >= room.entries
+        });
+        capture.resume();
+        let expected = flood.finish();
+        complete(&capture.finish(), &expected);
+    });
+}
+
+#[test]
+fn a_capture_prints_and_ends_in_the_middle_of_a_flood() {
+    netns::run("a_capture_prints_and_ends_in_the_middle_of_a_flood", || {
+        let capture = Launch::new(NONE).start();
+        let flood = Flood::start("--entries 150000 --family mixed --replied 10");
+        until_true("the flood to rise", || count() > 10_000);
+        capture.signal(Signal::USR1);
+        until_true("a list", || !capture.stdout().is_empty());
+        until_true("the flood to rise", || count() > 40_000);
+        let began = Instant::now();
+        let outcome = capture.finish();
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            began.elapsed()
+        );
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+        let (still, all) = (count() < 140_000, flood.finish().list());
+        assert!(still, "the flood was over before the capture was");
+
+        // Neither index nor mark are final.
+        let flow =
+            |line: &str| line[line.find("src").expect("a flow")..].replace(" (confirmed)", "");
+        let all: HashSet<String> = all.lines().map(flow).collect();
+        let text = outcome.text();
+        let strangers = text
+            .lines()
+            .filter(|line| !all.contains(&flow(line)))
+            .count();
+        assert_eq!(strangers, 0);
+        // The second list begins where the classes begin anew.
+        let classes: Vec<&str> = text.lines().map(|line| &line[..6]).collect();
+        let changes = classes.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert_eq!(changes, 11, "not two lists of six classes");
+        assert!(
+            text.lines().count() > 40_000,
+            "{} lines",
+            text.lines().count()
+        );
+    });
+}
+
+#[test]
+fn the_table_has_a_limit() {
+    netns::run("the_table_has_a_limit", || {
+        let capture = Launch::new(["--max-flows", "1000"]).start();
+        run(flood(), ["--entries", "5000"]);
+        limited(&capture.finish());
+
+        let folder = Folder::new();
+        let path = folder.join("recording");
+        let recording = path.to_str().expect("a plain name");
+        run(flood(), ["--entries", "5000", "--pcap", recording]);
+        limited(&Launch::new(["--max-flows", "1000", "-r", recording]).run());
+    });
+}
+
+fn limited(outcome: &Outcome) {
+    assert_eq!(
+        (outcome.code, outcome.text().lines().count()),
+        (Some(3), 1000),
+        "{}",
+        outcome.stderr
+    );
+    assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("incomplete"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("4,000") && outcome.stderr.contains("--max-flows"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+/// Listens with as small a buffer as there is room for a dozen events in.
+fn pinched(more: &[&str]) -> Capture {
+    Launch::new(
+        ["--buffer", "20000", "--buffer-max", "20000"]
+            .iter()
+            .chain(more),
+    )
+    .start()
+}
+
+#[test]
+fn live_flows_are_recovered_after_an_overrun() {
+    netns::run("live_flows_are_recovered_after_an_overrun", || {
+        for source in ["batch", "callback"] {
+            let capture = pinched(&["--source", source]);
+            capture.stop();
+            let seed = format!("--entries 5000 --family mixed --seed {}", source.len());
+            let expected = Flood::start(&format!("{seed} --replied 30 --privileged 10")).finish();
+            capture.resume();
+            let outcome = capture.finish();
+            complete(&outcome, &expected);
+            assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+            assert!(outcome.stderr.contains("recovered ("), "{}", outcome.stderr);
+            assert!(outcome.stderr.contains("--reliable"), "{}", outcome.stderr);
+            run("conntrack", ["-F"]);
+            run("conntrack", ["-F", "-f", "ipv6"]);
+        }
+    });
+}
