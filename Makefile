@@ -4,13 +4,17 @@ CARGO ?= cargo
 # Programs install themselves through sudo where the user is not root.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-# To build: the C library's header, libclang for the bindings.
-BUILD_PACKAGES := gcc pkg-config libnetfilter-conntrack-dev libclang-dev
+# To build: the C library's header, libclang for the bindings, clang for the BPF program.
+BUILD_PACKAGES := gcc pkg-config libnetfilter-conntrack-dev libclang-dev clang libbpf-dev
 # To test: the real counterparts on this kernel.
-TEST_PACKAGES := g++ conntrack nftables iproute2 iputils-ping netcat-openbsd tshark util-linux procps kmod
+TEST_PACKAGES := g++ conntrack nftables iproute2 iputils-ping netcat-openbsd tshark \
+	util-linux procps kmod $(DEB_TEST_PACKAGES)
 # Installs packages that are missing, and only then asks the network for anything.
 install = dpkg -s $(1) >/dev/null 2>&1 || { $(SUDO) apt-get update -q && \
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(1); }
+
+.DEFAULT_GOAL := help
+include debian/deb.mk
 
 .PHONY: help run build test check unit vendor benches fuzz bench bench-live clean
 
@@ -18,6 +22,8 @@ help:
 	@echo 'make run         build and start conntracker --track on this host (Ctrl-C prints the list)'
 	@echo 'make build       build the release: target/release/conntracker'
 	@echo 'make test        everything CI runs'
+	@echo 'make deb         build the Debian package: target/deb/*.deb'
+	@echo 'make man         the manual and the shell completions: target/man/'
 	@echo 'make bench       criterion benches'
 	@echo 'make bench-live  floods the real program in a namespace of its own'
 	@echo 'Each installs what it needs with apt.'
@@ -28,6 +34,8 @@ run: build
 build: build-packages
 	$(CARGO) build --release --locked --bins
 
+# In this order even with make -j: cargo would only wait for itself.
+.NOTPARALLEL:
 test: check unit vendor fuzz benches
 
 check: build-packages
@@ -36,10 +44,11 @@ check: build-packages
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 
 unit: build-packages
-	$(CARGO) test --locked -p conntracker -p netfilter-conntrack -p netfilter-conntrack-sys
+	$(CARGO) test --locked -p conntracker -p netfilter-conntrack -p netfilter-conntrack-sys -p conntracker-manual
 
-vendor: build-packages test-packages
-	$(CARGO) test --locked -p vendor-tests
+# With the package, so that it is installed into a fresh root.
+vendor: build-packages test-packages deb-lint man-lint
+	CONNTRACKER_DEB=$(CURDIR)/$(DEB_FILE) $(CARGO) test --locked -p vendor-tests
 
 # Every bench once, to see that it works and that what it computes is right.
 benches: build-packages
@@ -74,5 +83,3 @@ test-packages:
 
 clean:
 	$(CARGO) clean
-
-include debian/deb.mk
