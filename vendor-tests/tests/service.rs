@@ -103,11 +103,13 @@ impl Stage {
 
     /// Starts a command under the limits.
     fn start(&self, unit: &Unit, namespace: &Namespace, command: &str) -> Running {
-        let capability = unit
+        // As setpriv takes them: +net_admin,+bpf
+        let capabilities: Vec<String> = unit
             .setting("AmbientCapabilities")
-            .strip_prefix("CAP_")
-            .unwrap()
-            .to_lowercase();
+            .split_whitespace()
+            .map(|name| format!("+{}", name.strip_prefix("CAP_").unwrap().to_lowercase()))
+            .collect();
+        let capabilities = capabilities.join(",");
         assert_eq!(
             unit.setting("CapabilityBoundingSet"),
             unit.setting("AmbientCapabilities")
@@ -119,8 +121,8 @@ impl Stage {
             "mount --bind {folder}/state {folder}/state
              mount -o remount,bind,ro /
              exec setpriv --reuid={USER} --regid={USER} --clear-groups --no-new-privs \
-                --inh-caps=-all,+{capability} --ambient-caps=-all,+{capability} \
-                --bounding-set=-all,+{capability} \
+                --inh-caps=-all,{capabilities} --ambient-caps=-all,{capabilities} \
+                --bounding-set=-all,{capabilities} \
                 {folder}/confine {folder}/limits {command}",
             folder = self.folder.display(),
         );
@@ -193,13 +195,14 @@ fn serve(name: &str, options: &str) {
     let mut child = stage.start(&unit, &namespace, &command);
     assert_eq!(stage.message(), "READY=1");
 
-    let net_admin = format!("{:016x}", 1_u64 << 12);
+    // CAP_NET_ADMIN and CAP_BPF, by their numbers in include/uapi/linux/capability.h.
+    let capabilities = format!("{:016x}", 1_u64 << 12 | 1 << 39);
     for (field, expected) in [
         ("Uid", [USER; 4].join("\t")),
         ("Gid", [USER; 4].join("\t")),
-        ("CapEff", net_admin.clone()),
-        ("CapPrm", net_admin.clone()),
-        ("CapBnd", net_admin),
+        ("CapEff", capabilities.clone()),
+        ("CapPrm", capabilities.clone()),
+        ("CapBnd", capabilities),
         ("NoNewPrivs", "1".into()),
         ("Seccomp", "2".into()),
     ] {
@@ -241,6 +244,8 @@ fn every_way_to_capture_works_within_the_limits() {
         "--track --existing --reliable --workers 2",
     );
     serve("service-callback", "--track --source callback --no-thin");
+    serve("service-kernel", "--track --source kernel");
+    serve("service-batch", "--track --source batch");
 }
 
 #[test]

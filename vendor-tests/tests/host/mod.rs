@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::{fs, thread};
 
 /// Whether the tests can do what they need root for. Says so aloud where not.
 pub fn is_root(test: &str) -> bool {
@@ -19,16 +19,9 @@ pub fn is_root(test: &str) -> bool {
     root
 }
 
-/// The program, beside which cargo puts its tests.
+/// The program under test, never an old build.
 pub fn program() -> PathBuf {
-    let test = env::current_exe().unwrap();
-    let program = test.ancestors().nth(2).unwrap().join("conntracker");
-    assert!(
-        program.is_file(),
-        "{}: run cargo build first",
-        program.display()
-    );
-    program
+    vendor_tests::program::conntracker().to_owned()
 }
 
 /// The top of the repository.
