@@ -107,7 +107,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         scale_percent: arguments.scale,
         test: arguments.test,
     };
-    let _room = Room::new(bench.most_entries(&sections))?;
+    let _room = Room::new(bench.most_entries(&sections), &interrupt)?;
     sections.iter().try_for_each(|section| bench.run(*section))
 }
 

@@ -78,7 +78,7 @@ pub fn backlog(title: &str, unheard_us: f64, all: &[Series]) {
     println!("| nobody listens | | | | | | | | | | {unheard_us:.2} | | | | | |");
     for series in all {
         println!(
-            "| {} | {} | {} | {} | {} | {:.3} | {:.3} | {:.3} | {} | {} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} | {:.0} |",
+            "| {} | {} | {} | {} | {} | {:.3} | {:.3} | {:.3} | {} | {} | {:.2} | {:.2} | {} | {:.0} | {:.0} | {:.0} |",
             series.name,
             series.trials.first().map_or(0, |trial| trial.sent),
             listed(series),
@@ -91,7 +91,7 @@ pub fn backlog(title: &str, unheard_us: f64, all: &[Series]) {
             against(series, baseline(all, "C tool"), false),
             series.median(|trial| trial.flood_us),
             series.median(|trial| trial.drain_s),
-            series.median(|trial| trial.resident_per_flow),
+            resident(series),
             series.median(|trial| trial.peak_mib),
             series.median(|trial| trial.last_byte_ms),
             series.median(|trial| trial.exit_ms),
@@ -131,5 +131,14 @@ fn listed(series: &Series) -> String {
         series.listed().to_string()
     } else {
         format!("({} received)", series.listed())
+    }
+}
+
+/// Of a few flows, what else has become resident is more than what they take.
+fn resident(series: &Series) -> String {
+    if series.lists && series.listed() >= 100_000 {
+        format!("{:.1}", series.median(|trial| trial.resident_per_flow))
+    } else {
+        "–".into()
     }
 }

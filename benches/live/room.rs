@@ -1,12 +1,16 @@
 //! Room in the kernel's connection table, whose limit is one number for the whole machine.
 
 use std::fs::{self, File};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::Failure;
+use crate::clock::Interrupt;
 
 const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+const WAITING: &str = "waiting for tests or a bench that set nf_conntrack_max";
+const LIMIT: Duration = Duration::from_secs(900);
 
 /// Room for a number of entries in a namespace, as long as this lives.
 #[derive(Debug)]
@@ -23,12 +27,17 @@ struct Raised {
 
 impl Room {
     /// Raises the limit if it is too low.
-    pub fn new(entries: u64) -> Result<Self, Failure> {
+    pub fn new(entries: u64, interrupt: &Interrupt) -> Result<Self, Failure> {
         // On the folder, as the tests that change the limit have it: no file is left behind, and it is
         // one lock for all checkouts.
         let lock = File::open(std::env::temp_dir())?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|error| format!("tests or a bench are changing {MAX}: {error}"))?;
+        interrupt.until(WAITING, LIMIT, || {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => Ok(Some(())),
+                Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })?;
         let from = fs::read_to_string(MAX)
             .map_err(|error| format!("{MAX}: {error}; modprobe nf_conntrack_netlink"))?;
         let max: u64 = from.trim().parse()?;

@@ -202,7 +202,7 @@ impl Bench<'_> {
         for _ in 0..self.rounds {
             unheard_us.push(unheard(&workload.load, self.interrupt)?);
             for (program, series) in self.programs.iter().zip(&mut all) {
-                let trial = workload.trial(program);
+                let trial = workload.trial(program, self.test);
                 let outcome = trial
                     .run(self.interrupt)
                     .map_err(|failure| format!("{}, {}: {failure}", workload.title, series.name))?;
@@ -216,7 +216,7 @@ impl Bench<'_> {
     fn hold(&self, workload: &Workload) -> Result<(), Failure> {
         let expected = workload.load.expected()?;
         for program in self.programs {
-            let outcome = workload.trial(program).run(self.interrupt)?;
+            let outcome = workload.trial(program, self.test).run(self.interrupt)?;
             let figures = outcome.figures;
             let what = format!("{}, {}: {figures:?}", workload.title, program.name());
             // The C tool gives up when its small buffer overflows.
@@ -230,19 +230,25 @@ impl Bench<'_> {
             } else {
                 assert_eq!(figures.listed, workload.load.events, "{what}");
             }
-            println!("{}, {}: ok", workload.title, program.name());
+            println!(
+                "{}, {}: ok with {} events",
+                workload.title,
+                program.name(),
+                workload.load.events
+            );
         }
         Ok(())
     }
 }
 
 impl Workload {
-    fn trial<'a>(&'a self, program: &'a Program) -> Trial<'a> {
+    fn trial<'a>(&'a self, program: &'a Program, keep: bool) -> Trial<'a> {
         Trial {
             program,
             load: &self.load,
             form: self.form,
             sink: self.sink,
+            keep,
         }
     }
 }

@@ -26,20 +26,15 @@ pub enum Sink {
     Pipe(Option<JoinHandle<std::io::Result<Taken>>>),
 }
 
-/// A whole list.
-#[derive(Debug)]
+/// A whole list, or what there is to know of it.
+#[derive(Debug, Default)]
 pub struct Taken {
-    /// Its bytes.
+    /// Its bytes, if they are to be kept.
     pub bytes: Vec<u8>,
-    /// When the last one came, if that can be told.
-    pub last_byte: Option<Instant>,
-}
-
-impl Taken {
     /// Number of lines.
-    pub fn lines(&self) -> u64 {
-        self.bytes.iter().filter(|byte| **byte == b'\n').count() as u64
-    }
+    pub lines: u64,
+    /// When the last byte came, if that can be told.
+    pub last_byte: Option<Instant>,
 }
 
 impl Sink {
@@ -59,22 +54,20 @@ impl Sink {
     }
 
     /// Starts reading the pipe of the child.
-    pub fn attach(&mut self, child: &mut Child) {
+    pub fn attach(&mut self, child: &mut Child, keep: bool) {
         if let (Self::Pipe(reader), Some(pipe)) = (self, child.stdout.take()) {
-            *reader = Some(std::thread::spawn(move || drain(pipe)));
+            *reader = Some(std::thread::spawn(move || drain(pipe, keep)));
         }
     }
 
     /// The list of a child that has ended.
-    pub fn take(self) -> Result<Taken, Failure> {
+    pub fn take(self, keep: bool) -> Result<Taken, Failure> {
         Ok(match self {
             Self::File(mut file) => {
-                let mut bytes = Vec::new();
                 file.rewind()?;
-                file.read_to_end(&mut bytes)?;
                 Taken {
-                    bytes,
                     last_byte: None,
+                    ..drain(file, keep)?
                 }
             }
             Self::Pipe(reader) => {
@@ -85,19 +78,21 @@ impl Sink {
     }
 }
 
-fn drain(mut pipe: impl Read) -> std::io::Result<Taken> {
-    let mut taken = Taken {
-        bytes: Vec::new(),
-        last_byte: None,
-    };
+/// Reads to the end. Lists are not kept unless they have to be: what is resident here when a listener is
+/// started counts as the listener's peak (`exec_mmap` in fs/exec.c, Linux 6.18).
+fn drain(mut from: impl Read, keep: bool) -> std::io::Result<Taken> {
+    let mut taken = Taken::default();
     let mut chunk = vec![0; 1 << 16];
     loop {
-        match pipe.read(&mut chunk)? {
-            0 => return Ok(taken),
-            len => {
-                taken.last_byte = Some(Instant::now());
-                taken.bytes.extend_from_slice(&chunk[..len]);
-            }
+        let len = from.read(&mut chunk)?;
+        if len == 0 {
+            return Ok(taken);
+        }
+        let chunk = &chunk[..len];
+        taken.last_byte = Some(Instant::now());
+        taken.lines += chunk.iter().filter(|byte| **byte == b'\n').count() as u64;
+        if keep {
+            taken.bytes.extend_from_slice(chunk);
         }
     }
 }

@@ -46,13 +46,15 @@ pub struct Trial<'a> {
     pub form: Form,
     /// Where the list goes.
     pub sink: Kind,
+    /// Whether the list itself is wanted.
+    pub keep: bool,
 }
 
 /// The trial's figures, and the list.
 pub struct Outcome {
     /// The figures.
     pub figures: Figures,
-    /// The list.
+    /// The list, if it was wanted.
     pub list: Vec<u8>,
 }
 
@@ -116,6 +118,11 @@ impl Trial<'_> {
         Ok(Outcome { figures, list })
     }
 
+    /// The floor's one line is always read.
+    fn keeps(&self) -> bool {
+        self.keep || !self.program.lists()
+    }
+
     fn start(&self, namespace: &Namespace) -> Result<Listener, Failure> {
         let buffer_bytes = match self.form {
             Form::Backlog { buffer_bytes } => Some(buffer_bytes),
@@ -126,7 +133,7 @@ impl Trial<'_> {
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = namespace.inside(move || Ok(command.spawn()?))?;
         let process = Process::new(&child)?;
-        sink.attach(&mut child);
+        sink.attach(&mut child, self.keeps());
         let stderr = child.stderr.take().ok_or("no pipe for standard error")?;
         Ok(Listener {
             process,
@@ -149,11 +156,11 @@ impl Trial<'_> {
             mut stderr,
         } = listener;
         drop(process);
-        let taken = sink.take()?;
+        let taken = sink.take(self.keeps())?;
         let mut said = String::new();
         stderr.read_to_string(&mut said)?;
         figures.listed = if self.program.lists() {
-            taken.lines()
+            taken.lines
         } else {
             std::str::from_utf8(&taken.bytes)?.trim().parse()?
         };
@@ -168,7 +175,8 @@ impl Trial<'_> {
         let last_byte = taken.last_byte.unwrap_or(ended.at);
         figures.last_byte_ms = last_byte.duration_since(signalled).as_secs_f64() * 1e3;
         if matches!(self.program, Program::Source(_)) {
-            figures.verdict = said.lines().last().unwrap_or_default().into();
+            let last = said.lines().last().unwrap_or_default();
+            figures.verdict = last.trim_start_matches("conntracker: ").into();
         }
         Ok(taken.bytes)
     }
