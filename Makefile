@@ -72,7 +72,11 @@ fuzz: build-packages test-packages
 		target/fuzz/corpus/$$target fuzz/corpus/$$target || exit 1; done
 
 bench: build-packages
-	$(CARGO) bench --locked --benches
+	$(CARGO) bench --locked --bench decode --bench table --bench dump --bench replay
+
+# As root: it makes network namespaces. CONNTRACKER_REFERENCE may name the C tool.
+bench-live: build-packages
+	$(CARGO) bench --locked --bench live
 
 .PHONY: build-packages test-packages
 build-packages:

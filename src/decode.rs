@@ -4,6 +4,8 @@
 //! the oracle it is tested against, and the vectors of the C tool decide what is skipped. The
 //! attribute numbers are those of `include/uapi/linux/netfilter/nfnetlink_conntrack.h`.
 
+mod usual;
+
 use crate::flow::{Event, Flow, Key, Observation, Transport, collapse, icmp_service};
 use crate::netlink::{Message, NFGENMSG_LEN, attributes};
 
@@ -130,6 +132,24 @@ pub fn decode(message: Message<'_>) -> Result<Observation, Skip> {
         return Err(Skip::NotListed);
     }
 
+    let usual = if family == AF_INET {
+        usual::read::<4>(body).map(|(transport, replied, key)| (Flow::V4(transport, key), replied))
+    } else {
+        usual::read::<16>(body).map(|(transport, replied, key)| (Flow::V6(transport, key), replied))
+    };
+    let (flow, replied) = match usual {
+        Some(found) => found,
+        None => any(family, body)?,
+    };
+    Ok(Observation {
+        flow,
+        replied,
+        event,
+    })
+}
+
+/// Any layout.
+fn any(family: u8, body: &[u8]) -> Result<(Flow, bool), Skip> {
     let (mut tuple, mut status) = (None, None);
     for (kind, value) in attributes(body) {
         match kind {
@@ -167,11 +187,7 @@ pub fn decode(message: Message<'_>) -> Result<Observation, Skip> {
             key(addresses, CTA_IP_V6_SRC, CTA_IP_V6_DST, ports)?,
         )
     };
-    Ok(Observation {
-        flow,
-        replied: status & IPS_SEEN_REPLY != 0,
-        event,
-    })
+    Ok((flow, status & IPS_SEEN_REPLY != 0))
 }
 
 #[inline]
