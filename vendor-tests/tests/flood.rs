@@ -1,92 +1,19 @@
 //! Many new connections at full speed, with the receive buffer's default limits.
 
 use std::collections::HashSet;
-use std::process::{Child, Command, Stdio};
-
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use vendor_tests::capture::{Capture, Launch, Outcome};
-use vendor_tests::model::{Model, of_flood};
+use vendor_tests::flooding::{Flood, complete, count};
 use vendor_tests::netns;
 use vendor_tests::program::{flood, run};
 use vendor_tests::room::Room;
 use vendor_tests::temp::Folder;
-use vendor_tests::wait::{LONG, until, until_true};
+use vendor_tests::wait::until_true;
 
 const ENTRIES: u64 = 300_000;
 const NONE: [&str; 0] = [];
-
-/// A running flood.
-struct Flood {
-    child: Child,
-    folder: Folder,
-}
-
-impl Flood {
-    fn start(words: &str) -> Self {
-        let folder = Folder::new();
-        let mut command = Command::new(flood());
-        command
-            .args(words.split(' '))
-            .arg("--list")
-            .arg(folder.join("list"))
-            .stderr(Stdio::null());
-        Self {
-            child: command.spawn().expect("the flood starts"),
-            folder,
-        }
-    }
-
-    /// Waits for its end, and returns the list it stands for.
-    fn finish(mut self) -> Model {
-        let status = until("the flood to end", LONG, || {
-            self.child.try_wait().expect("a child")
-        });
-        assert!(status.success(), "{status}");
-        of_flood(&std::fs::read_to_string(self.folder.join("list")).expect("the list is there"))
-    }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        if let Ok(None) = self.child.try_wait() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-    }
-}
-
-/// Entries in the calling thread's namespace.
-fn count() -> u64 {
-    let count = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count");
-    count
-        .expect("nf_conntrack is there")
-        .trim()
-        .parse()
-        .expect("a number")
-}
-
-/// The list is what it should be; without printing 300,000 lines if it is not.
-fn complete(outcome: &Outcome, expected: &Model) {
-    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
-    let (found, wanted) = (outcome.text(), expected.list());
-    let lines = (found.lines().count(), expected.len());
-    assert_eq!(
-        lines.0, lines.1,
-        "flows listed and wanted: {}",
-        outcome.stderr
-    );
-    let other = found
-        .lines()
-        .zip(wanted.lines())
-        .find(|(found, wanted)| found != wanted);
-    assert!(
-        other.is_none() && found == wanted,
-        "{other:?}: {}",
-        outcome.stderr
-    );
-}
 
 #[test]
 fn every_flow_of_a_flood_is_listed() {
@@ -100,36 +27,54 @@ fn every_flow_of_a_flood_is_listed() {
 }
 
 #[test]
-fn every_flow_of_a_flood_is_listed_by_several_workers() {
-    netns::run("every_flow_of_a_flood_is_listed_by_several_workers", || {
-        let captures = [
-            Launch::new(["--workers", "2"]).start(),
-            Launch::new(["--source", "callback"]).start(),
-        ];
-        let expected =
-            Flood::start("--entries 50000 --family mixed --replied 20 --privileged 20").finish();
-        for capture in captures {
-            complete(&capture.finish(), &expected);
-        }
-    });
+fn every_flow_of_a_flood_is_listed_whichever_way_it_is_received() {
+    netns::run(
+        "every_flow_of_a_flood_is_listed_whichever_way_it_is_received",
+        || {
+            let captures = [
+                Launch::new(NONE).start(),
+                Launch::new(["--source", "batch"]).start(),
+                Launch::new(["--workers", "2"]).start(),
+                Launch::new(["--source", "callback"]).start(),
+            ];
+            let expected =
+                Flood::start("--entries 50000 --family mixed --replied 20 --privileged 20")
+                    .finish();
+            for capture in captures {
+                complete(&capture.finish(), &expected);
+            }
+        },
+    );
 }
 
 #[test]
 fn every_flow_is_listed_after_a_stop() {
+    netns::run("every_flow_is_listed_after_a_stop", || stopped(&[]));
+}
+
+#[test]
+fn every_flow_is_listed_after_a_stop_of_the_batch_source() {
+    netns::run(
+        "every_flow_is_listed_after_a_stop_of_the_batch_source",
+        || {
+            stopped(&["--source", "batch"]);
+        },
+    );
+}
+
+fn stopped(args: &[&str]) {
     let room = Room::new(ENTRIES / 3 * 2);
-    netns::run("every_flow_is_listed_after_a_stop", || {
-        let capture = Launch::new(NONE).start();
-        let flood = Flood::start(&format!("--entries {}", room.entries));
-        until_true("the flood to rise", || count() > room.entries / 6);
-        capture.stop();
-        // More than the buffer holds: 52,428 events in 64 MiB.
-        until_true("the flood to rise", || {
-            count() > room.entries / 6 + 100_000 || count() >= room.entries
-        });
-        capture.resume();
-        let expected = flood.finish();
-        complete(&capture.finish(), &expected);
+    let capture = Launch::new(args).start();
+    let flood = Flood::start(&format!("--entries {}", room.entries));
+    until_true("the flood to rise", || count() > room.entries / 6);
+    capture.stop();
+    // More than the buffer holds: 52,428 events in 64 MiB.
+    until_true("the flood to rise", || {
+        count() > room.entries / 6 + 100_000 || count() >= room.entries
     });
+    capture.resume();
+    let expected = flood.finish();
+    complete(&capture.finish(), &expected);
 }
 
 #[test]

@@ -10,8 +10,11 @@ use vendor_tests::program::{flood, run};
 use vendor_tests::witness::{Witness, insert};
 
 /// Ways to receive that all have to make the same list.
-const WAYS: [&[&str]; 7] = [
+const WAYS: [&[&str]; 9] = [
+    // The BPF program as root, batch elsewhere.
     &[],
+    &["--source", "batch"],
+    &["--source", "batch", "--reliable"],
     &["--source", "callback"],
     &["--no-thin"],
     &["--workers", "2"],

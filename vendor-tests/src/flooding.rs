@@ -1,0 +1,101 @@
+//! The flood, run beside a capture.
+
+use std::process::{Child, Command, Stdio};
+
+use crate::capture::Outcome;
+use crate::model::{Model, of_flood};
+use crate::program::flood;
+use crate::temp::Folder;
+use crate::wait::{LONG, until};
+
+/// A running flood.
+#[derive(Debug)]
+pub struct Flood {
+    child: Child,
+    folder: Folder,
+}
+
+impl Flood {
+    /// Starts one with these arguments, split at spaces.
+    ///
+    /// # Panics
+    ///
+    /// If it can't be started.
+    #[must_use]
+    pub fn start(words: &str) -> Self {
+        let folder = Folder::new();
+        let mut command = Command::new(flood());
+        command
+            .args(words.split(' '))
+            .arg("--list")
+            .arg(folder.join("list"))
+            .stderr(Stdio::null());
+        Self {
+            child: command.spawn().expect("the flood starts"),
+            folder,
+        }
+    }
+
+    /// Waits for its end, and returns the list it stands for.
+    ///
+    /// # Panics
+    ///
+    /// If it fails.
+    #[must_use]
+    pub fn finish(mut self) -> Model {
+        let status = until("the flood to end", LONG, || {
+            self.child.try_wait().expect("a child")
+        });
+        assert!(status.success(), "{status}");
+        of_flood(&std::fs::read_to_string(self.folder.join("list")).expect("the list is there"))
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Entries in the calling thread's namespace.
+///
+/// # Panics
+///
+/// If the kernel has no connection tracking.
+#[must_use]
+pub fn count() -> u64 {
+    let count = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count");
+    count
+        .expect("nf_conntrack is there")
+        .trim()
+        .parse()
+        .expect("a number")
+}
+
+/// The list is what it should be; without printing 300,000 lines if it is not.
+///
+/// # Panics
+///
+/// If it is not.
+pub fn complete(outcome: &Outcome, expected: &Model) {
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let (found, wanted) = (outcome.text(), expected.list());
+    let lines = (found.lines().count(), expected.len());
+    assert_eq!(
+        lines.0, lines.1,
+        "flows listed and wanted: {}",
+        outcome.stderr
+    );
+    let other = found
+        .lines()
+        .zip(wanted.lines())
+        .find(|(found, wanted)| found != wanted);
+    assert!(
+        other.is_none() && found == wanted,
+        "{other:?}: {}",
+        outcome.stderr
+    );
+}
