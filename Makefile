@@ -38,7 +38,7 @@ build: build-packages
 .NOTPARALLEL:
 test: check unit vendor fuzz benches
 
-check: build-packages
+check: build-packages test-packages
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
@@ -57,15 +57,16 @@ benches: build-packages
 # libFuzzer's instrumentation by stable flags, as cargo fuzz sets them for its own runs on nightly.
 FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing \
+	-Cdebug-assertions -Coverflow-checks
 FUZZ_SECONDS ?= 15
 FUZZ_TARGETS := datagram capture
 # Named, so that the flags do not reach build scripts.
 FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
 fuzz: build-packages test-packages
-	cd fuzz && CARGO_TARGET_DIR=../target/fuzz RUSTFLAGS='$(FUZZ_FLAGS)' \
-		$(CARGO) build --release --locked --target $(FUZZ_HOST)
+	CARGO_TARGET_DIR=target/fuzz RUSTFLAGS='$(FUZZ_FLAGS)' \
+		$(CARGO) build --release --locked -p conntracker-fuzz --target $(FUZZ_HOST)
 	for target in $(FUZZ_TARGETS); do mkdir -p target/fuzz/corpus/$$target && \
 		target/fuzz/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
 		-verbosity=0 -print_final_stats=1 -artifact_prefix=target/fuzz/ \

@@ -148,6 +148,23 @@ pub fn decode(message: Message<'_>) -> Result<Observation, Skip> {
     })
 }
 
+/// Whether reading the usual layout and reading any layout come to the same, for the fuzzer.
+#[doc(hidden)]
+#[must_use]
+pub fn layouts_agree(message: Message<'_>) -> bool {
+    let Some((&[family, ..], body)) = message.payload.split_first_chunk::<NFGENMSG_LEN>() else {
+        return true;
+    };
+    let usual = match family {
+        AF_INET => usual::read::<4>(body)
+            .map(|(transport, replied, key)| (Flow::V4(transport, key), replied)),
+        AF_INET6 => usual::read::<16>(body)
+            .map(|(transport, replied, key)| (Flow::V6(transport, key), replied)),
+        _ => None,
+    };
+    usual.is_none_or(|usual| any(family, body) == Ok(usual))
+}
+
 /// Any layout.
 fn any(family: u8, body: &[u8]) -> Result<(Flow, bool), Skip> {
     let (mut tuple, mut status) = (None, None);

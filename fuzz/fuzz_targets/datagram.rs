@@ -1,6 +1,7 @@
 //! Any datagram is decoded or skipped, every message of it counted once, and the list can be printed.
 #![no_main]
 
+use conntracker::decode::layouts_agree;
 use conntracker::intake::{Intake, Pending};
 use conntracker::netlink::messages;
 use conntracker::output::classic;
@@ -14,6 +15,10 @@ fuzz_target!(|datagram: &[u8]| {
     let missed = datagram.first().is_some_and(|byte| byte & 1 != 0);
     intake.gather(datagram, &mut pending, || missed);
     intake.fold(&mut pending);
+
+    for message in messages(datagram).flatten() {
+        assert!(layouts_agree(message));
+    }
 
     let tally = intake.tally();
     let counted = tally.events + tally.not_events + tally.not_listed + tally.malformed;
