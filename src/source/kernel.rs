@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use aya::maps::{MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, MapData, RingBuf};
 use aya::programs::SocketFilter;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use netfilter_conntrack::Handle;
@@ -88,7 +88,7 @@ pub struct Kernel {
     /// Holds the program and the tables.
     _ebpf: Ebpf,
     ring: RingBuf<MapData>,
-    counts: PerCpuArray<MapData, [u64; 4]>,
+    counts: Array<MapData, [u64; 8]>,
     ring_bytes: u32,
 }
 
@@ -142,7 +142,7 @@ impl Kernel {
         program.attach(socket).map_err(explain)?;
         let mut map = |name| ebpf.take_map(name).ok_or("a map is not in the object file");
         let ring = RingBuf::try_from(map("sightings")?).map_err(explain)?;
-        let counts = PerCpuArray::try_from(map("counts")?).map_err(explain)?;
+        let counts = Array::try_from(map("counts")?).map_err(explain)?;
         Ok(Self {
             _ebpf: ebpf,
             ring,
@@ -157,14 +157,16 @@ impl Kernel {
     ///
     /// Those of bpf(2).
     pub fn counts(&self) -> io::Result<Counts> {
-        let cpus = self.counts.get(&0, 0).map_err(io::Error::other)?;
-        let sum = |field: usize| cpus.iter().map(|counts| counts[field]).sum();
-        Ok(Counts {
-            events: sum(0),
-            ring_full: sum(1),
-            table_full: sum(2),
-            passed: sum(3),
-        })
+        let mut sum = Counts::default();
+        for index in 0..self.counts.len() {
+            let [events, ring_full, table_full, passed, ..] =
+                self.counts.get(&index, 0).map_err(io::Error::other)?;
+            sum.events += events;
+            sum.ring_full += ring_full;
+            sum.table_full += table_full;
+            sum.passed += passed;
+        }
+        Ok(sum)
     }
 
     /// Takes the next sighting out of the ring.
