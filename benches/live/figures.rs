@@ -11,6 +11,8 @@ pub struct Figures {
     pub listed: u64,
     /// Messages the socket dropped.
     pub drops: u64,
+    /// Whether it ended before it was told to.
+    pub early: bool,
     /// Exit status.
     pub status: i32,
     /// What the program says of its list.

@@ -56,7 +56,8 @@ fn baseline<'a>(all: &'a [Series], name: &str) -> Option<&'a [Figures]> {
 }
 
 fn against(series: &Series, theirs: Option<&[Figures]>, ours_first: bool) -> String {
-    let Some(theirs) = theirs else {
+    let early = |trials: &[Figures]| trials.iter().any(|trial| trial.early);
+    let Some(theirs) = theirs.filter(|theirs| !early(theirs) && !early(&series.trials)) else {
         return "–".into();
     };
     let value = if ours_first {

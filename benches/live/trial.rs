@@ -168,6 +168,7 @@ impl Trial<'_> {
         figures.status = ended.status.code().unwrap_or(-1);
         if early {
             figures.set_cpu(ended.cpu);
+            figures.early = true;
             figures.verdict = "ended early".into();
             return Ok(taken.bytes);
         }
