@@ -15,6 +15,7 @@ pub mod error;
 pub mod flood;
 pub mod flow;
 pub mod intake;
+pub mod listen;
 pub mod live;
 pub mod netlink;
 pub mod notify;

@@ -13,19 +13,17 @@ use crate::cli::Cli;
 use crate::console::{Console, REDRAW, Rate, Status};
 use crate::error::Error;
 use crate::intake::Intake;
+use crate::listen;
 use crate::notify::Supervisor;
 use crate::printer::Printer;
-use crate::recovery::{Recovery, sysctl};
+use crate::recovery::Recovery;
 use crate::signals::Signals;
 use crate::source::dump;
-use crate::source::method::{Method, Source};
 use crate::source::receiver::{Shared, timespec};
 use crate::source::record::Recorder;
-use crate::source::tuning::{self, Buffer, Settings};
 use crate::table::Table;
-use crate::thin::Share;
 use crate::track::Track;
-use crate::units::{show_bytes, show_count};
+use crate::units::show_count;
 use crate::verdict::{Loss, Verdict};
 
 /// After this time without an event on a terminal, a hint is due.
@@ -44,8 +42,8 @@ pub fn capture(
 ) -> Result<u8, Error> {
     let signals =
         Signals::install().map_err(|error| Error::new(format!("can't take signals: {error}")))?;
-    refuse_if_events_are_off()?;
-    let sockets = open_sockets(cli, console)?;
+    listen::refuse_if_events_are_off()?;
+    let sockets = listen::open(cli, console)?;
     let recorder = cli.write.as_deref().map(start_recording).transpose()?;
     let track = cli.track.then(Track::start).transpose()?;
 
@@ -163,122 +161,6 @@ pub fn capture(
     } else {
         verdict.exit_status()
     })
-}
-
-fn refuse_if_events_are_off() -> Result<(), Error> {
-    match sysctl("nf_conntrack_events") {
-        Some(0) => Err(Error::new(
-            "conntrack events are switched off: switch them on with \
-             sysctl -w net.netfilter.nf_conntrack_events=1",
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// An open socket and how it is read.
-struct Socket {
-    handle: Handle,
-    buffer: Buffer,
-    method: Method,
-}
-
-fn open_sockets(cli: &Cli, console: &Console) -> Result<Vec<Socket>, Error> {
-    let unfit = unfit_for_kernel(cli);
-    if let (Source::Kernel, Some(reason)) = (cli.source, unfit) {
-        return Err(Error::new(format!(
-            "--source kernel does not go with {reason}"
-        )));
-    }
-    let in_kernel = cli.source == Source::Kernel || (cli.source == Source::Auto && unfit.is_none());
-    let settings = Settings {
-        buffer_bytes: cli.buffer,
-        buffer_max_bytes: cli.buffer_max.max(cli.buffer),
-        // A recording is to hold what the kernel sent, not what this list needs of it.
-        thin: !cli.no_thin && cli.write.is_none(),
-        reliable: cli.reliable,
-    };
-    let mut sockets = Vec::new();
-    for index in 0..cli.workers {
-        let share = Share {
-            index,
-            of: cli.workers,
-        };
-        let (handle, buffer) =
-            tuning::open(&settings, share).map_err(|error| Error::listen(&error))?;
-        describe(&buffer, cli, console);
-        let method = match cli.source {
-            Source::Callback => Method::Callback,
-            _ if !in_kernel => Method::Batch,
-            _ => match load(cli, &handle, console) {
-                Ok(method) => method,
-                Err(reason) if cli.source == Source::Kernel => {
-                    return Err(Error::new(format!("--source kernel: {reason}")));
-                }
-                Err(reason) => {
-                    console.detail(&format!("source batch; kernel can't be used: {reason}"));
-                    Method::Batch
-                }
-            },
-        };
-        sockets.push(Socket {
-            handle,
-            buffer,
-            method,
-        });
-    }
-    Ok(sockets)
-}
-
-/// What keeps a BPF program that drops what it has handled from serving, if anything does.
-fn unfit_for_kernel(cli: &Cli) -> Option<&'static str> {
-    if cli.write.is_some() {
-        Some("-w, which records every event")
-    } else if cli.no_thin {
-        Some("--no-thin, which takes every event up")
-    } else if cli.workers > 1 {
-        Some("--workers: it leaves next to nothing to share out")
-    } else {
-        None
-    }
-}
-
-#[cfg(feature = "ebpf")]
-fn load(cli: &Cli, handle: &Handle, console: &Console) -> Result<Method, String> {
-    use crate::source::kernel::{Kernel, Sizes};
-
-    let sizes = Sizes::new(cli.max_flows, cli.buffer);
-    let kernel = Kernel::attach(handle, sizes)?;
-    console.detail(&format!(
-        "source kernel: a ring of {}; {} of kernel memory now, {} at the most",
-        show_bytes(sizes.ring_bytes.into()),
-        show_bytes(sizes.start_bytes()),
-        show_bytes(sizes.max_bytes()),
-    ));
-    Ok(Method::Kernel(Box::new(kernel)))
-}
-
-#[cfg(not(feature = "ebpf"))]
-fn load(_: &Cli, _: &Handle, _: &Console) -> Result<Method, String> {
-    Err("this program was built without it (cargo feature ebpf)".into())
-}
-
-/// Says what receive buffer there is.
-fn describe(buffer: &Buffer, cli: &Cli, console: &Console) {
-    let granted = format!(
-        "receive buffer of {} ({} events)",
-        show_bytes(buffer.granted_bytes().into()),
-        show_count(buffer.granted_events().into()),
-    );
-    if buffer.granted_bytes() >= cli.buffer {
-        console.detail(&granted);
-    } else {
-        console.note(&format!(
-            "{granted} only: a larger one needs CAP_NET_ADMIN in the initial user namespace, or \
-             sysctl -w net.core.rmem_max={}",
-            // The kernel grants double of what it limits.
-            cli.buffer.div_ceil(2)
-        ));
-    }
 }
 
 fn start_recording(path: &std::path::Path) -> Result<Recorder, Error> {

@@ -74,6 +74,8 @@ impl Program {
             Self::Source(source) => {
                 let mut command = Command::new(CONNTRACKER);
                 command.args(["--verbose", "--source", source]);
+                // The ring holds the backlog as it is, and pages of it count as resident.
+                let buffer_bytes = buffer_bytes.filter(|_| *source != "kernel");
                 if let Some(bytes) = buffer_bytes {
                     let bytes = bytes.to_string();
                     command.args(["--buffer", &bytes, "--buffer-max", &bytes]);

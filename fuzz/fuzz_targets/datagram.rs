@@ -29,5 +29,8 @@ fuzz_target!(|datagram: &[u8]| {
 
     let mut list = Vec::new();
     classic::write(&intake.table().snapshot(), &mut list).expect("memory takes all");
-    assert_eq!(list.iter().filter(|&&byte| byte == b'\n').count() as u64, listed);
+    assert_eq!(
+        list.iter().filter(|&&byte| byte == b'\n').count() as u64,
+        listed
+    );
 });
