@@ -157,32 +157,35 @@ impl std::fmt::Display for Status {
     }
 }
 
-/// Events a second over the time between two looks.
+/// Events a second over the last second or so.
 #[derive(Debug)]
 pub struct Rate {
-    at: Instant,
+    since: Instant,
     events: u64,
+    rate: u64,
 }
 
 impl Default for Rate {
     fn default() -> Self {
         Self {
-            at: Instant::now(),
+            since: Instant::now(),
             events: 0,
+            rate: 0,
         }
     }
 }
 
 impl Rate {
-    /// The rate since the last call.
+    /// The rate, given the number of events so far. It changes once a second: over less, naps of the
+    /// receiver would show.
     pub fn update(&mut self, events: u64) -> u64 {
-        let seconds = self.at.elapsed().as_secs_f64().max(1e-3);
-        let rate = (events - self.events) as f64 / seconds;
-        *self = Self {
-            at: Instant::now(),
-            events,
-        };
-        rate.round() as u64
+        let elapsed = self.since.elapsed();
+        if elapsed >= Duration::from_secs(1) {
+            self.rate = ((events - self.events) as f64 / elapsed.as_secs_f64()).round() as u64;
+            self.since = Instant::now();
+            self.events = events;
+        }
+        self.rate
     }
 }
 

@@ -71,7 +71,10 @@ pub fn capture(
         });
         let (print, requests) = mpsc::channel::<()>();
         let lists = scope.spawn(|| {
-            for () in requests {
+            let requests = requests;
+            while requests.recv().is_ok() {
+                // Several that have come meanwhile are one.
+                while requests.try_recv().is_ok() {}
                 supervisor.printing();
                 shared.flush();
                 if printer
@@ -131,6 +134,12 @@ pub fn capture(
             }
         }
         recovery.resync();
+        if shared.overruns() > 0 {
+            console.detail(&format!(
+                "{} overruns reported",
+                show_count(shared.overruns())
+            ));
+        }
         console.detail(&format!(
             "{} events in {:.1} s, {} flows",
             show_count(intake.tally().events),
@@ -188,7 +197,7 @@ fn wait(
     console: &Console,
     print: impl Fn(),
     receiver_gone: impl Fn() -> bool,
-) -> bool {
+) {
     let began = Instant::now();
     let mut rate = Rate::default();
     let mut hinted = cli.track || !console.shows_status();
@@ -196,7 +205,7 @@ fn wait(
         supervisor.alive();
         signals.drain();
         if signals.end() || receiver_gone() {
-            return false;
+            return;
         }
         if signals.take_print() {
             print();
@@ -205,7 +214,7 @@ fn wait(
             .duration
             .map(|duration| duration.saturating_sub(began.elapsed()));
         if left == Some(Duration::ZERO) {
-            return true;
+            return;
         }
         if console.shows_status() {
             let events = shared.intake.tally().events;

@@ -142,11 +142,8 @@ fn inherit(file: &NamedTempFile, path: &Path) -> io::Result<()> {
 
 /// The system's error, without the temporary file's name that nobody has asked for.
 fn plain(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|error| error.source());
-    match inner.and_then(|error| error.downcast_ref::<io::Error>()) {
-        Some(inner) => inner
-            .raw_os_error()
-            .map_or_else(|| inner.kind().into(), io::Error::from_raw_os_error),
+    match error.to_string().split_once(" at path ") {
+        Some((cause, _)) => io::Error::new(error.kind(), cause),
         None => error,
     }
 }
