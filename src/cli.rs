@@ -2,6 +2,7 @@
 //! come from.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -29,12 +30,21 @@ Exit status:
   2  bad arguments
   3  the list is incomplete; standard error says how";
 
+/// Our version, and that of the C library: the one it was built against, since a running one does not tell.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let library = netfilter_conntrack::BUILT_AGAINST;
+    format!(
+        "{} (libnetfilter_conntrack {library})",
+        env!("CARGO_PKG_VERSION")
+    )
+});
+
 /// Lists the distinct network flows that pass this host.
 ///
 /// Listens to the kernel's connection-tracking events, folds them into distinct flows (ephemeral
 /// source ports count as one), and prints them sorted when told to stop.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "conntracker", version, after_help = AFTER_HELP, max_term_width = 100, args_override_self = true)]
+#[command(name = "conntracker", version = VERSION.as_str(), after_help = AFTER_HELP, max_term_width = 100, args_override_self = true)]
 pub struct Cli {
     /// Write the list to FILE, replaced atomically; - is standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]

@@ -68,7 +68,13 @@ pub fn open(cli: &Cli, console: &Console) -> Result<Vec<Socket>, Error> {
         describe(&buffer, cli, console);
         let method = match cli.source {
             Source::Callback => Method::Callback,
-            _ if !in_kernel => Method::Batch,
+            _ if !in_kernel => {
+                let reason = unfit.filter(|_| cli.source == Source::Auto);
+                let reason =
+                    reason.map_or(String::new(), |reason| format!(", because of {reason}"));
+                console.detail(&format!("source batch{reason}"));
+                Method::Batch
+            }
             _ => match load(cli, &handle, console) {
                 Ok(method) => method,
                 Err(reason) if cli.source == Source::Kernel => {

@@ -38,9 +38,9 @@
 //!
 //! # The library underneath
 //!
-//! Statements about the library hold for 1.0.9 and libnfnetlink 1.0.2, and name
-//! the source file they were read from; `BUILT_AGAINST` in
-//! `netfilter-conntrack-sys` tells what a build was made with.
+//! Statements about the library hold for 1.0.9 and libnfnetlink 1.0.2: tested
+//! against these, or read in sources close to them, in the file that is named.
+//! [`BUILT_AGAINST`] tells what a build was made with.
 
 mod callback;
 mod conntrack;
@@ -62,6 +62,8 @@ pub use filter::{Filter, FilterField, Logic};
 pub use groups::Groups;
 pub use handle::Handle;
 pub use message::{build, parse};
+/// The version of the C library that this was built against; it has none to ask at run time.
+pub use netfilter_conntrack_sys::BUILT_AGAINST;
 pub use owned::ConntrackBuf;
 pub use query::Family;
 
