@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use aya::maps::{Array, MapData, RingBuf};
+use aya::maps::{Array, HashMap, MapData, RingBuf};
 use aya::programs::SocketFilter;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use netfilter_conntrack::Handle;
@@ -85,8 +85,10 @@ impl Sizes {
 
 /// The loaded program and its maps. Nothing of it outlives this value or the process.
 pub struct Kernel {
-    /// Holds the program and the tables.
+    /// Holds the program.
     _ebpf: Ebpf,
+    flows4: HashMap<MapData, [u8; KEY4_LEN], [u64; 3]>,
+    flows6: HashMap<MapData, [u8; KEY6_LEN], [u64; 3]>,
     ring: RingBuf<MapData>,
     counts: Array<MapData, [u64; 8]>,
     ring_bytes: u32,
@@ -95,6 +97,27 @@ pub struct Kernel {
 impl std::fmt::Debug for Kernel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Kernel").finish_non_exhaustive()
+    }
+}
+
+/// What the kernel keeps of a flow: `struct seen` of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Connections begun (NEW events) since the flow was first seen.
+    pub connections: u64,
+    /// When its last event came, `CLOCK_MONOTONIC` in nanoseconds.
+    pub last_ns: u64,
+    /// Whether a reply was seen.
+    pub confirmed: bool,
+}
+
+impl From<[u64; 3]> for Seen {
+    fn from([connections, last_ns, confirmed]: [u64; 3]) -> Self {
+        Self {
+            connections,
+            last_ns,
+            confirmed: confirmed != 0,
+        }
     }
 }
 
@@ -143,8 +166,12 @@ impl Kernel {
         let mut map = |name| ebpf.take_map(name).ok_or("a map is not in the object file");
         let ring = RingBuf::try_from(map("sightings")?).map_err(explain)?;
         let counts = Array::try_from(map("counts")?).map_err(explain)?;
+        let flows4 = HashMap::try_from(map("flows4")?).map_err(explain)?;
+        let flows6 = HashMap::try_from(map("flows6")?).map_err(explain)?;
         Ok(Self {
             _ebpf: ebpf,
+            flows4,
+            flows6,
             ring,
             counts,
             ring_bytes: sizes.ring_bytes,
@@ -167,6 +194,23 @@ impl Kernel {
             sum.passed += passed;
         }
         Ok(sum)
+    }
+
+    /// The IPv4 flows that the kernel knows, by the bytes of `struct key4`, and how often and when it saw
+    /// them. Two system calls a flow: for a dump, not for the way of an event.
+    pub fn seen4(&self) -> impl Iterator<Item = ([u8; KEY4_LEN], Seen)> {
+        self.flows4
+            .iter()
+            .flatten()
+            .map(|(key, seen)| (key, Seen::from(seen)))
+    }
+
+    /// The IPv6 flows, by the bytes of `struct key6`.
+    pub fn seen6(&self) -> impl Iterator<Item = ([u8; KEY6_LEN], Seen)> {
+        self.flows6
+            .iter()
+            .flatten()
+            .map(|(key, seen)| (key, Seen::from(seen)))
     }
 
     /// Takes the next sighting out of the ring.

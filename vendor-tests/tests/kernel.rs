@@ -4,12 +4,14 @@
 //! does on a netlink socket (`sk_filter`); what it passes is decoded as the `batch` source does, what
 //! it tells through its ring is taken in, and the list has to be the C tool's.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use conntracker::decode::decode;
+use conntracker::flow::{Event, Flow};
 use conntracker::intake::{Intake, Pending};
 use conntracker::netlink::messages;
 use conntracker::output::classic;
@@ -183,4 +185,51 @@ fn nothing_is_marked_that_was_not_delivered() {
         flows(&list) == flows(&expected),
         "after {rounds} rounds the list is not whole"
     );
+}
+
+#[test]
+fn the_kernel_counts_the_connections_of_every_flow() {
+    let (sender, receiver) = UnixDatagram::pair().unwrap();
+    receiver.set_nonblocking(true).unwrap();
+    sender.set_nonblocking(true).unwrap();
+    let mut kernel = match Kernel::attach(&receiver, sizes()) {
+        Ok(kernel) => kernel,
+        Err(reason) => {
+            println!("skipped: no BPF program can be loaded here: {reason}");
+            return;
+        }
+    };
+    // NEW events by flow, of those that are not replied from the start; the flow's bytes are its name.
+    let mut expected: HashMap<Vec<u8>, u64> = HashMap::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    let file = fs::read(folder.join("real_many.pcap")).unwrap();
+    let mut reader = Reader::new(&file[..]).unwrap();
+    let mut buffer = [0; 4096];
+    while let Some(Record::Datagram(datagram)) = reader.next_record().unwrap() {
+        let _ = sender.send(datagram);
+        assert!(
+            receiver.recv(&mut buffer).is_err(),
+            "a message was left to the decoder"
+        );
+        let message = messages(datagram).next().unwrap().unwrap();
+        let Ok(observation) = decode(message) else {
+            continue;
+        };
+        let Flow::V4(transport, key) = observation.flow else {
+            continue;
+        };
+        let mut name = [key.source, key.destination].concat();
+        name.extend(key.service.to_ne_bytes());
+        name.extend((key.source_port | (transport as u16) << 11).to_ne_bytes());
+        *expected.entry(name).or_default() += u64::from(observation.event == Event::New);
+    }
+    while kernel.next_sighting().is_some() {}
+
+    let found: HashMap<Vec<u8>, u64> = kernel
+        .seen4()
+        .map(|(key, seen)| (key.to_vec(), seen.connections))
+        .collect();
+    assert!(found.len() > 10 && found.values().any(|&connections| connections > 1));
+    assert!(kernel.seen4().all(|(_, seen)| seen.last_ns > 0));
+    assert_eq!(found, expected);
 }
