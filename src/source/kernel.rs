@@ -224,16 +224,25 @@ impl Kernel {
     }
 }
 
-/// An error with all its causes on one line: the first alone says nothing, the last is the kernel's.
-fn explain(error: impl std::error::Error) -> String {
+/// Why the program can't be loaded, and what to do about it where that is known.
+fn explain(error: impl std::error::Error + 'static) -> String {
     let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let next_text = next.to_string();
-        if !text.contains(&next_text) {
-            text = format!("{text}: {next_text}");
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        let errno = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error);
+        if errno == Some(libc::EPERM) {
+            return "it needs CAP_BPF beside CAP_NET_ADMIN, in the initial user namespace, and a kernel \
+                    that is not locked down: run with sudo, or leave out --source"
+                .into();
         }
-        cause = next.source();
+        // The first error alone says nothing, the last is the kernel's.
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
     }
     // The verifier's log is many lines; the first one names the failure.
     text.lines().next().unwrap_or_default().to_owned()
