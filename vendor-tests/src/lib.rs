@@ -15,3 +15,13 @@ pub mod terminal;
 pub mod vectors;
 pub mod wait;
 pub mod witness;
+
+/// Says aloud that a test, or a part of it, is left out, and why. Not by `println!`, which the test harness
+/// keeps to itself as long as the test passes.
+#[macro_export]
+macro_rules! skipped {
+    ($($why:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), "skipped: {}", format_args!($($why)*));
+    }};
+}

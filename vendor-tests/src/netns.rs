@@ -40,12 +40,12 @@ pub fn run(test: &str, body: impl FnOnce() + Send) {
 
 fn again_in_user_namespace(test: &str, why: &std::io::Error) {
     if std::env::var_os(INSIDE).is_some() {
-        println!("skipped: {test}: no network namespace even in a user namespace: {why}");
+        crate::skipped!("{test}: no network namespace even in a user namespace: {why}");
         return;
     }
     let may = Command::new("unshare").args(["-Urn", "true"]).output();
     if !may.is_ok_and(|output| output.status.success()) {
-        println!("skipped: {test}: needs root, or user namespaces that `unshare -Urn` can make");
+        crate::skipped!("{test}: needs root, or user namespaces that `unshare -Urn` can make");
         return;
     }
     let binary = std::env::current_exe().expect("a test binary knows its path");

@@ -57,7 +57,7 @@ pub fn all() -> Vec<Vector> {
             .find(|folder| folder.join(format!("{name}.pcap")).exists())
         else {
             assert_eq!(name, "large", "vector {name} is missing");
-            println!("skipped: large.pcap not beside the checkout");
+            crate::skipped!("large.pcap not beside the checkout");
             continue;
         };
         vectors.push(Vector {

@@ -88,7 +88,7 @@ fn every_vector_gives_the_list_of_the_c_tool() {
     match Kernel::attach(&receiver, sizes()) {
         Ok(_) => {}
         Err(reason) => {
-            println!("skipped: no BPF program can be loaded here: {reason}");
+            vendor_tests::skipped!("no BPF program can be loaded here: {reason}");
             return;
         }
     }
@@ -140,7 +140,7 @@ fn nothing_is_marked_that_was_not_delivered() {
     let mut kernel = match Kernel::attach(&receiver, tiny) {
         Ok(kernel) => kernel,
         Err(reason) => {
-            println!("skipped: no BPF program can be loaded here: {reason}");
+            vendor_tests::skipped!("no BPF program can be loaded here: {reason}");
             return;
         }
     };
@@ -195,7 +195,7 @@ fn the_kernel_counts_the_connections_of_every_flow() {
     let mut kernel = match Kernel::attach(&receiver, sizes()) {
         Ok(kernel) => kernel,
         Err(reason) => {
-            println!("skipped: no BPF program can be loaded here: {reason}");
+            vendor_tests::skipped!("no BPF program can be loaded here: {reason}");
             return;
         }
     };

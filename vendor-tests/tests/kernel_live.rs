@@ -24,7 +24,7 @@ fn with_bpf(test: &str, body: impl FnOnce() + Send) {
     if root {
         netns::run(test, body);
     } else {
-        println!("skipped: {test}: loading BPF programs takes root");
+        vendor_tests::skipped!("{test}: loading BPF programs takes root");
     }
 }
 

@@ -179,7 +179,7 @@ impl Drop for Root {
 #[test]
 fn the_package_installs_works_upgrades_and_goes() {
     let Some(deb) = env::var_os("CONNTRACKER_DEB") else {
-        eprintln!("SKIPPED: CONNTRACKER_DEB names no package; make test-package does");
+        vendor_tests::skipped!("CONNTRACKER_DEB names no package; make test-package does");
         return;
     };
     if !is_root("the_package_installs_works_upgrades_and_goes") {

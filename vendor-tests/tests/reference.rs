@@ -24,7 +24,7 @@ fn reference() -> Option<String> {
         .ok()
         .filter(|path| !path.is_empty());
     if reference.is_none() {
-        println!("skipped: no reference: set CONNTRACKER_REFERENCE to the path of the C tool");
+        vendor_tests::skipped!("no reference: set CONNTRACKER_REFERENCE to the path of the C tool");
     }
     reference
 }

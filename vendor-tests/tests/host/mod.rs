@@ -14,7 +14,7 @@ pub fn is_root(test: &str) -> bool {
         .lines()
         .any(|line| line.split_whitespace().take(3).eq(["Uid:", "0", "0"]));
     if !root {
-        eprintln!("SKIPPED {test}: network namespaces and mounts take root");
+        vendor_tests::skipped!("{test}: network namespaces and mounts take root");
     }
     root
 }
