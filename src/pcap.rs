@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const LINKTYPE_NETLINK: u32 = 253;
 /// `ARPHRD_NETLINK` of `include/uapi/linux/if_arp.h`.
 const ARPHRD_NETLINK: u16 = 824;
+/// `PACKET_OUTGOING` of `include/uapi/linux/if_packet.h`.
+const PACKET_OUTGOING: u16 = 4;
 /// `NETLINK_NETFILTER` of `include/uapi/linux/netlink.h`.
 const NETLINK_NETFILTER: u16 = 12;
 const COOKED_LEN: usize = 16;
@@ -211,6 +213,8 @@ impl<W: Write> Writer<W> {
         header[4..8].copy_from_slice(&since_epoch.subsec_nanos().to_le_bytes());
         header[8..12].copy_from_slice(&captured.to_le_bytes());
         header[12..16].copy_from_slice(&captured.to_le_bytes());
+        // The kernel to a process: `PACKET_OUTGOING`, as a netlink monitor says of it.
+        header[16..18].copy_from_slice(&PACKET_OUTGOING.to_be_bytes());
         header[18..20].copy_from_slice(&ARPHRD_NETLINK.to_be_bytes());
         header[30..32].copy_from_slice(&NETLINK_NETFILTER.to_be_bytes());
         self.output.write_all(&header)?;

@@ -2,15 +2,10 @@
 
 use super::message;
 use super::settings::Settings;
+use crate::pcap::Writer;
 use std::io::{self, Write};
+use std::time::{Duration, UNIX_EPOCH};
 
-/// `LINKTYPE_NETLINK`
-const LINK_TYPE: u32 = 253;
-/// The classic format with microseconds.
-const MAGIC: u32 = 0xa1b2_c3d4;
-const SNAP_LENGTH: u32 = 1 << 18;
-/// `PACKET_OUTGOING`, `ARPHRD_NETLINK`, ten unused octets, `NETLINK_NETFILTER`; all big-endian.
-const COOKED: [u8; 16] = [0, 4, 0x03, 0x38, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12];
 /// The time of the first record, in seconds since 1970: fixed, so that equal streams make equal files.
 const START_S: u64 = 1_700_000_000;
 
@@ -26,37 +21,23 @@ pub fn write(
     events_per_s: f64,
     go_on: impl Fn() -> bool,
 ) -> io::Result<u64> {
-    let mut bytes = Vec::with_capacity(512);
-    for word in [MAGIC, 2 | 4 << 16, 0, 0, SNAP_LENGTH, LINK_TYPE] {
-        bytes.extend_from_slice(&word.to_le_bytes());
-    }
-    out.write_all(&bytes)?;
-    let step_us = if events_per_s > 0.0 {
-        1e6 / events_per_s
+    let step_s = if events_per_s > 0.0 {
+        1.0 / events_per_s
     } else {
-        1.0
+        1e-6
     };
+    let mut writer = Writer::new(out)?;
+    let mut datagram = Vec::with_capacity(512);
     let mut records = 0;
     for event in settings.plan() {
         if !go_on() {
             break;
         }
-        bytes.clear();
-        bytes.resize(16, 0);
-        bytes.extend_from_slice(&COOKED);
-        message::notification(&mut bytes, &event, timeout_s);
-        let length = bytes.len() as u32 - 16;
-        let time_us = (records as f64 * step_us) as u64;
-        let header = [
-            (START_S + time_us / 1_000_000) as u32,
-            (time_us % 1_000_000) as u32,
-            length,
-            length,
-        ];
-        for (place, word) in bytes.chunks_exact_mut(4).zip(header) {
-            place.copy_from_slice(&word.to_le_bytes());
-        }
-        out.write_all(&bytes)?;
+        datagram.clear();
+        message::notification(&mut datagram, &event, timeout_s);
+        let since_start = Duration::from_secs_f64(records as f64 * step_s);
+        let time = UNIX_EPOCH + Duration::from_secs(START_S) + since_start;
+        writer.write(time, &datagram)?;
         records += 1;
     }
     Ok(records)
@@ -86,15 +67,12 @@ mod tests {
         };
         let mut file = Vec::new();
         assert_eq!(write(&mut file, &settings, 60, 0.5, || true).unwrap(), 100);
-        assert_eq!(file[..4], [0xd4, 0xc3, 0xb2, 0xa1]);
-        assert_eq!(file[20..24], [253, 0, 0, 0]);
         let word = |offset: usize| u32::from_le_bytes(file[offset..offset + 4].try_into().unwrap());
         let (mut offset, mut records) = (24, 0);
         while offset < file.len() {
             assert_eq!(word(offset), START_S as u32 + records * 2);
             assert_eq!(word(offset + 8), word(offset + 12));
             assert_eq!(word(offset + 8), 16 + word(offset + 32));
-            assert_eq!(file[offset + 16..offset + 32], COOKED);
             offset += 16 + word(offset + 8) as usize;
             records += 1;
         }
