@@ -20,11 +20,11 @@ use crate::flow::{Event, Flow, Key, Observation, Transport};
 use crate::intake::Tally;
 use crate::table::Plan;
 
-/// Time between two looks at the ring. Ten a second cost next to nothing; more would bring nothing, since
+/// Time between two looks at the ring. Five a second cost next to nothing; more would bring nothing, since
 /// a list that is asked for has the ring emptied first.
-const NAP: Duration = Duration::from_millis(100);
+const NAP: Duration = Duration::from_millis(200);
 /// The counters are read at every so many looks.
-const LOOKS_A_COUNT: u32 = 5;
+const LOOKS_A_COUNT: u32 = 2;
 /// Sightings taken into the table together.
 const FOLD_LEN: usize = 512;
 
@@ -54,12 +54,12 @@ impl Sizes {
     /// Sizes for a list of at most `max_flows` and a receive buffer of `buffer_bytes`.
     ///
     /// Half the flows may be IPv4 and a quarter IPv6 before repeated events are delivered again, which
-    /// costs time but no flow. The ring is half the buffer: a record takes 24 or 48 bytes of it where
-    /// an event takes 1,280 of a socket's.
+    /// costs time but no flow. The ring is a quarter of the buffer: a record takes 24 or 48 bytes of it
+    /// where an event takes 1,280 of a socket's.
     #[must_use]
     pub fn new(max_flows: usize, buffer_bytes: u32) -> Self {
         let flows = u32::try_from(max_flows).unwrap_or(u32::MAX);
-        let ring = (buffer_bytes / 2).clamp(1 << 16, 1 << 28);
+        let ring = (buffer_bytes / 4).clamp(1 << 16, 1 << 28);
         Self {
             flows4: (flows / 2).clamp(1 << 10, 1 << 24),
             flows6: (flows / 4).clamp(1 << 10, 1 << 24),
@@ -309,7 +309,7 @@ pub fn receive(
     let mut plan = Plan::default();
     let mut counted = Counts::default();
     // No more than a million events come in a second.
-    let quarter = Duration::from_micros(u64::from(kernel.ring_bytes / RECORD6_BYTES / 4));
+    let half_full = Duration::from_micros(u64::from(kernel.ring_bytes / RECORD6_BYTES / 2));
     for look in (0..LOOKS_A_COUNT).cycle() {
         let stopping = shared.stopping();
         let flush = shared.flush_wanted();
@@ -339,7 +339,7 @@ pub fn receive(
         if stopping {
             break;
         }
-        wait_flush(NAP.min(quarter), shared)?;
+        wait_flush(NAP.min(half_full), shared)?;
     }
     Ok(())
 }

@@ -94,7 +94,7 @@ fn nothing_is_lost_while_it_is_stopped_for_ten_seconds() {
 fn what_finds_no_room_in_the_ring_is_recovered() {
     with_bpf("what_finds_no_room_in_the_ring_is_recovered", || {
         // A ring of 64 KiB: 2,730 IPv4 flows.
-        let capture = capture(&["--buffer", "128K"]);
+        let capture = capture(&["--buffer", "256K"]);
         capture.stop();
         let expected = Flood::start("--entries 20000 --replied 30 --family mixed").finish();
         capture.resume();
