@@ -179,3 +179,32 @@ fn live_flows_are_recovered_after_an_overrun() {
         }
     });
 }
+
+/// The receive buffers of the netfilter sockets in this namespace, in bytes.
+fn buffers() -> Vec<u32> {
+    let sockets = run("ss", ["-f", "netlink", "-m"]);
+    let buffer = |line: &str| line.split(",rb").nth(1)?.split(',').next()?.parse().ok();
+    sockets
+        .lines()
+        .filter(|line| line.contains("nft:") && !line.contains("nft:kernel"))
+        .filter_map(buffer)
+        .collect()
+}
+
+#[test]
+fn the_buffer_grows_under_pressure_as_far_as_it_may() {
+    netns::run("the_buffer_grows_under_pressure_as_far_as_it_may", || {
+        let sizes = ["--buffer", "128K", "--buffer-max", "384K"];
+        let capture = Launch::new(["--source", "batch"].iter().chain(&sizes)).start();
+        until_true("the first buffer", || buffers().contains(&(128 << 10)));
+        for seed in 1..=3 {
+            // 102 events fill the first buffer, twice as many the next.
+            capture.stop();
+            run(flood(), ["--entries", "1000", "--seed", &seed.to_string()]);
+            capture.resume();
+            capture.drained();
+        }
+        until_true("the largest buffer", || buffers().contains(&(384 << 10)));
+        assert_eq!(capture.finish().code, Some(0));
+    });
+}
