@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser};
 
+use crate::command::Command;
 use crate::source::method::Source;
 use crate::units::{parse_bytes, parse_duration};
 
@@ -44,8 +45,12 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 /// Listens to the kernel's connection-tracking events, folds them into distinct flows (ephemeral
 /// source ports count as one), and prints them sorted when told to stop.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "conntracker", version = VERSION.as_str(), after_help = AFTER_HELP, max_term_width = 100, args_override_self = true)]
+#[command(name = "conntracker", version = VERSION.as_str(), after_help = AFTER_HELP, max_term_width = 100, args_override_self = true, args_conflicts_with_subcommands = true)]
 pub struct Cli {
+    /// What to do other than to capture
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Write the list to FILE, replaced atomically; - is standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
@@ -136,11 +141,11 @@ pub struct Cli {
     pub pid_file: PathBuf,
 
     /// Say nothing on standard error but errors
-    #[arg(short, long, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 
     /// Say how the capture was set up and how it went
-    #[arg(short, long, action = ArgAction::SetTrue)]
+    #[arg(short, long, global = true, action = ArgAction::SetTrue)]
     pub verbose: bool,
 }
 

@@ -7,14 +7,18 @@
 #![deny(unsafe_code)]
 
 pub mod address;
+pub mod capture;
 pub mod cli;
+pub mod command;
 pub mod console;
 pub mod daemon;
 pub mod decode;
 pub mod error;
 pub mod flood;
 pub mod flow;
+pub mod icmp;
 pub mod intake;
+pub mod json;
 pub mod listen;
 pub mod live;
 pub mod netlink;
@@ -24,6 +28,7 @@ pub mod output;
 pub mod pcap;
 pub mod pid_file;
 pub mod printer;
+pub mod record;
 pub mod recovery;
 pub mod replay;
 pub mod run;
@@ -34,6 +39,7 @@ pub mod source;
 pub mod syslog;
 pub mod table;
 pub mod thin;
+pub mod timestamp;
 pub mod track;
 pub mod units;
 pub mod verdict;

@@ -24,7 +24,9 @@ pub fn run(cli: &Cli) -> u8 {
         (_, true) => Verbosity::Verbose,
         _ => Verbosity::Normal,
     });
-    let outcome = if cli.daemon && !daemon::is_background() {
+    let outcome = if let Some(command) = &cli.command {
+        command.run(&console)
+    } else if cli.daemon && !daemon::is_background() {
         daemon::launch()
     } else {
         start(cli, &console)

@@ -1,0 +1,30 @@
+//! The commands that work on captures rather than take one: `conntracker show FILE…` and the like.
+//!
+//! Each file has a command's arguments and what it does.
+
+pub mod show;
+
+use clap::Subcommand;
+
+use crate::console::Console;
+use crate::error::Error;
+
+/// What to do other than to capture.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Show captures: filter, sort, summarise, convert
+    Show(show::Show),
+}
+
+impl Command {
+    /// Runs it and returns the exit status.
+    ///
+    /// # Errors
+    ///
+    /// What keeps it from doing its work.
+    pub fn run(&self, console: &Console) -> Result<u8, Error> {
+        match self {
+            Self::Show(show) => show.run(console),
+        }
+    }
+}
