@@ -4,9 +4,8 @@
 //! end, when all captures are known ([`Tally`]), so that neither order nor grouping
 //! matters: a union, written and read again, is worth as much as what it was made of.
 //!
-//! A flow takes [`size_of::<Flow>()`](Flow) bytes in one array, and 4 and a tag byte in a hash table of
-//! indices, besides the room that both have in reserve. Translations and second captures of a flow
-//! take an allocation each.
+//! A flow takes 112 bytes in one array, and 4 and a tag byte in a hash table of indices, besides the room that
+//! both have in reserve. A translation takes 48 more, and standing in several lists 16 for each.
 
 mod tally;
 
@@ -16,9 +15,9 @@ use std::ops::ControlFlow;
 use hashbrown::HashTable;
 
 use crate::capture::Capture;
+use crate::output::listing::{self, Listing};
 use crate::reader::Sink;
-use crate::record::{Classic, Identity, Record};
-use crate::timestamp::Timestamp;
+use crate::record::Record;
 
 use tally::Tally;
 
@@ -32,14 +31,12 @@ pub struct Collection {
     hasher: RandomState,
 }
 
+/// Of the size of a [`listing::Flow`], so that the array of these becomes an array of those where it lies.
 #[derive(Debug)]
 struct Flow {
-    identity: Identity,
-    first_seen: Option<Timestamp>,
-    last_seen: Option<Timestamp>,
+    /// Its connections are found out at the end.
+    record: Record,
     parts: Parts,
-    confirmed: bool,
-    classic: Classic,
 }
 
 /// Lists, or captures, and the connections seen there. Nearly all flows stand in one.
@@ -61,6 +58,13 @@ impl Parts {
         match self {
             Self::One(list, connections) => Parted::One([(*list, *connections)]),
             Self::Many(parts) => Parted::Many(parts),
+        }
+    }
+
+    fn into_vec(self) -> Vec<(u32, u64)> {
+        match self {
+            Self::One(capture, connections) => vec![(capture, connections)],
+            Self::Many(parts) => parts,
         }
     }
 
@@ -108,7 +112,7 @@ impl Sink for Collection {
     fn flow(&mut self, record: Record, seen_in: &[(u32, u64)]) -> ControlFlow<()> {
         let hash = self.hasher.hash_one(&record.identity);
         let found = self.index.find(hash, |&at| {
-            self.flows[at as usize].identity == record.identity
+            self.flows[at as usize].record.identity == record.identity
         });
         if let Some(&at) = found {
             self.flows[at as usize].join(&record, seen_in);
@@ -116,15 +120,11 @@ impl Sink for Collection {
         }
         let at = u32::try_from(self.flows.len()).expect("fewer flows than 2^32");
         let (flows, hasher) = (&self.flows, &self.hasher);
-        let rehash = |&at: &u32| hasher.hash_one(&flows[at as usize].identity);
+        let rehash = |&at: &u32| hasher.hash_one(&flows[at as usize].record.identity);
         self.index.insert_unique(hash, at, rehash);
         self.flows.push(Flow {
-            identity: record.identity,
-            first_seen: record.first_seen,
-            last_seen: record.last_seen,
+            record,
             parts: Parts::new(seen_in),
-            confirmed: record.confirmed,
-            classic: record.classic,
         });
         ControlFlow::Continue(())
     }
@@ -132,14 +132,15 @@ impl Sink for Collection {
 
 impl Flow {
     fn join(&mut self, record: &Record, seen_in: &[(u32, u64)]) {
-        self.first_seen = match (self.first_seen, record.first_seen) {
+        let own = &mut self.record;
+        own.first_seen = match (own.first_seen, record.first_seen) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
         // `None` is less than any time.
-        self.last_seen = self.last_seen.max(record.last_seen);
-        self.confirmed |= record.confirmed;
-        self.classic = self.classic.max(record.classic);
+        own.last_seen = own.last_seen.max(record.last_seen);
+        own.confirmed |= record.confirmed;
+        own.classic = own.classic.max(record.classic);
         for &(list, connections) in seen_in {
             self.parts.add(list, connections);
         }
@@ -159,12 +160,12 @@ impl Collection {
         self.flows.is_empty()
     }
 
-    /// Puts captures and flows in their natural order and adds up connections.
+    /// Sorts captures and adds up connections. The flows are in the order in which they came.
     #[must_use]
-    pub fn finish(self) -> Union {
+    pub fn finish(self) -> Listing {
         let Self {
             captures,
-            mut flows,
+            flows,
             index,
             ..
         } = self;
@@ -188,14 +189,28 @@ impl Collection {
             .iter()
             .map(|capture| sorted.binary_search(capture).unwrap_or_default() as u32)
             .collect();
-        for flow in &mut flows {
-            flow.parts.renumber(&numbers);
-        }
-        flows.sort_unstable_by(|one, other| one.identity.cmp(&other.identity));
-        Union {
-            tally: Tally::new(&sorted),
+        let tally = Tally::new(&sorted);
+        let several = sorted.len() > 1;
+        let finished = flows.into_iter().map(
+            |Flow {
+                 mut record,
+                 mut parts,
+             }| {
+                parts.renumber(&numbers);
+                record.connections = tally.connections(&parts.as_slice());
+                listing::Flow {
+                    record,
+                    seen_in: if several {
+                        parts.into_vec()
+                    } else {
+                        Vec::new()
+                    },
+                }
+            },
+        );
+        Listing {
+            flows: finished.collect(),
             captures: sorted,
-            flows,
         }
     }
 }
@@ -219,60 +234,6 @@ impl Parts {
                     _ => parts.shrink_to_fit(),
                 }
             }
-        }
-    }
-}
-
-/// A finished union.
-#[derive(Debug)]
-pub struct Union {
-    captures: Vec<Capture>,
-    flows: Vec<Flow>,
-    tally: Tally,
-}
-
-impl Union {
-    /// The captures, each once, in order.
-    #[must_use]
-    pub fn captures(&self) -> &[Capture] {
-        &self.captures
-    }
-
-    /// The flows in their natural order, each with the captures it was seen in and the connections there.
-    pub fn flows(&self) -> impl ExactSizeIterator<Item = (Record, Vec<(u32, u64)>)> {
-        self.flows.iter().map(|flow| {
-            let parts = flow.parts.as_slice();
-            (flow.record(&self.tally), parts.to_vec())
-        })
-    }
-
-    /// The same, without the captures and one by one given up: each flow's memory is free once it is read.
-    pub fn into_records(self) -> impl ExactSizeIterator<Item = Record> {
-        let Self { flows, tally, .. } = self;
-        flows.into_iter().map(move |flow| flow.into_record(&tally))
-    }
-}
-
-impl Flow {
-    fn record(&self, tally: &Tally) -> Record {
-        Record {
-            identity: self.identity.clone(),
-            confirmed: self.confirmed,
-            connections: tally.connections(&self.parts.as_slice()),
-            first_seen: self.first_seen,
-            last_seen: self.last_seen,
-            classic: self.classic,
-        }
-    }
-
-    fn into_record(self, tally: &Tally) -> Record {
-        Record {
-            confirmed: self.confirmed,
-            connections: tally.connections(&self.parts.as_slice()),
-            first_seen: self.first_seen,
-            last_seen: self.last_seen,
-            classic: self.classic,
-            identity: self.identity,
         }
     }
 }

@@ -209,12 +209,7 @@ fn write(
     let flow = Flow {
         r#type: "flow".into(),
         change: change.map(Cow::from),
-        family: if identity.source.is_ipv4() {
-            "ipv4"
-        } else {
-            "ipv6"
-        }
-        .into(),
+        family: identity.family().into(),
         protocol: match protocol.name() {
             Some(name) => name.into(),
             None => {
@@ -242,13 +237,11 @@ fn write(
         first_seen: record.first_seen,
         last_seen: record.last_seen,
         zone: identity.zone,
-        dnat: identity
-            .dnat()
-            .map(|Dnat { address, port }| Address {
-                address,
-                port,
-                port_collapsed: None,
-            }),
+        dnat: identity.dnat().map(|Dnat { address, port }| Address {
+            address,
+            port,
+            port_collapsed: None,
+        }),
         snat: identity.snat().map(|snat| Address {
             address: snat.address,
             port: snat.port.number(),

@@ -95,7 +95,12 @@ mod tests {
     }
 
     fn total(captures: &[(Capture, u64)]) -> u64 {
-        let tally = Tally::new(&captures.iter().map(|(one, _)| one.clone()).collect::<Vec<_>>());
+        let tally = Tally::new(
+            &captures
+                .iter()
+                .map(|(one, _)| one.clone())
+                .collect::<Vec<_>>(),
+        );
         let parts: Vec<(u32, u64)> = (0..).zip(captures.iter().map(|(_, n)| *n)).collect();
         tally.connections(&parts)
     }
@@ -129,8 +134,9 @@ mod tests {
         let spans: Vec<(u64, u64)> = (1..6).flat_map(|a| (a..6).map(move |b| (a, b))).collect();
         for seed in 0..3000_usize {
             let pick = |i: usize| spans[(seed * 7919 + i * 104_729 + seed / 3 * i) % spans.len()];
-            let chosen: Vec<((u64, u64), u64)> =
-                (0..4).map(|i| (pick(i), 1 + ((seed >> i) % 5) as u64)).collect();
+            let chosen: Vec<((u64, u64), u64)> = (0..4)
+                .map(|i| (pick(i), 1 + ((seed >> i) % 5) as u64))
+                .collect();
             let captures: Vec<(Capture, u64)> = chosen
                 .iter()
                 .map(|&(span, n)| (capture(Some("a"), Some(span)), n))
@@ -140,7 +146,8 @@ mod tests {
                 .filter_map(|set| {
                     let set: Vec<_> = (0..4).filter(|i| set >> i & 1 == 1).collect();
                     let valid = set.iter().all(|&i| {
-                        set.iter().all(|&j| i == j || apart(chosen[i].0, chosen[j].0))
+                        set.iter()
+                            .all(|&j| i == j || apart(chosen[i].0, chosen[j].0))
                     });
                     valid.then(|| set.iter().map(|&i| chosen[i].1).sum::<u64>())
                 })

@@ -7,7 +7,8 @@
 
 use std::net::IpAddr;
 
-use crate::record::{Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation};
+use crate::record::{Identity, Protocol, Record, Service, SourcePort};
+use crate::sighting::{Facts, Reply};
 use crate::timestamp::Timestamp;
 
 /// One direction of an entry.
@@ -113,36 +114,41 @@ fn identity(
         return Err("the reply direction is missing".into());
     };
     let all = [source, destination, reply_source, reply_destination];
-    if all.iter().any(|address| address.is_ipv4() != source.is_ipv4()) {
+    if all
+        .iter()
+        .any(|address| address.is_ipv4() != source.is_ipv4())
+    {
         return Err("the addresses are not of one address family".into());
     }
     let reply_ports = self::ports(protocol, reply)?;
-    let dnat = Dnat {
-        address: reply_source,
-        port: reply_ports.map(|(port, _)| port),
-    };
-    let snat = Snat {
-        address: reply_destination,
-        port: exact(reply_ports.map(|(_, port)| port)),
-    };
-    let dnat = Some(dnat).filter(|to| (to.address, to.port) != (destination, ports.map(|p| p.1)));
-    let snat = Some(snat).filter(|to| (to.address, to.port) != (source, exact(ports.map(|p| p.0))));
-    let translation =
-        (dnat.is_some() || snat.is_some()).then(|| Box::new(Translation { dnat, snat }));
-    Ok(Identity {
+    let facts = Facts {
         source,
         destination,
         protocol,
         service: match (ports, original.icmp_type, original.icmp_code) {
             (Some((_, port)), ..) => Service::Port(port),
-            (None, Some(icmp_type), Some(code)) if protocol.is_icmp() => {
+            (None, Some(icmp_type), Some(code)) if protocol.is_icmp_of(source) => {
                 Service::Icmp(icmp_type, code)
             }
             _ => Service::None,
         },
-        source_port: exact(ports.map(|(port, _)| port)),
+        source_port: ports.map_or(SourcePort::None, |(port, _)| SourcePort::Exact(port)),
         zone,
-        translation,
+    };
+    let translation = facts.translation(&Reply {
+        source: reply_source,
+        source_port: reply_ports.map(|(port, _)| port),
+        destination: reply_destination,
+        destination_port: reply_ports.map(|(_, port)| port),
+    });
+    Ok(Identity {
+        source,
+        destination,
+        protocol,
+        service: facts.service,
+        source_port: facts.source_port,
+        zone,
+        translation: translation.map(Box::new),
     })
 }
 
@@ -158,12 +164,10 @@ fn ports(protocol: Protocol, tuple: &Tuple) -> Result<Option<(u16, u16)>, String
     }
 }
 
-fn exact(port: Option<u16>) -> SourcePort {
-    port.map_or(SourcePort::None, SourcePort::Exact)
-}
-
 fn read<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, String> {
-    value.parse().map_err(|_| format!("{key}={value} can't be right"))
+    value
+        .parse()
+        .map_err(|_| format!("{key}={value} can't be right"))
 }
 
 fn starts_with_digit(text: Option<&str>) -> bool {
@@ -173,10 +177,7 @@ fn starts_with_digit(text: Option<&str>) -> bool {
 /// `[1700000000.123456]`, of `-o timestamp`.
 fn time_of(word: &str) -> Result<Timestamp, String> {
     let parsed = || {
-        let (seconds, micros) = word
-            .strip_prefix('[')?
-            .strip_suffix(']')?
-            .split_once('.')?;
+        let (seconds, micros) = word.strip_prefix('[')?.strip_suffix(']')?.split_once('.')?;
         let micros = (micros.len() == 6).then(|| micros.parse::<u64>().ok())??;
         let us = seconds.parse::<u64>().ok()?.checked_mul(1_000_000)?;
         Timestamp::from_us(us.checked_add(micros)?)
@@ -202,6 +203,7 @@ fn no_entry(name: &str, line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{Dnat, Snat};
 
     fn good(line: &str) -> Record {
         parse(line).expect("an entry").expect("a good one")
@@ -258,7 +260,10 @@ mod tests {
             address: "127.0.0.1".parse().unwrap(),
             port: Some(443),
         };
-        assert_eq!((new.identity.dnat(), new.identity.snat()), (Some(dnat), None));
+        assert_eq!(
+            (new.identity.dnat(), new.identity.snat()),
+            (Some(dnat), None)
+        );
         let update = good(
             " [UPDATE] ipv4     2 tcp      6 60 SYN_RECV src=127.0.0.1 dst=127.0.0.1 sport=44274 dport=443 src=127.0.0.1 dst=127.0.0.1 sport=443 dport=44274",
         );
@@ -275,7 +280,10 @@ mod tests {
             address: "127.0.0.9".parse().unwrap(),
             port: SourcePort::Exact(2606),
         };
-        assert_eq!((snat.identity.dnat(), snat.identity.snat()), (None, Some(to)));
+        assert_eq!(
+            (snat.identity.dnat(), snat.identity.snat()),
+            (None, Some(to))
+        );
         let original = good(
             "    [NEW] udp      17 30 src=127.0.0.1 dst=127.0.0.1 sport=5000 dport=5354 zone-orig=6 [UNREPLIED] src=127.0.0.1 dst=127.0.0.1 sport=5354 dport=5000",
         );
@@ -299,12 +307,21 @@ mod tests {
             ("tcp 6 120", "src= is missing"),
             ("tcp 6 120 src=10.0.0.1", "dst= is missing"),
             ("tcp 6 src=10.0.0.1 dst=10.0.0.2", "sport= is missing"),
-            ("tcp 6 src=10.0.0.1 dst=10.0.0.2 sport=1", "dport= is missing"),
+            (
+                "tcp 6 src=10.0.0.1 dst=10.0.0.2 sport=1",
+                "dport= is missing",
+            ),
             ("tcp 6 src=10.0.0 dst=10.0.0.2", "src=10.0.0 can't"),
             ("tcp 6 src=10.0.0.1 dst=10.0.0.2 sport=65536", "sport=65536"),
             ("gre 47 src=10.0.0.1 dst=10.0.0.2", "reply direction"),
-            ("gre 47 src=10.0.0.1 dst=10.0.0.2 src=10.0.0.2 dst=::1", "not of one address family"),
-            ("ipv6 10 gre 47 src=10.0.0.1 dst=10.0.0.2 src=10.0.0.2 dst=10.0.0.1", "other address family"),
+            (
+                "gre 47 src=10.0.0.1 dst=10.0.0.2 src=10.0.0.2 dst=::1",
+                "not of one address family",
+            ),
+            (
+                "ipv6 10 gre 47 src=10.0.0.1 dst=10.0.0.2 src=10.0.0.2 dst=10.0.0.1",
+                "other address family",
+            ),
             ("tcp 256 src=10.0.0.1", "neither a flow"),
         ] {
             let error = parse(line).expect("an entry").expect_err(line);

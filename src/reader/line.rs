@@ -77,7 +77,12 @@ mod tests {
         assert_eq!(kind(classic), Some(Kind::Classic));
         let entry = "igmp 2 60 src=10.0.0.1 dst=10.0.0.2 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1";
         assert_eq!(kind(entry), Some(Kind::Conntrack));
-        for nothing in ["", "  \t", "{\"type\":\"note\"}", "conntrack v1.4.7: 0 shown"] {
+        for nothing in [
+            "",
+            "  \t",
+            "{\"type\":\"note\"}",
+            "conntrack v1.4.7: 0 shown",
+        ] {
             assert_eq!(kind(nothing), None);
         }
         for wrong in [&b"\xff"[..], b"{", b"[", b"]["] {

@@ -32,6 +32,9 @@ pub trait Sink {
     /// holds the same description again begins another list of it.
     fn capture(&mut self, capture: Capture) -> u32;
 
+    /// Hears that the source ports of the next flow were folded, so that it may be one that has come before.
+    fn folded(&mut self) {}
+
     /// Takes in a flow with the captures that it was seen in, at least one, and the connections seen there.
     /// `Break` ends the reading of the file.
     fn flow(&mut self, record: Record, seen_in: &[(u32, u64)]) -> ControlFlow<()>;
@@ -44,6 +47,8 @@ pub struct Reader<'a> {
     pub console: &'a Console,
     /// Whether the first malformed line ends it all.
     pub strict: bool,
+    /// Whether ephemeral source ports are needed; where they are not, recordings take less memory.
+    pub keep_ports: bool,
 }
 
 impl Reader<'_> {
@@ -52,7 +57,8 @@ impl Reader<'_> {
     ///
     /// # Errors
     ///
-    /// A file that can't be opened or read, is of a newer schema, or, if strict, has a malformed line.
+    /// A file that can't be opened or read, is of a newer schema, or, if strict, has a malformed line. Then
+    /// what was read before is in `sink` all the same.
     pub fn read(&self, path: &Path, sink: &mut dyn Sink) -> Result<Complaints, Error> {
         let failed = |error: io::Error| Error::file(path, error);
         let mut size = None;
@@ -68,7 +74,10 @@ impl Reader<'_> {
             Box::new(file)
         };
         let mut magic = Vec::with_capacity(4);
-        (&mut input).take(4).read_to_end(&mut magic).map_err(failed)?;
+        (&mut input)
+            .take(4)
+            .read_to_end(&mut magic)
+            .map_err(failed)?;
         if let Some(why) = foreign(&magic) {
             return Err(Error::file(path, why));
         }
@@ -76,7 +85,14 @@ impl Reader<'_> {
         let input = BufReader::with_capacity(1 << 18, io::Cursor::new(magic).chain(input));
         let mut progress = Progress::new(self.console, format!("reading {}", path.display()), size);
         if recording {
-            pcap::read(input, path, sink, self.console, &mut progress)?;
+            pcap::read(
+                input,
+                path,
+                self.keep_ports,
+                sink,
+                self.console,
+                &mut progress,
+            )?;
             return Ok(Complaints::default());
         }
         let mut text = Text {
@@ -134,9 +150,8 @@ impl Text<'_> {
         loop {
             let taken = match lines.next_line() {
                 Ok(None) => return Ok(()),
-                Ok(Some(Line::Whole(line))) => {
-                    line::parse(line).and_then(|said| self.take(said).map_err(Unreadable::Malformed))
-                }
+                Ok(Some(Line::Whole(line))) => line::parse(line)
+                    .and_then(|said| self.take(said).map_err(Unreadable::Malformed)),
                 Ok(Some(Line::TooLong)) => Err(Unreadable::Malformed("too long for a line".into())),
                 Err(error) => return Err(Error::file(self.path, error)),
             };
@@ -155,7 +170,11 @@ impl Text<'_> {
                 }
                 Err(Unreadable::Malformed(why)) => self.complain(lines.number(), &why)?,
             }
-            progress.advance(if sized { lines.consumed() - consumed } else { 1 });
+            progress.advance(if sized {
+                lines.consumed() - consumed
+            } else {
+                1
+            });
             consumed = lines.consumed();
         }
     }
@@ -215,7 +234,9 @@ impl Text<'_> {
                     *capture = *usize::try_from(index)
                         .ok()
                         .and_then(|index| described.get(index))
-                        .ok_or_else(|| format!("seen_in names capture {index}, which is not described"))?;
+                        .ok_or_else(|| {
+                            format!("seen_in names capture {index}, which is not described")
+                        })?;
                 }
                 Ok(seen_in)
             }

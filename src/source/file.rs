@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use crate::intake::{Intake, Pending};
+use crate::intake::{Intake, Pending, Received};
 use crate::pcap::{HeaderError, Reader, Record};
 
 /// Events taken in together.
@@ -28,8 +28,9 @@ pub fn read(input: impl Read, intake: &Intake) -> Result<End, HeaderError> {
     let mut pending = Pending::default();
     let end = loop {
         match reader.next_record() {
-            Ok(Some(Record::Datagram(datagram))) => {
-                intake.gather(datagram, &mut pending, || false);
+            Ok(Some(Record::Datagram(time, datagram))) => {
+                let received = Received::At(time.into());
+                intake.gather_from(received, datagram, &mut pending, || false);
             }
             Ok(Some(Record::Foreign)) => pending.tally.malformed += 1,
             Ok(Some(Record::Truncated)) => break Ok(End::Truncated),

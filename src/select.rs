@@ -1,0 +1,251 @@
+//! Filters: which flows are wanted.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use clap::Args;
+use ipnet::IpNet;
+
+use crate::record::{Protocol, Record, Service, SourcePort};
+use crate::sighting::Facts;
+
+/// Filters as options. Several values of one option are alternatives, different options all have to hold;
+/// a value with `!` before it excludes.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+#[command(next_help_heading = "Filters")]
+pub struct Selection {
+    /// Only this protocol (tcp, udp, icmp, icmpv6, sctp, …, or a number); !NAME excludes
+    #[arg(long, value_name = "PROTO", value_delimiter = ',')]
+    pub proto: Vec<Not<Protocol>>,
+
+    /// Only sources in this network or address; !NET excludes
+    #[arg(long, value_name = "NET", value_delimiter = ',')]
+    pub src: Vec<Not<Net>>,
+
+    /// Only destinations in this network or address, as they are before DNAT; !NET excludes
+    #[arg(long, value_name = "NET", value_delimiter = ',')]
+    pub dst: Vec<Not<Net>>,
+
+    /// Only these source ports (53, 1024-65535); !PORTS excludes
+    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+    pub sport: Vec<Not<Ports>>,
+
+    /// Only these destination ports (443, 8000-8999); !PORTS excludes
+    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+    pub dport: Vec<Not<Ports>>,
+
+    /// Only IPv4
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    pub ipv4: bool,
+
+    /// Only IPv6
+    #[arg(short = '6', long)]
+    pub ipv6: bool,
+
+    /// Only flows that were answered
+    #[arg(long, conflicts_with = "unconfirmed")]
+    pub confirmed: bool,
+
+    /// Only flows that nobody answered
+    #[arg(long)]
+    pub unconfirmed: bool,
+
+    /// Only this conntrack zone; !N excludes
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub zone: Vec<Not<u16>>,
+}
+
+/// A condition or its opposite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Not<T> {
+    /// What is wanted.
+    Is(T),
+    /// What is not wanted.
+    Not(T),
+}
+
+/// A network or a single address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Net(pub IpNet);
+
+/// A port or a range of ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ports(pub RangeInclusive<u16>);
+
+impl<T: FromStr<Err: fmt::Display>> FromStr for Not<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = match text.strip_prefix('!') {
+            Some(rest) => rest.trim_start().parse().map(Self::Not),
+            None => text.parse().map(Self::Is),
+        };
+        parsed.map_err(|error| error.to_string())
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Not<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Is(value) => value.fmt(f),
+            Self::Not(value) => write!(f, "!{value}"),
+        }
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text).ok_or_else(|| {
+            "no such protocol: write for example tcp, udp, icmp, icmpv6, sctp, gre, or a number up to 255"
+                .into()
+        })
+    }
+}
+
+impl FromStr for Net {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let net = text
+            .parse::<IpNet>()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        net.map(|net| Self(net.trunc())).map_err(|_| {
+            "no such network: write for example 10.0.0.0/8, 192.0.2.1 or 2001:db8::/32".into()
+        })
+    }
+}
+
+impl fmt::Display for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Ports {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (first, last) = text.split_once(['-', ':']).unwrap_or((text, text));
+        match (first.parse(), last.parse()) {
+            (Ok(first), Ok(last)) if first <= last => Ok(Self(first..=last)),
+            _ => Err("no such ports: write for example 443 or 8000-8999".into()),
+        }
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, last) = (self.0.start(), self.0.end());
+        if first == last {
+            write!(f, "{first}")
+        } else {
+            write!(f, "{first}-{last}")
+        }
+    }
+}
+
+/// Whether no condition excludes it, and one wants it if any says what is wanted.
+fn passes<T>(conditions: &[Not<T>], holds: impl Fn(&T) -> bool) -> bool {
+    let (mut asked, mut wanted) = (false, false);
+    for condition in conditions {
+        match condition {
+            Not::Not(value) if holds(value) => return false,
+            Not::Not(_) => {}
+            Not::Is(value) => {
+                asked = true;
+                wanted |= holds(value);
+            }
+        }
+    }
+    wanted || !asked
+}
+
+impl Selection {
+    /// Whether every flow is wanted.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether any filter can be judged by a single sighting: all but those by confirmation.
+    #[must_use]
+    pub fn filters_sightings(&self) -> bool {
+        let rest = Self {
+            confirmed: false,
+            unconfirmed: false,
+            ..self.clone()
+        };
+        !rest.is_everything()
+    }
+
+    /// Whether a flow is wanted as far as its identity goes.
+    #[must_use]
+    pub fn wants(&self, facts: &Facts) -> bool {
+        if (self.ipv4 && facts.source.is_ipv6()) || (self.ipv6 && facts.source.is_ipv4()) {
+            return false;
+        }
+        let destination_port = match facts.service {
+            Service::Port(port) => Some(port),
+            Service::None | Service::Icmp(..) => None,
+        };
+        passes(&self.proto, |protocol| *protocol == facts.protocol)
+            && passes(&self.src, |net| net.0.contains(&facts.source))
+            && passes(&self.dst, |net| net.0.contains(&facts.destination))
+            && passes(&self.sport, |ports| match facts.source_port {
+                SourcePort::None => false,
+                SourcePort::Exact(port) => ports.0.contains(&port),
+                // Folded ports are those of them that are asked for, as far as one can tell.
+                SourcePort::Ephemeral => *ports.0.end() >= 1024,
+            })
+            && passes(&self.dport, |ports| {
+                destination_port.is_some_and(|port| ports.0.contains(&port))
+            })
+            && passes(&self.zone, |zone| *zone == facts.zone)
+    }
+
+    /// Whether a flow is wanted as far as its confirmation goes.
+    #[must_use]
+    pub const fn wants_confirmed(&self, confirmed: bool) -> bool {
+        !(self.confirmed && !confirmed || self.unconfirmed && confirmed)
+    }
+
+    /// Whether a record is wanted.
+    #[must_use]
+    pub fn wants_record(&self, record: &Record) -> bool {
+        self.wants_confirmed(record.confirmed) && self.wants(&record.identity.facts())
+    }
+
+    /// The filters as the options that set them, for the description of a capture.
+    #[must_use]
+    pub fn describe(&self) -> Vec<String> {
+        fn values<T: fmt::Display>(name: &str, values: &[Not<T>]) -> Option<String> {
+            let shown: Vec<String> = values.iter().map(Not::to_string).collect();
+            (!shown.is_empty()).then(|| format!("--{name}={}", shown.join(",")))
+        }
+        let flags = [
+            (self.ipv4, "--ipv4"),
+            (self.ipv6, "--ipv6"),
+            (self.confirmed, "--confirmed"),
+            (self.unconfirmed, "--unconfirmed"),
+        ];
+        let flags = flags
+            .into_iter()
+            .filter_map(|(set, name)| set.then(|| name.to_owned()));
+        [
+            values("proto", &self.proto),
+            values("src", &self.src),
+            values("dst", &self.dst),
+            values("sport", &self.sport),
+            values("dport", &self.dport),
+            values("zone", &self.zone),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(flags)
+        .collect()
+    }
+}
