@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
 use crate::record::{Protocol, Record, Service, SourcePort};
@@ -55,6 +55,20 @@ pub struct Selection {
     /// Only this conntrack zone; !N excludes
     #[arg(long, value_name = "N", value_delimiter = ',')]
     pub zone: Vec<Not<u16>>,
+
+    /// Whether source ports from 1024 on are kept, or collapsed into one
+    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    pub source_ports: SourcePorts,
+}
+
+/// What becomes of ephemeral source ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SourcePorts {
+    /// Flows that differ only in them are different
+    Keep,
+    /// All of 1024 to 65535 are one
+    #[default]
+    Collapse,
 }
 
 /// A condition or its opposite.
@@ -165,21 +179,16 @@ fn passes<T>(conditions: &[Not<T>], holds: impl Fn(&T) -> bool) -> bool {
 }
 
 impl Selection {
-    /// Whether every flow is wanted.
-    #[must_use]
-    pub fn is_everything(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Whether any filter can be judged by a single sighting: all but those by confirmation.
+    /// Whether it takes the detail of a sighting to tell what is wanted: anything but confirmation.
     #[must_use]
     pub fn filters_sightings(&self) -> bool {
         let rest = Self {
             confirmed: false,
             unconfirmed: false,
+            source_ports: SourcePorts::default(),
             ..self.clone()
         };
-        !rest.is_everything()
+        rest != Self::default()
     }
 
     /// Whether a flow is wanted as far as its identity goes.
@@ -231,6 +240,10 @@ impl Selection {
             (self.ipv6, "--ipv6"),
             (self.confirmed, "--confirmed"),
             (self.unconfirmed, "--unconfirmed"),
+            (
+                self.source_ports == SourcePorts::Keep,
+                "--source-ports=keep",
+            ),
         ];
         let flags = flags
             .into_iter()
@@ -247,5 +260,104 @@ impl Selection {
         .flatten()
         .chain(flags)
         .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        selection: Selection,
+    }
+
+    fn parse(options: &str) -> Result<Selection, clap::Error> {
+        Options::try_parse_from(std::iter::once("x").chain(options.split_whitespace()))
+            .map(|options| options.selection)
+    }
+
+    fn facts(source: &str, source_port: SourcePort, destination: &str, service: Service) -> Facts {
+        Facts {
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            protocol: match service {
+                Service::Icmp(..) => Protocol::ICMP,
+                _ => Protocol::TCP,
+            },
+            service,
+            source_port,
+            zone: 3,
+        }
+    }
+
+    #[test]
+    fn values_of_one_option_are_alternatives_and_options_all_have_to_hold() {
+        let web = facts(
+            "10.0.0.1",
+            SourcePort::Ephemeral,
+            "192.0.2.1",
+            Service::Port(443),
+        );
+        let ping = facts(
+            "10.9.0.1",
+            SourcePort::None,
+            "192.0.2.1",
+            Service::Icmp(8, 0),
+        );
+        for (options, wants_web, wants_ping) in [
+            ("", true, true),
+            ("--proto tcp", true, false),
+            ("--proto tcp,icmp", true, true),
+            ("--proto !TCP", false, true),
+            ("--src 10.0.0.0/16", true, false),
+            ("--src 10.0.0.0/16 --src 10.9.0.1", true, true),
+            ("--src 10.0.0.0/8 --src !10.9.0.0/16", true, false),
+            ("--src 10.0.0.0/16 --dst 192.0.2.2", false, false),
+            ("--dst !192.0.2.0/24", false, false),
+            ("--dport 400-500", true, false),
+            ("--dport !443", false, true),
+            ("--sport 2000", true, false),
+            ("--sport 1-1023", false, false),
+            ("-4", true, true),
+            ("-6", false, false),
+            ("--zone 3", true, true),
+            ("--zone !3", false, false),
+        ] {
+            let selection = parse(options).unwrap();
+            assert_eq!(selection.wants(&web), wants_web, "{options}");
+            assert_eq!(selection.wants(&ping), wants_ping, "{options}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_filter_is_refused() {
+        for options in [
+            "--proto tpc",
+            "--src 10.0.0.0/33",
+            "--src host",
+            "--dport 0x50",
+            "--dport 20-10",
+            "--dport 65536",
+            "--zone 65536",
+            "-4 -6",
+            "--confirmed --unconfirmed",
+        ] {
+            assert!(parse(options).is_err(), "{options}");
+        }
+    }
+
+    #[test]
+    fn filters_describe_themselves_as_options() {
+        let options = "--proto=tcp,!17 --src=!10.0.0.0/8 --dport=80,8000-8999 --ipv4";
+        let described = parse(options).unwrap().describe();
+        assert_eq!(
+            parse(&described.join(" ")).unwrap(),
+            parse(options).unwrap()
+        );
+        assert_eq!(described[0], "--proto=tcp,!udp");
     }
 }

@@ -32,9 +32,11 @@ pub struct Diff {
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
 
+    /// Filters.
     #[command(flatten)]
     pub reading: Reading,
 
+    /// Format and order.
     #[command(flatten)]
     pub layout: LayoutArgs,
 }

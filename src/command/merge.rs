@@ -20,9 +20,11 @@ pub struct Merge {
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
 
+    /// Filters.
     #[command(flatten)]
     pub reading: Reading,
 
+    /// Format and order.
     #[command(flatten)]
     pub layout: LayoutArgs,
 }

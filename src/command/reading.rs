@@ -24,6 +24,7 @@ pub struct Reading {
     #[arg(long)]
     pub strict: bool,
 
+    /// Filters.
     #[command(flatten)]
     pub selection: Selection,
 }

@@ -35,9 +35,11 @@ pub struct Show {
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
 
+    /// Filters.
     #[command(flatten)]
     pub reading: Reading,
 
+    /// Format and order.
     #[command(flatten)]
     pub layout: LayoutArgs,
 }

@@ -16,7 +16,7 @@ const YELLOW: &str = "\x1b[33m";
 const PLAIN: &str = "\x1b[0m";
 
 /// The column that is coloured by what it says.
-const ANSWERED: usize = 5;
+const CONFIRMED: usize = 5;
 /// Columns whose numbers are right-aligned.
 const RIGHT: [bool; 10] = [
     false, false, true, false, false, false, true, false, false, false,
@@ -27,7 +27,7 @@ const HEADINGS: [&str; 10] = [
     "SPORT",
     "DESTINATION",
     "SERVICE",
-    "ANSWERED",
+    "CONFIRMED",
     "CONNECTIONS",
     "FIRST SEEN (UTC)",
     "LAST SEEN (UTC)",
@@ -69,7 +69,7 @@ pub fn write(flows: &[Flow], layout: &Layout, out: &mut impl Write) -> io::Resul
             &row(flow, names),
             &widths,
             |column, cell| {
-                if layout.colour && column == ANSWERED {
+                if layout.colour && column == CONFIRMED {
                     format!("{colour}{cell}{PLAIN}")
                 } else {
                     cell.to_owned()
