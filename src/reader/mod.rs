@@ -61,23 +61,35 @@ impl Reader<'_> {
     /// what was read before is in `sink` all the same.
     pub fn read(&self, path: &Path, sink: &mut dyn Sink) -> Result<Complaints, Error> {
         let failed = |error: io::Error| Error::file(path, error);
-        let mut size = None;
-        let mut input: Box<dyn Read> = if path.as_os_str() == "-" {
-            Box::new(io::stdin())
-        } else {
-            let file = File::open(path).map_err(failed)?;
-            let found = file.metadata().map_err(failed)?;
-            if found.is_dir() {
-                return Err(Error::file(path, "is a directory: name the files in it"));
-            }
-            size = Some(found.len()).filter(|_| found.is_file());
-            Box::new(file)
-        };
+        if path.as_os_str() == "-" {
+            return self.read_from(io::stdin(), path, None, sink);
+        }
+        let file = File::open(path).map_err(failed)?;
+        let found = file.metadata().map_err(failed)?;
+        if found.is_dir() {
+            return Err(Error::file(path, "is a directory: name the files in it"));
+        }
+        let size = Some(found.len()).filter(|_| found.is_file());
+        self.read_from(file, path, size, sink)
+    }
+
+    /// Reads what goes by the name `path` in messages, of `size` bytes if that is known.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`read`](Self::read).
+    pub fn read_from(
+        &self,
+        mut input: impl Read,
+        path: &Path,
+        size: Option<u64>,
+        sink: &mut dyn Sink,
+    ) -> Result<Complaints, Error> {
         let mut magic = Vec::with_capacity(4);
         (&mut input)
             .take(4)
             .read_to_end(&mut magic)
-            .map_err(failed)?;
+            .map_err(|error| Error::file(path, error))?;
         if let Some(why) = foreign(&magic) {
             return Err(Error::file(path, why));
         }
@@ -85,14 +97,8 @@ impl Reader<'_> {
         let input = BufReader::with_capacity(1 << 18, io::Cursor::new(magic).chain(input));
         let mut progress = Progress::new(self.console, format!("reading {}", path.display()), size);
         if recording {
-            pcap::read(
-                input,
-                path,
-                self.keep_ports,
-                sink,
-                self.console,
-                &mut progress,
-            )?;
+            let (keep_ports, console) = (self.keep_ports, self.console);
+            pcap::read(input, path, keep_ports, sink, console, &mut progress)?;
             return Ok(Complaints::default());
         }
         let mut text = Text {
