@@ -2,6 +2,9 @@
 //!
 //! Each file has a command's arguments and what it does.
 
+pub mod diff;
+pub mod merge;
+pub mod reading;
 pub mod show;
 
 use clap::Subcommand;
@@ -14,6 +17,10 @@ use crate::error::Error;
 pub enum Command {
     /// Show captures: filter, sort, summarise, convert
     Show(show::Show),
+    /// Merge captures into one
+    Merge(merge::Merge),
+    /// Compare two captures: flows that are new, gone, newly confirmed
+    Diff(diff::Diff),
 }
 
 impl Command {
@@ -25,6 +32,8 @@ impl Command {
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
         match self {
             Self::Show(show) => show.run(console),
+            Self::Merge(merge) => merge.run(console),
+            Self::Diff(diff) => Ok(diff.run(console)),
         }
     }
 }
