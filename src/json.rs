@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::capture::Capture;
-use crate::flow::COLLAPSED_SOURCE_PORT;
 use crate::icmp;
 use crate::record::{
     Classic, Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation,
@@ -220,11 +219,7 @@ fn write(
         protocol_number: protocol.0,
         src: identity.source,
         src_port: identity.source_port.number(),
-        src_port_collapsed: match identity.source_port {
-            SourcePort::None => None,
-            SourcePort::Exact(_) => Some(false),
-            SourcePort::Ephemeral => Some(true),
-        },
+        src_port_collapsed: collapsed(identity.source_port),
         dst: identity.destination,
         dst_port,
         icmp_type: icmp.map(|(icmp_type, _)| icmp_type),
@@ -245,9 +240,7 @@ fn write(
         snat: identity.snat().map(|snat| Address {
             address: snat.address,
             port: snat.port.number(),
-            port_collapsed: (snat.port == SourcePort::Ephemeral
-                && identity.source_port != SourcePort::Ephemeral)
-                .then_some(true),
+            port_collapsed: collapsed(snat.port),
         }),
         classic: match record.classic {
             same if same == usual => None,
@@ -264,6 +257,14 @@ fn write(
     };
     serde_json::to_writer(&mut *out, &flow)?;
     out.write_all(b"\n")
+}
+
+const fn collapsed(port: SourcePort) -> Option<bool> {
+    match port {
+        SourcePort::None => None,
+        SourcePort::Exact(_) => Some(false),
+        SourcePort::Ephemeral => Some(true),
+    }
 }
 
 /// Reads a line.
@@ -357,9 +358,6 @@ impl Flow<'_> {
             port: match to.port {
                 None => SourcePort::None,
                 Some(_) if to.port_collapsed == Some(true) => SourcePort::Ephemeral,
-                Some(COLLAPSED_SOURCE_PORT..) if source_port == SourcePort::Ephemeral => {
-                    SourcePort::Ephemeral
-                }
                 Some(port) => SourcePort::Exact(port),
             },
         });
