@@ -8,7 +8,9 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BUILD_PACKAGES := gcc pkg-config libnetfilter-conntrack-dev libclang-dev clang libbpf-dev
 # To test: the real counterparts on this kernel.
 TEST_PACKAGES := g++ conntrack nftables iproute2 iputils-ping netcat-openbsd tshark \
-	util-linux procps kmod python3-jsonschema $(DEB_TEST_PACKAGES)
+	util-linux procps kmod python3-jsonschema python3-pip postgresql $(DEB_TEST_PACKAGES)
+# ClickHouse's embedded form, for the statements of docs/fleet. Its test is skipped where it can't be had.
+CHDB := target/chdb
 # Installs packages that are missing, and only then asks the network for anything.
 install = dpkg -s $(1) >/dev/null 2>&1 || { $(SUDO) apt-get update -q && \
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(1); }
@@ -85,6 +87,8 @@ build-packages:
 
 test-packages:
 	@$(call install,$(TEST_PACKAGES))
+	@test -d $(CHDB)/chdb || python3 -m pip install --quiet --no-deps --target $(CHDB) chdb chdb-core || \
+		echo 'chdb can not be installed: the test of ClickHouse will be skipped'
 
 clean:
 	$(CARGO) clean
