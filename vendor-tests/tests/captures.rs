@@ -235,6 +235,17 @@ fn differences_have_marks_and_statuses() {
     // What is filtered out is no difference.
     assert_eq!(on("diff --proto icmp", &[&old, &less]).code, Some(0));
 
+    // Of a list of the C tool nobody expects what it does not tell.
+    let list = on("show --format classic", &[&old]).list();
+    let list = file(&folder, "list", list);
+    let outcome = on("diff", &[&list, &old]);
+    assert_eq!((outcome.code, outcome.text().as_str()), (Some(0), ""));
+    assert!(
+        outcome.stderr.contains("is a classic list"),
+        "{}",
+        outcome.stderr
+    );
+
     let absent = folder.join("absent");
     let bad = file(&folder, "bad", "nonsense\n");
     let newer = file(&folder, "newer", r#"{"type":"capture","schema":9}"#);
