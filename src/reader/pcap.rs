@@ -101,7 +101,7 @@ pub fn read(
     });
     let records = intake
         .records()
-        .map(|records| records.snapshot(intake.table()));
+        .map(|records| records.snapshot(intake.table(), Some));
     for record in records.unwrap_or_default() {
         let seen_in = [(number, record.connections)];
         if sink.flow(record, &seen_in).is_break() {

@@ -99,7 +99,10 @@ pub fn sighting(entry: &Conntrack, event: Event, all_protocols: bool) -> Result<
         protocol,
         service,
         source_port,
-        zone: entry.zone().unwrap_or(0),
+        zone: entry
+            .zone()
+            .or_else(|| entry.zone_of(original))
+            .unwrap_or(0),
     };
     Ok(Sighting {
         facts,
