@@ -463,6 +463,26 @@ fn filters_are_noted() {
 }
 
 #[test]
+fn incomplete_captures_are_told() {
+    let folder = Folder::new();
+    let mut text = captured("05 06", [3, 1], false, "");
+    let loss = r#""verdict":"incomplete","loss":{"missed":7,"reasons":["up to 7 events missed"]}"#;
+    text = text.replacen(r#""host":"gw""#, &format!(r#""host":"gw",{loss}"#), 1);
+    let path = file(&folder, "a", text);
+    for words in ["show", "show --group dst", "merge"] {
+        let outcome = on(words, &[&path]);
+        assert_eq!(outcome.code, Some(0));
+        assert_eq!(
+            outcome.stderr,
+            "conntracker: gw, 2026-01-05T00:00:00.000000Z to 2026-01-06T00:00:00.000000Z: the capture is \
+             incomplete (up to 7 events missed)\n"
+        );
+    }
+    let detail = on("show -v", &[&path]).stderr;
+    assert_eq!(detail.lines().count(), 2, "{detail}");
+}
+
+#[test]
 fn long_reading_shows_its_progress() {
     let folder = Folder::new();
     let path = folder.join("slow");
