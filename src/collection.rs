@@ -48,10 +48,14 @@ enum Parts {
 
 impl Parts {
     fn new(seen_in: &[(u32, u64)]) -> Self {
-        match *seen_in {
-            [(list, connections)] => Self::One(list, connections),
-            _ => Self::Many(seen_in.to_vec()),
+        let Some((&(list, connections), rest)) = seen_in.split_first() else {
+            return Self::Many(Vec::new());
+        };
+        let mut parts = Self::One(list, connections);
+        for &(list, connections) in rest {
+            parts.add(list, connections);
         }
+        parts
     }
 
     fn as_slice(&self) -> Parted<'_> {

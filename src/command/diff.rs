@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::reading::{self, Reading};
 use crate::console::Console;
-use crate::difference::Difference;
+use crate::difference::{Difference, as_classic, is_classic};
 use crate::error::Error;
 use crate::output::changes;
 use crate::output::layout::{Format, LayoutArgs};
@@ -60,8 +60,21 @@ impl Diff {
             .map_err(|error| Error::new(error.to_string()))?;
         let old = self.reading.union([&self.old], console)?;
         let new = self.reading.union([&self.new], console)?;
-        let difference = Difference::new(old.content.flows, new.content.flows);
-        let status = match (old.skipped || new.skipped, difference.is_empty()) {
+        let skipped = old.skipped || new.skipped;
+        let difference = match (is_classic(&old.content), is_classic(&new.content)) {
+            (one, other) if one != other => {
+                let path = if one { &self.old } else { &self.new };
+                console.note(&format!(
+                    "{} is a classic list: compared without ICMP types, translation, zones and other \
+                     protocols, which it does not tell",
+                    path.display()
+                ));
+                let [old, new] = [old.content.flows, new.content.flows].map(as_classic);
+                Difference::new(old, new)
+            }
+            _ => Difference::new(old.content.flows, new.content.flows),
+        };
+        let status = match (skipped, difference.is_empty()) {
             (true, _) => TROUBLE,
             (false, true) => SAME,
             (false, false) => DIFFERENT,

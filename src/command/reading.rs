@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::capture::Capture;
+use crate::capture::{Capture, Completeness};
 use crate::collection::Collection;
 use crate::console::Console;
 use crate::error::Error;
@@ -83,6 +83,7 @@ impl Reading {
             skipped |= complaints.count() > 0;
         }
         let mut listing = collection.finish();
+        tell_of(&listing.captures, console);
         // Only now: what one line or file does not confirm, another may.
         let flows = &mut listing.flows;
         flows.retain(|flow| self.selection.wants_confirmed(flow.record.confirmed));
@@ -90,6 +91,20 @@ impl Reading {
             content: listing,
             skipped,
         })
+    }
+}
+
+/// Tells what captures these are, and of those that miss flows in any case.
+pub fn tell_of(captures: &[Capture], console: &Console) {
+    for capture in captures {
+        console.detail(&capture.to_string());
+        if capture.verdict == Some(Completeness::Incomplete) {
+            let reasons = capture.loss.as_ref().map(|loss| loss.reasons.join("; "));
+            console.note(&format!(
+                "{capture}: the capture is incomplete ({})",
+                reasons.unwrap_or_default()
+            ));
+        }
     }
 }
 

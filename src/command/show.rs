@@ -131,6 +131,7 @@ impl Show {
         let mut stream = Stream {
             selection: &self.reading.selection,
             groups: Groups::new(keys.clone()),
+            captures: Vec::new(),
             begun: false,
             unfit: false,
         };
@@ -139,6 +140,7 @@ impl Show {
             return Ok(None);
         }
         complaints.tell(&file.display().to_string(), console);
+        reading::tell_of(&stream.captures, console);
         Ok(Some(Read {
             content: stream.groups,
             skipped: complaints.count() > 0,
@@ -150,6 +152,7 @@ impl Show {
 struct Stream<'a> {
     selection: &'a Selection,
     groups: Groups,
+    captures: Vec<Capture>,
     begun: bool,
     unfit: bool,
 }
@@ -160,6 +163,7 @@ impl Sink for Stream<'_> {
         let source = capture.source.as_deref();
         let text = [Kind::Classic, Kind::Conntrack].map(|kind| Some(kind.name()));
         self.unfit |= self.begun || text.contains(&source);
+        self.captures.push(capture);
         0
     }
 

@@ -102,6 +102,8 @@ pub fn read(
     let records = intake
         .records()
         .map(|records| records.snapshot(intake.table(), Some));
+    // Its tables are as large as what has just been copied from them.
+    drop(intake);
     for record in records.unwrap_or_default() {
         let seen_in = [(number, record.connections)];
         if sink.flow(record, &seen_in).is_break() {

@@ -235,6 +235,17 @@ fn differences_have_marks_and_statuses() {
     // What is filtered out is no difference.
     assert_eq!(on("diff --proto icmp", &[&old, &less]).code, Some(0));
 
+    // Of a list of the C tool nobody expects what it does not tell.
+    let list = on("show --format classic", &[&old]).list();
+    let list = file(&folder, "list", list);
+    let outcome = on("diff", &[&list, &old]);
+    assert_eq!((outcome.code, outcome.text().as_str()), (Some(0), ""));
+    assert!(
+        outcome.stderr.contains("is a classic list"),
+        "{}",
+        outcome.stderr
+    );
+
     let absent = folder.join("absent");
     let bad = file(&folder, "bad", "nonsense\n");
     let newer = file(&folder, "newer", r#"{"type":"capture","schema":9}"#);
@@ -449,6 +460,26 @@ fn filters_are_noted() {
     assert_eq!(once.lines().count(), 2);
     let path = file(&folder, "b", &once);
     assert_eq!(on("merge --proto tcp", &[&path]).list(), once);
+}
+
+#[test]
+fn incomplete_captures_are_told() {
+    let folder = Folder::new();
+    let mut text = captured("05 06", [3, 1], false, "");
+    let loss = r#""verdict":"incomplete","loss":{"missed":7,"reasons":["up to 7 events missed"]}"#;
+    text = text.replacen(r#""host":"gw""#, &format!(r#""host":"gw",{loss}"#), 1);
+    let path = file(&folder, "a", text);
+    for words in ["show", "show --group dst", "merge"] {
+        let outcome = on(words, &[&path]);
+        assert_eq!(outcome.code, Some(0));
+        assert_eq!(
+            outcome.stderr,
+            "conntracker: gw, 2026-01-05T00:00:00.000000Z to 2026-01-06T00:00:00.000000Z: the capture is \
+             incomplete (up to 7 events missed)\n"
+        );
+    }
+    let detail = on("show -v", &[&path]).stderr;
+    assert_eq!(detail.lines().count(), 2, "{detail}");
 }
 
 #[test]
