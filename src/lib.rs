@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod capture;
+pub mod check;
 pub mod cli;
 pub mod command;
 pub mod console;
@@ -28,6 +29,7 @@ pub mod output;
 pub mod pcap;
 pub mod pid_file;
 pub mod printer;
+pub mod progress;
 pub mod record;
 pub mod recovery;
 pub mod replay;

@@ -2,6 +2,7 @@
 //!
 //! Each file has a command's arguments and what it does.
 
+pub mod check;
 pub mod show;
 
 use clap::Subcommand;
@@ -12,6 +13,8 @@ use crate::error::Error;
 /// What to do other than to capture.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Judge the flows of captures by a ruleset: which would it let through?
+    Check(check::Check),
     /// Show captures: filter, sort, summarise, convert
     Show(show::Show),
 }
@@ -24,6 +27,7 @@ impl Command {
     /// What keeps it from doing its work.
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
         match self {
+            Self::Check(check) => check.run(console),
             Self::Show(show) => show.run(console),
         }
     }

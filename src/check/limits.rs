@@ -1,0 +1,227 @@
+//! What the namespace can't reproduce: found in the rules, named in the report.
+
+use std::collections::BTreeSet;
+
+use crate::check::rules::Rules;
+use crate::check::ruleset::{Form, Ruleset};
+
+/// Words of a rule as `nft list ruleset` has it, and what they mean for the judgement.
+const NFT: [(&[&str], &str); 27] = [
+    (&["limit rate"], RATES),
+    (&["meter "], RATES),
+    (&["ct count"], RATES),
+    (&["quota "], RATES),
+    (&["numgen "], CHANCE),
+    (&["add @", "update @", "delete @"], DYNAMIC),
+    (&["ct bytes", "ct packets", "ct avgpkt"], VOLUME),
+    (&["meta time", "meta day", "meta hour"], TIME),
+    (
+        &["meta cgroup", "socket cgroupv2", "meta skuid", "meta skgid"],
+        OWNER,
+    ),
+    (&["skuid ", "skgid "], OWNER),
+    (&["iifgroup", "oifgroup"], GROUP),
+    (&["iiftype", "oiftype", "iifkind", "oifkind"], DEVICE_KIND),
+    (
+        &["ibrname", "obrname", "ibriport", "obriport", "ibridgename"],
+        BRIDGE,
+    ),
+    (&["sdif"], DEVICE_KIND),
+    (
+        &[
+            "ether saddr",
+            "ether daddr",
+            "ether type",
+            "vlan ",
+            "pkttype",
+        ],
+        LINK,
+    ),
+    (&["ct helper"], HELPER),
+    (&["ct label"], LABEL),
+    (&["ct timeout", "ct expectation"], HELPER),
+    (&["queue"], QUEUE),
+    (
+        &[
+            "tproxy",
+            "socket transparent",
+            "socket mark",
+            "socket wildcard",
+        ],
+        PROXY,
+    ),
+    (&["synproxy"], PROXY),
+    (&["ipsec ", "rt ipsec", "meta secpath", "secmark"], IPSEC),
+    (&["osf "], CONTENT),
+    (&["@th,", "@ih,", "@ll,"], CONTENT),
+    (
+        &["tcp option", "meta length", "udp length", "ip length"],
+        CONTENT,
+    ),
+    (&["ip ttl", "ip6 hoplimit", "dscp", "ecn"], HEADER),
+    (
+        &[
+            "meta mark set",
+            "ct mark set",
+            "rt nexthop",
+            "rt classid",
+            "rtclassid",
+        ],
+        ROUTING,
+    ),
+];
+
+/// The same for words of iptables-save(8).
+const IPTABLES: [(&[&str], &str); 21] = [
+    (
+        &[
+            "-m limit",
+            "-m hashlimit",
+            "-m connlimit",
+            "-m quota",
+            "-m rateest",
+        ],
+        RATES,
+    ),
+    (&["-m recent"], DYNAMIC),
+    (&["-m set ", "-j SET"], IPSET),
+    (&["-m statistic"], CHANCE),
+    (&["-m connbytes"], VOLUME),
+    (&["-m time"], TIME),
+    (&["-m owner", "-m cgroup"], OWNER),
+    (&["-m devgroup"], GROUP),
+    (&["-m physdev"], BRIDGE),
+    (&["-m mac", "-m pkttype"], LINK),
+    (&["-m helper", "-j CT --helper", "--helper "], HELPER),
+    (&["-m connlabel"], LABEL),
+    (&["-j NFQUEUE"], QUEUE),
+    (&["-j TPROXY", "-m socket", "-j SYNPROXY"], PROXY),
+    (&["-m policy", "-j SECMARK", "-j CONNSECMARK"], IPSEC),
+    (
+        &[
+            "-m string",
+            "-m u32",
+            "-m bpf",
+            "-m osf",
+            "-m length",
+            "-m tcpmss",
+            "--tcp-option",
+        ],
+        CONTENT,
+    ),
+    (&["-m ttl", "-m hl", "-m dscp", "-m tos", "-m ecn"], HEADER),
+    (
+        &["-j MARK", "-j CONNMARK --restore-mark", "-m realm"],
+        ROUTING,
+    ),
+    (&["-m nfacct"], VOLUME),
+    (&["-m cpu", "-m cluster"], CHANCE),
+    (&["-m rpfilter"], ROUTING),
+];
+
+const RATES: &str = "limits of rates, numbers and volumes (limit, meter, ct count, quota, hashlimit, \
+    connlimit): all flows come at once here, so they are reached sooner than on the host";
+const CHANCE: &str = "rules that choose by chance or by processor (numgen, statistic, cpu): another run may \
+    choose otherwise";
+const DYNAMIC: &str = "sets and lists that packets fill (add @set, update @set, recent): they begin as the \
+    ruleset has them, and the injected packets fill them";
+const IPSET: &str = "ipsets: their contents are not in the ruleset, and each is taken as empty";
+const VOLUME: &str =
+    "numbers of a connection's packets and bytes: only its first packets are injected";
+const TIME: &str = "times of day and days of the week: judged as of now";
+const OWNER: &str = "users, groups and cgroups of local processes: packets from this host are sent as root \
+    and in no cgroup of a service";
+const GROUP: &str = "groups of interfaces: all devices are in group 0";
+const DEVICE_KIND: &str =
+    "kinds of interfaces (iiftype, iifkind, VRF): all devices are of kind tun";
+const BRIDGE: &str = "ports of bridges: a bridge is one device here and has no ports";
+const LINK: &str =
+    "MAC addresses, VLAN tags and packet types: the injected packets have no Ethernet header";
+const HELPER: &str = "conntrack helpers, timeouts and expectations: related connections, such as FTP data, \
+    are judged as new ones";
+const LABEL: &str = "conntrack labels that other programs set";
+const QUEUE: &str = "rules that hand packets to a program (queue): it does not run here, so such flows stay \
+    undecided";
+const PROXY: &str = "transparent proxies and synproxy: nothing listens here";
+const IPSEC: &str = "IPsec and security marks: packets come as if never encrypted, without marks";
+const CONTENT: &str = "contents and sizes of packets: the injected ones are made up";
+const HEADER: &str = "TTL, DSCP and ECN: the injected packets have TTL 64 and 0";
+const ROUTING: &str = "routing by mark or realm, and checks of the way back: only the main routing table is \
+    known here, as far as the capture has it";
+
+/// What the ruleset has in it that can't be judged as it would be on the host.
+#[must_use]
+pub fn of(rulesets: &[Ruleset], rules: &Rules) -> Vec<String> {
+    let mut found: BTreeSet<&str> = BTreeSet::new();
+    let mut find = |table: &[(&[&str], &'static str)], rule: &str| {
+        let rule = without_quoted(rule);
+        for (words, limit) in table {
+            if words.iter().any(|word| contains_word(&rule, word)) {
+                found.insert(limit);
+            }
+        }
+    };
+    for rule in &rules.nft_texts {
+        find(&NFT, rule);
+    }
+    for ruleset in rulesets.iter().filter(|ruleset| ruleset.form != Form::Nft) {
+        for rule in ruleset.text.lines().filter(|line| line.starts_with('-')) {
+            find(&IPTABLES, rule);
+        }
+    }
+    let mut limits: Vec<String> = found.into_iter().map(str::to_owned).collect();
+    for family in ["bridge", "arp"] {
+        if rules.families.contains(family) {
+            limits.push(format!(
+                "table {family}: the injected packets have no Ethernet header and never come to it"
+            ));
+        }
+    }
+    limits
+}
+
+/// A rule without what stands in quotes: comments and prefixes of logs, and names of devices.
+fn without_quoted(rule: &str) -> String {
+    rule.split('"').step_by(2).collect::<Vec<_>>().join("\"\"")
+}
+
+/// Whether `word` is there, not as the end of a longer word.
+fn contains_word(rule: &str, word: &str) -> bool {
+    rule.match_indices(word).any(|(at, _)| {
+        let before = rule[..at].chars().next_back();
+        before.is_none_or(|c| !c.is_alphanumeric() && c != '-' && c != '_')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_found_in_rules_and_not_in_their_comments() {
+        let of_rule = |rule: &str| {
+            let rules = Rules {
+                nft_texts: vec![rule.to_owned()],
+                ..Rules::default()
+            };
+            of(&[], &rules)
+        };
+        assert_eq!(
+            of_rule("icmp type echo-request limit rate 5/second accept"),
+            [RATES]
+        );
+        assert_eq!(
+            of_rule("tcp dport 22 accept comment \"limit rate\""),
+            [""; 0]
+        );
+        assert_eq!(of_rule("meta skuid 1000 accept"), [OWNER]);
+        assert_eq!(
+            of_rule("ip saddr 10.0.0.1 add @seen { ip saddr } drop"),
+            [DYNAMIC]
+        );
+        let text = "*filter\n-A INPUT -m set --match-set bad src -j DROP\n\
+                    -A INPUT -m comment --comment \"-m time\" -j DROP\nCOMMIT\n";
+        let found = of(&[Ruleset::new("x", text)], &Rules::default());
+        assert_eq!(found, [IPSET]);
+    }
+}
