@@ -22,6 +22,7 @@
 pub mod checksum;
 pub mod flow;
 pub mod guard;
+pub mod ipset;
 pub mod judge;
 pub mod limits;
 pub mod local;
