@@ -1,9 +1,13 @@
 //! What the namespace can't reproduce: found in the rules, named in the report.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
+use crate::check::network::Network;
 use crate::check::rules::Rules;
 use crate::check::ruleset::{Form, Ruleset};
+use crate::record::Record;
+use crate::units::show_count;
 
 /// Words of a rule as `nft list ruleset` has it, and what they mean for the judgement.
 const NFT: [(&[&str], &str); 27] = [
@@ -180,8 +184,75 @@ pub fn of(rulesets: &[Ruleset], rules: &Rules) -> Vec<String> {
     limits
 }
 
+/// A number of flows.
+#[must_use]
+pub fn flows(number: u64) -> String {
+    let noun = if number == 1 { "flow" } else { "flows" };
+    format!("{} {noun}", show_count(number))
+}
+
+/// What is not known of the flows, or can't be done for them.
+#[must_use]
+pub fn of_flows(records: &[Record], network: &Network, rules: &Rules) -> Vec<String> {
+    let mut assumed: BTreeMap<&str, (u64, IpAddr)> = BTreeMap::new();
+    let (mut zoned, mut unspecified) = (0, 0);
+    let mut unseen = [0, 0];
+    let sees = ["ip", "ip6"].map(|family| rules.sees(family));
+    for identity in records.iter().map(|record| &record.identity) {
+        zoned += u64::from(identity.zone != 0);
+        unspecified += u64::from(identity.source.is_unspecified());
+        let ends = [identity.source, identity.destination];
+        let elsewhere = ends
+            .into_iter()
+            .filter(|end| !network.is_local(*end) && !network.is_for_many(*end))
+            .find_map(|end| Some((network.assumed(end)?, end)));
+        if let Some((device, end)) = elsewhere {
+            assumed.entry(device).or_insert((0, end)).0 += 1;
+        }
+        let family = usize::from(identity.source.is_ipv6());
+        unseen[family] += u64::from(!sees[family]);
+    }
+    let mut limits = Vec::new();
+    if !network.knows_addresses() && !records.is_empty() {
+        limits.push(
+            "the captures do not tell the host's own addresses, so every flow counts as passing through: \
+             name them with --local ADDRESS/PREFIX"
+                .to_owned(),
+        );
+    }
+    for (device, (number, example)) in assumed {
+        limits.push(format!(
+            "no route tells the device of {}, {example} among their addresses: {device} was taken; say so \
+             with --interface NETWORK=DEVICE",
+            flows(number)
+        ));
+    }
+    let hints = ["", "; rules of ip6tables-save are added with --also FILE"];
+    for ((number, version), hint) in unseen.into_iter().zip(["IPv4", "IPv6"]).zip(hints) {
+        if number > 0 {
+            limits.push(format!(
+                "no chain of the ruleset sees {version}, and {} of it meet no rule{hint}",
+                flows(number)
+            ));
+        }
+    }
+    if zoned > 0 {
+        limits.push(format!(
+            "conntrack zones other than 0: judged in zone 0, unless the ruleset itself sets zones ({})",
+            flows(zoned)
+        ));
+    }
+    if unspecified > 0 {
+        limits.push(format!(
+            "sources without an address yet (DHCP): the device they came in by can't be known ({})",
+            flows(unspecified)
+        ));
+    }
+    limits
+}
+
 /// A rule without what stands in quotes: comments and prefixes of logs, and names of devices.
-fn without_quoted(rule: &str) -> String {
+pub(super) fn without_quoted(rule: &str) -> String {
     rule.split('"').step_by(2).collect::<Vec<_>>().join("\"\"")
 }
 

@@ -21,6 +21,7 @@
 
 pub mod checksum;
 pub mod flow;
+pub mod groups;
 pub mod guard;
 pub mod ipset;
 pub mod judge;

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::check::limits::flows;
 use crate::check::verdict::{Outcome, Rule, Verdict};
 use crate::icmp;
 use crate::json;
@@ -217,10 +218,8 @@ impl Report<'_> {
         }
         for ((reply, outcome), records) in groups {
             let what = if reply { "replies of " } else { "" };
-            let flows = if records.len() == 1 { "flow" } else { "flows" };
-            let number = show_count(records.len() as u64);
-            let name = outcome.name();
-            write!(out, "\n{what}{number} {flows} {name}")?;
+            let number = flows(records.len() as u64);
+            write!(out, "\n{what}{number} {}", outcome.name())?;
             match outcome.rule() {
                 Some(rule) => writeln!(out, " by {}", show_rule(rule))?,
                 None => writeln!(out)?,

@@ -19,7 +19,7 @@ type ChainName = (String, String, String);
 pub struct Rules {
     /// Text of each rule, by family, table, chain and handle: as it was loaded, where that was by
     /// iptables, else as `nft list ruleset` has it.
-    texts: HashMap<ChainName, Vec<(u64, String)>>,
+    pub(super) texts: HashMap<ChainName, Vec<(u64, String)>>,
     /// Text of each rule as `nft list ruleset` has it.
     pub nft_texts: Vec<String>,
     /// Families of the tables.

@@ -162,7 +162,7 @@ fn event(payload: &[u8]) -> Option<Ending> {
             .map(|handle| u64::from_be_bytes(*handle)),
     };
     // Verdicts of nftables itself, jump and the like, are negative (`enum nft_verdicts`).
-    if verdict.cast_signed() < 0 && verdict >> 16 == 0xffff {
+    if verdict >> 16 == 0xffff {
         return Some(Ending::Passed);
     }
     Some(match verdict & NF_VERDICT_MASK {

@@ -98,7 +98,7 @@ fn table(maps: &[HashMap<String, String>; 4]) -> String {
     let name = format!("inet {TABLE}-nat");
     let mut text = format!("table {name}\ndelete table {name}\ntable {name} {{\n");
     for ((name, keys, data, _), elements) in MAPS.iter().zip(maps) {
-        let _ = write!(text, "map {name} {{ type {keys} : {data}\n");
+        let _ = writeln!(text, "map {name} {{ type {keys} : {data}");
         if !elements.is_empty() {
             text.push_str("elements = {\n");
             for (key, value) in elements {
