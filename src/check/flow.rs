@@ -71,7 +71,8 @@ impl Flow {
             entrance: entrance.unwrap_or(End::Host),
             scope: wire.index(near).unwrap_or(0),
             free_port: identity.source_port == SourcePort::Ephemeral || is_icmp,
-            answered: record.confirmed,
+            // Groups send nothing, so what answers them comes from elsewhere and is a flow of its own.
+            answered: record.confirmed && !network.is_for_many(destination),
             impossible: impossible.map(Arc::from),
         }
     }

@@ -179,9 +179,13 @@ impl Report<'_> {
             counts(out, "unconfirmed flows", &summary.unconfirmed)?;
         }
         if self.left_out > 0 {
+            let (noun, verb) = match self.left_out {
+                1 => ("flow", "was"),
+                _ => ("flows", "were"),
+            };
             writeln!(
                 out,
-                "  {} unconfirmed flows were left out: --all judges them too",
+                "  {} unconfirmed {noun} {verb} left out: --all judges them too",
                 show_count(self.left_out)
             )?;
         }
