@@ -50,10 +50,13 @@ impl Flow {
         };
         let local = network.is_local(destination) || network.is_for_many(destination);
         let impossible = match entrance {
-            None => Some(format!("there is no device {near} for it to come in by")),
-            Some(End::Device(_)) if is_link_local(source) && !local => {
-                Some("link-local addresses are not forwarded".to_owned())
-            }
+            None => Some(format!(
+                "not by the ruleset: there is no device {near} to come in by"
+            )),
+            Some(End::Device(_)) if is_link_local(source) && !local => Some(
+                "not by the ruleset: the kernel forwards nothing of link-local addresses"
+                    .to_owned(),
+            ),
             Some(_) => None,
         };
         Self {

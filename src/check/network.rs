@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -126,6 +126,14 @@ impl Network {
     pub fn device_of(&self, address: IpAddr) -> Option<&str> {
         let found = self.addresses.iter().find(|(net, _)| net.addr() == address);
         found.map(|(_, device)| device.as_str())
+    }
+
+    /// The host's IPv6 addresses.
+    pub fn ipv6_addresses(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.addresses.iter().filter_map(|(net, _)| match net {
+            IpNet::V6(net) if !net.addr().is_loopback() => Some(net.addr()),
+            _ => None,
+        })
     }
 
     /// What sets it up, for `ip -batch`.

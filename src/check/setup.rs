@@ -1,8 +1,10 @@
 //! Making the namespace and what is in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
+use std::net::Ipv6Addr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::capture::Capture;
 use crate::check::guard;
@@ -41,6 +43,9 @@ const SETTINGS: [(&str, &str); 17] = [
     // nf_conntrack_proto_udp.c, Linux 6.18, takes UDP's pseudo header) where no device has checked them.
     ("netfilter/nf_conntrack_checksum", "0"),
 ];
+
+/// How long the kernel may take to make addresses usable.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything that packets are judged with.
 #[derive(Debug)]
@@ -105,6 +110,10 @@ impl Setup {
             .lines()
             .filter(|line| !line.starts_with("Command failed"));
         notes.extend(said.map(|line| format!("an address or route could not be set: {line}")));
+        let wanted: Vec<Ipv6Addr> = network.ipv6_addresses().collect();
+        if !namespace.run(|| wait_for(&wanted))? {
+            notes.push("some IPv6 address of the host could not be set".to_owned());
+        }
         NFT.output(&namespace, &["-f", "-"], guard::table().as_bytes())?;
         Ok(Self {
             namespace,
@@ -129,4 +138,52 @@ fn settings() -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The kernel makes IPv6 addresses usable some time after they were set, `nodad` or not: the route that
+/// makes them local comes from a work queue (`addrconf_dad_work`, net/ipv6/addrconf.c, Linux 6.18).
+/// Whether they all are local, in the calling thread's namespace, before patience ends.
+fn wait_for(addresses: &[Ipv6Addr]) -> bool {
+    let began = Instant::now();
+    loop {
+        let routes = fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap_or_default();
+        let local: HashSet<Ipv6Addr> = routes.lines().filter_map(local_address).collect();
+        if addresses.iter().all(|address| local.contains(address)) {
+            return true;
+        }
+        if began.elapsed() > PATIENCE {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The address that a line of /proc/net/ipv6_route makes local: destination, its length, source, its
+/// length, next hop, metric, reference count, use, flags, device, all in hexadecimal.
+fn local_address(line: &str) -> Option<Ipv6Addr> {
+    /// `RTF_LOCAL` of include/uapi/linux/ipv6_route.h.
+    const RTF_LOCAL: u32 = 0x8000_0000;
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let flags = u32::from_str_radix(fields.get(8)?, 16).ok()?;
+    let bits = u128::from_str_radix(fields.first()?, 16).ok()?;
+    (flags & RTF_LOCAL != 0).then(|| Ipv6Addr::from_bits(bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_routes_are_told_from_others() {
+        let none = "0".repeat(32);
+        let line = |flags: &str| {
+            format!(
+                "20010db8000000000000000000000010 80 {none} 00 {none} 00000000 00000002 00000000 {flags} eth0"
+            )
+        };
+        let address: Ipv6Addr = "2001:db8::10".parse().unwrap();
+        assert_eq!(local_address(&line("80200001")), Some(address));
+        assert_eq!(local_address(&line("00000001")), None);
+        assert_eq!(local_address(""), None);
+    }
 }

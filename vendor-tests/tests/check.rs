@@ -107,7 +107,7 @@ fn a_missing_rule_for_replies_shows() {
 fn exit_statuses_tell() {
     netns::run("exit_statuses_tell", || {
         let rules = "table inet filter { chain input { type filter hook input priority 0
-            tcp dport 23 drop\n ct state new,established accept\n } }";
+            tcp dport 23 drop\n ct state new,established accept\n }\n}";
         let passing = "tcp 203.0.113.5 192.0.2.10:443: accepted, reply accepted\n";
         let (_, outcome) = check_text(rules, passing, &[]);
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
@@ -130,10 +130,15 @@ fn exit_statuses_tell() {
         let confirmed = both.replace(" unconfirmed", "");
         let (_, outcome) = check_text(rules, &confirmed, &[]);
         assert_eq!(outcome.code, Some(1), "{outcome:?}");
-        // The kernel forwards nothing to link-local addresses, whatever the rules say.
-        let (_, outcome) = check_text(rules, "tcp 2001:db8::5 [fe80::77]:1: undecided", &[]);
-        assert_eq!(outcome.code, Some(2), "{outcome:?}");
-        assert!(outcome.text().contains("not by the ruleset"), "{outcome:?}");
+        // What the kernel does not take, or not forward, whatever the rules say.
+        for flow in [
+            "tcp 224.0.0.9 192.0.2.10:1: undecided",
+            "tcp fe80::5 [2001:db8:9::77]:1: undecided",
+        ] {
+            let (_, outcome) = check_text(rules, flow, &[]);
+            assert_eq!(outcome.code, Some(2), "{outcome:?}");
+            assert!(outcome.text().contains("not by the ruleset"), "{outcome:?}");
+        }
     });
 }
 
@@ -183,7 +188,7 @@ fn a_file_of_rules_alone_gets_the_captured_dnat() {
     netns::run("a_file_of_rules_alone_gets_the_captured_dnat", || {
         let rules =
             "table inet filter { chain forward { type filter hook forward priority 0; policy drop
-            ct state established accept\n ip daddr 10.0.0.5 tcp dport 8443 accept\n } }";
+            ct state established accept\n ip daddr 10.0.0.5 tcp dport 8443 accept\n }\n}";
         let cases = "interface lan 10.0.0.1/24\n\
                      tcp 203.0.113.5 192.0.2.10:443: accepted, reply accepted\n\
                      limit: the ruleset translates no addresses";
@@ -341,7 +346,7 @@ fn a_bar_is_drawn_on_a_terminal_and_taken_away() {
     netns::run("a_bar_is_drawn_on_a_terminal_and_taken_away", || {
         // Dropped flows take the longest.
         let rules =
-            "table inet f { chain f { type filter hook forward priority 0; policy drop; } }";
+            "table inet f { chain f { type filter hook forward priority 0; policy drop; }\n}";
         let mut cases = HOST.to_owned();
         for port in 1..40_000 {
             use std::fmt::Write as _;
