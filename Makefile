@@ -7,7 +7,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # To build: the C library's header, libclang for the bindings, clang for the BPF program.
 BUILD_PACKAGES := gcc pkg-config libnetfilter-conntrack-dev libclang-dev clang libbpf-dev
 # To test: the real counterparts on this kernel.
-TEST_PACKAGES := g++ conntrack nftables iproute2 iputils-ping netcat-openbsd tshark \
+TEST_PACKAGES := g++ conntrack nftables iptables iproute2 iputils-ping netcat-openbsd tshark \
 	util-linux procps kmod $(DEB_TEST_PACKAGES)
 # Installs packages that are missing, and only then asks the network for anything.
 install = dpkg -s $(1) >/dev/null 2>&1 || { $(SUDO) apt-get update -q && \

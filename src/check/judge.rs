@@ -51,6 +51,8 @@ pub struct Judge {
     /// Rules that have decided.
     known: HashMap<Place, (bool, Arc<Rule>)>,
     groups: Groups,
+    /// Flows for which further attempts were in vain.
+    hopeless: u32,
     /// Makes ephemeral ports differ.
     turn: u32,
 }
@@ -79,12 +81,20 @@ impl Judge {
             .map_or(ROUND, |max: usize| max / 4);
         let mut limits = limits::of(rulesets, &setup.rules);
         limits.extend(setup.notes.iter().cloned());
+        let hosts: HashSet<_> = captures.iter().map(|capture| &capture.host).collect();
+        if hosts.len() > 1 {
+            limits.push(
+                "the captures are of several hosts, whose addresses and routes are taken for those of one"
+                    .to_owned(),
+            );
+        }
         Ok(Self {
             setup,
             round: room.clamp(1, ROUND),
             limits,
             known: HashMap::new(),
             groups: Groups::default(),
+            hopeless: 0,
             turn: 0,
         })
     }
@@ -132,6 +142,12 @@ impl Judge {
                 })
             })
             .collect();
+        self.forget().map_err(|error| {
+            Error::new(format!(
+                "conntrack can't be told to forget connections ({error}): load the module with \
+                 modprobe nf_conntrack_netlink, or use a kernel that has CONFIG_NF_CT_NETLINK"
+            ))
+        })?;
         let broken = |error: io::Error| Error::new(format!("judging failed: {error}"));
         self.fast(&flows, &mut verdicts, progress).map_err(broken)?;
         self.slow(&flows, &mut verdicts, progress).map_err(broken)?;

@@ -70,6 +70,7 @@ const NFT: [(&[&str], &str); 27] = [
             "rt nexthop",
             "rt classid",
             "rtclassid",
+            "fib saddr",
         ],
         ROUTING,
     ),

@@ -146,7 +146,10 @@ fn settings() -> Result<(), Error> {
 fn wait_for(addresses: &[Ipv6Addr]) -> bool {
     let began = Instant::now();
     loop {
-        let routes = fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap_or_default();
+        let Ok(routes) = fs::read_to_string("/proc/thread-self/net/ipv6_route") else {
+            // No IPv6 at all.
+            return addresses.is_empty();
+        };
         let local: HashSet<Ipv6Addr> = routes.lines().filter_map(local_address).collect();
         if addresses.iter().all(|address| local.contains(address)) {
             return true;

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
@@ -18,6 +19,7 @@ use crate::error::Error;
 use crate::json::{self, Line, Unreadable};
 use crate::progress::Progress;
 use crate::record::Record;
+use crate::units::show_count;
 
 /// Some confirmed flow does not pass.
 const DROPPED: u8 = 1;
@@ -96,10 +98,15 @@ impl Check {
             .map(|path| Ruleset::read(path))
             .collect::<Result<_, _>>()?;
         let (captures, mut records) = read(&self.files)?;
+        records.sort_by(|a, b| a.identity.cmp(&b.identity));
+        records.dedup_by(|second, first| {
+            let same = second.identity == first.identity;
+            first.confirmed |= same && second.confirmed;
+            same
+        });
         let before = records.len();
         records.retain(|record| self.all || record.confirmed);
         let left_out = (before - records.len()) as u64;
-        records.sort_by(|a, b| a.identity.cmp(&b.identity));
         // Before any thread is started, and after files that only this user may read have been read.
         gain_privilege()?;
         let hints = Hints {
@@ -107,9 +114,18 @@ impl Check {
             interfaces: self.interface.clone(),
         };
         let mut judge = Judge::new(&rulesets, &captures, &hints)?;
-        let mut progress = Progress::new(console, "judging", records.len() as u64);
+        let number = records.len() as u64;
+        let began = Instant::now();
+        let mut progress = Progress::new(console, "judging", number);
         let verdicts = judge.judge(&records, &mut |more| progress.advance(more))?;
         drop(progress);
+        let elapsed = began.elapsed();
+        console.detail(&format!(
+            "judged {} flows in {:.2} s, {} a second",
+            show_count(number),
+            elapsed.as_secs_f64(),
+            show_count((number as f64 / elapsed.as_secs_f64()) as u64),
+        ));
         let names: Vec<String> = rulesets.into_iter().map(|ruleset| ruleset.name).collect();
         let report = Report {
             rulesets: &names,

@@ -16,6 +16,9 @@ use crate::check::wire::End;
 
 /// How often a packet is sent that neither comes out nor is dropped by a rule.
 const ATTEMPTS: u32 = 3;
+/// So many flows for which no attempt was better than the first, and none for which one was, show that
+/// nothing is lost here: the rest gets one attempt each.
+const HOPELESS: u32 = 32;
 
 /// What became of a packet.
 enum Fate {
@@ -61,11 +64,14 @@ impl Judge {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let last = attempt == ATTEMPTS;
+            let last = attempt == ATTEMPTS || self.hopeless >= HOPELESS;
             let first = self.follow(flow.entrance, flow.scope, &packet, Step::First, last)?;
             let (at, seen) = match first {
                 Fate::Arrived(at, seen) => (at, seen),
-                Fate::Ended(first) => return Ok(Verdict { first, reply: None }),
+                Fate::Ended(first) => {
+                    self.learn(attempt, &first);
+                    return Ok(Verdict { first, reply: None });
+                }
                 Fate::Unclear => {
                     self.again(attempt)?;
                     continue;
@@ -80,9 +86,21 @@ impl Judge {
             };
             match self.follow(at, flow.scope, &answer, Step::Answer, last)? {
                 Fate::Arrived(..) => return Ok(accepted(Some(Outcome::Accepted))),
-                Fate::Ended(reply) => return Ok(accepted(Some(reply))),
+                Fate::Ended(reply) => {
+                    self.learn(attempt, &reply);
+                    return Ok(accepted(Some(reply)));
+                }
                 Fate::Unclear => self.again(attempt)?,
             }
+        }
+    }
+
+    /// Takes in how the attempts on a flow ended.
+    fn learn(&mut self, attempts: u32, outcome: &Outcome) {
+        match outcome {
+            Outcome::Undecided(..) => self.hopeless = self.hopeless.saturating_add(1),
+            _ if attempts > 1 => self.hopeless = 0,
+            _ => {}
         }
     }
 
