@@ -2,6 +2,8 @@
 //!
 //! Each file has a command's arguments and what it does.
 
+pub mod input;
+pub mod rules;
 pub mod show;
 
 use clap::Subcommand;
@@ -14,6 +16,8 @@ use crate::error::Error;
 pub enum Command {
     /// Show captures: filter, sort, summarise, convert
     Show(show::Show),
+    /// Write firewall rules that accept the flows of captures
+    Rules(rules::Rules),
 }
 
 impl Command {
@@ -25,6 +29,7 @@ impl Command {
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
         match self {
             Self::Show(show) => show.run(console),
+            Self::Rules(rules) => rules.run(console),
         }
     }
 }
