@@ -8,7 +8,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BUILD_PACKAGES := gcc pkg-config libnetfilter-conntrack-dev libclang-dev clang libbpf-dev
 # To test: the real counterparts on this kernel.
 TEST_PACKAGES := g++ conntrack nftables iproute2 iputils-ping netcat-openbsd tshark \
-	util-linux procps kmod $(DEB_TEST_PACKAGES)
+	util-linux procps kmod python3-jsonschema $(DEB_TEST_PACKAGES)
 # Installs packages that are missing, and only then asks the network for anything.
 install = dpkg -s $(1) >/dev/null 2>&1 || { $(SUDO) apt-get update -q && \
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(1); }

@@ -9,6 +9,8 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser};
 
 use crate::command::Command;
+use crate::output::layout::LayoutArgs;
+use crate::select::Selection;
 use crate::source::method::Source;
 use crate::units::{parse_bytes, parse_duration};
 
@@ -59,6 +61,14 @@ pub struct Cli {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Option<Duration>,
 
+    /// Say nothing on standard error but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say how the capture was set up and how it went
+    #[arg(short, long, global = true, action = ArgAction::SetTrue)]
+    pub verbose: bool,
+
     /// Read events from a recorded FILE instead of the kernel; - is standard input
     #[arg(short, long, value_name = "FILE", help_heading = "Recordings")]
     pub read: Option<PathBuf>,
@@ -90,6 +100,20 @@ pub struct Cli {
     /// against nf_conntrack_max; before they could fill it, reliability is given up, and said so.
     #[arg(long, conflicts_with = "read", help_heading = "Capture")]
     pub reliable: bool,
+
+    /// Also record protocols that the classic list does not have: SCTP, DCCP, UDP-Lite, GRE and the rest
+    ///
+    /// The classic list has no lines for them: choose another --format.
+    #[arg(long, help_heading = "Capture")]
+    pub all_protocols: bool,
+
+    /// Format and order.
+    #[command(flatten)]
+    pub layout: LayoutArgs,
+
+    /// Filters.
+    #[command(flatten)]
+    pub selection: Selection,
 
     /// Keep at most N flows; the verdict tells when there were more
     #[arg(
@@ -139,14 +163,6 @@ pub struct Cli {
         help_heading = "Daemon"
     )]
     pub pid_file: PathBuf,
-
-    /// Say nothing on standard error but errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub quiet: bool,
-
-    /// Say how the capture was set up and how it went
-    #[arg(short, long, global = true, action = ArgAction::SetTrue)]
-    pub verbose: bool,
 }
 
 impl Cli {

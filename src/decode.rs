@@ -4,7 +4,10 @@
 //! the oracle it is tested against, and the vectors of the C tool decide what is skipped. The
 //! attribute numbers are those of `include/uapi/linux/netfilter/nfnetlink_conntrack.h`.
 
+mod full;
 mod usual;
+
+pub use full::sighting;
 
 use crate::flow::{Event, Flow, Key, Observation, Transport, collapse, icmp_service};
 use crate::netlink::{Message, NFGENMSG_LEN, attributes};
@@ -111,19 +114,25 @@ fn array<const N: usize>(value: Option<&[u8]>) -> Result<[u8; N], Skip> {
         .ok_or(Skip::Malformed)
 }
 
-/// Decodes one message.
+/// Which event a message is, if it is one.
+#[inline]
+fn event_kind(message: Message<'_>) -> Option<Event> {
+    match message.kind {
+        CT_NEW if message.flags & NLM_F_CREATE != 0 => Some(Event::New),
+        CT_NEW => Some(Event::Update),
+        CT_DELETE => Some(Event::Destroy),
+        _ => None,
+    }
+}
+
+/// Decodes one message to what the classic list needs of it.
 ///
 /// # Errors
 ///
 /// [`Skip`] says why the message gives no observation; nothing else can go wrong.
 #[inline]
 pub fn decode(message: Message<'_>) -> Result<Observation, Skip> {
-    let event = match message.kind {
-        CT_NEW if message.flags & NLM_F_CREATE != 0 => Event::New,
-        CT_NEW => Event::Update,
-        CT_DELETE => Event::Destroy,
-        _ => return Err(Skip::NotAnEvent),
-    };
+    let event = event_kind(message).ok_or(Skip::NotAnEvent)?;
     let Some((nfgenmsg, body)) = message.payload.split_first_chunk::<NFGENMSG_LEN>() else {
         return Err(Skip::Malformed);
     };

@@ -2,10 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::decode::{Skip, decode};
+use crate::decode::{self, Skip, decode};
 use crate::flow::{Event, Observation};
 use crate::netlink::messages;
+use crate::records::Records;
+use crate::select::Selection;
+use crate::sighting::Sighting;
 use crate::table::{Effect, Plan, Table, Unseen};
+use crate::timestamp::Timestamp;
 
 /// Counts of what went through an [`Intake`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,10 +50,40 @@ impl Pending {
     }
 }
 
+/// What is looked at beyond what the classic list needs.
+#[derive(Debug, Default)]
+pub struct Detail {
+    /// Which flows are wanted.
+    pub selection: Selection,
+    /// Whether protocols are recorded that the classic list does not have.
+    pub all_protocols: bool,
+    /// Where records go, if they are wanted.
+    pub records: Option<Records>,
+}
+
+/// When a datagram was received.
+#[derive(Clone, Copy, Debug)]
+pub enum Received {
+    /// Just now; the clock is read only if the time matters.
+    Now,
+    /// At that time.
+    At(Timestamp),
+}
+
+impl Received {
+    fn time(self) -> Timestamp {
+        match self {
+            Self::Now => Timestamp::now(),
+            Self::At(time) => time,
+        }
+    }
+}
+
 /// The table and its counters, shared by all that feed it.
 #[derive(Debug)]
 pub struct Intake {
     table: Table,
+    detail: Option<Detail>,
     events: AtomicU64,
     not_events: AtomicU64,
     not_listed: AtomicU64,
@@ -60,9 +94,16 @@ pub struct Intake {
 impl Intake {
     /// An intake into `table`.
     #[must_use]
-    pub fn new(table: Table) -> Self {
+    pub const fn new(table: Table) -> Self {
+        Self::with_detail(table, None)
+    }
+
+    /// An intake into `table` that looks at more than that needs, if there is a `detail`.
+    #[must_use]
+    pub const fn with_detail(table: Table, detail: Option<Detail>) -> Self {
         Self {
             table,
+            detail,
             events: AtomicU64::new(0),
             not_events: AtomicU64::new(0),
             not_listed: AtomicU64::new(0),
@@ -77,11 +118,45 @@ impl Intake {
         &self.table
     }
 
+    /// What is looked at beyond what the classic list needs, if anything is.
+    #[must_use]
+    pub const fn detail(&self) -> Option<&Detail> {
+        self.detail.as_ref()
+    }
+
+    /// The records taken in so far, if there are any to be.
+    #[must_use]
+    pub fn records(&self) -> Option<&Records> {
+        self.detail.as_ref()?.records.as_ref()
+    }
+
+    /// Events whose flow found no room.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        let records = self.records().map_or(0, Records::refused);
+        self.table.refused().max(records)
+    }
+
     /// Decodes one datagram into `pending`, for [`fold`](Self::fold) to take in. `missed` is asked for a
     /// DESTROY event only: whether events were missed, so that the entry's end may be the first that is
     /// heard of it; if not, the event means nothing.
     #[inline]
-    pub fn gather(&self, datagram: &[u8], pending: &mut Pending, mut missed: impl FnMut() -> bool) {
+    pub fn gather(&self, datagram: &[u8], pending: &mut Pending, missed: impl FnMut() -> bool) {
+        self.gather_from(Received::Now, datagram, pending, missed);
+    }
+
+    /// [`gather`](Self::gather) of a datagram that was received at a known time.
+    #[inline]
+    pub fn gather_from(
+        &self,
+        received: Received,
+        datagram: &[u8],
+        pending: &mut Pending,
+        mut missed: impl FnMut() -> bool,
+    ) {
+        if let Some(detail) = &self.detail {
+            return self.gather_detail(detail, received.time(), datagram, pending, missed);
+        }
         for message in messages(datagram) {
             let Ok(message) = message else {
                 pending.tally.malformed += 1;
@@ -99,6 +174,75 @@ impl Intake {
                 Ok(_) => pending.tally.not_events += 1,
                 Err(skip) => Self::skipped(skip, &mut pending.tally),
             }
+        }
+    }
+
+    fn gather_detail(
+        &self,
+        detail: &Detail,
+        now: Timestamp,
+        datagram: &[u8],
+        pending: &mut Pending,
+        mut missed: impl FnMut() -> bool,
+    ) {
+        for message in messages(datagram) {
+            let Ok(message) = message else {
+                pending.tally.malformed += 1;
+                break;
+            };
+            match decode::sighting(message, detail.all_protocols) {
+                Ok(sighting) => {
+                    let missed = sighting.event == Event::Destroy && missed();
+                    self.sighting(detail, &sighting, now, missed, &mut pending.tally);
+                }
+                Err(skip) => Self::skipped(skip, &mut pending.tally),
+            }
+        }
+    }
+
+    /// Takes in one event with its detail. `missed` is whether a DESTROY event makes up for others.
+    pub fn sighting(
+        &self,
+        detail: &Detail,
+        sighting: &Sighting,
+        now: Timestamp,
+        missed: bool,
+        tally: &mut Tally,
+    ) {
+        match sighting.event {
+            Event::Destroy if missed => self.made_up_sighting(detail, sighting, now, tally),
+            Event::Destroy => tally.not_events += 1,
+            Event::New | Event::Update => {
+                tally.events += 1;
+                if !detail.selection.wants(&sighting.facts) {
+                    return;
+                }
+                if let Some(observation) = sighting.observation() {
+                    self.table.apply(&observation, Unseen::Ignore);
+                }
+                if let Some(records) = &detail.records {
+                    records.apply(sighting, now);
+                }
+            }
+        }
+    }
+
+    /// [`made_up`](Self::made_up) with detail.
+    pub fn made_up_sighting(
+        &self,
+        detail: &Detail,
+        sighting: &Sighting,
+        now: Timestamp,
+        tally: &mut Tally,
+    ) {
+        if !detail.selection.wants(&sighting.facts) {
+            return;
+        }
+        if let Some(observation) = sighting.observation() {
+            self.made_up(&observation, tally);
+        }
+        if let Some(records) = &detail.records {
+            records.apply(sighting, now);
         }
     }
 

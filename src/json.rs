@@ -183,12 +183,7 @@ pub fn write_flow(record: &Record, seen_in: &[(u32, u64)], out: &mut impl Write)
     let usual = Record::usual_classic(record.confirmed);
     let flow = Flow {
         r#type: "flow".into(),
-        family: if identity.source.is_ipv4() {
-            "ipv4"
-        } else {
-            "ipv6"
-        }
-        .into(),
+        family: identity.family().into(),
         protocol: match protocol.name() {
             Some(name) => name.into(),
             None => {

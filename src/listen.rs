@@ -37,13 +37,14 @@ pub struct Socket {
     pub method: Method,
 }
 
-/// Opens and subscribes as many sockets as are asked for, and says what came of it.
+/// Opens and subscribes as many sockets as are asked for, and says what came of it. `detailed` is whether
+/// more of an event is needed than the classic list does.
 ///
 /// # Errors
 ///
 /// No privilege, no events in this kernel, or a source that was asked for by name and can't be had.
-pub fn open(cli: &Cli, console: &Console) -> Result<Vec<Socket>, Error> {
-    let unfit = unfit_for_kernel(cli);
+pub fn open(cli: &Cli, detailed: bool, console: &Console) -> Result<Vec<Socket>, Error> {
+    let unfit = unfit_for_kernel(cli, detailed);
     if let (Source::Kernel, Some(reason)) = (cli.source, unfit) {
         return Err(Error::new(format!(
             "--source kernel does not go with {reason}"
@@ -54,7 +55,7 @@ pub fn open(cli: &Cli, console: &Console) -> Result<Vec<Socket>, Error> {
         buffer_bytes: cli.buffer,
         buffer_max_bytes: cli.buffer_max.max(cli.buffer),
         // A recording is to hold what the kernel sent, not what this list needs of it.
-        thin: !cli.no_thin && cli.write.is_none(),
+        thin: !cli.no_thin && cli.write.is_none() && !cli.all_protocols,
         reliable: cli.reliable,
     };
     let mut sockets = Vec::new();
@@ -96,8 +97,10 @@ pub fn open(cli: &Cli, console: &Console) -> Result<Vec<Socket>, Error> {
 }
 
 /// What keeps a BPF program that drops what it has handled from serving, if anything does.
-fn unfit_for_kernel(cli: &Cli) -> Option<&'static str> {
-    if cli.write.is_some() {
+fn unfit_for_kernel(cli: &Cli, detailed: bool) -> Option<&'static str> {
+    if detailed {
+        Some("filters and formats that need more of an event than the classic list does")
+    } else if cli.write.is_some() {
         Some("-w, which records every event")
     } else if cli.no_thin {
         Some("--no-thin, which takes every event up")

@@ -7,10 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use netfilter_conntrack::Handle;
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::capture::Capture;
 use crate::cli::Cli;
 use crate::console::{Console, REDRAW, Rate, Status};
+use crate::description;
 use crate::error::Error;
 use crate::intake::Intake;
 use crate::listen;
@@ -21,7 +24,6 @@ use crate::signals::Signals;
 use crate::source::dump;
 use crate::source::receiver::{Shared, timespec};
 use crate::source::record::Recorder;
-use crate::table::Table;
 use crate::track::Track;
 use crate::units::show_count;
 use crate::verdict::{Loss, Verdict};
@@ -36,6 +38,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// What keeps the capture from starting.
 pub fn capture(
     cli: &Cli,
+    intake: &Intake,
     printer: &Printer,
     supervisor: &Supervisor,
     console: &Console,
@@ -43,17 +46,21 @@ pub fn capture(
     let signals =
         Signals::install().map_err(|error| Error::new(format!("can't take signals: {error}")))?;
     listen::refuse_if_events_are_off()?;
-    let sockets = listen::open(cli, console)?;
+    let sockets = listen::open(cli, intake.detail().is_some(), console)?;
     let recorder = cli.write.as_deref().map(start_recording).transpose()?;
     let track = cli.track.then(Track::start).transpose()?;
 
-    let intake = Intake::new(Table::new(cli.max_flows));
     let resources = |error: io::Error| Error::new(format!("can't start the capture: {error}"));
     let handles: Vec<&Handle> = sockets.iter().map(|socket| &socket.handle).collect();
-    let shared = Shared::new(&intake, recorder).map_err(resources)?;
+    let shared = Shared::new(intake, recorder).map_err(resources)?;
     let recovery =
-        Recovery::new(&intake, &handles, shared.lost(), cli.reliable).map_err(resources)?;
-    let mut loss = Loss::default();
+        Recovery::new(intake, &handles, shared.lost(), cli.reliable).map_err(resources)?;
+    let mut sources: Vec<&str> = sockets.iter().map(|socket| socket.method.name()).collect();
+    sources.dedup();
+    let begun = description::begin(cli, &sources.join(" "));
+    // What is found out besides the counters.
+    let troubles = Mutex::new(Vec::new());
+    let assess = || assess(&troubles, intake, &recovery, cli.reliable);
 
     thread::scope(|scope| {
         let receivers: Vec<_> = sockets
@@ -78,7 +85,7 @@ pub fn capture(
                 supervisor.printing();
                 shared.flush();
                 if printer
-                    .print(intake.table())
+                    .print(intake, &describe(intake, &begun, &assess()))
                     .is_err_and(|error| printer.is_gone(&error, console))
                 {
                     signals.request_end();
@@ -87,12 +94,12 @@ pub fn capture(
             }
         });
         if cli.existing {
-            match dump::merge(&intake) {
+            match dump::merge(intake) {
                 Ok(tally) => {
                     console.detail(&format!("{} open connections", show_count(tally.recovered)))
                 }
-                Err(error) => loss
-                    .other
+                Err(error) => troubles
+                    .lock()
                     .push(format!("open connections not read: {error}")),
             }
         }
@@ -117,13 +124,15 @@ pub fn capture(
 
         // From here on nothing new is queued, so that even under a flood the queues run empty.
         if let Err(error) = recovery.cut_off() {
-            loss.other.push(format!("the end is not exact: {error}"));
+            troubles
+                .lock()
+                .push(format!("the end is not exact: {error}"));
         }
         shared.stop();
         for receiver in receivers {
             match receiver.join() {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => loss.other.push(format!("receiving ended: {error}")),
+                Ok(Err(error)) => troubles.lock().push(format!("receiving ended: {error}")),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
@@ -149,11 +158,11 @@ pub fn capture(
     });
     drop(track);
 
-    judge(&mut loss, &intake, &recovery, cli.reliable);
+    let loss = assess();
     let verdict = loss.verdict();
     // The recording first: whatever may come of the list, it is whole.
     let recorded = shared.recorder.map_or(Ok(()), Recorder::finish);
-    let printed = printer.finish(intake.table(), console);
+    let printed = printer.finish(intake, &describe(intake, &begun, &loss), console);
     if verdict == Verdict::Complete {
         console.detail(&verdict.to_string());
     } else {
@@ -253,14 +262,31 @@ fn wait(
     }
 }
 
-fn judge(loss: &mut Loss, intake: &Intake, recovery: &Recovery<'_>, asked_reliable: bool) {
+/// The description of the capture, if the lists that are printed carry one.
+fn describe(intake: &Intake, begun: &Capture, loss: &Loss) -> Capture {
+    match intake.records() {
+        Some(_) => description::of_live(begun, loss),
+        None => Capture::default(),
+    }
+}
+
+/// What was lost so far.
+fn assess(
+    troubles: &Mutex<Vec<String>>,
+    intake: &Intake,
+    recovery: &Recovery<'_>,
+    asked_reliable: bool,
+) -> Loss {
     let tally = intake.tally();
-    loss.missed = recovery.missed();
-    loss.resynced = recovery.resynced();
-    loss.recovered = tally.recovered;
-    loss.reliable = recovery.reliable();
-    loss.refused = intake.table().refused();
-    loss.malformed = tally.malformed;
+    let mut loss = Loss {
+        missed: recovery.missed(),
+        resynced: recovery.resynced(),
+        recovered: tally.recovered,
+        reliable: recovery.reliable(),
+        refused: intake.refused(),
+        malformed: tally.malformed,
+        other: troubles.lock().clone(),
+    };
     if let (false, Some(failure)) = (loss.resynced, recovery.failure()) {
         loss.other.push(failure);
     }
@@ -269,4 +295,5 @@ fn judge(loss: &mut Loss, intake: &Intake, recovery: &Recovery<'_>, asked_reliab
             "--reliable was given up: undelivered events had the connection table three quarters full".into(),
         );
     }
+    loss
 }

@@ -6,7 +6,6 @@
 
 use crate::address::Text6;
 use crate::flow::{Key4, Key6, Transport};
-use crate::table::Entry;
 
 /// An IPv4 flow packed for sorting: source, destination (last octet most significant), ports, and,
 /// behind everything that distinguishes flows, whether it is confirmed.
@@ -57,18 +56,18 @@ fn shown(transport: Transport, ports: u32, confirmed: bool) -> Shown {
 impl Rank4 {
     /// The rank of a flow.
     #[must_use]
-    pub fn new(transport: Transport, entry: &Entry<[u8; 4]>) -> Self {
-        let Key4 {
+    pub fn new(transport: Transport, key: &Key4, confirmed: bool) -> Self {
+        let &Key4 {
             source,
             destination,
             service,
             source_port,
-        } = entry.key();
+        } = key;
         Self(
             u128::from(u32::from_le_bytes(source)) << 96
                 | u128::from(u32::from_le_bytes(destination)) << 64
                 | u128::from(ports_rank(transport, service, source_port)) << 32
-                | u128::from(entry.confirmed()),
+                | u128::from(confirmed),
         )
     }
 
@@ -91,18 +90,18 @@ impl Rank4 {
 impl Rank6 {
     /// The rank of a flow.
     #[must_use]
-    pub fn new(transport: Transport, entry: &Entry<[u8; 16]>) -> Self {
-        let Key6 {
+    pub fn new(transport: Transport, key: &Key6, confirmed: bool) -> Self {
+        let &Key6 {
             source,
             destination,
             service,
             source_port,
-        } = entry.key();
+        } = key;
         Self {
             source: Text6::new(&source),
             destination: Text6::new(&destination),
             ports: ports_rank(transport, service, source_port),
-            confirmed: entry.confirmed(),
+            confirmed,
         }
     }
 

@@ -59,8 +59,8 @@ impl std::error::Error for HeaderError {}
 /// What the next record turned out to be.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Record<'a> {
-    /// A netfilter datagram.
-    Datagram(&'a [u8]),
+    /// A netfilter datagram, and when it was received.
+    Datagram(SystemTime, &'a [u8]),
     /// A record that holds none: too short for the cooked header, too long, or of another family.
     Foreign,
     /// The file ends inside this record.
@@ -72,6 +72,8 @@ pub enum Record<'a> {
 pub struct Reader<R> {
     input: R,
     big_endian: bool,
+    /// What one unit of the second time field is.
+    fraction: Duration,
     buffer: Vec<u8>,
 }
 
@@ -92,9 +94,12 @@ impl<R: Read> Reader<R> {
         }
         let [m0, m1, m2, m3, .., k0, k1, k2, k3] = header;
         let magic = [m0, m1, m2, m3];
-        let big_endian = match (u32::from_le_bytes(magic), u32::from_be_bytes(magic)) {
-            (MAGIC_MICROSECONDS | MAGIC_NANOSECONDS, _) => false,
-            (_, MAGIC_MICROSECONDS | MAGIC_NANOSECONDS) => true,
+        let (microsecond, nanosecond) = (Duration::from_micros(1), Duration::from_nanos(1));
+        let (big_endian, fraction) = match (u32::from_le_bytes(magic), u32::from_be_bytes(magic)) {
+            (MAGIC_MICROSECONDS, _) => (false, microsecond),
+            (MAGIC_NANOSECONDS, _) => (false, nanosecond),
+            (_, MAGIC_MICROSECONDS) => (true, microsecond),
+            (_, MAGIC_NANOSECONDS) => (true, nanosecond),
             _ => return Err(HeaderError::Magic(magic)),
         };
         // The upper four bits carry the length of a frame check sequence, which netlink has not.
@@ -102,6 +107,7 @@ impl<R: Read> Reader<R> {
             LINKTYPE_NETLINK => Ok(Self {
                 input,
                 big_endian,
+                fraction,
                 buffer: Vec::new(),
             }),
             other => Err(HeaderError::LinkType(other)),
@@ -120,7 +126,12 @@ impl<R: Read> Reader<R> {
             16 => {}
             _ => return Ok(Some(Record::Truncated)),
         }
-        let [_, _, _, _, _, _, _, _, c0, c1, c2, c3, ..] = header;
+        let [s0, s1, s2, s3, f0, f1, f2, f3, c0, c1, c2, c3, ..] = header;
+        let seconds = word([s0, s1, s2, s3], self.big_endian);
+        let fraction = word([f0, f1, f2, f3], self.big_endian);
+        let time = UNIX_EPOCH
+            + Duration::from_secs(seconds.into())
+            + self.fraction.saturating_mul(fraction);
         let captured = word([c0, c1, c2, c3], self.big_endian) as usize;
         self.buffer.clear();
         let kept = captured.min(RECORD_MAX);
@@ -147,7 +158,7 @@ impl<R: Read> Reader<R> {
         if u16::from_be_bytes([family_high, family_low]) != NETLINK_NETFILTER {
             return Ok(Some(Record::Foreign));
         }
-        Ok(Some(Record::Datagram(datagram)))
+        Ok(Some(Record::Datagram(time, datagram)))
     }
 }
 
@@ -239,14 +250,18 @@ mod tests {
     fn what_was_written_is_read_back() {
         let mut file = Vec::new();
         let mut writer = Writer::new(&mut file).unwrap();
-        writer.write(UNIX_EPOCH, b"first").unwrap();
+        let time = UNIX_EPOCH + Duration::from_micros(1_600_000_000_000_001);
+        writer.write(time, b"first").unwrap();
         writer.write(SystemTime::now(), b"").unwrap();
         let mut reader = Reader::new(&file[..]).unwrap();
         assert_eq!(
             reader.next_record().unwrap(),
-            Some(Record::Datagram(b"first"))
+            Some(Record::Datagram(time, b"first"))
         );
-        assert_eq!(reader.next_record().unwrap(), Some(Record::Datagram(b"")));
+        assert!(matches!(
+            reader.next_record().unwrap(),
+            Some(Record::Datagram(_, b""))
+        ));
         assert_eq!(reader.next_record().unwrap(), None);
     }
 

@@ -3,37 +3,70 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::capture::Capture;
 use crate::console::Console;
+use crate::intake::Intake;
 use crate::output::classic;
 use crate::output::destination::Destination;
-use crate::table::Table;
+use crate::output::layout::Layout;
+use crate::output::listing::Listing;
+use crate::select::Selection;
 
 /// Writes lists to the destination that was asked for.
 #[derive(Debug)]
 pub struct Printer {
     destination: Destination,
+    layout: Layout,
+    selection: Selection,
     detached: bool,
 }
 
 impl Printer {
-    /// A printer to `destination`, in a process that may be detached from its standard output.
+    /// A printer of selected flows to `destination`, in a process that may be detached from its standard
+    /// output.
     #[must_use]
-    pub const fn new(destination: Destination, detached: bool) -> Self {
+    pub const fn new(
+        destination: Destination,
+        layout: Layout,
+        selection: Selection,
+        detached: bool,
+    ) -> Self {
         Self {
             destination,
+            layout,
+            selection,
             detached,
         }
     }
 
-    /// Prints the flows so far. Intake goes on meanwhile.
+    /// Prints the flows so far, and their capture where the format has it. Intake goes on meanwhile.
     ///
     /// # Errors
     ///
     /// Those of the destination.
-    pub fn print(&self, table: &Table) -> io::Result<()> {
-        let snapshot = table.snapshot();
-        self.destination
-            .put(|mut out| classic::write(&snapshot, &mut out))
+    pub fn print(&self, intake: &Intake, capture: &Capture) -> io::Result<()> {
+        self.print_to(&self.destination, intake, capture)
+    }
+
+    fn print_to(
+        &self,
+        destination: &Destination,
+        intake: &Intake,
+        capture: &Capture,
+    ) -> io::Result<()> {
+        match intake.records() {
+            None => {
+                let mut snapshot = intake.table().snapshot();
+                snapshot.retain_confirmed(|confirmed| self.selection.wants_confirmed(confirmed));
+                destination.put(|mut out| classic::write(&snapshot, &mut out))
+            }
+            Some(records) => {
+                let mut records = records.snapshot(intake.table());
+                records.retain(|record| self.selection.wants_confirmed(record.confirmed));
+                let listing = Listing::of_one(capture.clone(), records);
+                destination.put(|out| self.layout.write(listing, out))
+            }
+        }
     }
 
     /// Tells of a list that could not be printed; whether nobody will read any other either.
@@ -53,8 +86,8 @@ impl Printer {
 
     /// Prints the last list and returns the exit status. A list whose file can't be written goes to
     /// standard output, or that of a daemon to a temporary file.
-    pub fn finish(&self, table: &Table, console: &Console) -> u8 {
-        let Err(error) = self.print(table) else {
+    pub fn finish(&self, intake: &Intake, capture: &Capture, console: &Console) -> u8 {
+        let Err(error) = self.print(intake, capture) else {
             return 0;
         };
         match &self.destination {
@@ -65,7 +98,7 @@ impl Printer {
             }
             Destination::File(path) if self.detached => {
                 let path = path.display();
-                match Self::rescue(table) {
+                match self.rescue(intake, capture) {
                     Ok(rescued) => {
                         console.error(&format!(
                             "{path}: {error}; the list is in {}",
@@ -83,20 +116,25 @@ impl Printer {
                     "{}: {error}; the list goes to standard output",
                     path.display()
                 ));
-                Self::new(Destination::Stdout, false).finish(table, console);
+                match self.print_to(&Destination::Stdout, intake, capture) {
+                    Err(worse) if worse.kind() != io::ErrorKind::BrokenPipe => {
+                        console.error(&format!("standard output: {worse}"));
+                    }
+                    _ => {}
+                }
                 1
             }
         }
     }
 
-    fn rescue(table: &Table) -> io::Result<PathBuf> {
-        let mut file = tempfile::Builder::new()
+    fn rescue(&self, intake: &Intake, capture: &Capture) -> io::Result<PathBuf> {
+        let file = tempfile::Builder::new()
             .prefix("conntracker-")
             .suffix(".txt")
             .tempfile()?;
-        classic::write(&table.snapshot(), &mut file)?;
-        file.keep()
-            .map(|(_, path)| path)
-            .map_err(|error| error.error)
+        // Its own name as a destination would replace it, and forget that it is temporary.
+        let (_, path) = file.keep().map_err(|error| error.error)?;
+        self.print_to(&Destination::File(path.clone()), intake, capture)?;
+        Ok(path)
     }
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::flow::COLLAPSED_SOURCE_PORT;
+use crate::sighting::Facts;
 use crate::timestamp::Timestamp;
 
 /// A protocol number of IP (<https://www.iana.org/assignments/protocol-numbers>).
@@ -76,6 +77,15 @@ impl Protocol {
         matches!(
             self,
             Self::TCP | Self::UDP | Self::DCCP | Self::SCTP | Self::UDPLITE
+        )
+    }
+
+    /// Whether it is the ICMP of an address's family.
+    #[must_use]
+    pub const fn is_icmp_of(self, address: IpAddr) -> bool {
+        matches!(
+            (self, address),
+            (Self::ICMP, IpAddr::V4(_)) | (Self::ICMPV6, IpAddr::V6(_))
         )
     }
 
@@ -184,26 +194,48 @@ pub struct Identity {
     pub translation: Option<Box<Translation>>,
 }
 
+impl Translation {
+    /// With ephemeral source ports folded, for a flow whose own are. `None` if nothing else was translated.
+    #[must_use]
+    pub fn collapsed(mut self, facts: &Facts) -> Option<Self> {
+        if let Some(snat) = &mut self.snat {
+            snat.port = snat.port.collapsed();
+            if (snat.address, snat.port) == (facts.source, facts.source_port) {
+                self.snat = None;
+            }
+        }
+        (self.dnat.is_some() || self.snat.is_some()).then_some(self)
+    }
+}
+
 impl Identity {
     /// Folds ephemeral source ports, of the translation too.
     pub fn collapse_ports(&mut self) {
         self.source_port = self.source_port.collapsed();
-        let Some(translation) = self.translation.as_deref_mut() else {
-            return;
-        };
-        if let Some(snat) = &mut translation.snat {
-            snat.port = snat.port.collapsed();
-            if snat.address == self.source && snat.port == self.source_port {
-                translation.snat = None;
-            }
+        if let Some(translation) = self.translation.take() {
+            self.translation = translation.collapsed(&self.facts()).map(Box::new);
         }
-        if *translation
-            == (Translation {
-                dnat: None,
-                snat: None,
-            })
-        {
-            self.translation = None;
+    }
+
+    /// `ipv4` or `ipv6`.
+    #[must_use]
+    pub const fn family(&self) -> &'static str {
+        match self.source {
+            IpAddr::V4(_) => "ipv4",
+            IpAddr::V6(_) => "ipv6",
+        }
+    }
+
+    /// What it is, untranslated.
+    #[must_use]
+    pub const fn facts(&self) -> Facts {
+        Facts {
+            source: self.source,
+            destination: self.destination,
+            protocol: self.protocol,
+            service: self.service,
+            source_port: self.source_port,
+            zone: self.zone,
         }
     }
 
@@ -250,6 +282,18 @@ pub struct Record {
 }
 
 impl Record {
+    /// How the classic list shows it, where that is not as its confirmation says: `absent` or `unconfirmed`.
+    #[must_use]
+    pub fn unusual_classic(&self) -> Option<&'static str> {
+        if self.classic == Self::usual_classic(self.confirmed) {
+            return None;
+        }
+        Some(match self.classic {
+            Classic::Absent => "absent",
+            Classic::Listed | Classic::Confirmed => "unconfirmed",
+        })
+    }
+
     /// How the classic list shows a flow whose history is not known.
     #[must_use]
     pub const fn usual_classic(confirmed: bool) -> Classic {

@@ -4,12 +4,14 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
+use crate::capture::Capture;
+use crate::cli::Cli;
 use crate::console::Console;
+use crate::description;
 use crate::error::Error;
 use crate::intake::Intake;
 use crate::printer::Printer;
-use crate::source::file::{self, End};
-use crate::table::Table;
+use crate::source::file;
 use crate::units::show_count;
 use crate::verdict::Loss;
 
@@ -20,7 +22,8 @@ use crate::verdict::Loss;
 /// A file that can't be read as a capture.
 pub fn replay(
     path: &Path,
-    max_flows: usize,
+    cli: &Cli,
+    intake: &Intake,
     printer: &Printer,
     console: &Console,
 ) -> Result<u8, Error> {
@@ -29,10 +32,9 @@ pub fn replay(
     } else {
         Box::new(File::open(path).map_err(|error| Error::file(path, error))?)
     };
-    let intake = Intake::new(Table::new(max_flows));
-    let end = file::read(BufReader::with_capacity(1 << 18, input), &intake)
+    let read = file::read(BufReader::with_capacity(1 << 18, input), intake)
         .map_err(|error| Error::file(path, error))?;
-    if end == End::Truncated {
+    if read.truncated {
         console.note(&format!(
             "{}: the file ends in the middle of a record; everything before it is listed",
             path.display()
@@ -47,11 +49,19 @@ pub fn replay(
         show_count(tally.not_listed),
         show_count(tally.malformed),
     ));
-    let status = printer.finish(intake.table(), console);
     let loss = Loss {
-        refused: intake.table().refused(),
+        refused: intake.refused(),
         ..Loss::default()
     };
+    let capture = Capture {
+        start: read.first,
+        end: read.last,
+        // What the recording lost is not in it.
+        verdict: None,
+        loss: None,
+        ..description::begin(cli, "pcap")
+    };
+    let status = printer.finish(intake, &capture, console);
     let verdict = loss.verdict();
     if verdict.exit_status() != 0 {
         console.note(&verdict.to_string());

@@ -6,12 +6,17 @@ use crate::cli::Cli;
 use crate::console::{Console, Verbosity};
 use crate::daemon::{self, Daemon};
 use crate::error::Error;
+use crate::intake::{Detail, Intake};
 use crate::live;
 use crate::notify::Supervisor;
 use crate::output::destination::Destination;
+use crate::output::layout::{Format, Layout};
 use crate::printer::Printer;
+use crate::records::Records;
 use crate::replay;
+use crate::select::SourcePorts;
 use crate::source::method::Source;
+use crate::table::Table;
 
 /// Exit status of an error.
 const FAILED: u8 = 1;
@@ -58,9 +63,26 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
     destination
         .check()
         .map_err(|error| Error::file(&cli.output, format!("can't be written: {error}")))?;
-    let printer = Printer::new(destination, cli.daemon);
+    let layout = cli
+        .layout
+        .layout(Format::Classic, &destination)
+        .map_err(|error| Error::new(format!("--resolve services: /etc/services: {error}")))?;
+    let intake = Intake::with_detail(Table::new(cli.max_flows), detail(cli, &layout));
+    let printer = Printer::new(destination, layout, cli.selection.clone(), cli.daemon);
     match &cli.read {
-        Some(path) => replay::replay(path, cli.max_flows, &printer, console),
-        None => live::capture(cli, &printer, &Supervisor::new(daemon), console),
+        Some(path) => replay::replay(path, cli, &intake, &printer, console),
+        None => live::capture(cli, &intake, &printer, &Supervisor::new(daemon), console),
     }
+}
+
+/// What there is to look at beyond what the classic list needs.
+fn detail(cli: &Cli, layout: &Layout) -> Option<Detail> {
+    let keep_ports = cli.selection.source_ports == SourcePorts::Keep;
+    let recorded = !layout.is_classic() || keep_ports;
+    let wanted = recorded || cli.all_protocols || cli.selection.filters_sightings();
+    wanted.then(|| Detail {
+        selection: cli.selection.clone(),
+        all_protocols: cli.all_protocols,
+        records: recorded.then(|| Records::new(cli.max_flows, keep_ports)),
+    })
 }

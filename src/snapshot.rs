@@ -15,6 +15,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Leaves those flows whose confirmation is wanted.
+    pub fn retain_confirmed(&mut self, wanted: impl Fn(bool) -> bool) {
+        for entries in &mut self.v4 {
+            entries.retain(|entry| wanted(entry.confirmed()));
+        }
+        for entries in &mut self.v6 {
+            entries.retain(|entry| wanted(entry.confirmed()));
+        }
+    }
+
     /// Number of flows of a class.
     #[must_use]
     pub fn count(&self, class: Class) -> usize {

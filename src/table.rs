@@ -3,14 +3,13 @@
 //! Several receivers may feed it while a reader goes over it stripe by stripe. A flow belongs to the
 //! stripe that its hash picks; nothing ever locks two stripes at once.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::hash::{BuildHasher, Hasher};
 
 use hashbrown::HashTable;
-use parking_lot::Mutex;
 
 use crate::flow::{Flow, Key, Observation, Transport};
 use crate::snapshot::Snapshot;
+use crate::stripes::Stripes;
 
 /// Bit of [`Key::source_port`] that an entry uses for "confirmed". Free, since collapsed ports end at
 /// 1024: the flag costs no byte, and an IPv4 flow takes 12.
@@ -70,12 +69,6 @@ struct Stripe {
     v6: Family<[u8; 16]>,
 }
 
-/// A stripe on cache lines of its own (two: Intel prefetches pairs), so that locking one does not
-/// slow down the neighbours.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Padded(Mutex<Stripe>);
-
 /// What one observation did to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -114,41 +107,30 @@ struct Visit {
 /// The lock-striped set of flows.
 #[derive(Debug)]
 pub struct Table {
-    stripes: Box<[Padded]>,
-    /// Keyed SipHash-1-3 with random keys for every table: keys come from the network, and whoever
-    /// sends them must not be able to choose collisions.
-    hasher: RandomState,
-    len: AtomicUsize,
-    max: usize,
-    refused: AtomicU64,
+    stripes: Stripes<Stripe>,
 }
 
 impl Table {
     /// A table of at most `max` flows, with as many stripes as suit the machine.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::with_stripes(max, cpus * 4)
+        Self {
+            stripes: Stripes::for_this_machine(max),
+        }
     }
 
     /// A table with a given number of stripes, rounded up to a power of two.
     #[must_use]
     pub fn with_stripes(max: usize, stripes: usize) -> Self {
-        // Bounded by the hash bits that `stripe` uses.
-        let count = stripes.clamp(1, 1 << 12).next_power_of_two();
         Self {
-            stripes: (0..count).map(|_| Padded::default()).collect(),
-            hasher: RandomState::new(),
-            len: AtomicUsize::new(0),
-            max,
-            refused: AtomicU64::new(0),
+            stripes: Stripes::new(max, stripes),
         }
     }
 
     /// Takes in one observation. Locks one stripe.
     pub fn apply(&self, observation: &Observation, unseen: Unseen) -> Effect {
         let hash = self.hash_flow(&observation.flow);
-        let mut stripe = self.stripes[self.stripe_index(hash)].0.lock();
+        let mut stripe = self.stripes.lock(self.stripes.index(hash));
         self.apply_locked(&mut stripe, hash, observation, unseen)
     }
 
@@ -162,7 +144,7 @@ impl Table {
         plan.0.extend(events.iter().zip(0..).map(|(event, at)| {
             let hash = self.hash_flow(&event.flow);
             Visit {
-                stripe: self.stripe_index(hash) as u32,
+                stripe: self.stripes.index(hash) as u32,
                 at,
                 hash,
             }
@@ -171,7 +153,7 @@ impl Table {
         plan.0
             .sort_unstable_by_key(|visit| (visit.stripe, visit.at));
         for visits in plan.0.chunk_by(|a, b| a.stripe == b.stripe) {
-            let mut stripe = self.stripes[visits[0].stripe as usize].0.lock();
+            let mut stripe = self.stripes.lock(visits[0].stripe as usize);
             for visit in visits {
                 let event = &events[visit.at as usize];
                 self.apply_locked(&mut stripe, visit.hash, event, Unseen::Ignore);
@@ -221,11 +203,11 @@ impl Table {
             return Effect::Nothing;
         }
         let rehash = |entry: &Entry<[u8; N]>| self.hash(transport, &entry.key);
-        if self.len.load(Ordering::Relaxed) >= self.max || table.try_reserve(1, rehash).is_err() {
-            self.refused.fetch_add(1, Ordering::Relaxed);
+        if self.stripes.is_full() || table.try_reserve(1, rehash).is_err() {
+            self.stripes.refuse();
             return Effect::Refused;
         }
-        self.len.fetch_add(1, Ordering::Relaxed);
+        self.stripes.added();
         let mut entry = Entry { key };
         if replied {
             entry.key.source_port |= CONFIRMED;
@@ -236,7 +218,7 @@ impl Table {
 
     #[inline]
     fn hash(&self, transport: Transport, key: &impl Hashable) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
+        let mut hasher = self.stripes.hasher().build_hasher();
         hasher.write_u8(transport as u8);
         key.feed(&mut hasher);
         hasher.finish()
@@ -249,17 +231,25 @@ impl Table {
         }
     }
 
-    /// hashbrown 0.17 tags slots with the upper 7 bits of the hash and picks buckets by the lower ones;
-    /// the bits from 40 on are neither until a stripe holds 2^40 buckets.
-    #[inline]
-    fn stripe_index(&self, hash: u64) -> usize {
-        (hash >> 40) as usize & (self.stripes.len() - 1)
+    /// Whether a flow is listed, and then whether it is confirmed. Locks one stripe.
+    #[must_use]
+    pub fn state(&self, flow: &Flow) -> Option<bool> {
+        let hash = self.hash_flow(flow);
+        let stripe = self.stripes.lock(self.stripes.index(hash));
+        match flow {
+            Flow::V4(transport, key) => stripe.v4[*transport as usize]
+                .find(hash, |entry| entry.holds(key))
+                .map(Entry::confirmed),
+            Flow::V6(transport, key) => stripe.v6[*transport as usize]
+                .find(hash, |entry| entry.holds(key))
+                .map(Entry::confirmed),
+        }
     }
 
     /// Number of flows. Locks nothing.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len.load(Ordering::Relaxed)
+        self.stripes.len()
     }
 
     /// Whether no flow is listed. Locks nothing.
@@ -271,7 +261,7 @@ impl Table {
     /// Observations whose flow could not be listed because the table was full. Locks nothing.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+        self.stripes.refused()
     }
 
     /// Flows by class, in the order of [`Class::ALL`](crate::flow::Class::ALL). Locks the stripes one
@@ -279,8 +269,7 @@ impl Table {
     #[must_use]
     pub fn counts(&self) -> [usize; 6] {
         let mut counts = [0; 6];
-        for stripe in &self.stripes {
-            let stripe = stripe.0.lock();
+        for stripe in self.stripes.each() {
             for (transport, count) in counts.iter_mut().enumerate() {
                 *count += match transport {
                     0..3 => stripe.v4[transport].len(),
@@ -302,8 +291,7 @@ impl Table {
                 _ => snapshot.v6[transport - 3].reserve(count),
             }
         }
-        for stripe in &self.stripes {
-            let stripe = stripe.0.lock();
+        for stripe in self.stripes.each() {
             for transport in 0..3 {
                 snapshot.v4[transport].extend(stripe.v4[transport].iter().copied());
                 snapshot.v6[transport].extend(stripe.v6[transport].iter().copied());

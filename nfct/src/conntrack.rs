@@ -31,6 +31,7 @@ pub(crate) const IPV6_DST: Pair = [sys::ATTR_ORIG_IPV6_DST, sys::ATTR_REPL_IPV6_
 pub(crate) const PORT_SRC: Pair = [sys::ATTR_ORIG_PORT_SRC, sys::ATTR_REPL_PORT_SRC];
 pub(crate) const PORT_DST: Pair = [sys::ATTR_ORIG_PORT_DST, sys::ATTR_REPL_PORT_DST];
 pub(crate) const L3: Pair = [sys::ATTR_ORIG_L3PROTO, sys::ATTR_REPL_L3PROTO];
+const ZONE: Pair = [sys::ATTR_ORIG_ZONE, sys::ATTR_REPL_ZONE];
 pub(crate) const L4: Pair = [sys::ATTR_ORIG_L4PROTO, sys::ATTR_REPL_L4PROTO];
 const PACKETS: Pair = [
     sys::ATTR_ORIG_COUNTER_PACKETS,
@@ -250,6 +251,15 @@ impl Conntrack {
         // SAFETY: "u16 bits", kept in host order (src/conntrack/parse_mnl.c
         // converts it, unlike the ports).
         unsafe { self.get(sys::ATTR_ZONE) }
+    }
+
+    /// The zone of one direction alone, in host order; absent where both are in one
+    /// zone, or this one in zone 0.
+    #[must_use]
+    pub fn zone_of(&self, direction: Direction) -> Option<u16> {
+        // SAFETY: "u16 bits", kept in host order as that of both directions is
+        // (src/conntrack/parse_mnl.c, nfct_parse_tuple).
+        unsafe { self.get(of(ZONE, direction)) }
     }
 
     /// The TCP state; see [`tcp_state`](crate::tcp_state).

@@ -15,7 +15,7 @@ use crate::rules::block::Family;
 use crate::rules::direction::Chain;
 use crate::rules::iptables::{self, Families};
 use crate::rules::{Options, Plan, Policies, Policy, header, nft, nft_words, plan, report, text};
-use crate::services::Services;
+use crate::services::{self, Services};
 
 /// Exit status when the rules may be too few.
 const INCOMPLETE: u8 = 3;
@@ -99,7 +99,8 @@ impl Rules {
             local: self.local.clone(),
             include_unconfirmed: self.include_unconfirmed,
             widen: self.widen,
-            services: Services::load(),
+            services: Services::load()
+                .map_err(|error| Error::file(Path::new(services::FILE), error))?,
         };
         let plan = plan(&captures, &records, &options);
         drop(records);

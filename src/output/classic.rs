@@ -3,12 +3,17 @@
 //! Six blocks without headings, a line a flow. The index starts at 0 in each block, and ICMP lines say
 //! `type=0 | code=0` whatever the flow's type and code are: both are part of the contract.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::io::{self, Write};
 
+use super::listing::Flow as Listed;
 use crate::address::{append_number, append4};
-use crate::flow::{Class, Transport};
+use crate::flow::{Class, Flow, Transport};
 use crate::order::{Rank4, Rank6, Shown};
+use crate::record::Classic;
 use crate::snapshot::Snapshot;
+use crate::table::Entry;
 
 /// Bytes gathered before they are written: large enough that the number of writes does not matter.
 const CHUNK_LEN: usize = 1 << 18;
@@ -23,32 +28,75 @@ const INDEX_WIDTH: usize = 12;
 pub fn write(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     let mut lines = Lines::new(out);
     for (transport, entries) in Transport::ALL.into_iter().zip(&snapshot.v4) {
-        let mut ranks: Vec<Rank4> = entries.iter().map(|e| Rank4::new(transport, e)).collect();
+        let rank = |entry: &Entry<_>| Rank4::new(transport, &entry.key(), entry.confirmed());
+        let mut ranks: Vec<Rank4> = entries.iter().map(rank).collect();
         ranks.sort_unstable();
-        lines.start(Class::v4(transport));
-        for rank in ranks {
-            let (source, destination) = rank.addresses();
-            lines.put(
-                rank.shown(transport),
-                |line| append4(source, line),
-                |line| append4(destination, line),
-            )?;
-        }
+        lines.v4(transport, &ranks)?;
     }
     for (transport, entries) in Transport::ALL.into_iter().zip(&snapshot.v6) {
-        let mut ranks: Vec<Rank6> = entries.iter().map(|e| Rank6::new(transport, e)).collect();
+        let rank = |entry: &Entry<_>| Rank6::new(transport, &entry.key(), entry.confirmed());
+        let mut ranks: Vec<Rank6> = entries.iter().map(rank).collect();
         ranks.sort_unstable();
-        lines.start(Class::v6(transport));
-        for rank in &ranks {
-            let (source, destination) = rank.addresses();
-            lines.put(
-                rank.shown(transport),
-                |line| source.append(line),
-                |line| destination.append(line),
-            )?;
-        }
+        lines.v6(transport, &ranks)?;
     }
     lines.finish()
+}
+
+/// Writes the classic list of records in their order, class by class. Records that differ in what a line does
+/// not show, zone and translation, are one line, and protocols that it does not have are left out.
+///
+/// # Errors
+///
+/// Errors of `out`.
+pub fn write_records(flows: &[Listed], out: &mut impl Write) -> io::Result<()> {
+    let mut lines = Lines::new(out);
+    for transport in Transport::ALL {
+        let keys = flows.iter().filter_map(|flow| match shown_flow(flow)? {
+            (Flow::V4(of, key), confirmed) if of == transport => Some((key, confirmed)),
+            _ => None,
+        });
+        let rank = |(key, confirmed): &_| Rank4::new(transport, key, *confirmed);
+        lines.v4(transport, &fold(keys).iter().map(rank).collect::<Vec<_>>())?;
+    }
+    for transport in Transport::ALL {
+        let keys = flows.iter().filter_map(|flow| match shown_flow(flow)? {
+            (Flow::V6(of, key), confirmed) if of == transport => Some((key, confirmed)),
+            _ => None,
+        });
+        let rank = |(key, confirmed): &_| Rank6::new(transport, key, *confirmed);
+        lines.v6(transport, &fold(keys).iter().map(rank).collect::<Vec<_>>())?;
+    }
+    lines.finish()
+}
+
+/// A record as its line has it, and whether that is confirmed; `None` if there is no line.
+fn shown_flow(listed: &Listed) -> Option<(Flow, bool)> {
+    let record = &listed.record;
+    if record.classic == Classic::Absent {
+        return None;
+    }
+    let mut flow = record.identity.facts().flow()?;
+    // Not collapsed, if it was to be kept.
+    let port = record.identity.source_port.number().unwrap_or(0);
+    match &mut flow {
+        Flow::V4(_, key) => key.source_port = port,
+        Flow::V6(_, key) => key.source_port = port,
+    }
+    Some((flow, record.classic == Classic::Confirmed))
+}
+
+/// Makes equal keys one, where the first of them stands; confirmed if any is.
+fn fold<K: Copy + Eq + Hash>(keys: impl Iterator<Item = (K, bool)>) -> Vec<(K, bool)> {
+    let mut places = HashMap::new();
+    let mut folded: Vec<(K, bool)> = Vec::new();
+    for (key, confirmed) in keys {
+        let place = *places.entry(key).or_insert(folded.len());
+        match folded.get_mut(place) {
+            Some(found) => found.1 |= confirmed,
+            None => folded.push((key, confirmed)),
+        }
+    }
+    folded
 }
 
 /// Lines of one class after the other, written in large chunks.
@@ -76,6 +124,32 @@ impl<'a, W: Write> Lines<'a, W> {
         let space = if self.icmp { "" } else { " " };
         self.prefix = format!("{space}{} [", class.name());
         self.index = Index::default();
+    }
+
+    fn v4(&mut self, transport: Transport, ranks: &[Rank4]) -> io::Result<()> {
+        self.start(Class::v4(transport));
+        for rank in ranks {
+            let (source, destination) = rank.addresses();
+            self.put(
+                rank.shown(transport),
+                |line| append4(source, line),
+                |line| append4(destination, line),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn v6(&mut self, transport: Transport, ranks: &[Rank6]) -> io::Result<()> {
+        self.start(Class::v6(transport));
+        for rank in ranks {
+            let (source, destination) = rank.addresses();
+            self.put(
+                rank.shown(transport),
+                |line| source.append(line),
+                |line| destination.append(line),
+            )?;
+        }
+        Ok(())
     }
 
     fn put(

@@ -1,4 +1,9 @@
-//! What is written of a snapshot, and where it goes.
+//! Writing of lists, in every format.
 
 pub mod classic;
+pub mod csv;
 pub mod destination;
+pub mod layout;
+pub mod listing;
+pub mod sort;
+pub mod table;

@@ -20,6 +20,8 @@ pub mod report;
 pub mod rule;
 pub mod seen;
 pub mod standing;
+#[cfg(test)]
+mod tests;
 pub mod text;
 
 pub use plan::{Admission, Options, Plan, Policies, Policy, plan};

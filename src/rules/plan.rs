@@ -319,6 +319,23 @@ impl Plan {
                     .to_owned(),
             );
         }
+        let partial = |capture: &Capture| {
+            let ours = capture
+                .program
+                .as_ref()
+                .is_some_and(|program| program.starts_with("conntracker"));
+            ours && !capture
+                .options
+                .iter()
+                .any(|option| option == "--all-protocols")
+        };
+        if self.captures.iter().any(partial) {
+            warnings.push(
+                "the capture holds TCP, UDP and ICMP only: other protocols, such as those of tunnels, have \
+                 no rule. Capture with --all-protocols"
+                    .to_owned(),
+            );
+        }
         let mut hosts: Vec<&String> = self
             .captures
             .iter()

@@ -68,7 +68,9 @@ impl Tally {
                 }
                 (Some(_), _) => Asked::Translated(identity.destination, None),
             },
-            guessed: u64::from(identity.protocol.is_icmp() && identity.service == Service::None),
+            guessed: u64::from(
+                identity.protocol.is_icmp_of(identity.source) && identity.service == Service::None,
+            ),
         }
     }
 
@@ -219,10 +221,13 @@ impl Seen {
 pub fn class(identity: &Identity, way: Way) -> (Class, Service) {
     let protocol = identity.protocol;
     let (destination, service) = destination(identity);
+    let icmp = protocol.is_icmp_of(destination);
     let (service, coded) = match service {
+        // The ICMP of the other family is a protocol like any other to conntrack, and to firewalls.
+        Service::Icmp(..) if !icmp => (Service::None, None),
         // Lists that leave the type out: pings, as far as conntrack goes, since nothing else that it lists
         // is in use (`valid_new`, net/netfilter/nf_conntrack_proto_icmp.c and …_icmpv6.c, Linux 6.18).
-        Service::None if protocol.is_icmp() => (Service::Icmp(echo_request(protocol), 0), None),
+        Service::None if icmp => (Service::Icmp(echo_request(protocol), 0), None),
         Service::Icmp(icmp_type, _) if icmp::is_codeless(protocol, icmp_type) => {
             (Service::Icmp(icmp_type, 0), None)
         }

@@ -5,12 +5,13 @@ use std::ops::ControlFlow;
 
 use netfilter_conntrack::{EventType, Handle};
 
-use super::entry::observe;
+use super::entry::{observe, sighting};
 use super::receiver::{Shared, wait_readable};
 use super::tuning::Buffer;
 use crate::flow::Event;
 use crate::intake::{Intake, Tally};
 use crate::socket::memory;
+use crate::timestamp::Timestamp;
 
 /// Receives until told to stop and the queue is empty.
 ///
@@ -30,6 +31,19 @@ pub fn receive(handle: &mut Handle, mut buffer: Buffer, shared: &Shared<'_>) -> 
                 EventType::Update => Event::Update,
                 EventType::Destroy => Event::Destroy,
             };
+            if let Some(detail) = shared.intake.detail() {
+                match sighting(entry, event, detail.all_protocols) {
+                    Ok(sighting) => shared.intake.sighting(
+                        detail,
+                        &sighting,
+                        Timestamp::now(),
+                        missed,
+                        &mut tally,
+                    ),
+                    Err(skip) => Intake::skipped(skip, &mut tally),
+                }
+                return ControlFlow::Continue(());
+            }
             match observe(entry, event) {
                 Ok(observation) if event != Event::Destroy => {
                     shared.intake.event(&observation, &mut tally);

@@ -5,9 +5,10 @@ use std::io;
 
 use netfilter_conntrack::{Family, Groups, Handle};
 
-use super::entry::observe;
+use super::entry::{observe, sighting};
 use crate::flow::Event;
 use crate::intake::{Intake, Tally};
+use crate::timestamp::Timestamp;
 
 /// Lists every entry of the kernel's table that is not listed yet.
 ///
@@ -17,8 +18,13 @@ use crate::intake::{Intake, Tally};
 pub fn merge(intake: &Intake) -> io::Result<Tally> {
     let mut handle = Handle::open(Groups::NONE)?;
     let mut tally = Tally::default();
+    let now = Timestamp::now();
     handle.dump(Family::Any, |entry| {
-        if let Ok(observation) = observe(entry, Event::Update) {
+        if let Some(detail) = intake.detail() {
+            if let Ok(sighting) = sighting(entry, Event::Update, detail.all_protocols) {
+                intake.made_up_sighting(detail, &sighting, now, &mut tally);
+            }
+        } else if let Ok(observation) = observe(entry, Event::Update) {
             intake.made_up(&observation, &mut tally);
         }
     })?;

@@ -4,6 +4,8 @@ use netfilter_conntrack::{Conntrack, Direction};
 
 use crate::decode::Skip;
 use crate::flow::{Event, Flow, Key, Observation, Transport, collapse, icmp_service};
+use crate::record::{Protocol, Service, SourcePort};
+use crate::sighting::{Facts, Reply, Sighting};
 
 const AF_INET: u8 = libc::AF_INET as u8;
 const AF_INET6: u8 = libc::AF_INET6 as u8;
@@ -60,6 +62,65 @@ pub fn observe(entry: &Conntrack, event: Event) -> Result<Observation, Skip> {
         flow,
         replied,
         event,
+    })
+}
+
+/// Reads all that a record keeps of an entry; of protocols that the classic list does not have only if
+/// they are asked for.
+///
+/// # Errors
+///
+/// As those of [`observe`].
+pub fn sighting(entry: &Conntrack, event: Event, all_protocols: bool) -> Result<Sighting, Skip> {
+    let known = match observe(entry, event) {
+        Ok(_) => true,
+        Err(Skip::NotListed) if all_protocols => false,
+        Err(skip) => return Err(skip),
+    };
+    let original = Direction::Original;
+    let protocol = Protocol(entry.l4_protocol(original).ok_or(Skip::Malformed)?);
+    // Of other families there is no address.
+    let source = entry.src(original).ok_or(Skip::NotListed)?;
+    let destination = entry.dst(original).ok_or(Skip::NotListed)?;
+    let (service, source_port) = if protocol.has_ports() {
+        let service = entry.dst_port(original).ok_or(Skip::Malformed)?;
+        let source_port = entry.src_port(original).ok_or(Skip::Malformed)?;
+        (Service::Port(service), SourcePort::Exact(source_port))
+    } else if known {
+        let icmp_type = entry.icmp_type().ok_or(Skip::Malformed)?;
+        let code = entry.icmp_code().ok_or(Skip::Malformed)?;
+        (Service::Icmp(icmp_type, code), SourcePort::None)
+    } else {
+        (Service::None, SourcePort::None)
+    };
+    let facts = Facts {
+        source,
+        destination,
+        protocol,
+        service,
+        source_port,
+        zone: entry
+            .zone()
+            .or_else(|| entry.zone_of(original))
+            .unwrap_or(0),
+    };
+    Ok(Sighting {
+        facts,
+        translation: reply(entry).and_then(|reply| facts.translation(&reply)),
+        replied: entry.is_replied().ok_or(Skip::Malformed)?,
+        event,
+        // The library has a getter for the entry's beginning only.
+        time: None,
+    })
+}
+
+fn reply(entry: &Conntrack) -> Option<Reply> {
+    let direction = Direction::Reply;
+    Some(Reply {
+        source: entry.src(direction)?,
+        source_port: entry.src_port(direction),
+        destination: entry.dst(direction)?,
+        destination_port: entry.dst_port(direction),
     })
 }
 

@@ -35,6 +35,17 @@ pub enum Method {
 }
 
 impl Method {
+    /// Its name, as the option spells it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Batch => "batch",
+            Self::Callback => "callback",
+            #[cfg(feature = "ebpf")]
+            Self::Kernel(_) => "kernel",
+        }
+    }
+
     /// Receives until told to stop and all queues are empty.
     ///
     /// # Errors

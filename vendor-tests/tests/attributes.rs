@@ -46,6 +46,7 @@ fn answers(ct: &Conntrack) -> BTreeMap<String, String> {
         note("dst_port", ct.dst_port(direction).map(|v| v.to_string()));
         note("packets", ct.packets(direction).map(|v| v.to_string()));
         note("bytes", ct.bytes(direction).map(|v| v.to_string()));
+        note("zone_of", ct.zone_of(direction).map(|v| v.to_string()));
     }
     note("icmp_type", ct.icmp_type().map(|v| v.to_string()));
     note("icmp_code", ct.icmp_code().map(|v| v.to_string()));
@@ -168,6 +169,18 @@ fn one_attribute_set_is_one_answer() {
         (sys::ATTR_MARK, &long, "mark", "16909060"),
         (sys::ATTR_ID, &long, "id", "16909060"),
         (sys::ATTR_ZONE, &0x0102u16.to_ne_bytes(), "zone", "258"),
+        (
+            sys::ATTR_ORIG_ZONE,
+            &0x0102u16.to_ne_bytes(),
+            "zone_of",
+            "258",
+        ),
+        (
+            sys::ATTR_REPL_ZONE,
+            &0x0102u16.to_ne_bytes(),
+            "zone_of reply",
+            "258",
+        ),
         (sys::ATTR_TCP_STATE, &[3], "tcp_state", "3"),
     ];
     for &(attribute, value, name, text) in cases {

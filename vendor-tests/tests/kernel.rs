@@ -43,7 +43,7 @@ fn replay(
     let mut pending = Pending::default();
     let mut buffer = vec![0; 1 << 17];
     let before = kernel.counts().unwrap();
-    while let Some(Record::Datagram(datagram)) = {
+    while let Some(Record::Datagram(_, datagram)) = {
         let mut record = reader.next_record().unwrap();
         while matches!(record, Some(Record::Foreign)) {
             record = reader.next_record().unwrap();
@@ -148,7 +148,7 @@ fn nothing_is_marked_that_was_not_delivered() {
     let file = fs::read(folder.join("collapse_tcp4.pcap")).unwrap();
     let send_all = || {
         let mut reader = Reader::new(&file[..]).unwrap();
-        while let Some(Record::Datagram(datagram)) = reader.next_record().unwrap() {
+        while let Some(Record::Datagram(_, datagram)) = reader.next_record().unwrap() {
             // Replies of unknown flows are told each time, and would leave this ring to nothing else.
             let message = messages(datagram).next().unwrap().unwrap();
             if decode(message).is_ok_and(|observation| !observation.replied) {
@@ -205,7 +205,7 @@ fn the_kernel_counts_the_connections_of_every_flow() {
     let file = fs::read(folder.join("real_many.pcap")).unwrap();
     let mut reader = Reader::new(&file[..]).unwrap();
     let mut buffer = [0; 4096];
-    while let Some(Record::Datagram(datagram)) = reader.next_record().unwrap() {
+    while let Some(Record::Datagram(_, datagram)) = reader.next_record().unwrap() {
         let _ = sender.send(datagram);
         assert!(
             receiver.recv(&mut buffer).is_err(),

@@ -1,0 +1,69 @@
+//! How a run describes the capture it takes, for the formats that carry a description.
+
+use crate::capture::{Capture, Completeness, Counts};
+use crate::cli::Cli;
+use crate::host;
+use crate::timestamp::Timestamp;
+use crate::verdict::{Loss, Verdict};
+
+/// A capture by this program that begins now, from these sources.
+#[must_use]
+pub fn begin(cli: &Cli, source: &str) -> Capture {
+    let options = [
+        (cli.existing, "--existing"),
+        (cli.reliable, "--reliable"),
+        (cli.track, "--track"),
+        (cli.all_protocols, "--all-protocols"),
+    ];
+    let options = options.into_iter().filter(|(set, _)| *set);
+    Capture {
+        start: Some(Timestamp::now()),
+        program: Some(concat!("conntracker ", env!("CARGO_PKG_VERSION")).to_owned()),
+        source: Some(source.to_owned()),
+        filters: cli.selection.describe(),
+        options: options.map(|(_, name)| name.to_owned()).collect(),
+        ..Capture::default()
+    }
+}
+
+/// The description of a live capture as it is now, for a list that is taken now.
+#[must_use]
+pub fn of_live(begun: &Capture, loss: &Loss) -> Capture {
+    Capture {
+        start: begun.start,
+        end: Some(Timestamp::now()),
+        program: begun.program.clone(),
+        source: begun.source.clone(),
+        filters: begun.filters.clone(),
+        options: begun.options.clone(),
+        verdict: Some(completeness(&loss.verdict())),
+        loss: Some(counts(loss)),
+        // Addresses and routes may have changed since the beginning.
+        ..host::describe()
+    }
+}
+
+/// A verdict's kind.
+#[must_use]
+pub const fn completeness(verdict: &Verdict) -> Completeness {
+    match verdict {
+        Verdict::Complete => Completeness::Complete,
+        Verdict::Recovered { .. } => Completeness::Recovered,
+        Verdict::Incomplete(_) => Completeness::Incomplete,
+    }
+}
+
+/// What was lost, in numbers, and the reasons of an incomplete capture.
+#[must_use]
+pub fn counts(loss: &Loss) -> Counts {
+    Counts {
+        missed: loss.missed,
+        recovered: loss.recovered,
+        refused: loss.refused,
+        malformed: loss.malformed,
+        reasons: match loss.verdict() {
+            Verdict::Incomplete(reasons) => reasons,
+            Verdict::Complete | Verdict::Recovered { .. } => Vec::new(),
+        },
+    }
+}

@@ -1,0 +1,132 @@
+//! What a list is to look like.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::{Args, ValueEnum};
+
+use super::destination::Destination;
+use super::listing::Listing;
+use super::sort::Sort;
+use super::{classic, csv, table};
+use crate::json;
+use crate::services::Services;
+
+/// The form of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The lines of the C tool
+    Classic,
+    /// Aligned columns for people
+    Table,
+    /// One JSON object a line: the capture, then its flows
+    Json,
+    /// Comma-separated values with a header (RFC 4180)
+    Csv,
+}
+
+/// Numbers that can be shown by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Resolve {
+    /// Ports, by /etc/services
+    Services,
+}
+
+/// Format and order as options.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Output")]
+pub struct LayoutArgs {
+    /// The form of the list
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<Format>,
+
+    /// The order of the list: classic is the C tool's, connections and last-seen have the greatest first
+    #[arg(long, value_enum, value_name = "ORDER")]
+    pub sort: Option<Sort>,
+
+    /// Show names beside numbers in tables
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub resolve: Vec<Resolve>,
+}
+
+impl LayoutArgs {
+    /// The format, where another one is the default of the command.
+    #[must_use]
+    pub fn format_or(&self, default: Format) -> Format {
+        self.format.unwrap_or(default)
+    }
+
+    /// The order: classic for the classic list, else by address.
+    #[must_use]
+    pub fn sort_of(&self, format: Format) -> Sort {
+        self.sort.unwrap_or(match format {
+            Format::Classic => Sort::Classic,
+            Format::Table | Format::Json | Format::Csv => Sort::Address,
+        })
+    }
+
+    /// All of it, for lists that go to `destination`.
+    ///
+    /// # Errors
+    ///
+    /// A services file that can't be read.
+    pub fn layout(&self, default: Format, destination: &Destination) -> io::Result<Layout> {
+        let format = self.format_or(default);
+        let services = self.resolve.contains(&Resolve::Services);
+        Ok(Layout {
+            format,
+            sort: self.sort_of(format),
+            services: services.then(Services::load).transpose()?,
+            colour: *destination == Destination::Stdout && wants_colour(),
+        })
+    }
+}
+
+/// Whether standard output is a terminal whose user has not said no (<https://no-color.org>).
+fn wants_colour() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
+}
+
+/// What lists look like.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Format.
+    pub format: Format,
+    /// Order.
+    pub sort: Sort,
+    /// Names of ports, if they are to be shown.
+    pub services: Option<Services>,
+    /// Whether to write terminal colours.
+    pub colour: bool,
+}
+
+impl Layout {
+    /// Whether all it shows is in the table of the classic list.
+    #[must_use]
+    pub fn is_classic(&self) -> bool {
+        (self.format, self.sort) == (Format::Classic, Sort::Classic)
+    }
+
+    /// Sorts a list and writes it.
+    ///
+    /// # Errors
+    ///
+    /// Errors of `out`.
+    pub fn write(&self, mut listing: Listing, out: &mut dyn Write) -> io::Result<()> {
+        self.sort.sort(&mut listing.flows);
+        let mut out = io::BufWriter::with_capacity(1 << 18, out);
+        match self.format {
+            Format::Classic => classic::write_records(&listing.flows, &mut out)?,
+            Format::Table => table::write(&listing.flows, self, &mut out)?,
+            Format::Json => {
+                json::write_captures(&listing.captures, &mut out)?;
+                for flow in &listing.flows {
+                    json::write_flow(&flow.record, &flow.seen_in, &mut out)?;
+                }
+            }
+            Format::Csv => csv::write(&listing.flows, &mut out)?,
+        }
+        out.flush()
+    }
+}

@@ -1,0 +1,82 @@
+//! The orders of lists.
+
+use std::cmp::Reverse;
+
+use clap::ValueEnum;
+
+use super::listing::Flow as Listed;
+use crate::flow::Flow;
+use crate::order::{Rank4, Rank6};
+use crate::record::Record;
+
+/// The order of a list. What it leaves open is by address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sort {
+    /// The C tool's
+    Classic,
+    /// By source address, then destination, protocol and port, as numbers
+    Address,
+    /// By protocol and destination port, then destination
+    Service,
+    /// Most connections first
+    Connections,
+    /// Seen last first
+    LastSeen,
+}
+
+impl Sort {
+    /// Sorts flows.
+    pub fn sort(self, flows: &mut [Listed]) {
+        match self {
+            Self::Classic => {
+                flows.sort_by_cached_key(|flow| {
+                    (classic(&flow.record), flow.record.identity.clone())
+                });
+            }
+            Self::Address => {
+                flows.sort_unstable_by(|a, b| a.record.identity.cmp(&b.record.identity))
+            }
+            Self::Service => flows.sort_unstable_by(|a, b| {
+                let key = |flow: &Listed| {
+                    let identity = &flow.record.identity;
+                    (identity.protocol, identity.service, identity.destination)
+                };
+                key(a)
+                    .cmp(&key(b))
+                    .then_with(|| a.record.identity.cmp(&b.record.identity))
+            }),
+            Self::Connections => flows.sort_unstable_by(|a, b| {
+                let key = |flow: &Listed| Reverse(flow.record.connections);
+                key(a)
+                    .cmp(&key(b))
+                    .then_with(|| a.record.identity.cmp(&b.record.identity))
+            }),
+            Self::LastSeen => flows.sort_unstable_by(|a, b| {
+                let key = |flow: &Listed| Reverse(flow.record.last_seen);
+                key(a)
+                    .cmp(&key(b))
+                    .then_with(|| a.record.identity.cmp(&b.record.identity))
+            }),
+        }
+    }
+}
+
+/// A flow's place in the classic list; behind it come the protocols that it does not have.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    V4(u8, Rank4),
+    V6(u8, Rank6),
+    Other,
+}
+
+fn classic(record: &Record) -> Place {
+    match record.identity.facts().flow() {
+        Some(Flow::V4(transport, key)) => {
+            Place::V4(transport as u8, Rank4::new(transport, &key, false))
+        }
+        Some(Flow::V6(transport, key)) => {
+            Place::V6(transport as u8, Rank6::new(transport, &key, false))
+        }
+        None => Place::Other,
+    }
+}

@@ -1,0 +1,188 @@
+//! Lists as aligned columns, for people.
+
+use std::io::{self, Write};
+
+use super::layout::Layout;
+use super::listing::Flow;
+use crate::icmp;
+use crate::record::{Identity, Service, SourcePort};
+use crate::services::Services;
+use crate::timestamp::Timestamp;
+
+// SGR sequences (ECMA-48).
+const BOLD: &str = "\x1b[1m";
+const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
+const PLAIN: &str = "\x1b[0m";
+
+/// The column that is coloured by what it says.
+const CONFIRMED: usize = 5;
+/// Columns whose numbers are right-aligned.
+const RIGHT: [bool; 10] = [
+    false, false, true, false, false, false, true, false, false, false,
+];
+const HEADINGS: [&str; 10] = [
+    "PROTO",
+    "SOURCE",
+    "SPORT",
+    "DESTINATION",
+    "SERVICE",
+    "CONFIRMED",
+    "CONNECTIONS",
+    "FIRST SEEN (UTC)",
+    "LAST SEEN (UTC)",
+    "TRANSLATION",
+];
+
+type Row = [String; HEADINGS.len()];
+
+/// Writes a heading and a line a flow.
+///
+/// # Errors
+///
+/// Errors of `out`.
+pub fn write(flows: &[Flow], layout: &Layout, out: &mut impl Write) -> io::Result<()> {
+    let names = layout.services.as_ref();
+    // Rows are made twice, for their widths and to be written: a million of them kept would be hundreds
+    // of megabytes.
+    let mut widths = HEADINGS.map(str::len);
+    for flow in flows {
+        for (width, cell) in widths.iter_mut().zip(row(flow, names)) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    line(
+        &HEADINGS.map(str::to_owned),
+        &widths,
+        |_, cell| {
+            if layout.colour {
+                format!("{BOLD}{cell}{PLAIN}")
+            } else {
+                cell.to_owned()
+            }
+        },
+        out,
+    )?;
+    for flow in flows {
+        let colour = if flow.record.confirmed { GREEN } else { YELLOW };
+        line(
+            &row(flow, names),
+            &widths,
+            |column, cell| {
+                if layout.colour && column == CONFIRMED {
+                    format!("{colour}{cell}{PLAIN}")
+                } else {
+                    cell.to_owned()
+                }
+            },
+            out,
+        )?;
+    }
+    Ok(())
+}
+
+fn line(
+    cells: &Row,
+    widths: &[usize; HEADINGS.len()],
+    paint: impl Fn(usize, &str) -> String,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let last = cells.iter().rposition(|cell| !cell.is_empty()).unwrap_or(0);
+    let mut text = String::new();
+    for (column, (cell, &width)) in cells.iter().zip(widths).enumerate().take(last + 1) {
+        if column > 0 {
+            text.push_str("  ");
+        }
+        let gap = " ".repeat(width.saturating_sub(cell.chars().count()));
+        if RIGHT[column] {
+            text.push_str(&gap);
+        }
+        text.push_str(&paint(column, cell));
+        if !RIGHT[column] && column < last {
+            text.push_str(&gap);
+        }
+    }
+    text.push('\n');
+    out.write_all(text.as_bytes())
+}
+
+fn row(flow: &Flow, names: Option<&Services>) -> Row {
+    let record = &flow.record;
+    let identity = &record.identity;
+    [
+        identity.protocol.to_string(),
+        identity.source.to_string(),
+        source_port(identity.source_port),
+        identity.destination.to_string(),
+        service(identity, names),
+        if record.confirmed { "yes" } else { "no" }.to_owned(),
+        record.connections.to_string(),
+        time(record.first_seen),
+        time(record.last_seen),
+        translation(identity),
+    ]
+}
+
+/// A source port; folded ones as what they stand for.
+#[must_use]
+pub fn source_port(port: SourcePort) -> String {
+    match port {
+        SourcePort::None => "-".to_owned(),
+        SourcePort::Exact(port) => port.to_string(),
+        SourcePort::Ephemeral => "1024+".to_owned(),
+    }
+}
+
+/// A destination port or ICMP type, with its name where it is known.
+#[must_use]
+pub fn service(identity: &Identity, names: Option<&Services>) -> String {
+    match identity.service {
+        Service::None => "-".to_owned(),
+        Service::Port(port) => match names.and_then(|names| names.name(identity.protocol, port)) {
+            Some(name) => format!("{port} {name}"),
+            None => port.to_string(),
+        },
+        Service::Icmp(icmp_type, code) => {
+            let name = icmp::name(identity.protocol, icmp_type).unwrap_or("type");
+            match code {
+                0 => format!("{name} ({icmp_type})"),
+                _ => format!("{name} ({icmp_type}/{code})"),
+            }
+        }
+    }
+}
+
+/// A time to the second.
+#[must_use]
+pub fn time(time: Option<Timestamp>) -> String {
+    match time {
+        None => "-".to_owned(),
+        Some(time) => {
+            let text = time.to_string();
+            text[.."2000-01-01T00:00:00".len()].replace('T', " ")
+        }
+    }
+}
+
+/// Where packets go instead, where they seem to come from, and the zone if it is not the usual one.
+fn translation(identity: &Identity) -> String {
+    let mut parts = Vec::new();
+    if let Some(dnat) = identity.dnat() {
+        parts.push(match dnat.port {
+            Some(port) => format!("to {}", std::net::SocketAddr::new(dnat.address, port)),
+            None => format!("to {}", dnat.address),
+        });
+    }
+    if let Some(snat) = identity.snat() {
+        parts.push(match snat.port {
+            SourcePort::Exact(port) => {
+                format!("from {}", std::net::SocketAddr::new(snat.address, port))
+            }
+            SourcePort::None | SourcePort::Ephemeral => format!("from {}", snat.address),
+        });
+    }
+    if identity.zone != 0 {
+        parts.push(format!("zone {}", identity.zone));
+    }
+    parts.join(" ")
+}

@@ -1,0 +1,296 @@
+//! The table of records: what the formats beyond the classic list need of every flow.
+//!
+//! It is fed beside the table of the classic list and only if it is asked for. A plain IPv4 flow takes 48
+//! bytes here, an IPv6 flow 72, and a translation 44 more on the heap; hashing adds its slack.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::net::IpAddr;
+
+use hashbrown::HashTable;
+
+use crate::flow::{Event, icmp_service};
+use crate::record::{Classic, Identity, Protocol, Record, Service, SourcePort, Translation};
+use crate::sighting::{Facts, Sighting};
+use crate::stripes::Stripes;
+use crate::table::Table;
+use crate::timestamp::Timestamp;
+
+/// The source port stands for all ephemeral ones.
+const EPHEMERAL: u8 = 1;
+/// Packets were seen in both directions.
+const CONFIRMED: u8 = 2;
+
+/// A record as the table keeps it.
+#[derive(Clone, Debug)]
+struct Stored<A> {
+    key: Packed<A>,
+    translation: Option<Box<Translation>>,
+    connections: u64,
+    first_us: u64,
+    last_us: u64,
+}
+
+/// What makes a flow this one, but for its translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Packed<A> {
+    source: A,
+    destination: A,
+    service: u16,
+    source_port: u16,
+    zone: u16,
+    protocol: u8,
+    flags: u8,
+}
+
+impl<A: PartialEq + Copy> Packed<A> {
+    fn same_flow(&self, other: &Self) -> bool {
+        let flow = |key: &Self| Self {
+            flags: key.flags & !CONFIRMED,
+            ..*key
+        };
+        flow(self) == flow(other)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Stripe {
+    v4: HashTable<Stored<[u8; 4]>>,
+    v6: HashTable<Stored<[u8; 16]>>,
+}
+
+/// The lock-striped table of records.
+#[derive(Debug)]
+pub struct Records {
+    stripes: Stripes<Stripe>,
+    keep_ports: bool,
+}
+
+impl Records {
+    /// A table of at most `max` records, whose ephemeral source ports are kept or folded into one.
+    #[must_use]
+    pub fn new(max: usize, keep_ports: bool) -> Self {
+        Self {
+            stripes: Stripes::for_this_machine(max),
+            keep_ports,
+        }
+    }
+
+    /// Takes in one sighting, of `now` if it has no time of its own. Locks one stripe.
+    ///
+    /// Unlike in the classic list, a flow is recorded however it is first seen.
+    pub fn apply(&self, sighting: &Sighting, now: Timestamp) {
+        let Sighting {
+            mut facts,
+            translation,
+            replied,
+            event,
+            time,
+        } = *sighting;
+        let mut translation = translation;
+        if !self.keep_ports {
+            facts.source_port = facts.source_port.collapsed();
+            translation = translation.and_then(|translation| translation.collapsed(&facts));
+        }
+        let seen = Seen {
+            translation,
+            time_us: time.unwrap_or(now).us(),
+            connections: u64::from(event == Event::New),
+            replied,
+        };
+        match (facts.source, facts.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let key = pack(&facts, source.octets(), destination.octets());
+                let hash = self.hash(&key, translation.as_ref());
+                let mut stripe = self.stripes.lock(self.stripes.index(hash));
+                self.insert(&mut stripe.v4, hash, key, seen);
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let key = pack(&facts, source.octets(), destination.octets());
+                let hash = self.hash(&key, translation.as_ref());
+                let mut stripe = self.stripes.lock(self.stripes.index(hash));
+                self.insert(&mut stripe.v6, hash, key, seen);
+            }
+            // No tuple has addresses of two families.
+            _ => {}
+        }
+    }
+
+    fn hash<A: Hash + PartialEq + Copy>(
+        &self,
+        key: &Packed<A>,
+        translation: Option<&Translation>,
+    ) -> u64 {
+        let mut hasher = self.stripes.hasher().build_hasher();
+        Packed {
+            flags: key.flags & !CONFIRMED,
+            ..*key
+        }
+        .hash(&mut hasher);
+        translation.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn insert<A: Hash + PartialEq + Copy>(
+        &self,
+        table: &mut HashTable<Stored<A>>,
+        hash: u64,
+        key: Packed<A>,
+        seen: Seen,
+    ) {
+        let found = table.find_mut(hash, |stored| {
+            stored.key.same_flow(&key) && stored.translation.as_deref() == seen.translation.as_ref()
+        });
+        if let Some(stored) = found {
+            stored.first_us = stored.first_us.min(seen.time_us);
+            stored.last_us = stored.last_us.max(seen.time_us);
+            stored.connections += seen.connections;
+            if seen.replied {
+                stored.key.flags |= CONFIRMED;
+            }
+            return;
+        }
+        let rehash = |stored: &Stored<A>| self.hash(&stored.key, stored.translation.as_deref());
+        if self.stripes.is_full() || table.try_reserve(1, rehash).is_err() {
+            self.stripes.refuse();
+            return;
+        }
+        self.stripes.added();
+        let mut stored = Stored {
+            key,
+            translation: seen.translation.map(Box::new),
+            connections: seen.connections,
+            first_us: seen.time_us,
+            last_us: seen.time_us,
+        };
+        if seen.replied {
+            stored.key.flags |= CONFIRMED;
+        }
+        table.insert_unique(hash, stored, rehash);
+    }
+
+    /// Number of records. Locks nothing.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.stripes.len()
+    }
+
+    /// Whether there is none. Locks nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.stripes.is_empty()
+    }
+
+    /// Sightings whose flow found no room. Locks nothing.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.stripes.refused()
+    }
+
+    /// A copy of all records, in no order. `listed` is the table of the classic list that was fed beside.
+    /// Locks the stripes one after the other, each for as long as copying it takes.
+    #[must_use]
+    pub fn snapshot(&self, listed: &Table) -> Vec<Record> {
+        let mut records = Vec::with_capacity(self.len());
+        for stripe in self.stripes.each() {
+            records.extend(stripe.v4.iter().map(Stored::unpack));
+            records.extend(stripe.v6.iter().map(Stored::unpack));
+        }
+        for record in &mut records {
+            record.classic = classic(record, listed);
+        }
+        records
+    }
+}
+
+/// What a sighting adds to a record.
+#[derive(Clone, Copy)]
+struct Seen {
+    translation: Option<Translation>,
+    time_us: u64,
+    connections: u64,
+    replied: bool,
+}
+
+fn pack<A>(facts: &Facts, source: A, destination: A) -> Packed<A> {
+    Packed {
+        source,
+        destination,
+        service: match facts.service {
+            Service::None => 0,
+            Service::Port(port) => port,
+            Service::Icmp(icmp_type, code) => icmp_service(icmp_type, code),
+        },
+        source_port: facts.source_port.number().unwrap_or(0),
+        zone: facts.zone,
+        protocol: facts.protocol.0,
+        flags: match facts.source_port {
+            SourcePort::Ephemeral => EPHEMERAL,
+            SourcePort::None | SourcePort::Exact(_) => 0,
+        },
+    }
+}
+
+impl<A: Into<IpAddr> + Copy> Stored<A> {
+    fn unpack(&self) -> Record {
+        let key = &self.key;
+        let (source, protocol) = (key.source.into(), Protocol(key.protocol));
+        let (service, source_port) = if protocol.has_ports() {
+            let port = if key.flags & EPHEMERAL == 0 {
+                SourcePort::Exact(key.source_port)
+            } else {
+                SourcePort::Ephemeral
+            };
+            (Service::Port(key.service), port)
+        } else if protocol.is_icmp_of(source) {
+            let [icmp_type, code] = key.service.to_be_bytes();
+            (Service::Icmp(icmp_type, code), SourcePort::None)
+        } else {
+            (Service::None, SourcePort::None)
+        };
+        let confirmed = key.flags & CONFIRMED != 0;
+        Record {
+            identity: Identity {
+                source,
+                destination: key.destination.into(),
+                protocol,
+                service,
+                source_port,
+                zone: key.zone,
+                translation: self.translation.clone(),
+            },
+            confirmed,
+            connections: self.connections,
+            first_seen: Timestamp::from_us(self.first_us),
+            last_seen: Timestamp::from_us(self.last_us),
+            classic: Record::usual_classic(confirmed),
+        }
+    }
+}
+
+/// How the classic list shows a record. One that shares its line with others may have its reply before the
+/// line was listed, or may be what listed it; what the line as a whole shows is the table's to say, and no
+/// record claims more.
+fn classic(record: &Record, listed: &Table) -> Classic {
+    let usual = Record::usual_classic(record.confirmed);
+    let Some(flow) = record.identity.facts().flow() else {
+        return usual;
+    };
+    let line = match listed.state(&flow) {
+        None => Classic::Absent,
+        Some(false) => Classic::Listed,
+        Some(true) => Classic::Confirmed,
+    };
+    usual.min(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sizes_are_those_that_are_promised() {
+        assert_eq!(size_of::<Stored<[u8; 4]>>(), 48);
+        assert_eq!(size_of::<Stored<[u8; 16]>>(), 72);
+        assert_eq!(size_of::<Translation>(), 44);
+    }
+}
