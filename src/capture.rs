@@ -15,6 +15,9 @@ pub struct Capture {
     /// Host name (uname(2)).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// The network namespace that was listened to, if it was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
     /// `/proc/sys/kernel/random/boot_id` (random(4)): another one after every boot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,

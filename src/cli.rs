@@ -124,6 +124,23 @@ pub struct Cli {
     )]
     pub max_flows: usize,
 
+    /// Capture in this network namespace: a name of ip-netns(8), a process number, or a path
+    #[arg(
+        long,
+        value_name = "NAME|PID|PATH",
+        conflicts_with = "read",
+        help_heading = "Capture"
+    )]
+    pub netns: Option<String>,
+
+    /// Capture in every network namespace that has an id or a name here
+    ///
+    /// Formats other than the classic list say which one a flow was seen in. Namespaces named in
+    /// /run/netns that have no id are given one. Needs CAP_NET_BROADCAST, and CAP_SYS_ADMIN to read
+    /// their tables after a loss and for --existing.
+    #[arg(long, conflicts_with_all = ["read", "write"], help_heading = "Capture")]
+    pub all_netns: bool,
+
     /// How events are received
     #[arg(long, value_enum, default_value_t = Source::Auto, conflicts_with = "read", help_heading = "Capture")]
     pub source: Source,

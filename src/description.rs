@@ -14,12 +14,14 @@ pub fn begin(cli: &Cli, source: &str) -> Capture {
         (cli.reliable, "--reliable"),
         (cli.track, "--track"),
         (cli.all_protocols, "--all-protocols"),
+        (cli.all_netns, "--all-netns"),
     ];
     let options = options.into_iter().filter(|(set, _)| *set);
     Capture {
         start: Some(Timestamp::now()),
         program: Some(concat!("conntracker ", env!("CARGO_PKG_VERSION")).to_owned()),
         source: Some(source.to_owned()),
+        netns: cli.netns.clone(),
         filters: cli.selection.describe(),
         options: options.map(|(_, name)| name.to_owned()).collect(),
         ..Capture::default()
@@ -30,6 +32,7 @@ pub fn begin(cli: &Cli, source: &str) -> Capture {
 #[must_use]
 pub fn of_live(begun: &Capture, loss: &Loss) -> Capture {
     Capture {
+        netns: begun.netns.clone(),
         start: begun.start,
         end: Some(Timestamp::now()),
         program: begun.program.clone(),

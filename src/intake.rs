@@ -1,9 +1,12 @@
 //! Where every source delivers: decoding, the table, and the count of what was taken in.
 
+use std::iter;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::decode::{self, Skip, decode};
 use crate::flow::{Event, Observation};
+use crate::namespaces::{Namespaces, OWN};
 use crate::netlink::messages;
 use crate::records::Records;
 use crate::select::Selection;
@@ -84,6 +87,7 @@ impl Received {
 pub struct Intake {
     table: Table,
     detail: Option<Detail>,
+    namespaces: Option<Namespaces>,
     events: AtomicU64,
     not_events: AtomicU64,
     not_listed: AtomicU64,
@@ -104,6 +108,7 @@ impl Intake {
         Self {
             table,
             detail,
+            namespaces: None,
             events: AtomicU64::new(0),
             not_events: AtomicU64::new(0),
             not_listed: AtomicU64::new(0),
@@ -124,6 +129,28 @@ impl Intake {
         self.detail.as_ref()
     }
 
+    /// Has it hear of several namespaces.
+    #[must_use]
+    pub fn of_all(self, namespaces: Option<Namespaces>) -> Self {
+        Self { namespaces, ..self }
+    }
+
+    /// The namespaces that are heard of, if several are.
+    #[must_use]
+    pub const fn namespaces(&self) -> Option<&Namespaces> {
+        self.namespaces.as_ref()
+    }
+
+    /// The names of namespaces by number; our own has none.
+    #[must_use]
+    pub fn namespace_names(&self) -> Vec<Option<Arc<str>>> {
+        let Some(namespaces) = &self.namespaces else {
+            return Vec::new();
+        };
+        let others = namespaces.all().into_iter().map(|named| Some(named.label));
+        iter::once(None).chain(others).collect()
+    }
+
     /// The records taken in so far, if there are any to be.
     #[must_use]
     pub fn records(&self) -> Option<&Records> {
@@ -142,20 +169,22 @@ impl Intake {
     /// heard of it; if not, the event means nothing.
     #[inline]
     pub fn gather(&self, datagram: &[u8], pending: &mut Pending, missed: impl FnMut() -> bool) {
-        self.gather_from(Received::Now, datagram, pending, missed);
+        self.gather_from(Received::Now, OWN, datagram, pending, missed);
     }
 
-    /// [`gather`](Self::gather) of a datagram that was received at a known time.
+    /// [`gather`](Self::gather) of a datagram that was received at a known time or from another namespace.
     #[inline]
     pub fn gather_from(
         &self,
         received: Received,
+        namespace: u16,
         datagram: &[u8],
         pending: &mut Pending,
         mut missed: impl FnMut() -> bool,
     ) {
         if let Some(detail) = &self.detail {
-            return self.gather_detail(detail, received.time(), datagram, pending, missed);
+            let origin = (received.time(), namespace);
+            return self.gather_detail(detail, origin, datagram, pending, missed);
         }
         for message in messages(datagram) {
             let Ok(message) = message else {
@@ -180,7 +209,7 @@ impl Intake {
     fn gather_detail(
         &self,
         detail: &Detail,
-        now: Timestamp,
+        (now, namespace): (Timestamp, u16),
         datagram: &[u8],
         pending: &mut Pending,
         mut missed: impl FnMut() -> bool,
@@ -191,7 +220,8 @@ impl Intake {
                 break;
             };
             match decode::sighting(message, detail.all_protocols) {
-                Ok(sighting) => {
+                Ok(mut sighting) => {
+                    sighting.namespace = namespace;
                     let missed = sighting.event == Event::Destroy && missed();
                     self.sighting(detail, &sighting, now, missed, &mut pending.tally);
                 }

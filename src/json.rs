@@ -99,6 +99,8 @@ struct Flow<'a> {
     last_seen: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "is_zero")]
     zone: u16,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    netns: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dnat: Option<Address>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -232,6 +234,7 @@ fn write(
         first_seen: record.first_seen,
         last_seen: record.last_seen,
         zone: identity.zone,
+        netns: identity.netns.as_deref().map(Cow::from),
         dnat: identity.dnat().map(|Dnat { address, port }| Address {
             address,
             port,
@@ -371,6 +374,7 @@ impl Flow<'_> {
                 service,
                 source_port,
                 zone: self.zone,
+                netns: self.netns.map(|name| name.as_ref().into()),
                 translation,
             },
             confirmed: self.confirmed,
@@ -404,6 +408,7 @@ mod tests {
                 service: Service::Port(443),
                 source_port: SourcePort::Ephemeral,
                 zone: 7,
+                netns: None,
                 translation: Some(Box::new(Translation {
                     dnat: Some(Dnat {
                         address: "10.1.0.1".parse().unwrap(),

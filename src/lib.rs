@@ -27,6 +27,8 @@ pub mod intake;
 pub mod json;
 pub mod listen;
 pub mod live;
+pub mod namespace;
+pub mod namespaces;
 pub mod netlink;
 pub mod notify;
 pub mod order;

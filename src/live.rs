@@ -73,8 +73,13 @@ pub fn capture(
         let (watch_on, watch_end) = mpsc::channel::<()>();
         let watcher = scope.spawn(|| {
             let watch_end = watch_end;
-            recovery
-                .watch(|time| watch_end.recv_timeout(time) == Err(mpsc::RecvTimeoutError::Timeout));
+            recovery.watch(|time| {
+                if let Some(namespaces) = intake.namespaces() {
+                    // What can't be looked at now can be at the next round.
+                    let _ = namespaces.scan();
+                }
+                watch_end.recv_timeout(time) == Err(mpsc::RecvTimeoutError::Timeout)
+            });
         });
         let (print, requests) = mpsc::channel::<()>();
         let lists = scope.spawn(|| {

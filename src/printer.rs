@@ -61,7 +61,7 @@ impl Printer {
                 destination.put(|mut out| classic::write(&snapshot, &mut out))
             }
             Some(records) => {
-                let flows = records.snapshot(intake.table(), |record| {
+                let flows = records.snapshot(intake.table(), &intake.namespace_names(), |record| {
                     let wanted = self.selection.wants_confirmed(record.confirmed);
                     wanted.then(|| record.into())
                 });

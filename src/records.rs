@@ -5,6 +5,7 @@
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hashbrown::HashTable;
 
@@ -25,7 +26,8 @@ const CONFIRMED: u8 = 2;
 struct Stored<A> {
     key: Packed<A>,
     translation: Option<Box<Translation>>,
-    connections: u64,
+    /// Stays at the largest number once it is there.
+    connections: u32,
     first_us: u64,
     last_us: u64,
 }
@@ -38,6 +40,7 @@ struct Packed<A> {
     service: u16,
     source_port: u16,
     zone: u16,
+    namespace: u16,
     protocol: u8,
     flags: u8,
 }
@@ -84,6 +87,7 @@ impl Records {
             translation,
             replied,
             event,
+            namespace,
             time,
         } = *sighting;
         let mut translation = translation;
@@ -94,18 +98,18 @@ impl Records {
         let seen = Seen {
             translation,
             time_us: time.unwrap_or(now).us(),
-            connections: u64::from(event == Event::New),
+            connections: u32::from(event == Event::New),
             replied,
         };
         match (facts.source, facts.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let key = pack(&facts, source.octets(), destination.octets());
+                let key = pack(&facts, namespace, source.octets(), destination.octets());
                 let hash = self.hash(&key, translation.as_ref());
                 let mut stripe = self.stripes.lock(self.stripes.index(hash));
                 self.insert(&mut stripe.v4, hash, key, seen);
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let key = pack(&facts, source.octets(), destination.octets());
+                let key = pack(&facts, namespace, source.octets(), destination.octets());
                 let hash = self.hash(&key, translation.as_ref());
                 let mut stripe = self.stripes.lock(self.stripes.index(hash));
                 self.insert(&mut stripe.v6, hash, key, seen);
@@ -143,7 +147,7 @@ impl Records {
         if let Some(stored) = found {
             stored.first_us = stored.first_us.min(seen.time_us);
             stored.last_us = stored.last_us.max(seen.time_us);
-            stored.connections += seen.connections;
+            stored.connections = stored.connections.saturating_add(seen.connections);
             if seen.replied {
                 stored.key.flags |= CONFIRMED;
             }
@@ -187,14 +191,19 @@ impl Records {
     }
 
     /// What `make` makes of all records, in no order. `listed` is the table of the classic list that was fed
-    /// beside. Locks the stripes of both tables one after the other, each for as long as copying takes.
+    /// beside, `names` those of namespaces by number. Locks the stripes of both tables one after the other, each for as long as copying takes.
     #[must_use]
-    pub fn snapshot<T>(&self, listed: &Table, mut make: impl FnMut(Record) -> Option<T>) -> Vec<T> {
+    pub fn snapshot<T>(
+        &self,
+        listed: &Table,
+        names: &[Option<Arc<str>>],
+        mut make: impl FnMut(Record) -> Option<T>,
+    ) -> Vec<T> {
         let mut made = Vec::with_capacity(self.len());
         let mut copied: Vec<Record> = Vec::new();
         for stripe in self.stripes.each() {
-            copied.extend(stripe.v4.iter().map(Stored::unpack));
-            copied.extend(stripe.v6.iter().map(Stored::unpack));
+            copied.extend(stripe.v4.iter().map(|stored| stored.unpack(names)));
+            copied.extend(stripe.v6.iter().map(|stored| stored.unpack(names)));
             drop(stripe);
             made.extend(copied.drain(..).filter_map(|mut record| {
                 record.classic = classic(&record, listed);
@@ -210,11 +219,11 @@ impl Records {
 struct Seen {
     translation: Option<Translation>,
     time_us: u64,
-    connections: u64,
+    connections: u32,
     replied: bool,
 }
 
-fn pack<A>(facts: &Facts, source: A, destination: A) -> Packed<A> {
+fn pack<A>(facts: &Facts, namespace: u16, source: A, destination: A) -> Packed<A> {
     Packed {
         source,
         destination,
@@ -225,6 +234,7 @@ fn pack<A>(facts: &Facts, source: A, destination: A) -> Packed<A> {
         },
         source_port: facts.source_port.number().unwrap_or(0),
         zone: facts.zone,
+        namespace,
         protocol: facts.protocol.0,
         flags: match facts.source_port {
             SourcePort::Ephemeral => EPHEMERAL,
@@ -234,7 +244,7 @@ fn pack<A>(facts: &Facts, source: A, destination: A) -> Packed<A> {
 }
 
 impl<A: Into<IpAddr> + Copy> Stored<A> {
-    fn unpack(&self) -> Record {
+    fn unpack(&self, names: &[Option<Arc<str>>]) -> Record {
         let key = &self.key;
         let (source, protocol) = (key.source.into(), Protocol(key.protocol));
         let (service, source_port) = if protocol.has_ports() {
@@ -260,9 +270,10 @@ impl<A: Into<IpAddr> + Copy> Stored<A> {
                 source_port,
                 zone: key.zone,
                 translation: self.translation.clone(),
+                netns: names.get(usize::from(key.namespace)).cloned().flatten(),
             },
             confirmed,
-            connections: self.connections,
+            connections: self.connections.into(),
             first_seen: Timestamp::from_us(self.first_us),
             last_seen: Timestamp::from_us(self.last_us),
             classic: Record::usual_classic(confirmed),

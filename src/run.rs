@@ -8,6 +8,8 @@ use crate::daemon::{self, Daemon};
 use crate::error::Error;
 use crate::intake::{Detail, Intake};
 use crate::live;
+use crate::namespace;
+use crate::namespaces::Namespaces;
 use crate::notify::Supervisor;
 use crate::output::destination::Destination;
 use crate::output::layout::{Format, Layout};
@@ -43,6 +45,12 @@ pub fn run(cli: &Cli) -> u8 {
 }
 
 fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
+    if cli.all_netns && cli.source == Source::Callback {
+        return Err(Error::new(
+            "--all-netns takes to be told where an event comes from, which --source callback is not: \
+             leave out --source",
+        ));
+    }
     if cli.write.is_some() && cli.source == Source::Callback {
         return Err(Error::new(
             "-w records raw events, which --source callback does not see: leave out --source",
@@ -59,6 +67,10 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
         .daemon
         .then(|| Daemon::enter(&cli.pid_file))
         .transpose()?;
+    // Before any socket is opened and any thread started.
+    if let Some(name) = &cli.netns {
+        namespace::enter(name).map_err(|error| Error::new(format!("--netns: {error}")))?;
+    }
     let destination = Destination::new(&cli.output);
     destination
         .check()
@@ -67,7 +79,11 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
         .layout
         .layout(Format::Classic, &destination)
         .map_err(|error| Error::new(format!("--resolve services: /etc/services: {error}")))?;
-    let intake = Intake::with_detail(Table::new(cli.max_flows), detail(cli, &layout));
+    let namespaces = cli.all_netns.then(Namespaces::follow).transpose();
+    let namespaces = namespaces
+        .map_err(|error| Error::new(format!("--all-netns: can't follow namespaces: {error}")))?;
+    let intake =
+        Intake::with_detail(Table::new(cli.max_flows), detail(cli, &layout)).of_all(namespaces);
     let printer = Printer::new(destination, layout, cli.selection.clone(), cli.daemon);
     match &cli.read {
         Some(path) => replay::replay(path, cli, &intake, &printer, console),
