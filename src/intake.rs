@@ -4,10 +4,12 @@ use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::contents::Contents;
 use crate::decode::{self, Skip, decode};
 use crate::flow::{Event, Observation};
 use crate::namespaces::{Namespaces, OWN};
 use crate::netlink::messages;
+use crate::record::{Classic, Record};
 use crate::records::Records;
 use crate::select::Selection;
 use crate::sighting::Sighting;
@@ -155,6 +157,65 @@ impl Intake {
     #[must_use]
     pub fn records(&self) -> Option<&Records> {
         self.detail.as_ref()?.records.as_ref()
+    }
+
+    /// A copy of the flows so far.
+    #[must_use]
+    pub fn contents(&self) -> Contents {
+        match self.records() {
+            None => Contents::Lean(self.table.snapshot()),
+            Some(records) => {
+                let names = self.namespace_names();
+                let make = |record: Record| Some(record.into());
+                Contents::Records(records.snapshot(&self.table, &names, make))
+            }
+        }
+    }
+
+    /// Takes the flows so far out: from here on the list is empty.
+    #[must_use]
+    pub fn take(&self) -> Contents {
+        let taken = self.table.take();
+        match self.records() {
+            None => Contents::Lean(taken.snapshot()),
+            Some(records) => {
+                let names = self.namespace_names();
+                Contents::Records(records.take(&taken, &self.table, &names))
+            }
+        }
+    }
+
+    /// Puts a flow in that was taken out or comes from elsewhere; whether there is a place for its namespace.
+    pub fn restore(&self, record: &Record) -> bool {
+        let namespace = match (&record.identity.netns, &self.namespaces) {
+            (None, _) => OWN,
+            (Some(label), Some(namespaces)) => namespaces.labelled(label),
+            (Some(_), None) => return false,
+        };
+        if let (Some(flow), true) = (
+            record.identity.facts().flow(),
+            record.classic > Classic::Absent,
+        ) {
+            let observation = Observation {
+                flow,
+                replied: record.classic == Classic::Confirmed,
+                event: Event::Update,
+            };
+            self.table.apply(&observation, Unseen::List);
+        }
+        if let Some(records) = self.records() {
+            records.restore(record, namespace);
+        }
+        true
+    }
+
+    /// Forgets the flows that were not seen since a time.
+    pub fn forget(&self, before: Timestamp) {
+        if let Some(records) = self.records() {
+            for flow in records.forget(before) {
+                self.table.remove(&flow);
+            }
+        }
     }
 
     /// Events whose flow found no room.

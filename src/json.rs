@@ -26,6 +26,8 @@ pub enum Line {
     Captures(Vec<Capture>),
     /// A flow. The pairs are indices of captures, where there are several, and connections seen there.
     Flow(Box<Record>, Vec<(u32, u64)>),
+    /// The end of a state, and how many flows it has.
+    End(u64),
     /// An object of another type, which a later version may have added.
     Other,
 }
@@ -174,6 +176,20 @@ pub fn write_captures(captures: &[Capture], out: &mut impl Write) -> io::Result<
     out.write_all(b"\n")
 }
 
+#[derive(Serialize, Deserialize)]
+struct End {
+    flows: u64,
+}
+
+/// Writes the line that ends a state of so many flows.
+///
+/// # Errors
+///
+/// Errors of `out`.
+pub fn write_end(flows: u64, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{{\"type\":\"end\",\"flows\":{flows}}}")
+}
+
 /// Writes the line of a flow. `seen_in` is empty unless there are several captures.
 ///
 /// # Errors
@@ -301,6 +317,9 @@ pub fn parse(line: &[u8]) -> Result<Line, Unreadable> {
             let flow: Flow<'_> = serde_json::from_slice(line).map_err(malformed)?;
             flow.into_line()
         }
+        "end" => serde_json::from_slice(line)
+            .map(|end: End| Line::End(end.flows))
+            .map_err(malformed),
         _ => Ok(Line::Other),
     }
 }

@@ -110,6 +110,8 @@ fn unfit_for_kernel(cli: &Cli, detailed: bool) -> Option<&'static str> {
         Some("filters and formats that need more of an event than the classic list does")
     } else if cli.write.is_some() {
         Some("-w, which records every event")
+    } else if cli.reset {
+        Some("--reset: it tells of a flow once, not once an interval")
     } else if cli.no_thin {
         Some("--no-thin, which takes every event up")
     } else if cli.workers > 1 {

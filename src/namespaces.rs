@@ -38,10 +38,13 @@ const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_ACK: u16 = 0x4;
 
+/// Before the id of a namespace without a name, where a name would stand.
+const UNNAMED: &str = "nsid:";
+
 /// The number that stands for this program's own namespace.
 pub const OWN: u16 = 0;
 
-/// The namespaces heard of so far. Each gets a number, from 1 on, that is never given to another one.
+/// The namespaces heard of so far. Each gets a number, from 1 on.
 #[derive(Debug)]
 pub struct Namespaces {
     state: Mutex<State>,
@@ -56,11 +59,13 @@ struct State {
     known: Vec<Known>,
 }
 
+/// Namespaces that a record can't tell apart are one: those of the same name, one after the other.
 #[derive(Debug)]
 struct Known {
-    id: i32,
-    name: Option<Arc<str>>,
-    /// Whether it still has its id.
+    label: Arc<str>,
+    /// Whether the label is a name, by which it can be entered.
+    has_name: bool,
+    /// Whether it has an id.
     alive: bool,
 }
 
@@ -105,12 +110,16 @@ impl Namespaces {
         let mut state = self.state.lock();
         match state.by_id.get(&id) {
             Some(&number) => number,
-            None => state.add(Known {
-                id,
-                name: None,
-                alive: true,
-            }),
+            None => state.meet(id, &format!("{UNNAMED}{id}"), false),
         }
+    }
+
+    /// The number of the namespace that a record names.
+    #[must_use]
+    pub fn labelled(&self, label: &str) -> u16 {
+        self.state
+            .lock()
+            .labelled(label, !label.starts_with(UNNAMED))
     }
 
     /// Takes note of ids that were taken back since it was last asked: the next namespace with that id is
@@ -161,11 +170,8 @@ impl Namespaces {
         known
             .map(|(known, number)| Named {
                 number,
-                label: match &known.name {
-                    Some(name) => Arc::clone(name),
-                    None => format!("nsid:{}", known.id).into(),
-                },
-                has_name: known.name.is_some(),
+                label: Arc::clone(&known.label),
+                has_name: known.has_name,
                 alive: known.alive,
             })
             .collect()
@@ -173,42 +179,49 @@ impl Namespaces {
 }
 
 impl State {
-    fn add(&mut self, known: Known) -> u16 {
-        let id = known.id;
-        let number = match u16::try_from(self.known.len() + 1) {
-            Ok(number) => {
-                self.known.push(known);
-                number
-            }
-            // More than anybody runs in one capture: the rest shares a number.
-            Err(_) => u16::MAX,
-        };
+    /// The number of a label.
+    fn labelled(&mut self, label: &str, has_name: bool) -> u16 {
+        let found = self.known.iter().position(|known| &*known.label == label);
+        let at = found.unwrap_or_else(|| {
+            self.known.push(Known {
+                label: label.into(),
+                has_name,
+                alive: false,
+            });
+            self.known.len() - 1
+        });
+        // More than anybody runs in one capture: the rest shares a number.
+        u16::try_from(at + 1).unwrap_or(u16::MAX)
+    }
+
+    /// Takes note of a namespace that has an id.
+    fn meet(&mut self, id: i32, label: &str, has_name: bool) -> u16 {
+        let number = self.labelled(label, has_name);
+        self.known[usize::from(number) - 1].alive = true;
         self.by_id.insert(id, number);
         number
     }
 
+    /// Takes note of the name of a namespace that has an id.
     fn name(&mut self, id: i32, name: &str) {
-        let number = match self.by_id.get(&id) {
-            Some(&number) => number,
-            None => self.add(Known {
-                id,
-                name: None,
-                alive: true,
-            }),
-        };
-        if let Some(known) = self.known.get_mut(usize::from(number) - 1)
+        let named = self.by_id.get(&id).map(|&number| usize::from(number) - 1);
+        match named {
             // One that has several names keeps the first.
-            && known.name.is_none()
-        {
-            known.name = Some(name.into());
+            Some(at) if self.known[at].has_name => {}
+            // What was seen of it before is told by that name too.
+            Some(at) if self.known.iter().all(|known| &*known.label != name) => {
+                self.known[at].label = name.into();
+                self.known[at].has_name = true;
+            }
+            _ => {
+                self.meet(id, name, true);
+            }
         }
     }
 
     fn forget(&mut self, id: i32) {
-        if let Some(number) = self.by_id.remove(&id)
-            && let Some(known) = self.known.get_mut(usize::from(number) - 1)
-        {
-            known.alive = false;
+        if let Some(number) = self.by_id.remove(&id) {
+            self.known[usize::from(number) - 1].alive = false;
         }
     }
 }
@@ -301,18 +314,27 @@ mod tests {
     fn an_id_that_is_given_again_is_another_namespace() {
         let mut state = State::default();
         state.name(5, "blue");
+        state.name(5, "azure");
         assert_eq!(state.by_id.get(&5), Some(&1));
-        state.name(5, "blue");
         state.forget(5);
         state.forget(5);
         state.name(5, "green");
         assert_eq!(state.by_id.get(&5), Some(&2));
-        let names: Vec<_> = state
-            .known
-            .iter()
-            .map(|known| known.name.as_deref())
-            .collect();
-        assert_eq!(names, [Some("blue"), Some("green")]);
+        let names: Vec<_> = state.known.iter().map(|known| &*known.label).collect();
+        assert_eq!(names, ["blue", "green"]);
         assert!(!state.known[0].alive && state.known[1].alive);
+    }
+
+    #[test]
+    fn a_name_that_comes_back_or_comes_late_is_the_same_namespace() {
+        let mut state = State::default();
+        assert_eq!(state.labelled("blue", true), 1);
+        assert!(!state.known[0].alive);
+        state.name(7, "blue");
+        assert_eq!(state.by_id.get(&7), Some(&1));
+        assert_eq!(state.meet(8, "nsid:8", false), 2);
+        state.name(8, "red");
+        assert_eq!(state.by_id.get(&8), Some(&2));
+        assert_eq!(&*state.known[1].label, "red");
     }
 }

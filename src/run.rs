@@ -12,12 +12,14 @@ use crate::namespace;
 use crate::namespaces::Namespaces;
 use crate::notify::Supervisor;
 use crate::output::destination::Destination;
+use crate::output::folder::Folder;
 use crate::output::layout::{Format, Layout};
-use crate::printer::Printer;
+use crate::printer::{Goal, Printer};
 use crate::records::Records;
 use crate::replay;
 use crate::select::SourcePorts;
 use crate::source::method::Source;
+use crate::state::State;
 use crate::table::Table;
 
 /// Exit status of an error.
@@ -71,30 +73,57 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
     if let Some(name) = &cli.netns {
         namespace::enter(name).map_err(|error| Error::new(format!("--netns: {error}")))?;
     }
-    let destination = Destination::new(&cli.output);
-    destination
-        .check()
-        .map_err(|error| Error::file(&cli.output, format!("can't be written: {error}")))?;
+    let format = cli.layout.format_or(Format::Classic);
+    let goal = goal(cli, format)?;
     let layout = cli
         .layout
-        .layout(Format::Classic, &destination)
+        .layout(
+            Format::Classic,
+            matches!(goal, Goal::One(Destination::Stdout)),
+        )
         .map_err(|error| Error::new(format!("--resolve services: /etc/services: {error}")))?;
     let namespaces = cli.all_netns.then(Namespaces::follow).transpose();
     let namespaces = namespaces
         .map_err(|error| Error::new(format!("--all-netns: can't follow namespaces: {error}")))?;
     let intake =
         Intake::with_detail(Table::new(cli.max_flows), detail(cli, &layout)).of_all(namespaces);
-    let printer = Printer::new(destination, layout, cli.selection.clone(), cli.daemon);
+    let printer = Printer::new(goal, layout, cli.selection.clone(), cli.daemon);
+    let state = cli.state.as_deref().map(State::new).transpose()?;
     match &cli.read {
         Some(path) => replay::replay(path, cli, &intake, &printer, console),
-        None => live::capture(cli, &intake, &printer, &Supervisor::new(daemon), console),
+        None => live::capture(
+            cli,
+            &intake,
+            (&printer, state.as_ref()),
+            &Supervisor::new(daemon),
+            console,
+        ),
     }
+}
+
+/// Where lists go.
+fn goal(cli: &Cli, format: Format) -> Result<Goal, Error> {
+    let unwritable = |error| Error::file(&cli.output, format!("can't be written: {error}"));
+    let keep = cli.keep.map(usize::from);
+    if let Some(folder) = Folder::named(&cli.output, format.extension(), keep) {
+        folder.check().map_err(unwritable)?;
+        return Ok(Goal::Each(folder));
+    }
+    if keep.is_some() {
+        return Err(Error::new(
+            "--keep is for a folder with a file for each list: name one with -o DIR/",
+        ));
+    }
+    let destination = Destination::new(&cli.output);
+    destination.check().map_err(unwritable)?;
+    Ok(Goal::One(destination))
 }
 
 /// What there is to look at beyond what the classic list needs.
 fn detail(cli: &Cli, layout: &Layout) -> Option<Detail> {
     let keep_ports = cli.selection.source_ports == SourcePorts::Keep;
-    let recorded = !layout.is_classic() || keep_ports;
+    // To forget a flow takes to know when it was last seen.
+    let recorded = !layout.is_classic() || keep_ports || cli.forget.is_some();
     let wanted = recorded || cli.all_protocols || cli.selection.filters_sightings();
     wanted.then(|| Detail {
         selection: cli.selection.clone(),

@@ -220,6 +220,12 @@ impl Selection {
             && passes(&self.zone, |zone| *zone == facts.zone)
     }
 
+    /// Whether confirmation plays a part.
+    #[must_use]
+    pub const fn filters_confirmation(&self) -> bool {
+        self.confirmed || self.unconfirmed
+    }
+
     /// Whether a flow is wanted as far as its confirmation goes.
     #[must_use]
     pub const fn wants_confirmed(&self, confirmed: bool) -> bool {

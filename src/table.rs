@@ -280,6 +280,38 @@ impl Table {
         counts
     }
 
+    /// Takes all flows out, into a table of their own. Locks the stripes one after the other, each for a few
+    /// stores: an event is in the one table or in the other.
+    #[must_use]
+    pub fn take(&self) -> Self {
+        let taken = self.stripes.alike();
+        for index in 0..self.stripes.count() {
+            let stripe = std::mem::take(&mut *self.stripes.lock(index));
+            let v4 = stripe.v4.iter().map(HashTable::len).sum::<usize>();
+            let v6 = stripe.v6.iter().map(HashTable::len).sum::<usize>();
+            self.stripes.removed(v4 + v6);
+            *taken.lock(index) = stripe;
+        }
+        Self { stripes: taken }
+    }
+
+    /// Takes one flow out, if it is listed. Locks one stripe.
+    pub fn remove(&self, flow: &Flow) {
+        let hash = self.hash_flow(flow);
+        let mut stripe = self.stripes.lock(self.stripes.index(hash));
+        let removed = match flow {
+            Flow::V4(transport, key) => stripe.v4[*transport as usize]
+                .find_entry(hash, |entry| entry.holds(key))
+                .map(|entry| drop(entry.remove()))
+                .is_ok(),
+            Flow::V6(transport, key) => stripe.v6[*transport as usize]
+                .find_entry(hash, |entry| entry.holds(key))
+                .map(|entry| drop(entry.remove()))
+                .is_ok(),
+        };
+        self.stripes.removed(usize::from(removed));
+    }
+
     /// A copy of all flows, in no order. Locks the stripes one after the other, each for as long as
     /// copying it takes.
     #[must_use]

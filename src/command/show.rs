@@ -58,10 +58,10 @@ impl Show {
             None => {
                 let layout = self
                     .layout
-                    .layout(Format::Table, &destination)
+                    .layout(Format::Table, destination == Destination::Stdout)
                     .map_err(|error| Error::new(error.to_string()))?;
-                let read = self.reading.union(&self.files, console)?;
-                reading::put(&destination, |out| layout.write(read.content, out))?;
+                let mut read = self.reading.union(&self.files, console)?;
+                reading::put(&destination, |out| layout.write(&mut read.content, out))?;
                 read.skipped
             }
         };

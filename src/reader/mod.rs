@@ -196,7 +196,9 @@ impl Text<'_> {
 
     fn take(&mut self, said: Said) -> Result<ControlFlow<()>, String> {
         match said {
-            Said::Nothing | Said::Json(json::Line::Other) => Ok(ControlFlow::Continue(())),
+            Said::Nothing | Said::Json(json::Line::End(_) | json::Line::Other) => {
+                Ok(ControlFlow::Continue(()))
+            }
             Said::Json(json::Line::Captures(captures)) => {
                 let captures = captures.into_iter();
                 self.context.described = captures.map(|one| self.sink.capture(one)).collect();
