@@ -161,7 +161,7 @@ impl Sink for Stream<'_> {
     fn capture(&mut self, capture: Capture) -> u32 {
         // A second list may have the same flows, and text repeats them from line to line.
         let source = capture.source.as_deref();
-        let text = [Kind::Classic, Kind::Conntrack].map(|kind| Some(kind.name()));
+        let text = Kind::ALL.map(|kind| Some(kind.name()));
         self.unfit |= self.begun || text.contains(&source);
         self.captures.push(capture);
         0

@@ -447,6 +447,23 @@ fn standard_input_output_files_and_pipes() {
 }
 
 #[test]
+fn tables_of_values_read_back() {
+    let folder = Folder::new();
+    let json = captured(
+        "05 06",
+        [3, 1],
+        false,
+        r#","first_seen":"2026-01-05T01:00:00.000000Z""#,
+    );
+    let path = file(&folder, "a", json);
+    let csv = on("show --format csv", &[&path]).list();
+    assert_eq!(
+        with_stdin("show --format csv -", csv.as_bytes()).list(),
+        csv
+    );
+}
+
+#[test]
 fn filters_are_noted() {
     let folder = Folder::new();
     let path = file(&folder, "a", captured("05 06", [3, 1], false, ""));

@@ -32,7 +32,7 @@ fn facts(path: &Path) -> Vec<String> {
         .lines()
         .map(|line| {
             let fields: Vec<&str> = line.split(',').collect();
-            [&fields[..13], &fields[15..20]].concat().join(",")
+            [&fields[..13], &fields[15..21]].concat().join(",")
         })
         .collect()
 }
