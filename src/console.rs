@@ -117,7 +117,7 @@ impl Console {
         self.draw(&status.to_string());
     }
 
-    /// Draws a line of any other kind over the last one.
+    /// Draws a line over the status line. Only to be called where [`shows_status`](Self::shows_status).
     pub fn draw(&self, line: &str) {
         let columns = rustix::termios::tcgetwinsize(io::stderr())
             .map(|size| usize::from(size.ws_col))

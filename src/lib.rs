@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod capture;
+pub mod check;
 pub mod cli;
 pub mod collection;
 pub mod command;

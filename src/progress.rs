@@ -7,7 +7,7 @@ use crate::units::show_count;
 
 /// What is done sooner shows no progress.
 const QUIET: Duration = Duration::from_secs(1);
-/// Steps between two looks at the clock.
+/// Units between two looks at the clock.
 const STRIDE: u64 = 1024;
 
 /// The progress of one job. The line is taken away when this is dropped.
@@ -17,7 +17,7 @@ pub struct Progress<'a> {
     job: String,
     total: Option<u64>,
     done: u64,
-    calls: u64,
+    looked_at: u64,
     began: Instant,
     drawn: Option<Instant>,
 }
@@ -30,7 +30,7 @@ impl<'a> Progress<'a> {
             job: job.into(),
             total,
             done: 0,
-            calls: 0,
+            looked_at: 0,
             began: Instant::now(),
             drawn: None,
         }
@@ -39,13 +39,13 @@ impl<'a> Progress<'a> {
     /// Counts `units` more as done.
     pub fn advance(&mut self, units: u64) {
         self.done += units;
-        self.calls += 1;
         let Some(console) = self.console else {
             return;
         };
-        if self.calls % STRIDE != 0 {
+        if self.done < self.looked_at + STRIDE {
             return;
         }
+        self.looked_at = self.done;
         let waited = match self.drawn {
             None => self.began.elapsed() >= QUIET,
             Some(drawn) => drawn.elapsed() >= REDRAW,

@@ -2,6 +2,7 @@
 //!
 //! Each file has a command's arguments and what it does.
 
+pub mod check;
 pub mod diff;
 pub mod merge;
 pub mod reading;
@@ -15,6 +16,8 @@ use crate::error::Error;
 /// What to do other than to capture.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Judge the flows of captures by a ruleset: which would it let through?
+    Check(check::Check),
     /// Show captures: filter, sort, summarise, convert
     Show(show::Show),
     /// Merge captures into one
@@ -31,6 +34,7 @@ impl Command {
     /// What keeps it from doing its work.
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
         match self {
+            Self::Check(check) => check.run(console),
             Self::Show(show) => show.run(console),
             Self::Merge(merge) => merge.run(console),
             Self::Diff(diff) => Ok(diff.run(console)),

@@ -4,6 +4,7 @@
 pub mod capture;
 pub mod files;
 pub mod flooding;
+pub mod judging;
 pub mod lab;
 pub mod model;
 pub mod netns;
