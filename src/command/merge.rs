@@ -43,7 +43,7 @@ impl Merge {
             .layout(Format::Json, &destination)
             .map_err(|error| Error::new(error.to_string()))?;
         let read = self.reading.union(&self.files, console)?;
-        reading::put(&destination, |out| layout.write(read.content, out))?;
+        reading::put(&destination, console, |out| layout.write(read.content, out))?;
         Ok(u8::from(read.skipped))
     }
 }

@@ -61,7 +61,7 @@ impl Show {
                     .layout(Format::Table, &destination)
                     .map_err(|error| Error::new(error.to_string()))?;
                 let read = self.reading.union(&self.files, console)?;
-                reading::put(&destination, |out| layout.write(read.content, out))?;
+                reading::put(&destination, console, |out| layout.write(read.content, out))?;
                 read.skipped
             }
         };
@@ -95,7 +95,7 @@ impl Show {
         };
         let groups = content.finish();
         let keys = keys.as_slice();
-        reading::put(destination, |out| {
+        reading::put(destination, console, |out| {
             let mut out = io::BufWriter::with_capacity(1 << 18, out);
             match format {
                 Format::Json => groups::write_json(keys, &groups, &mut out)?,
