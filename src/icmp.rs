@@ -52,3 +52,14 @@ pub fn name(protocol: Protocol, icmp_type: u8) -> Option<&'static str> {
     let found = names.iter().find(|(number, _)| *number == icmp_type);
     found.map(|(_, name)| *name)
 }
+
+/// Whether a type has no code but 0, so that rules need not name it: requests and answers, as opposed to
+/// errors (<https://www.iana.org/assignments/icmp-parameters>, <https://www.iana.org/assignments/icmpv6-parameters>).
+#[must_use]
+pub const fn is_codeless(protocol: Protocol, icmp_type: u8) -> bool {
+    match protocol {
+        Protocol::ICMP => matches!(icmp_type, 0 | 8 | 10 | 13..=18),
+        Protocol::ICMPV6 => matches!(icmp_type, 128..=136 | 143),
+        _ => false,
+    }
+}

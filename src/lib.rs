@@ -40,6 +40,7 @@ pub mod record;
 pub mod records;
 pub mod recovery;
 pub mod replay;
+pub mod rules;
 pub mod run;
 pub mod select;
 pub mod services;

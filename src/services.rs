@@ -6,7 +6,8 @@ use std::{fs, io};
 
 use crate::record::Protocol;
 
-const FILE: &str = "/etc/services";
+/// Where the system keeps them.
+pub const FILE: &str = "/etc/services";
 
 /// The names of ports.
 #[derive(Clone, Debug, Default)]

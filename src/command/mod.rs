@@ -6,6 +6,7 @@ pub mod check;
 pub mod diff;
 pub mod merge;
 pub mod reading;
+pub mod rules;
 pub mod show;
 
 use clap::Subcommand;
@@ -24,6 +25,8 @@ pub enum Command {
     Merge(merge::Merge),
     /// Compare two captures: flows that are new, gone, newly confirmed
     Diff(diff::Diff),
+    /// Write firewall rules that accept the flows of captures
+    Rules(rules::Rules),
 }
 
 impl Command {
@@ -38,6 +41,7 @@ impl Command {
             Self::Show(show) => show.run(console),
             Self::Merge(merge) => merge.run(console),
             Self::Diff(diff) => Ok(diff.run(console)),
+            Self::Rules(rules) => rules.run(console),
         }
     }
 }

@@ -1,0 +1,184 @@
+//! Sets of flows that are products: each of some sources, to each of some destinations, for each of some
+//! services. One rule says such a set exactly.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use super::block::{Block, cover};
+use super::seen::Seen;
+use crate::record::Service;
+
+/// Which addresses are gathered first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The sources of a service: its clients.
+    Sources,
+    /// The destinations of a source: its servers.
+    Destinations,
+}
+
+/// A product. With widening its blocks hold more than the flows.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    /// Blocks of sources.
+    pub sources: Vec<Block>,
+    /// Blocks of destinations.
+    pub destinations: Vec<Block>,
+    /// Services, sorted.
+    pub services: Vec<Service>,
+    /// The flows, as indices.
+    pub members: Vec<usize>,
+}
+
+/// All addresses of one side that go with one address of the other and a service.
+struct Run {
+    set: usize,
+    other: u128,
+    service: Service,
+    members: Vec<usize>,
+}
+
+/// Runs that share their set, as a product: all `others` with all `services`.
+struct Part {
+    set: usize,
+    others: Vec<u128>,
+    services: Vec<Service>,
+    runs: Vec<usize>,
+}
+
+/// Makes products of the flows that `members` names, each flow in one of them.
+#[must_use]
+pub fn bundles(flows: &[Seen], members: &[usize], side: Side, percent: u8) -> Vec<Bundle> {
+    let (runs, sets) = runs(flows, members, side, percent);
+    // Both orders are exact. The first one keeps the services of a server together, so it wins a tie.
+    let by_server = merge(&runs, |run| run.other, |run| run.service);
+    let by_service = merge(&runs, |run| run.service, |run| run.other);
+    let parts: Vec<Part> = if by_server.len() <= by_service.len() {
+        let parts = by_server.into_iter();
+        parts
+            .map(|(set, others, services, runs)| Part {
+                set,
+                others,
+                services,
+                runs,
+            })
+            .collect()
+    } else {
+        let parts = by_service.into_iter();
+        parts
+            .map(|(set, services, others, runs)| Part {
+                set,
+                others,
+                services,
+                runs,
+            })
+            .collect()
+    };
+    let bundles = parts.into_iter().map(|part| {
+        let mut others = part.others;
+        others.sort_unstable();
+        let mut services = part.services;
+        services.sort_unstable();
+        let (set, others) = (sets[part.set].clone(), cover(&others, percent));
+        let (sources, destinations) = match side {
+            Side::Sources => (set, others),
+            Side::Destinations => (others, set),
+        };
+        let members = part.runs.iter().flat_map(|&run| &runs[run].members);
+        Bundle {
+            sources,
+            destinations,
+            services,
+            members: members.copied().collect(),
+        }
+    });
+    bundles.collect()
+}
+
+/// Gathers runs, and the different sets that they have.
+fn runs(flows: &[Seen], members: &[usize], side: Side, percent: u8) -> (Vec<Run>, Vec<Vec<Block>>) {
+    let key = |&index: &usize| {
+        let seen = &flows[index];
+        match side {
+            Side::Sources => (seen.destination, seen.service, seen.source),
+            Side::Destinations => (seen.source, seen.service, seen.destination),
+        }
+    };
+    let mut members = members.to_vec();
+    members.sort_unstable_by_key(key);
+    let mut sets = Interned::default();
+    let mut runs = Vec::new();
+    let same = |one: &usize, other: &usize| {
+        let ((a, b, _), (c, d, _)) = (key(one), key(other));
+        (a, b) == (c, d)
+    };
+    for members in members.chunk_by(same) {
+        let addresses: Vec<u128> = members.iter().map(|index| key(index).2).collect();
+        let (other, service, _) = key(&members[0]);
+        runs.push(Run {
+            set: sets.index(cover(&addresses, percent)),
+            other,
+            service,
+            members: members.to_vec(),
+        });
+    }
+    (runs, sets.values)
+}
+
+/// Merges runs of the same set and `first` over all `second`, then those of the same set and seconds over
+/// all `first`.
+fn merge<A: Copy + Eq + Hash, B: Copy + Eq + Hash + Ord>(
+    runs: &[Run],
+    first: impl Fn(&Run) -> A,
+    second: impl Fn(&Run) -> B,
+) -> Vec<(usize, Vec<A>, Vec<B>, Vec<usize>)> {
+    let mut narrow: Interned<(usize, A)> = Interned::default();
+    let mut seconds: Vec<(Vec<B>, Vec<usize>)> = Vec::new();
+    for (index, run) in runs.iter().enumerate() {
+        let at = narrow.index((run.set, first(run)));
+        if at == seconds.len() {
+            seconds.push((Vec::new(), Vec::new()));
+        }
+        seconds[at].0.push(second(run));
+        seconds[at].1.push(index);
+    }
+    let mut wide: Interned<(usize, Vec<B>)> = Interned::default();
+    let mut merged: Vec<(Vec<A>, Vec<usize>)> = Vec::new();
+    for ((set, first), (mut seconds, runs)) in narrow.values.into_iter().zip(seconds) {
+        seconds.sort_unstable();
+        let at = wide.index((set, seconds));
+        if at == merged.len() {
+            merged.push((Vec::new(), Vec::new()));
+        }
+        merged[at].0.push(first);
+        merged[at].1.extend(runs);
+    }
+    let parts = wide.values.into_iter().zip(merged);
+    parts
+        .map(|((set, seconds), (firsts, runs))| (set, firsts, seconds, runs))
+        .collect()
+}
+
+/// Different values, numbered as they come: so that what is made of them does not hang on a hash.
+struct Interned<T> {
+    values: Vec<T>,
+    known: HashMap<T, usize>,
+}
+
+impl<T> Default for Interned<T> {
+    fn default() -> Self {
+        Self {
+            values: Vec::new(),
+            known: HashMap::new(),
+        }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Interned<T> {
+    fn index(&mut self, value: T) -> usize {
+        *self.known.entry(value).or_insert_with_key(|value| {
+            self.values.push(value.clone());
+            self.values.len() - 1
+        })
+    }
+}

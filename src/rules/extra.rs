@@ -1,0 +1,150 @@
+//! What a rule admits besides the flows that were seen.
+
+use std::collections::BTreeMap;
+
+use super::block::{Block, contain, without};
+use super::group::{Group, Matching};
+use super::seen::Seen;
+use crate::record::{Protocol, Service};
+
+/// Flows that a rule admits and nobody saw: from each of the sources to each of the destinations for each
+/// of the services.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Extra {
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Services.
+    pub services: Vec<Service>,
+    /// Blocks of sources.
+    pub sources: Vec<Block>,
+    /// Blocks of destinations.
+    pub destinations: Vec<Block>,
+}
+
+impl Extra {
+    /// Addresses that it has of the one side and of the other, multiplied, for all services.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        let size = |blocks: &[Block]| {
+            let sizes = blocks.iter().map(|block| block.size());
+            sizes.fold(0_u64, u64::saturating_add)
+        };
+        size(&self.sources)
+            .saturating_mul(size(&self.destinations))
+            .saturating_mul(self.services.len() as u64)
+    }
+
+    /// Whether a flow is one of them.
+    #[must_use]
+    pub fn holds(
+        &self,
+        protocol: Protocol,
+        service: Service,
+        source: u128,
+        destination: u128,
+    ) -> bool {
+        self.protocol == protocol
+            && self.services.contains(&service)
+            && contain(&self.sources, source)
+            && contain(&self.destinations, destination)
+    }
+}
+
+/// The sources that were seen, by service and destination.
+#[derive(Debug, Default)]
+pub struct Observed(BTreeMap<Service, BTreeMap<u128, Vec<u128>>>);
+
+/// By what is extra of the sources: the destinations.
+type BySources = BTreeMap<Vec<Block>, Vec<Block>>;
+
+impl Observed {
+    /// Those of flows that share a class and source ports, sorted by source where all else is the same.
+    #[must_use]
+    pub fn new(flows: &[Seen], members: &[usize]) -> Self {
+        let mut observed = Self::default();
+        for seen in members.iter().map(|&index| &flows[index]) {
+            let destinations = observed.0.entry(seen.service).or_default();
+            destinations
+                .entry(seen.destination)
+                .or_default()
+                .push(seen.source);
+        }
+        observed
+    }
+
+    /// What a group of these flows admits beyond them.
+    #[must_use]
+    pub fn extras(&self, protocol: Protocol, group: &Group) -> Vec<Extra> {
+        let mut found: BTreeMap<Service, BySources> = BTreeMap::new();
+        match &group.matching {
+            Matching::Product {
+                sources,
+                destinations,
+            } => {
+                for &service in &group.services {
+                    let by_sources = self.of_product(service, sources, destinations);
+                    found.insert(service, by_sources);
+                }
+            }
+            Matching::Listed(elements) => {
+                for element in elements {
+                    let services = element.service.as_slice().iter().chain(&group.services);
+                    for &service in services {
+                        let seen = self.sources(service, element.destination);
+                        let extra = without(&[element.source], seen);
+                        let destinations = found.entry(service).or_default().entry(extra);
+                        destinations
+                            .or_default()
+                            .push(Block::single(element.destination));
+                    }
+                }
+            }
+        }
+        let mut merged: BTreeMap<(Vec<Block>, Vec<Block>), Vec<Service>> = BTreeMap::new();
+        for (service, by_sources) in found {
+            for both in by_sources
+                .into_iter()
+                .filter(|(sources, _)| !sources.is_empty())
+            {
+                merged.entry(both).or_default().push(service);
+            }
+        }
+        let extras = merged.into_iter();
+        extras
+            .map(|((sources, destinations), services)| Extra {
+                protocol,
+                services,
+                sources,
+                destinations,
+            })
+            .collect()
+    }
+
+    fn of_product(&self, service: Service, sources: &[Block], destinations: &[Block]) -> BySources {
+        let mut by_sources = BySources::new();
+        let mut known = Vec::new();
+        if let Some(seen) = self.0.get(&service) {
+            for block in destinations {
+                for (&destination, seen) in seen.range(block.first()..=block.last()) {
+                    known.push(destination);
+                    let extra = by_sources.entry(without(sources, seen)).or_default();
+                    extra.push(Block::single(destination));
+                }
+            }
+        }
+        let unknown = without(destinations, &known);
+        if !unknown.is_empty() {
+            let all = by_sources.entry(sources.to_vec()).or_default();
+            all.extend(unknown);
+            all.sort_unstable();
+        }
+        by_sources
+    }
+
+    fn sources(&self, service: Service, destination: u128) -> &[u128] {
+        let destinations = self.0.get(&service);
+        destinations
+            .and_then(|destinations| destinations.get(&destination))
+            .map_or(&[], Vec::as_slice)
+    }
+}

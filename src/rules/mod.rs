@@ -1,0 +1,27 @@
+//! From flows that were seen to a ruleset that accepts them and nothing else.
+//!
+//! [`plan`](plan::plan) makes a [`Plan`](plan::Plan), which knows no firewall's language: [`nft`] and
+//! [`iptables`] write it, [`report`] explains it.
+
+pub mod block;
+pub mod bundle;
+pub mod direction;
+pub mod extra;
+pub mod group;
+pub mod header;
+pub mod iptables;
+pub mod left_out;
+pub mod nft;
+pub mod nft_set;
+pub mod nft_words;
+pub mod plan;
+pub mod ports;
+pub mod report;
+pub mod rule;
+pub mod seen;
+pub mod standing;
+#[cfg(test)]
+mod tests;
+pub mod text;
+
+pub use plan::{Admission, Options, Plan, Policies, Policy, plan};

@@ -1,0 +1,389 @@
+//! The ruleset before it is in any language.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::block::number;
+use super::direction::{Chain, Host, Way, destination};
+use super::extra::Observed;
+use super::group::{Group, groups, list_with_sports};
+use super::left_out::{LeftOut, left_out};
+use super::ports::PortRange;
+use super::rule::{Packet, Rule, merge_protocols};
+use super::seen::{Flows, Seen, Tally, class};
+use super::standing::Standing;
+use crate::capture::{Capture, Completeness};
+use crate::record::{Identity, Protocol, Record, Service};
+use crate::services::Services;
+
+/// So many sets of source ports within a class get rules of their own. There are more only in captures that
+/// keep every port, where they mean nothing.
+const SPORT_SETS: usize = 32;
+/// And where there are more, those of so many flows still do.
+const SPORT_FLOWS: usize = 8;
+
+/// What a chain does with packets that no rule accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
+pub enum Policy {
+    /// Drops them.
+    Drop,
+    /// Accepts them.
+    Accept,
+}
+
+impl Policy {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Accept => "accept",
+        }
+    }
+}
+
+/// The policy of each chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policies(pub [Policy; 3]);
+
+impl Policies {
+    /// That of a chain.
+    #[must_use]
+    pub const fn of(self, chain: Chain) -> Policy {
+        self.0[chain as usize]
+    }
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self([Policy::Drop; 3])
+    }
+}
+
+/// What is asked of a ruleset.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Policies.
+    pub policies: Policies,
+    /// Addresses and networks of the host, besides those that captures have.
+    pub local: Vec<IpNet>,
+    /// Whether flows that nobody answered get rules too.
+    pub include_unconfirmed: bool,
+    /// Per cent of a block's addresses that need not have been seen: 0 to 99.
+    pub widen: u8,
+    /// Names of ports.
+    pub services: Services,
+}
+
+/// A ruleset.
+#[derive(Debug)]
+pub struct Plan {
+    /// The captures it is from.
+    pub captures: Vec<Capture>,
+    /// What was asked for.
+    pub options: Options,
+    /// The chains that it has. Without the host's addresses that is forward alone: nothing is known then of
+    /// what the others need.
+    pub chains: Vec<Chain>,
+    /// The rules that accept, sorted by chain.
+    pub rules: Vec<Rule>,
+    /// What the rule for `lo` carries.
+    pub loopback: Tally,
+    /// Flows without a rule.
+    pub left_out: Vec<LeftOut>,
+    /// What the administrator has to know before anything else.
+    pub warnings: Vec<String>,
+    host: Host,
+}
+
+/// Why a flow is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// By this rule of [`Plan::rules`].
+    Rule(usize),
+    /// By the rule for `lo`.
+    Loopback,
+    /// By the standing rules for ICMPv6.
+    Icmpv6,
+    /// By the policy, or because the ruleset does not have the chain.
+    Policy,
+}
+
+/// Plans a ruleset for the flows of some captures.
+#[must_use]
+pub fn plan(captures: &[Capture], records: &[Record], options: &Options) -> Plan {
+    let host = Host::new(captures, &options.local);
+    let flows = Flows::gather(records, &host, options.include_unconfirmed);
+    let mut rules = Vec::new();
+    let all: Vec<usize> = (0..flows.accepted.len()).collect();
+    let class = |index: &usize| flows.accepted[*index].class;
+    for members in all.chunk_by(|one, other| class(one) == class(other)) {
+        rules.extend(of_class(&flows, members, options.widen));
+    }
+    let mut rules = merge_protocols(rules);
+    rules.sort_by_cached_key(Rule::order);
+    let chains = if host.is_known() {
+        Chain::ALL.to_vec()
+    } else {
+        vec![Chain::Forward]
+    };
+    let mut plan = Plan {
+        captures: captures.to_vec(),
+        options: options.clone(),
+        chains,
+        rules,
+        loopback: flows.loopback,
+        left_out: left_out(&flows.left_out),
+        warnings: Vec::new(),
+        host,
+    };
+    plan.warnings = plan.warn();
+    plan
+}
+
+fn of_class(flows: &Flows, members: &[usize], widen: u8) -> Vec<Rule> {
+    let sports = |index: &usize| flows.accepted[*index].sports;
+    let chunks: Vec<&[usize]> = members
+        .chunk_by(|one, other| sports(one) == sports(other))
+        .collect();
+    let many = chunks.len() > SPORT_SETS;
+    let mut rules = Vec::new();
+    let mut mixed = Vec::new();
+    for chunk in chunks {
+        if many && chunk.len() < SPORT_FLOWS {
+            mixed.extend_from_slice(chunk);
+            continue;
+        }
+        let observed = (widen > 0).then(|| Observed::new(&flows.accepted, chunk));
+        for group in groups(&flows.accepted, chunk, widen) {
+            rules.push(rule(flows, group, observed.as_ref()));
+        }
+    }
+    if !mixed.is_empty() {
+        let group = list_with_sports(&flows.accepted, &mixed, &flows.sports);
+        rules.push(Rule {
+            sports: Vec::new(),
+            ..rule(flows, group, None)
+        });
+    }
+    rules
+}
+
+fn rule(flows: &Flows, group: Group, observed: Option<&Observed>) -> Rule {
+    let members: Vec<&Seen> = group
+        .members
+        .iter()
+        .map(|&index| &flows.accepted[index])
+        .collect();
+    let mut tally = Tally::default();
+    for seen in &members {
+        tally.add(&seen.tally);
+    }
+    let class = members[0].class;
+    Rule {
+        chain: class.chain,
+        family: class.family,
+        zone: class.zone,
+        protocols: vec![class.protocol],
+        coded: class.coded,
+        sports: flows.sports[members[0].sports].clone(),
+        tally,
+        sources: different(members.iter().map(|seen| seen.source)),
+        destinations: different(members.iter().map(|seen| seen.destination)),
+        extras: observed.map_or_else(Vec::new, |observed| observed.extras(class.protocol, &group)),
+        services: group.services,
+        matching: group.matching,
+    }
+}
+
+fn different(addresses: impl Iterator<Item = u128>) -> usize {
+    let mut addresses: Vec<u128> = addresses.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses.len()
+}
+
+impl Plan {
+    /// Whether the ruleset accepts the first packet of a flow, and by what. An [`Ephemeral`] source port
+    /// asks for all that it stands for.
+    ///
+    /// [`Ephemeral`]: crate::record::SourcePort::Ephemeral
+    #[must_use]
+    pub fn admits(&self, identity: &Identity) -> Option<Admission> {
+        let (way, packet) = self.packet(identity);
+        let chain = match way {
+            Way::Loopback => return Some(Admission::Loopback),
+            Way::Chain(chain) => chain,
+            Way::Group => return Some(Admission::Policy),
+            Way::LinkLocal => return None,
+        };
+        if !self.chains.contains(&chain) {
+            return Some(Admission::Policy);
+        }
+        let icmp_type = match packet.service {
+            Service::Icmp(icmp_type, _) if packet.protocol == Protocol::ICMPV6 => Some(icmp_type),
+            _ => None,
+        };
+        let standing = icmp_type.is_some_and(|icmp_type| {
+            let mut standing = Standing::of(chain).iter();
+            standing.any(|standing| standing.types.contains(&icmp_type))
+        });
+        if standing {
+            return Some(Admission::Icmpv6);
+        }
+        let rule = self.rules.iter().position(|rule| rule.admits(&packet));
+        rule.map(Admission::Rule).or_else(|| {
+            (self.options.policies.of(chain) == Policy::Accept).then_some(Admission::Policy)
+        })
+    }
+
+    /// Whether the report lists a flow as admitted though nobody saw it.
+    #[must_use]
+    pub fn lists_as_extra(&self, identity: &Identity) -> bool {
+        let (_, packet) = self.packet(identity);
+        let uncoded =
+            matches!(destination(identity).1, Service::Icmp(_, 1..)) && packet.coded.is_none();
+        let mut rules = self.rules.iter();
+        rules.any(|rule| rule.admits(&packet) && (uncoded || rule.lists_as_extra(&packet)))
+    }
+
+    /// Flows and connections that rules carry, that for `lo` included.
+    #[must_use]
+    pub fn carried(&self) -> Tally {
+        let mut sum = self.loopback;
+        for rule in &self.rules {
+            sum.add(&rule.tally);
+        }
+        sum
+    }
+
+    /// Flows and connections that are left out.
+    #[must_use]
+    pub fn missing(&self) -> Tally {
+        let mut sum = Tally::default();
+        for left in &self.left_out {
+            sum.add(&left.tally);
+        }
+        sum
+    }
+
+    /// Whether an address is one of the host's own.
+    #[must_use]
+    pub fn owns(&self, address: IpAddr) -> bool {
+        self.host.owns(address)
+    }
+
+    /// Whether a capture may have missed flows.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        let mut captures = self.captures.iter();
+        captures.any(|capture| capture.verdict == Some(Completeness::Incomplete))
+    }
+
+    fn packet(&self, identity: &Identity) -> (Way, Packet) {
+        let way = self.host.way(identity);
+        let (class, service) = class(identity, way);
+        let (destination, _) = destination(identity);
+        let packet = Packet {
+            chain: class.chain,
+            family: class.family,
+            zone: class.zone,
+            protocol: class.protocol,
+            coded: class.coded,
+            service,
+            source: number(identity.source),
+            destination: number(destination),
+            sports: PortRange::of(identity.source_port),
+        };
+        (way, packet)
+    }
+
+    fn warn(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.is_incomplete() {
+            warnings.push(
+                "the capture is incomplete: flows that it missed have no rule. Capture again before \
+                 you rely on these rules"
+                    .to_owned(),
+            );
+        }
+        if self
+            .captures
+            .iter()
+            .any(|capture| !capture.filters.is_empty())
+        {
+            warnings.push(
+                "the capture was filtered: what the filters kept out has no rule and will be dropped"
+                    .to_owned(),
+            );
+        }
+        let partial = |capture: &Capture| {
+            let ours = capture
+                .program
+                .as_ref()
+                .is_some_and(|program| program.starts_with("conntracker"));
+            ours && !capture
+                .options
+                .iter()
+                .any(|option| option == "--all-protocols")
+        };
+        if self.captures.iter().any(partial) {
+            warnings.push(
+                "the capture holds TCP, UDP and ICMP only: other protocols, such as those of tunnels, have \
+                 no rule. Capture with --all-protocols"
+                    .to_owned(),
+            );
+        }
+        let mut hosts: Vec<&String> = self
+            .captures
+            .iter()
+            .filter_map(|capture| capture.host.as_ref())
+            .collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        if hosts.len() > 1 {
+            warnings.push(format!(
+                "the captures are from {} hosts: the addresses of all of them count as the gateway's own",
+                hosts.len()
+            ));
+        }
+        let dropped = |chain| {
+            self.options.policies.of(chain) == Policy::Drop
+                && self.rules.iter().all(|rule| rule.chain != chain)
+        };
+        if !self.host.is_known() {
+            warnings.push(
+                "the gateway's own addresses are not known: every flow is taken as forwarded, and what goes to \
+                 or comes from the gateway itself is not filtered. Give each address with --local"
+                    .to_owned(),
+            );
+        } else if dropped(Chain::Input) {
+            warnings.push(
+                "no flow to the gateway itself was seen: with these rules nobody can open a new \
+                 connection to it, not even to administer it"
+                    .to_owned(),
+            );
+        }
+        if self.host.is_known() && dropped(Chain::Output) {
+            warnings.push(
+                "no flow from the gateway itself was seen: with these rules it can open no connection"
+                    .to_owned(),
+            );
+        }
+        let guessed: u64 = self.rules.iter().map(|rule| rule.tally.guessed).sum();
+        if guessed > 0 {
+            warnings.push(format!(
+                "{guessed} ICMP flows come from a list that does not tell the type: taken for echo requests"
+            ));
+        }
+        warnings
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

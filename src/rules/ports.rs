@@ -1,0 +1,90 @@
+//! Ranges of ports.
+
+use crate::flow::COLLAPSED_SOURCE_PORT;
+use crate::record::SourcePort;
+
+/// Ports from the first to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortRange {
+    /// The first.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// The ports that a program gets without privilege: what a folded source port stands for.
+    pub const UNPRIVILEGED: Self = Self {
+        first: COLLAPSED_SOURCE_PORT,
+        last: u16::MAX,
+    };
+
+    /// One port.
+    #[must_use]
+    pub const fn single(port: u16) -> Self {
+        Self {
+            first: port,
+            last: port,
+        }
+    }
+
+    /// The source ports of a flow; `None` where the protocol has none.
+    #[must_use]
+    pub const fn of(port: SourcePort) -> Option<Self> {
+        match port {
+            SourcePort::None => None,
+            SourcePort::Exact(port) => Some(Self::single(port)),
+            SourcePort::Ephemeral => Some(Self::UNPRIVILEGED),
+        }
+    }
+
+    /// Whether all of another range is in it.
+    #[must_use]
+    pub const fn holds(self, other: Self) -> bool {
+        self.first <= other.first && other.last <= self.last
+    }
+
+    /// As text, with what stands between the two ends.
+    #[must_use]
+    pub fn show(self, dash: char) -> String {
+        if self.first == self.last {
+            self.first.to_string()
+        } else {
+            format!("{}{dash}{}", self.first, self.last)
+        }
+    }
+}
+
+/// The fewest ranges that hold the same ports, in order.
+#[must_use]
+pub fn joined(mut ranges: Vec<PortRange>) -> Vec<PortRange> {
+    ranges.sort_unstable();
+    let mut joined: Vec<PortRange> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if u32::from(range.first) <= u32::from(last.last) + 1 => {
+                last.last = last.last.max(range.last);
+            }
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_and_overlaps_are_joined() {
+        let ranges = [80, 443, 81, 80].map(PortRange::single).to_vec();
+        let shown: Vec<String> = joined(ranges).iter().map(|range| range.show('-')).collect();
+        assert_eq!(shown, ["80-81", "443"]);
+        let folded = vec![PortRange::single(40_000), PortRange::UNPRIVILEGED];
+        assert_eq!(joined(folded), [PortRange::UNPRIVILEGED]);
+        assert_eq!(
+            joined(vec![PortRange::single(u16::MAX), PortRange::single(1023)]).len(),
+            2
+        );
+    }
+}

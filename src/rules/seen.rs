@@ -1,0 +1,255 @@
+//! What the rules have to know of the flows that were seen.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::block::{Family, number};
+use super::direction::{Chain, Host, Way, destination};
+use super::ports::{PortRange, joined};
+use crate::icmp;
+use crate::record::{Identity, Protocol, Record, Service};
+use crate::timestamp::Timestamp;
+
+/// What flows have to share so that one rule can be for them all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Class {
+    /// The chain.
+    pub chain: Chain,
+    /// Address family.
+    pub family: Family,
+    /// Conntrack zone.
+    pub zone: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Type and code, for ICMP types that come with several codes.
+    pub coded: Option<(u8, u8)>,
+}
+
+/// How much was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Flows.
+    pub flows: u64,
+    /// Connections.
+    pub connections: u64,
+    /// When one was last seen.
+    pub last_seen: Option<Timestamp>,
+    /// The address that was asked for.
+    pub asked: Asked,
+    /// ICMP flows whose type the capture does not tell.
+    pub guessed: u64,
+}
+
+/// The address that clients asked for, where DNAT made another of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asked {
+    /// Nothing is known yet.
+    #[default]
+    Unknown,
+    /// The same that the rule has.
+    Same,
+    /// This one.
+    Translated(IpAddr, Option<u16>),
+    /// One or the other.
+    Several,
+}
+
+impl Tally {
+    fn of(record: &Record) -> Self {
+        let identity = &record.identity;
+        Self {
+            flows: 1,
+            connections: record.connections,
+            last_seen: record.last_seen,
+            asked: match (identity.dnat(), identity.service) {
+                (None, _) => Asked::Same,
+                (Some(_), Service::Port(port)) => {
+                    Asked::Translated(identity.destination, Some(port))
+                }
+                (Some(_), _) => Asked::Translated(identity.destination, None),
+            },
+            guessed: u64::from(
+                identity.protocol.is_icmp_of(identity.source) && identity.service == Service::None,
+            ),
+        }
+    }
+
+    /// Adds another.
+    pub fn add(&mut self, other: &Self) {
+        self.flows += other.flows;
+        self.connections += other.connections;
+        self.last_seen = self.last_seen.max(other.last_seen);
+        self.guessed += other.guessed;
+        self.asked = match (self.asked, other.asked) {
+            (Asked::Unknown, asked) | (asked, Asked::Unknown) => asked,
+            (one, same) if one == same => one,
+            _ => Asked::Several,
+        };
+    }
+}
+
+/// Flows that the filter can't tell apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// What they share with others.
+    pub class: Class,
+    /// Destination that the filter sees.
+    pub destination: u128,
+    /// Service that the filter sees.
+    pub service: Service,
+    /// Source.
+    pub source: u128,
+    /// Source ports: an index of [`Flows::sports`].
+    pub sports: usize,
+    /// How much.
+    pub tally: Tally,
+}
+
+/// Why a flow gets no rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// No packet came back.
+    Unanswered,
+    /// It went to a group, where answers don't count.
+    Group,
+    /// To a group, and the host's addresses are not known.
+    GroupUnknown,
+    /// Between link-local addresses, of which neither is known to be the host's.
+    LinkLocal,
+    /// The capture does not tell the ports.
+    NoPort,
+}
+
+/// All flows, by what becomes of them.
+#[derive(Debug, Default)]
+pub struct Flows {
+    /// Those that get rules, sorted by class, source ports, destination, service and source.
+    pub accepted: Vec<Seen>,
+    /// Those that don't, sorted likewise.
+    pub left_out: Vec<(Reason, Seen)>,
+    /// Those that the rule for `lo` carries.
+    pub loopback: Tally,
+    /// Sets of source ports.
+    pub sports: Vec<Vec<PortRange>>,
+}
+
+impl Flows {
+    /// Sorts out the flows of some records.
+    #[must_use]
+    pub fn gather(records: &[Record], host: &Host, include_unconfirmed: bool) -> Self {
+        let mut flows = Self::default();
+        let mut accepted: Vec<(Seen, Option<PortRange>)> = Vec::with_capacity(records.len());
+        let mut left_out = Vec::new();
+        for record in records {
+            let way = host.way(&record.identity);
+            if way == Way::Loopback {
+                flows.loopback.add(&Tally::of(record));
+                continue;
+            }
+            let (seen, sports) = Seen::of(record, way);
+            let reason = match way {
+                _ if !record.confirmed && !include_unconfirmed => {
+                    let group = host.is_group(seen.class.family.address(seen.destination));
+                    Some(if group {
+                        Reason::Group
+                    } else {
+                        Reason::Unanswered
+                    })
+                }
+                Way::LinkLocal => Some(Reason::LinkLocal),
+                Way::Group => Some(Reason::GroupUnknown),
+                _ if seen.class.protocol.has_ports() && seen.service == Service::None => {
+                    Some(Reason::NoPort)
+                }
+                _ => None,
+            };
+            match reason {
+                None => accepted.push((seen, sports)),
+                Some(reason) => left_out.push((reason, seen)),
+            }
+        }
+        flows.fold(accepted);
+        left_out.sort_by_key(|(reason, seen)| (*reason, seen.key()));
+        flows.left_out = left_out;
+        flows
+    }
+
+    /// Folds flows that differ in the source port only.
+    fn fold(&mut self, mut seen: Vec<(Seen, Option<PortRange>)>) {
+        seen.sort_by_key(|(seen, sports)| (seen.key(), *sports));
+        let mut known: HashMap<Vec<PortRange>, usize> = HashMap::new();
+        for run in seen.chunk_by(|(one, _), (other, _)| one.key() == other.key()) {
+            let ranges = joined(run.iter().filter_map(|(_, range)| *range).collect());
+            let mut folded = run[0].0;
+            for (other, _) in &run[1..] {
+                folded.tally.add(&other.tally);
+            }
+            folded.sports = *known.entry(ranges).or_insert_with_key(|ranges| {
+                self.sports.push(ranges.clone());
+                self.sports.len() - 1
+            });
+            self.accepted.push(folded);
+        }
+        self.accepted
+            .sort_by_key(|seen| (seen.class, seen.sports, seen.key()));
+    }
+}
+
+impl Seen {
+    fn key(&self) -> (Class, u128, Service, u128) {
+        (self.class, self.destination, self.service, self.source)
+    }
+
+    fn of(record: &Record, way: Way) -> (Self, Option<PortRange>) {
+        let identity = &record.identity;
+        let (destination, _) = destination(identity);
+        let (class, service) = class(identity, way);
+        let seen = Self {
+            class,
+            destination: number(destination),
+            service,
+            source: number(identity.source),
+            sports: 0,
+            tally: Tally::of(record),
+        };
+        (seen, PortRange::of(identity.source_port))
+    }
+}
+
+/// The class of a flow, and its service as rules know it.
+#[must_use]
+pub fn class(identity: &Identity, way: Way) -> (Class, Service) {
+    let protocol = identity.protocol;
+    let (destination, service) = destination(identity);
+    let icmp = protocol.is_icmp_of(destination);
+    let (service, coded) = match service {
+        // The ICMP of the other family is a protocol like any other to conntrack, and to firewalls.
+        Service::Icmp(..) if !icmp => (Service::None, None),
+        // Lists that leave the type out: pings, as far as conntrack goes, since nothing else that it lists
+        // is in use (`valid_new`, net/netfilter/nf_conntrack_proto_icmp.c and …_icmpv6.c, Linux 6.18).
+        Service::None if icmp => (Service::Icmp(echo_request(protocol), 0), None),
+        Service::Icmp(icmp_type, _) if icmp::is_codeless(protocol, icmp_type) => {
+            (Service::Icmp(icmp_type, 0), None)
+        }
+        Service::Icmp(icmp_type, code) => (service, Some((icmp_type, code))),
+        service => (service, None),
+    };
+    let class = Class {
+        chain: match way {
+            Way::Chain(chain) => chain,
+            _ => Chain::Input,
+        },
+        family: Family::of(destination),
+        zone: identity.zone,
+        protocol,
+        coded,
+    };
+    (class, service)
+}
+
+const fn echo_request(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::ICMPV6 => 128,
+        _ => 8,
+    }
+}

@@ -1,0 +1,224 @@
+//! Words for what rules stand for. Nothing that comes from a capture or a system file gets into a ruleset but
+//! through here.
+
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use super::block::{Block, Family};
+use super::direction::Chain;
+use super::group::Matching;
+use super::left_out::LeftOut;
+use super::ports::{PortRange, joined};
+use super::rule::Rule;
+use super::seen::{Asked, Tally};
+use crate::icmp;
+use crate::record::{Protocol, Service};
+use crate::services::Services;
+use crate::timestamp::Timestamp;
+use crate::units::show_count;
+
+/// Text that neither ends a comment, nor a quoted string, nor a line: printable ASCII without quotes and
+/// backslashes, and no more of it than `most` bytes.
+#[must_use]
+pub fn plain(text: &str, most: usize) -> String {
+    let allowed = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\'' | '\\' | '`' | '$');
+    let plain = text.chars().map(|c| if allowed(c) { c } else { '?' });
+    plain.take(most).collect()
+}
+
+/// Text that can be part of a name in any firewall's language.
+#[must_use]
+pub fn word(text: &str) -> String {
+    let word = text.chars().take(24);
+    word.map(|c| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '_'
+        }
+    })
+    .collect()
+}
+
+/// The ports among services.
+#[must_use]
+pub fn ports(services: &[Service]) -> Vec<PortRange> {
+    let ports = services.iter().filter_map(|service| match service {
+        Service::Port(port) => Some(PortRange::single(*port)),
+        _ => None,
+    });
+    joined(ports.collect())
+}
+
+/// What one service is called.
+#[must_use]
+pub fn service(protocol: Protocol, service: Service, names: &Services) -> String {
+    match service {
+        Service::None => match protocol.name() {
+            Some(name) => name.to_owned(),
+            None => format!("protocol {protocol}"),
+        },
+        Service::Port(port) => match names.name(protocol, port) {
+            Some(name) => plain(name, 24),
+            None => format!("{protocol}/{port}"),
+        },
+        Service::Icmp(icmp_type, _) => match icmp::name(protocol, icmp_type) {
+            Some(name) => name.to_owned(),
+            None => format!("{protocol} type {icmp_type}"),
+        },
+    }
+}
+
+/// What a rule is for, in one to three words if possible.
+#[must_use]
+pub fn title(rule: &Rule, names: &Services) -> String {
+    if rule.services.is_empty() {
+        return format!("{} of many services", rule.protocols[0]);
+    }
+    titles(rule.protocols[0], &rule.services, names)
+}
+
+fn titles(protocol: Protocol, services: &[Service], names: &Services) -> String {
+    let [first, .., last] = services else {
+        return service(protocol, services[0], names);
+    };
+    if services.len() <= 3 {
+        let names = services.iter().map(|&one| service(protocol, one, names));
+        return names.collect::<Vec<_>>().join(", ");
+    }
+    match (first, last) {
+        (Service::Port(first), Service::Port(last))
+            if usize::from(last - first) + 1 == services.len() =>
+        {
+            format!("{protocol} ports {first} to {last}")
+        }
+        _ => format!(
+            "{}, {} and {} more",
+            service(protocol, *first, names),
+            service(protocol, services[1], names),
+            services.len() - 2
+        ),
+    }
+}
+
+/// What a rule stands for, in at most `most` bytes.
+#[must_use]
+pub fn comment(rule: &Rule, names: &Services, most: usize) -> String {
+    let mut text = format!("{}: ", title(rule, names));
+    if let Asked::Translated(address, port) = rule.tally.asked {
+        let _ = write!(text, "asked for as {}, ", asked(address, port));
+    }
+    if rule.chain != Chain::Output {
+        let _ = write!(text, "{}, ", counted(rule.sources as u64, "client"));
+    }
+    if rule.chain == Chain::Output || rule.destinations > 1 {
+        let _ = write!(text, "{}, ", counted(rule.destinations as u64, "server"));
+    }
+    text.push_str(&traffic(&rule.tally));
+    if !rule.extras.is_empty() {
+        text.push_str(", widened");
+    }
+    text.truncate(most);
+    text
+}
+
+fn asked(address: IpAddr, port: Option<u16>) -> String {
+    match port {
+        Some(port) => SocketAddr::new(address, port).to_string(),
+        None => address.to_string(),
+    }
+}
+
+/// Connections, and when the last was.
+#[must_use]
+pub fn traffic(tally: &Tally) -> String {
+    let mut text = if tally.connections > 0 {
+        counted(tally.connections, "connection")
+    } else {
+        // Lists of other programs don't count them.
+        counted(tally.flows, "flow")
+    };
+    if let Some(time) = tally.last_seen {
+        let _ = write!(text, ", last {}", minute(time));
+    }
+    text
+}
+
+/// A number of things.
+#[must_use]
+pub fn counted(number: u64, thing: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{s}", show_count(number))
+}
+
+/// A time to the minute, in UTC.
+#[must_use]
+pub fn minute(time: Timestamp) -> String {
+    let text = time.to_string();
+    text.get(..16).unwrap_or(&text).replace('T', " ")
+}
+
+/// Blocks as text, with the number of those beyond `most`.
+#[must_use]
+pub fn blocks(blocks: &[Block], family: Family, most: usize) -> String {
+    let shown = blocks.iter().map(|block| block.show(family).to_string());
+    some(shown, blocks.len(), most)
+}
+
+fn some(shown: impl Iterator<Item = String>, count: usize, most: usize) -> String {
+    // One more is no longer than saying so.
+    let most = if count == most + 1 { count } else { most };
+    let mut text = shown.take(most).collect::<Vec<_>>().join(", ");
+    if count > most {
+        let _ = write!(text, " and {} more", show_count((count - most) as u64));
+    }
+    text
+}
+
+/// Services as numbers, with the number of those beyond `most`.
+#[must_use]
+pub fn numbers(protocol: Protocol, services: &[Service], names: &Services, most: usize) -> String {
+    if matches!(services, [Service::Port(_), ..]) {
+        let ports = ports(services);
+        let shown = ports.iter().map(|range| range.show('-'));
+        let s = if services.len() == 1 { "" } else { "s" };
+        return format!("{protocol} port{s} {}", some(shown, ports.len(), most));
+    }
+    let shown = services.iter().map(|&one| match one {
+        Service::None => service(protocol, one, names),
+        _ => format!("{protocol} {}", service(protocol, one, names)),
+    });
+    some(shown, services.len(), most)
+}
+
+/// The addresses of a rule.
+#[must_use]
+pub fn addresses(rule: &Rule, most: usize) -> String {
+    match &rule.matching {
+        Matching::Product {
+            sources,
+            destinations,
+        } => format!(
+            "{} to {}",
+            blocks(sources, rule.family, most),
+            blocks(destinations, rule.family, most)
+        ),
+        Matching::Listed(elements) => format!(
+            "a list of {}",
+            counted(elements.len() as u64, "entry").replace("entrys", "entries")
+        ),
+    }
+}
+
+/// One line on flows that are left out.
+#[must_use]
+pub fn left_out(left: &LeftOut, names: &Services, most: usize) -> String {
+    format!(
+        "{}: {}, {} to {}: {}",
+        left.class.chain.name(),
+        numbers(left.class.protocol, &left.services, names, most),
+        blocks(&left.sources, left.class.family, most),
+        blocks(&left.destinations, left.class.family, most),
+        traffic(&left.tally),
+    )
+}
