@@ -119,7 +119,7 @@ struct Address {
     address: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
-    /// Only where the flow's own source port does not tell: it is below 1024, and the translated one not.
+    /// Of a source port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     port_collapsed: Option<bool>,
 }

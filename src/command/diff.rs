@@ -80,7 +80,9 @@ impl Diff {
             (false, true) => SAME,
             (false, false) => DIFFERENT,
         };
-        reading::put(&destination, |out| changes::write(difference, &layout, out))?;
+        reading::put(&destination, console, |out| {
+            changes::write(difference, &layout, out)
+        })?;
         Ok(status)
     }
 }

@@ -44,7 +44,9 @@ impl Merge {
             .layout(Format::Json, destination == Destination::Stdout)
             .map_err(|error| Error::new(error.to_string()))?;
         let mut read = self.reading.union(&self.files, console)?;
-        reading::put(&destination, |out| layout.write(&mut read.content, out))?;
+        reading::put(&destination, console, |out| {
+            layout.write(&mut read.content, out)
+        })?;
         Ok(u8::from(read.skipped))
     }
 }

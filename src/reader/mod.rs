@@ -6,6 +6,7 @@
 pub mod classic;
 pub mod complaints;
 pub mod conntrack;
+pub mod csv;
 pub mod line;
 pub mod lines;
 pub mod pcap;
@@ -134,7 +135,7 @@ struct Context {
     /// That of flows without any description.
     unnamed: Option<u32>,
     /// Those of text, by kind.
-    text: [Option<u32>; 2],
+    text: [Option<u32>; Kind::ALL.len()],
 }
 
 struct Text<'a> {
