@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use conntracker::check::judge::Judge;
+use conntracker::check::network::Hints;
+use conntracker::check::ruleset::Ruleset;
+use conntracker::json::{self, Line};
 use vendor_tests::capture::{Launch, Outcome};
 use vendor_tests::judging::Cases;
 use vendor_tests::netns::{self, sh};
@@ -241,6 +245,43 @@ fn what_the_capture_does_not_know_can_be_said() {
         .run();
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
         cases.compare(&outcome.text());
+    });
+}
+
+/// As other tests use it: a ruleset once, flows many times.
+#[test]
+fn a_ruleset_given_as_text_judges_records_again_and_again() {
+    let test = "a_ruleset_given_as_text_judges_records_again_and_again";
+    netns::run(test, || {
+        let rules = "table ip filter { chain input { type filter hook input priority 0; policy drop
+            ct state established accept\n tcp dport { 22, 443 } accept\n }\n}";
+        let cases = format!(
+            "{HOST}tcp 203.0.113.5 192.0.2.10:443: accepted\ntcp 203.0.113.5 192.0.2.10:80: dropped\n\
+             tcp 203.0.113.6 192.0.2.10:443: accepted\ntcp 203.0.113.6 192.0.2.10:81: dropped\n"
+        );
+        let cases = Cases::parse(&cases);
+        let (mut captures, mut records) = (Vec::new(), Vec::new());
+        for line in cases.file().lines() {
+            match json::parse(line.as_bytes()).expect("a line of a capture") {
+                Line::Captures(more) => captures.extend(more),
+                Line::Flow(record, _) => records.push(*record),
+                Line::Other => {}
+            }
+        }
+        let ruleset = Ruleset::new("text", rules);
+        let mut judge = Judge::new(&[ruleset], &captures, &Hints::default()).expect("it loads");
+        for _ in 0..3 {
+            for (records, cases) in records.chunks(2).zip(cases.flows.chunks(2)) {
+                let verdicts = judge.judge(records, &mut |_| ()).expect("it can be judged");
+                let names: Vec<&str> = verdicts
+                    .iter()
+                    .map(|verdict| verdict.first.name())
+                    .collect();
+                let expected: Vec<&str> = cases.iter().map(|case| case.verdict.as_str()).collect();
+                assert_eq!(names, expected);
+                assert!(verdicts[0].reply.is_some() && verdicts[0].passes());
+            }
+        }
     });
 }
 
