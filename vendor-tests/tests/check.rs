@@ -188,6 +188,23 @@ fn a_wrong_ruleset_says_where() {
 }
 
 #[test]
+fn rules_of_the_earliest_hook_are_named_too() {
+    netns::run("rules_of_the_earliest_hook_are_named_too", || {
+        let rules = "table netdev early {\n chain ingress {
+            type filter hook ingress device \"eth0\" priority -500; policy accept
+            ip saddr 203.0.113.66 tcp dport 443 drop\n }\n}
+            table inet late {\n chain ingress { type filter hook ingress device \"eth0\" priority 0
+            ip6 saddr 2001:db8:66::/48 drop\n }\n}";
+        let cases = "tcp 203.0.113.66 192.0.2.10:443: dropped by netdev early ingress: ip saddr 203.0.113.66 tcp dport 443 drop\n\
+                     tcp 203.0.113.66 192.0.2.10:80: accepted, reply accepted\n\
+                     tcp 2001:db8:66::1 [2001:db8::10]:80: dropped by inet late ingress: ip6 saddr\n";
+        let (cases, outcome) = check_text(rules, cases, &["--format", "json"]);
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        cases.compare(&outcome.text());
+    });
+}
+
+#[test]
 fn a_file_of_rules_alone_gets_the_captured_dnat() {
     netns::run("a_file_of_rules_alone_gets_the_captured_dnat", || {
         let rules =
