@@ -188,6 +188,21 @@ fn a_wrong_ruleset_says_where() {
 }
 
 #[test]
+fn a_rule_behind_many_others_is_found() {
+    netns::run("a_rule_behind_many_others_is_found", || {
+        // Each rule that matches makes a trace event.
+        let many = "tcp dport 443 counter\n".repeat(400);
+        let rules = format!(
+            "table inet f {{\n chain i {{ type filter hook input priority 0\n {many} tcp dport 443 reject\n }}\n}}"
+        );
+        let cases = "tcp 203.0.113.5 192.0.2.10:443: rejected by inet f i: tcp dport 443 reject\n";
+        let (cases, outcome) = check_text(&rules, cases, &["--format", "json"]);
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        cases.compare(&outcome.text());
+    });
+}
+
+#[test]
 fn rules_of_the_earliest_hook_are_named_too() {
     netns::run("rules_of_the_earliest_hook_are_named_too", || {
         let rules = "table netdev early {\n chain ingress {
