@@ -1,7 +1,9 @@
 //! `conntracker check`: rulesets in the style of common guides, with verdicts that were written by hand.
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use conntracker::check::judge::Judge;
 use conntracker::check::network::Hints;
@@ -9,6 +11,7 @@ use conntracker::check::ruleset::Ruleset;
 use conntracker::json::{self, Line};
 use vendor_tests::capture::{Launch, Outcome};
 use vendor_tests::judging::Cases;
+use vendor_tests::lab::Lab;
 use vendor_tests::netns::{self, sh};
 use vendor_tests::program::run;
 use vendor_tests::temp::Folder;
@@ -184,6 +187,100 @@ fn a_wrong_ruleset_says_where() {
         assert_eq!(outcome.code, Some(2), "{outcome:?}");
         let outcome = Launch::new(["check", "only-one"]).run();
         assert_eq!(outcome.code, Some(2), "{outcome:?}");
+    });
+}
+
+/// The other witness: a gateway with the ruleset, and real connections through it.
+#[test]
+fn real_connections_fare_as_judged() {
+    netns::run("real_connections_fare_as_judged", || {
+        let lab = Lab::new();
+        let rules = "table ip nat {
+            chain prerouting { type nat hook prerouting priority dstnat
+                ip daddr 10.2.0.99 tcp dport 8080 dnat to 10.2.0.2:443
+                ip daddr 10.1.0.1 tcp dport 81 redirect to :82
+            }
+            chain postrouting { type nat hook postrouting priority srcnat
+                oifname side2 masquerade
+            }
+        }
+        table inet filter {
+            chain forward { type filter hook forward priority 0; policy drop
+                ct state established,related accept
+                iifname side1 oifname side2 tcp dport { 443, 444 } accept
+                iifname side1 tcp dport 445 reject with tcp reset
+                iifname side2 accept
+            }
+            chain input { type filter hook input priority 0; policy drop
+                iif side1 tcp dport { 22, 82 } accept
+                tcp sport 443 accept
+            }
+            chain output { type filter hook output priority 0
+                tcp sport 22 drop
+            }
+        }";
+        let folder = Folder::new();
+        let path = folder.join("gateway.nft");
+        fs::write(&path, rules).expect("the folder can be written");
+        run("nft", ["-f", text(&path)]);
+        let served = [443, 444, 445, 446];
+        let far = |port| TcpListener::bind(("10.2.0.2", port)).expect("a free port");
+        let near = |port| TcpListener::bind(("10.1.0.1", port)).expect("a free port");
+        let _listeners = (
+            lab.server.run(move || served.map(far)),
+            [22, 23, 81, 82].map(near),
+        );
+        let mut cases = String::from("interface side1 10.1.0.1/24\ninterface side2 10.2.0.1/24\n");
+        let targets = [
+            "10.2.0.2:443",
+            "10.2.0.2:444",
+            "10.2.0.2:445",
+            "10.2.0.2:446",
+            "10.2.0.99:8080",
+            "10.2.0.99:443",
+            "10.1.0.1:22",
+            "10.1.0.1:23",
+            "10.1.0.1:81",
+            "10.1.0.1:82",
+        ];
+        let mut passing = Vec::new();
+        for target in targets {
+            let address = target.parse().expect("an address");
+            let patience = Duration::from_millis(300);
+            let opened = lab
+                .client
+                .run(move || TcpStream::connect_timeout(&address, patience).is_ok());
+            passing.push(opened);
+            cases.push_str(&format!("tcp 10.1.0.2 {target}: judged\n"));
+        }
+        // Both kinds, or the comparison would show nothing.
+        assert!(
+            passing.contains(&true) && passing.contains(&false),
+            "{passing:?}"
+        );
+        let (cases, outcome) = check(&cases, &[&path], &["--format", "json"]);
+        assert_eq!((outcome.stderr.as_str(), outcome.code), ("", Some(1)));
+        for (case, opened) in cases.flows.iter().zip(passing) {
+            let verdict = outcome.text();
+            let verdict = verdict
+                .lines()
+                .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+                .find(|line| {
+                    let (flow, own) = (&line["flow"], &case.flow);
+                    flow["dst"] == own["dst"] && flow["dst_port"] == own["dst_port"]
+                })
+                .expect("a verdict");
+            // Nobody has the address behind 10.2.0.99:443: rules let through what is lost then.
+            if case.line.contains("10.2.0.99:443") {
+                assert_eq!(verdict["verdict"], "accepted");
+                continue;
+            }
+            assert_eq!(
+                verdict["reply"]["verdict"] == "accepted",
+                opened,
+                "{verdict}"
+            );
+        }
     });
 }
 
