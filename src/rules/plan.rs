@@ -185,7 +185,7 @@ fn rule(flows: &Flows, group: Group, observed: Option<&Observed>) -> Rule {
     Rule {
         chain: class.chain,
         family: class.family,
-        zone: class.zone,
+        zone: flows.zoned.then_some(class.zone),
         protocols: vec![class.protocol],
         coded: class.coded,
         sports: flows.sports[members[0].sports].clone(),

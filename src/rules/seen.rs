@@ -131,6 +131,8 @@ pub struct Flows {
     pub loopback: Tally,
     /// Sets of source ports.
     pub sports: Vec<Vec<PortRange>>,
+    /// Whether any is of another conntrack zone than 0.
+    pub zoned: bool,
 }
 
 impl Flows {
@@ -141,6 +143,7 @@ impl Flows {
         let mut accepted: Vec<(Seen, Option<PortRange>)> = Vec::with_capacity(records.len());
         let mut left_out = Vec::new();
         for record in records {
+            flows.zoned |= record.identity.zone != 0;
             let way = host.way(&record.identity);
             if way == Way::Loopback {
                 flows.loopback.add(&Tally::of(record));
