@@ -7,8 +7,10 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # To build: the C library's header, libclang for the bindings, clang for the BPF program.
 BUILD_PACKAGES := gcc pkg-config libnetfilter-conntrack-dev libclang-dev clang libbpf-dev
 # To test: the real counterparts on this kernel.
-TEST_PACKAGES := g++ conntrack nftables iproute2 iputils-ping netcat-openbsd tshark \
-	util-linux procps kmod python3-jsonschema $(DEB_TEST_PACKAGES)
+TEST_PACKAGES := g++ conntrack nftables iptables iproute2 iputils-ping netcat-openbsd tshark \
+	util-linux procps kmod python3-jsonschema python3-pip postgresql $(DEB_TEST_PACKAGES)
+# ClickHouse's embedded form, for the statements of docs/fleet. Its test is skipped where it can't be had.
+CHDB := target/chdb
 # Installs packages that are missing, and only then asks the network for anything.
 install = dpkg -s $(1) >/dev/null 2>&1 || { $(SUDO) apt-get update -q && \
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(1); }
@@ -60,7 +62,7 @@ FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing \
 	-Cdebug-assertions -Coverflow-checks
 FUZZ_SECONDS ?= 15
-FUZZ_TARGETS := datagram capture
+FUZZ_TARGETS := datagram capture reader
 # Named, so that the flags do not reach build scripts.
 FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
@@ -85,6 +87,8 @@ build-packages:
 
 test-packages:
 	@$(call install,$(TEST_PACKAGES))
+	@test -d $(CHDB)/chdb || python3 -m pip install --quiet --no-deps --target $(CHDB) chdb chdb-core || \
+		echo 'chdb can not be installed: the test of ClickHouse will be skipped'
 
 clean:
 	$(CARGO) clean

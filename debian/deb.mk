@@ -49,8 +49,9 @@ man: deb-packages
 	cargo run --locked --package conntracker-manual -- target/man
 
 man-lint: man
-	mandoc -T lint target/man/conntracker.8
-	test -z "$$(LC_ALL=C.UTF-8 man --warnings -E UTF-8 -l -Tutf8 -Z target/man/conntracker.8 2>&1 >/dev/null)"
+	mandoc -T lint target/man/*.8
+	test -z "$$(for page in target/man/*.8; do \
+		LC_ALL=C.UTF-8 man --warnings -E UTF-8 -l -Tutf8 -Z $$page 2>&1 >/dev/null; done)"
 
 # They need root for network namespaces and a root of their own.
 test-package: deb-lint man-lint

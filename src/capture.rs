@@ -1,5 +1,6 @@
 //! What is known of a capture besides its flows: where, when and how it was taken, and how complete it is.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -107,5 +108,47 @@ impl Capture {
     pub fn local_addresses(&self) -> impl Iterator<Item = IpAddr> {
         let interfaces = self.interfaces.iter();
         interfaces.flat_map(|interface| interface.addresses.iter().map(IpNet::addr))
+    }
+}
+
+/// In one line, for people: where, when, from what source, by which filters.
+impl fmt::Display for Capture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.host.as_deref().unwrap_or("unknown host"))?;
+        match (self.start, self.end) {
+            (Some(start), Some(end)) => write!(f, ", {start} to {end}")?,
+            (Some(start), None) => write!(f, ", from {start}")?,
+            (None, Some(end)) => write!(f, ", until {end}")?,
+            (None, None) => f.write_str(", time unknown")?,
+        }
+        if let Some(source) = &self.source {
+            write!(f, ", {source}")?;
+        }
+        for option in self.options.iter().chain(&self.filters) {
+            write!(f, " {option}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capture_is_told_by_what_is_known_of_it() {
+        let unknown = Capture::default();
+        assert_eq!(unknown.to_string(), "unknown host, time unknown");
+        let known = Capture {
+            host: Some("gw".into()),
+            start: Timestamp::from_us(1),
+            end: Timestamp::from_us(2),
+            source: Some("batch".into()),
+            filters: vec!["--proto=tcp".into()],
+            options: vec!["--existing".into()],
+            ..unknown
+        };
+        let shown = "gw, 1970-01-01T00:00:00.000001Z to 1970-01-01T00:00:00.000002Z, batch --existing --proto=tcp";
+        assert_eq!(known.to_string(), shown);
     }
 }

@@ -114,17 +114,18 @@ impl Console {
 
     /// Draws the status line over the last one.
     pub fn status(&self, status: &Status) {
+        self.draw(&status.to_string());
+    }
+
+    /// Draws a line over the status line. Only to be called where [`shows_status`](Self::shows_status).
+    pub fn draw(&self, line: &str) {
         let columns = rustix::termios::tcgetwinsize(io::stderr())
             .map(|size| usize::from(size.ws_col))
             .ok()
             // What a terminal without a size is taken for, by convention.
             .filter(|&columns| columns > 0)
             .unwrap_or(80);
-        let line: String = status
-            .to_string()
-            .chars()
-            .take(columns.saturating_sub(1))
-            .collect();
+        let line: String = line.chars().take(columns.saturating_sub(1)).collect();
         let _ = write!(io::stderr(), "\r{line}\x1b[K");
     }
 

@@ -69,6 +69,9 @@ struct Kind<'a> {
 struct Flow<'a> {
     #[serde(borrow)]
     r#type: Cow<'a, str>,
+    /// In a difference: `new`, `gone`, `confirmed`.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    change: Option<Cow<'a, str>>,
     #[serde(borrow)]
     family: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -112,6 +115,9 @@ struct Address {
     address: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
+    /// Only where the flow's own source port does not tell: it is below 1024, and the translated one not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    port_collapsed: Option<bool>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -172,6 +178,24 @@ pub fn write_captures(captures: &[Capture], out: &mut impl Write) -> io::Result<
 ///
 /// Errors of `out`.
 pub fn write_flow(record: &Record, seen_in: &[(u32, u64)], out: &mut impl Write) -> io::Result<()> {
+    write(record, seen_in, None, out)
+}
+
+/// Writes the line of a flow in a difference, with what became of it.
+///
+/// # Errors
+///
+/// Errors of `out`.
+pub fn write_change(change: &str, record: &Record, out: &mut impl Write) -> io::Result<()> {
+    write(record, &[], Some(change), out)
+}
+
+fn write(
+    record: &Record,
+    seen_in: &[(u32, u64)],
+    change: Option<&str>,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let identity = &record.identity;
     let protocol = identity.protocol;
     let number;
@@ -183,6 +207,7 @@ pub fn write_flow(record: &Record, seen_in: &[(u32, u64)], out: &mut impl Write)
     let usual = Record::usual_classic(record.confirmed);
     let flow = Flow {
         r#type: "flow".into(),
+        change: change.map(Cow::from),
         family: identity.family().into(),
         protocol: match protocol.name() {
             Some(name) => name.into(),
@@ -194,11 +219,7 @@ pub fn write_flow(record: &Record, seen_in: &[(u32, u64)], out: &mut impl Write)
         protocol_number: protocol.0,
         src: identity.source,
         src_port: identity.source_port.number(),
-        src_port_collapsed: match identity.source_port {
-            SourcePort::None => None,
-            SourcePort::Exact(_) => Some(false),
-            SourcePort::Ephemeral => Some(true),
-        },
+        src_port_collapsed: collapsed(identity.source_port),
         dst: identity.destination,
         dst_port,
         icmp_type: icmp.map(|(icmp_type, _)| icmp_type),
@@ -211,12 +232,15 @@ pub fn write_flow(record: &Record, seen_in: &[(u32, u64)], out: &mut impl Write)
         first_seen: record.first_seen,
         last_seen: record.last_seen,
         zone: identity.zone,
-        dnat: identity
-            .dnat()
-            .map(|Dnat { address, port }| Address { address, port }),
+        dnat: identity.dnat().map(|Dnat { address, port }| Address {
+            address,
+            port,
+            port_collapsed: None,
+        }),
         snat: identity.snat().map(|snat| Address {
             address: snat.address,
             port: snat.port.number(),
+            port_collapsed: collapsed(snat.port),
         }),
         classic: match record.classic {
             same if same == usual => None,
@@ -235,12 +259,27 @@ pub fn write_flow(record: &Record, seen_in: &[(u32, u64)], out: &mut impl Write)
     out.write_all(b"\n")
 }
 
+const fn collapsed(port: SourcePort) -> Option<bool> {
+    match port {
+        SourcePort::None => None,
+        SourcePort::Exact(_) => Some(false),
+        SourcePort::Ephemeral => Some(true),
+    }
+}
+
 /// Reads a line.
 ///
 /// # Errors
 ///
 /// [`Unreadable`] says why it can't be read.
 pub fn parse(line: &[u8]) -> Result<Line, Unreadable> {
+    // Nearly all lines are flows as this program writes them: those are read in one pass. What is wrong
+    // with a line, if anything, the passes below find out.
+    if line.starts_with(br#"{"type":"flow","family""#) {
+        if let Ok(flow) = serde_json::from_slice::<Flow<'_>>(line) {
+            return flow.into_line();
+        }
+    }
     let kind: Kind<'_> = serde_json::from_slice(line).map_err(malformed)?;
     if let Some(schema) = kind.schema.filter(|&schema| schema > SCHEMA) {
         return Err(Unreadable::Newer(schema));
@@ -257,8 +296,7 @@ pub fn parse(line: &[u8]) -> Result<Line, Unreadable> {
         }
         "flow" => {
             let flow: Flow<'_> = serde_json::from_slice(line).map_err(malformed)?;
-            let (record, seen_in) = flow.into_record().map_err(Unreadable::Malformed)?;
-            Ok(Line::Flow(Box::new(record), seen_in))
+            flow.into_line()
         }
         _ => Ok(Line::Other),
     }
@@ -274,6 +312,15 @@ fn malformed(error: serde_json::Error) -> Unreadable {
 }
 
 impl Flow<'_> {
+    fn into_line(self) -> Result<Line, Unreadable> {
+        // What a difference tells of flows that are gone is no capture of them.
+        if self.change.as_deref() == Some("gone") {
+            return Ok(Line::Other);
+        }
+        let (record, seen_in) = self.into_record().map_err(Unreadable::Malformed)?;
+        Ok(Line::Flow(Box::new(record), seen_in))
+    }
+
     fn into_record(self) -> Result<(Record, Vec<(u32, u64)>), String> {
         let protocol = Protocol(self.protocol_number);
         let family = if self.src.is_ipv4() { "ipv4" } else { "ipv6" };
@@ -289,22 +336,29 @@ impl Flow<'_> {
         let service = if protocol.has_ports() {
             Service::Port(self.dst_port.ok_or("dst_port is missing")?)
         } else if protocol.is_icmp() {
-            Service::Icmp(
-                self.icmp_type.ok_or("icmp_type is missing")?,
-                self.icmp_code.ok_or("icmp_code is missing")?,
-            )
+            // A list of the C tool does not tell them.
+            match (self.icmp_type, self.icmp_code) {
+                (None, None) => Service::None,
+                (Some(icmp_type), Some(code)) => Service::Icmp(icmp_type, code),
+                (None, Some(_)) => return Err("icmp_type is missing".into()),
+                (Some(_), None) => return Err("icmp_code is missing".into()),
+            }
         } else {
             Service::None
         };
+        let translated = [&self.dnat, &self.snat].into_iter().flatten();
+        if { translated }.any(|to| to.address.is_ipv4() != self.src.is_ipv4()) {
+            return Err("dnat or snat is of another address family".into());
+        }
         let dnat = self
             .dnat
-            .map(|Address { address, port }| Dnat { address, port });
-        let snat = self.snat.map(|Address { address, port }| Snat {
-            address,
-            port: match (port, source_port) {
-                (None, _) => SourcePort::None,
-                (Some(_), SourcePort::Ephemeral) if port >= Some(1024) => SourcePort::Ephemeral,
-                (Some(port), _) => SourcePort::Exact(port),
+            .map(|Address { address, port, .. }| Dnat { address, port });
+        let snat = self.snat.map(|to| Snat {
+            address: to.address,
+            port: match to.port {
+                None => SourcePort::None,
+                Some(_) if to.port_collapsed == Some(true) => SourcePort::Ephemeral,
+                Some(port) => SourcePort::Exact(port),
             },
         });
         let translation =
@@ -384,6 +438,38 @@ mod tests {
             parse(&line),
             Ok(Line::Flow(Box::new(record()), vec![(0, 1), (3, 2)]))
         );
+    }
+
+    #[test]
+    fn what_a_line_leaves_out_reads_back() {
+        let mut unknown_type = record();
+        unknown_type.identity.protocol = Protocol::ICMP;
+        unknown_type.identity.service = Service::None;
+        unknown_type.identity.source_port = SourcePort::None;
+        unknown_type.identity.translation = None;
+        let mut lifted = record();
+        lifted.identity.source_port = SourcePort::Exact(600);
+        lifted.identity.translation = Some(Box::new(Translation {
+            dnat: None,
+            snat: Some(Snat {
+                address: "10.9.0.1".parse().unwrap(),
+                port: SourcePort::Ephemeral,
+            }),
+        }));
+        for record in [unknown_type, lifted] {
+            let mut line = Vec::new();
+            write_flow(&record, &[], &mut line).unwrap();
+            assert_eq!(parse(&line), Ok(Line::Flow(Box::new(record), vec![])));
+        }
+    }
+
+    #[test]
+    fn what_is_gone_is_no_flow() {
+        for (change, read) in [("new", true), ("gone", false)] {
+            let mut line = Vec::new();
+            write_change(change, &record(), &mut line).unwrap();
+            assert_eq!(matches!(parse(&line), Ok(Line::Flow(..))), read);
+        }
     }
 
     #[test]

@@ -8,15 +8,19 @@
 
 pub mod address;
 pub mod capture;
+pub mod check;
 pub mod cli;
+pub mod collection;
 pub mod command;
 pub mod console;
 pub mod daemon;
 pub mod decode;
 pub mod description;
+pub mod difference;
 pub mod error;
 pub mod flood;
 pub mod flow;
+pub mod group;
 pub mod host;
 pub mod icmp;
 pub mod intake;
@@ -30,6 +34,8 @@ pub mod output;
 pub mod pcap;
 pub mod pid_file;
 pub mod printer;
+pub mod progress;
+pub mod reader;
 pub mod record;
 pub mod records;
 pub mod recovery;

@@ -3,6 +3,9 @@
 //! Both walks are total: whatever the bytes are, they end, and they never look past the slice they
 //! were given. Layouts: `include/uapi/linux/netlink.h`; integers are in host order.
 
+pub mod build;
+pub mod request;
+
 /// `NLMSG_HDRLEN`: bytes of a netlink message header.
 pub const HEADER_LEN: usize = 16;
 /// Bytes of `struct nfgenmsg`, which follows the header in every netfilter message.

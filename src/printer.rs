@@ -61,9 +61,14 @@ impl Printer {
                 destination.put(|mut out| classic::write(&snapshot, &mut out))
             }
             Some(records) => {
-                let mut records = records.snapshot(intake.table());
-                records.retain(|record| self.selection.wants_confirmed(record.confirmed));
-                let listing = Listing::of_one(capture.clone(), records);
+                let flows = records.snapshot(intake.table(), |record| {
+                    let wanted = self.selection.wants_confirmed(record.confirmed);
+                    wanted.then(|| record.into())
+                });
+                let listing = Listing {
+                    captures: vec![capture.clone()],
+                    flows,
+                };
                 destination.put(|out| self.layout.write(listing, out))
             }
         }

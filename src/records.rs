@@ -186,19 +186,22 @@ impl Records {
         self.stripes.refused()
     }
 
-    /// A copy of all records, in no order. `listed` is the table of the classic list that was fed beside.
-    /// Locks the stripes one after the other, each for as long as copying it takes.
+    /// What `make` makes of all records, in no order. `listed` is the table of the classic list that was fed
+    /// beside. Locks the stripes of both tables one after the other, each for as long as copying takes.
     #[must_use]
-    pub fn snapshot(&self, listed: &Table) -> Vec<Record> {
-        let mut records = Vec::with_capacity(self.len());
+    pub fn snapshot<T>(&self, listed: &Table, mut make: impl FnMut(Record) -> Option<T>) -> Vec<T> {
+        let mut made = Vec::with_capacity(self.len());
+        let mut copied: Vec<Record> = Vec::new();
         for stripe in self.stripes.each() {
-            records.extend(stripe.v4.iter().map(Stored::unpack));
-            records.extend(stripe.v6.iter().map(Stored::unpack));
+            copied.extend(stripe.v4.iter().map(Stored::unpack));
+            copied.extend(stripe.v6.iter().map(Stored::unpack));
+            drop(stripe);
+            made.extend(copied.drain(..).filter_map(|mut record| {
+                record.classic = classic(&record, listed);
+                make(record)
+            }));
         }
-        for record in &mut records {
-            record.classic = classic(record, listed);
-        }
-        records
+        made
     }
 }
 

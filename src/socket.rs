@@ -1,5 +1,5 @@
-//! The socket calls that have no safe wrapper elsewhere. With the C library's wrapper, this is the only
-//! place with `unsafe`.
+//! The system calls that have no safe wrapper elsewhere: of sockets, a TUN device's file and namespaces.
+//! With the C library's wrapper, this is the only place with `unsafe`.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -129,6 +129,77 @@ pub fn attach_filter(socket: impl AsFd, program: &[Instruction]) -> io::Result<(
         )
     };
     check(result)
+}
+
+/// Sets the mark of the packets that the socket sends (`SO_MARK`).
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn set_mark(socket: impl AsFd, mark: u32) -> io::Result<()> {
+    // SAFETY: the kernel reads `size_of::<u32>()` bytes of `mark`, which outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MARK,
+            (&raw const mark).cast(),
+            mem::size_of::<u32>() as libc::socklen_t,
+        )
+    };
+    check(result)
+}
+
+/// Makes an open `/dev/net/tun` the only queue of a new device of IP packets, in the network namespace
+/// that the file was opened in.
+///
+/// # Errors
+///
+/// Those of the ioctl `TUNSETIFF`; `InvalidInput` for a name that is too long.
+pub fn make_tun(file: impl AsFd, name: &str) -> io::Result<()> {
+    // SAFETY: ifreq is plain data for which zeros are valid.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    // The last byte stays 0.
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: TUNSETIFF reads and writes one ifreq (`tun_chr_ioctl`, drivers/net/tun.c), which `request`
+    // is, for the call.
+    let result = unsafe {
+        libc::ioctl(
+            file.as_fd().as_raw_fd(),
+            libc::TUNSETIFF,
+            (&raw mut request),
+        )
+    };
+    check(result)
+}
+
+/// Moves the calling thread to a new network namespace, and with it the threads and processes that it
+/// starts from here on.
+///
+/// # Errors
+///
+/// Those of unshare(2).
+pub fn leave_network_namespace() -> io::Result<()> {
+    // SAFETY: takes flags only. A network namespace has no memory or descriptors in it that others share.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET) })
+}
+
+/// Moves the process to a new user namespace, where it has all capabilities. It must not have other
+/// threads.
+///
+/// # Errors
+///
+/// Those of unshare(2); `EINVAL` if there are other threads.
+pub fn leave_user_namespace() -> io::Result<()> {
+    // SAFETY: takes flags only. A user namespace has no memory or descriptors in it; the kernel refuses
+    // it to a process with threads that would not follow.
+    check(unsafe { libc::unshare(libc::CLONE_NEWUSER) })
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

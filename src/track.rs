@@ -19,26 +19,18 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::net::netlink::{self, SocketAddrNetlink};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
-};
-
 use crate::error::Error;
-use crate::netlink::{HEADER_LEN, messages};
+use crate::netlink::build::{Body, netfilter_message};
+use crate::netlink::request::{self, NLM_F_ACK, NLM_F_REQUEST};
 
 // include/uapi/linux/netfilter/nfnetlink.h
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
 const NFNL_MSG_BATCH_END: u16 = 0x11;
 // include/uapi/linux/netlink.h
-const NLMSG_ERROR: u16 = 2;
-const NLM_F_REQUEST: u16 = 0x1;
-const NLM_F_ACK: u16 = 0x4;
 const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
 const NLM_F_APPEND: u16 = 0x800;
-const NLA_F_NESTED: u16 = 0x8000;
 // include/uapi/linux/netfilter/nf_tables.h
 const NFT_MSG_NEWTABLE: u16 = 0;
 const NFT_MSG_NEWCHAIN: u16 = 3;
@@ -89,43 +81,15 @@ impl Track {
 }
 
 fn start() -> io::Result<OwnedFd> {
-    let socket = socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        Some(netlink::NETFILTER),
-    )?;
-    bind(&socket, &SocketAddrNetlink::new(0, 0))?;
+    let socket = request::open(0)?;
     let batch = batch(&format!("conntracker-{}", std::process::id()));
-    let kernel = SocketAddrNetlink::new(0, 0);
-    sendto(&socket, &batch.bytes, SendFlags::empty(), &kernel)?;
-    // One answer for each request, also when an earlier one failed.
-    let mut answered = 0;
-    let mut buffer = vec![0; 32 * 1024];
-    while answered < batch.requests {
-        let (received, _) = recv(&socket, &mut buffer[..], RecvFlags::empty())?;
-        for message in messages(&buffer[..received]).flatten() {
-            if message.kind != NLMSG_ERROR {
-                continue;
-            }
-            answered += 1;
-            match message
-                .payload
-                .first_chunk()
-                .map(|errno| i32::from_ne_bytes(*errno))
-            {
-                Some(0) => {}
-                Some(errno) => return Err(io::Error::from_raw_os_error(-errno)),
-                None => return Err(io::ErrorKind::InvalidData.into()),
-            }
-        }
-    }
+    request::transact(&socket, &batch.bytes, batch.requests)?;
     Ok(socket)
 }
 
 fn batch(table: &str) -> Batch {
     let mut batch = Batch::default();
-    let control = NFNL_SUBSYS_NFTABLES.to_be();
+    let control = NFNL_SUBSYS_NFTABLES;
     batch.message(NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, 0, control, |_| {});
     batch.request(NFT_MSG_NEWTABLE, NLM_F_EXCL, |body| {
         body.text(1, table);
@@ -148,18 +112,18 @@ fn batch(table: &str) -> Batch {
             body.text(1, table);
             body.text(2, chain);
             body.nest(4, |body| {
-                body.expression("ct", |body| {
+                expression(body, "ct", |body| {
                     body.word_be(1, NFT_REG_1);
                     body.word_be(2, NFT_CT_STATE);
                 });
-                body.expression("bitwise", |body| {
+                expression(body, "bitwise", |body| {
                     body.word_be(1, NFT_REG_1);
                     body.word_be(2, NFT_REG_1);
                     body.word_be(3, size_of::<u32>() as u32);
                     body.nest(4, |body| body.attribute(1, &CT_STATE_NEW.to_ne_bytes()));
                     body.nest(5, |body| body.attribute(1, &0_u32.to_ne_bytes()));
                 });
-                body.expression("cmp", |body| {
+                expression(body, "cmp", |body| {
                     body.word_be(1, NFT_REG_1);
                     body.word_be(2, NFT_CMP_NEQ);
                     body.nest(3, |body| body.attribute(1, &0_u32.to_ne_bytes()));
@@ -197,54 +161,17 @@ impl Batch {
         kind: u16,
         flags: u16,
         family: u8,
-        resource_be: u16,
+        resource: u16,
         write: impl FnOnce(&mut Body<'_>),
     ) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; HEADER_LEN]);
-        self.bytes.extend_from_slice(&[family, 0]);
-        self.bytes.extend_from_slice(&resource_be.to_ne_bytes());
-        write(&mut Body(&mut self.bytes));
-        let len = (self.bytes.len() - start) as u32;
-        let header = &mut self.bytes[start..start + HEADER_LEN];
-        header[0..4].copy_from_slice(&len.to_ne_bytes());
-        header[4..6].copy_from_slice(&kind.to_ne_bytes());
-        header[6..8].copy_from_slice(&flags.to_ne_bytes());
+        netfilter_message(&mut self.bytes, kind, flags, family, resource, write);
     }
 }
 
-/// The attributes of one message.
-struct Body<'a>(&'a mut Vec<u8>);
-
-impl Body<'_> {
-    fn attribute(&mut self, kind: u16, value: &[u8]) {
-        self.0
-            .extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
-        self.0.extend_from_slice(&kind.to_ne_bytes());
-        self.0.extend_from_slice(value);
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
-    }
-
-    fn word_be(&mut self, kind: u16, value: u32) {
-        self.attribute(kind, &value.to_be_bytes());
-    }
-
-    fn text(&mut self, kind: u16, value: &str) {
-        self.attribute(kind, &[value.as_bytes(), &[0]].concat());
-    }
-
-    fn nest(&mut self, kind: u16, write: impl FnOnce(&mut Body<'_>)) {
-        let start = self.0.len();
-        self.attribute(kind | NLA_F_NESTED, &[]);
-        write(&mut Body(self.0));
-        let len = (self.0.len() - start) as u16;
-        self.0[start..start + 2].copy_from_slice(&len.to_ne_bytes());
-    }
-
-    fn expression(&mut self, name: &str, write: impl FnOnce(&mut Body<'_>)) {
-        self.nest(1, |body| {
-            body.text(1, name);
-            body.nest(2, write);
-        });
-    }
+/// An expression of a rule, with its attributes.
+fn expression(body: &mut Body<'_>, name: &str, write: impl FnOnce(&mut Body<'_>)) {
+    body.nest(1, |body| {
+        body.text(1, name);
+        body.nest(2, write);
+    });
 }

@@ -2,7 +2,10 @@
 //!
 //! Each file has a command's arguments and what it does.
 
-pub mod input;
+pub mod check;
+pub mod diff;
+pub mod merge;
+pub mod reading;
 pub mod rules;
 pub mod show;
 
@@ -14,8 +17,14 @@ use crate::error::Error;
 /// What to do other than to capture.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Judge the flows of captures by a ruleset: which would it let through?
+    Check(check::Check),
     /// Show captures: filter, sort, summarise, convert
     Show(show::Show),
+    /// Merge captures into one
+    Merge(merge::Merge),
+    /// Compare two captures: flows that are new, gone, newly confirmed
+    Diff(diff::Diff),
     /// Write firewall rules that accept the flows of captures
     Rules(rules::Rules),
 }
@@ -28,7 +37,10 @@ impl Command {
     /// What keeps it from doing its work.
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
         match self {
+            Self::Check(check) => check.run(console),
             Self::Show(show) => show.run(console),
+            Self::Merge(merge) => merge.run(console),
+            Self::Diff(diff) => Ok(diff.run(console)),
             Self::Rules(rules) => rules.run(console),
         }
     }

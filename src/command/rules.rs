@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
-use super::input;
+use super::reading::{self, Reading};
 use crate::console::Console;
 use crate::error::Error;
 use crate::output::destination::Destination;
+use crate::record::Record;
 use crate::rules::block::Family;
 use crate::rules::direction::Chain;
 use crate::rules::iptables::{self, Families};
@@ -72,13 +73,9 @@ pub struct Rules {
     #[arg(long, value_name = "NAME", default_value = nft::TABLE, value_parser = parse_table)]
     pub table: String,
 
-    /// Only the file for IPv4 (iptables)
-    #[arg(short = '4', long = "ipv4", conflicts_with = "ipv6")]
-    pub ipv4: bool,
-
-    /// Only the file for IPv6 (iptables)
-    #[arg(short = '6', long = "ipv6")]
-    pub ipv6: bool,
+    /// Filters.
+    #[command(flatten)]
+    pub reading: Reading,
 }
 
 impl Rules {
@@ -88,12 +85,11 @@ impl Rules {
     ///
     /// A file that can't be read or written, and captures that would make rules that accept nothing.
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
-        if (self.ipv4 || self.ipv6) && self.firewall == Firewall::Nft {
-            return Err(Error::new(
-                "-4 and -6 are for --for iptables: an nftables table of family inet holds both",
-            ));
-        }
-        let (captures, records) = input::read(&self.files)?;
+        reading::check_inputs(&self.files)?;
+        let read = self.reading.union(&self.files, console)?;
+        let captures = read.content.captures;
+        let records = read.content.flows.into_iter().map(|flow| flow.record);
+        let records: Vec<Record> = records.collect();
         let options = Options {
             policies: self.policies(),
             local: self.local.clone(),
@@ -125,7 +121,11 @@ impl Rules {
             header::extra(&plan),
             text::counted(plan.missing().flows, "flow"),
         ));
-        Ok(if plan.is_incomplete() { INCOMPLETE } else { 0 })
+        Ok(match (read.skipped, plan.is_incomplete()) {
+            (true, _) => 1,
+            (false, true) => INCOMPLETE,
+            (false, false) => 0,
+        })
     }
 
     fn policies(&self) -> Policies {
@@ -140,7 +140,7 @@ impl Rules {
     }
 
     fn write(&self, plan: &Plan) -> Result<(), Error> {
-        let only = match (self.ipv4, self.ipv6) {
+        let only = match (self.reading.selection.ipv4, self.reading.selection.ipv6) {
             (true, _) => Families::Only(Family::V4),
             (_, true) => Families::Only(Family::V6),
             _ => Families::Both,

@@ -1,27 +1,184 @@
 //! `conntracker show`.
 
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::reading::{self, Read, Reading};
+use crate::capture::Capture;
 use crate::console::Console;
 use crate::error::Error;
+use crate::group::{Groups, Keys};
+use crate::output::destination::Destination;
+use crate::output::groups;
+use crate::output::layout::{Format, LayoutArgs};
+use crate::reader::Sink;
+use crate::reader::line::Kind;
+use crate::record::Record;
+use crate::select::Selection;
 
 /// Arguments of `conntracker show`.
 #[derive(Clone, Debug, Args)]
 pub struct Show {
-    /// Captures; - is standard input
+    /// Captures (JSON, recordings, lists of conntracker or conntrack); - is standard input
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
+
+    /// Sum flows up by what they have in common: src, dst, service, proto, zone, src-net, dst/16 and the
+    /// like, joined by -
+    #[arg(long, value_name = "KEYS")]
+    pub group: Option<Keys>,
+
+    /// Write to FILE, replaced atomically; - is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+
+    /// Filters.
+    #[command(flatten)]
+    pub reading: Reading,
+
+    /// Format and order.
+    #[command(flatten)]
+    pub layout: LayoutArgs,
 }
 
 impl Show {
-    /// Shows the captures.
+    /// Shows the captures; the exit status is 1 if lines were skipped.
     ///
     /// # Errors
     ///
-    /// A file that can't be read.
-    pub fn run(&self, _console: &Console) -> Result<u8, Error> {
-        Err(Error::new("not there yet"))
+    /// A file that can't be read or written.
+    pub fn run(&self, console: &Console) -> Result<u8, Error> {
+        reading::check_inputs(&self.files)?;
+        let destination = reading::destination(&self.output)?;
+        let skipped = match &self.group {
+            Some(keys) => self.run_groups(keys, &destination, console)?,
+            None => {
+                let layout = self
+                    .layout
+                    .layout(Format::Table, &destination)
+                    .map_err(|error| Error::new(error.to_string()))?;
+                let read = self.reading.union(&self.files, console)?;
+                reading::put(&destination, |out| layout.write(read.content, out))?;
+                read.skipped
+            }
+        };
+        Ok(u8::from(skipped))
+    }
+
+    fn run_groups(
+        &self,
+        keys: &Keys,
+        destination: &Destination,
+        console: &Console,
+    ) -> Result<bool, Error> {
+        let format = self.layout.format_or(Format::Table);
+        if format == Format::Classic {
+            return Err(Error::new(
+                "the classic list has no groups: leave out --group, or choose table, json or csv",
+            ));
+        }
+        if self.layout.sort.is_some() {
+            return Err(Error::new(
+                "--sort orders flows, and groups are in the order of their size: leave out one of \
+                 --sort and --group",
+            ));
+        }
+        let Read { content, skipped } = match self.files.as_slice() {
+            [file] if file.is_file() => match self.stream(file, keys, console)? {
+                Some(read) => read,
+                None => self.group(keys, console)?,
+            },
+            _ => self.group(keys, console)?,
+        };
+        let groups = content.finish();
+        let keys = keys.as_slice();
+        reading::put(destination, |out| {
+            let mut out = io::BufWriter::with_capacity(1 << 18, out);
+            match format {
+                Format::Json => groups::write_json(keys, &groups, &mut out)?,
+                Format::Csv => groups::write_csv(keys, &groups, &mut out)?,
+                Format::Table | Format::Classic => groups::write_table(keys, &groups, &mut out)?,
+            }
+            out.flush()
+        })?;
+        Ok(skipped)
+    }
+
+    /// Groups of the union of all files.
+    fn group(&self, keys: &Keys, console: &Console) -> Result<Read<Groups>, Error> {
+        let Read { content, skipped } = self.reading.union(&self.files, console)?;
+        let mut groups = Groups::new(keys.clone());
+        for flow in &content.flows {
+            groups.add(&flow.record);
+        }
+        Ok(Read {
+            content: groups,
+            skipped,
+        })
+    }
+
+    /// Groups of one file whose flows need not be kept, since each stands in one line; `None` if it turns
+    /// out not to be such a file.
+    fn stream(
+        &self,
+        file: &Path,
+        keys: &Keys,
+        console: &Console,
+    ) -> Result<Option<Read<Groups>>, Error> {
+        let mut stream = Stream {
+            selection: &self.reading.selection,
+            groups: Groups::new(keys.clone()),
+            captures: Vec::new(),
+            begun: false,
+            unfit: false,
+        };
+        let complaints = self.reading.read(file, &mut stream, console)?;
+        if stream.unfit {
+            return Ok(None);
+        }
+        complaints.tell(&file.display().to_string(), console);
+        reading::tell_of(&stream.captures, console);
+        Ok(Some(Read {
+            content: stream.groups,
+            skipped: complaints.count() > 0,
+        }))
+    }
+}
+
+/// Groups flows as they come, as long as none can come twice.
+struct Stream<'a> {
+    selection: &'a Selection,
+    groups: Groups,
+    captures: Vec<Capture>,
+    begun: bool,
+    unfit: bool,
+}
+
+impl Sink for Stream<'_> {
+    fn capture(&mut self, capture: Capture) -> u32 {
+        // A second list may have the same flows, and text repeats them from line to line.
+        let source = capture.source.as_deref();
+        let text = [Kind::Classic, Kind::Conntrack].map(|kind| Some(kind.name()));
+        self.unfit |= self.begun || text.contains(&source);
+        self.captures.push(capture);
+        0
+    }
+
+    fn folded(&mut self) {
+        self.unfit = true;
+    }
+
+    fn flow(&mut self, record: Record, _: &[(u32, u64)]) -> ControlFlow<()> {
+        if self.unfit {
+            return ControlFlow::Break(());
+        }
+        self.begun = true;
+        if self.selection.wants_confirmed(record.confirmed) {
+            self.groups.add(&record);
+        }
+        ControlFlow::Continue(())
     }
 }

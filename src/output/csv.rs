@@ -10,7 +10,7 @@ use crate::record::{Service, SourcePort};
 use crate::timestamp::Timestamp;
 
 /// The header.
-pub const COLUMNS: [&str; 21] = [
+pub const COLUMNS: [&str; 22] = [
     "family",
     "protocol",
     "protocol_number",
@@ -31,6 +31,7 @@ pub const COLUMNS: [&str; 21] = [
     "dnat_port",
     "snat_address",
     "snat_port",
+    "snat_port_collapsed",
     "classic",
 ];
 
@@ -63,7 +64,7 @@ pub fn fields(flow: &Flow) -> [String; COLUMNS.len()] {
         Service::Port(port) => (Some(port), None),
         Service::Icmp(icmp_type, code) => (None, Some((icmp_type, code))),
     };
-    let collapsed = match identity.source_port {
+    let collapsed = |port| match port {
         SourcePort::None => None,
         SourcePort::Exact(_) => Some(false),
         SourcePort::Ephemeral => Some(true),
@@ -75,7 +76,7 @@ pub fn fields(flow: &Flow) -> [String; COLUMNS.len()] {
         identity.protocol.0.to_string(),
         identity.source.to_string(),
         show(identity.source_port.number()),
-        show(collapsed),
+        show(collapsed(identity.source_port)),
         identity.destination.to_string(),
         show(dst_port),
         show(icmp.map(|(icmp_type, _)| icmp_type)),
@@ -90,6 +91,7 @@ pub fn fields(flow: &Flow) -> [String; COLUMNS.len()] {
         show(dnat.and_then(|dnat| dnat.port)),
         show(snat.map(|snat| snat.address)),
         show(snat.and_then(|snat| snat.port.number())),
+        show(snat.and_then(|snat| collapsed(snat.port))),
         record.unusual_classic().unwrap_or_default().to_owned(),
     ]
 }

@@ -21,17 +21,11 @@ pub struct Flow {
     pub seen_in: Vec<(u32, u64)>,
 }
 
-impl Listing {
-    /// The flows of one capture.
-    #[must_use]
-    pub fn of_one(capture: Capture, records: Vec<Record>) -> Self {
-        let flows = records.into_iter().map(|record| Flow {
+impl From<Record> for Flow {
+    fn from(record: Record) -> Self {
+        Self {
             record,
             seen_in: Vec::new(),
-        });
-        Self {
-            captures: vec![capture],
-            flows: flows.collect(),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Writing of lists, in every format.
 
+pub mod changes;
 pub mod classic;
 pub mod csv;
 pub mod destination;
+pub mod groups;
 pub mod layout;
 pub mod listing;
 pub mod sort;

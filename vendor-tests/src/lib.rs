@@ -3,6 +3,7 @@
 
 pub mod capture;
 pub mod flooding;
+pub mod judging;
 pub mod lab;
 pub mod model;
 pub mod netns;

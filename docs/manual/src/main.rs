@@ -10,15 +10,16 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{env, fs};
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_complete::{Shell, generate_to};
 use clap_mangen::Man;
 use conntracker::cli::Cli;
 
 /// The sections that are written by hand, in the order of man-pages(7).
-const BEFORE_OPTIONS: [&str; 2] = [
+const BEFORE_OPTIONS: [&str; 3] = [
     include_str!("../sections/synopsis.man"),
     include_str!("../sections/description.man"),
+    include_str!("../sections/commands.man"),
 ];
 const AFTER_OPTIONS: [&str; 9] = [
     include_str!("../sections/output.man"),
@@ -56,20 +57,93 @@ fn main() -> ExitCode {
 fn write(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     fs::write(folder.join("conntracker.8"), page()?)?;
+    let mut program = Cli::command();
+    // Gives the commands their options that hold for all, and their usage lines the program's name.
+    program.build();
+    for command in program.get_subcommands() {
+        if command.get_name() != "help" {
+            let name = format!("conntracker-{}", command.get_name());
+            fs::write(
+                folder.join(format!("{name}.8")),
+                command_page(&name, command)?,
+            )?;
+        }
+    }
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         generate_to(shell, &mut Cli::command(), "conntracker", folder)?;
     }
     Ok(())
 }
 
-fn page() -> io::Result<Vec<u8>> {
+/// Of which program in which version the pages are.
+fn source() -> String {
     let command = Cli::command();
-    let source = format!("conntracker {}", command.get_version().unwrap_or_default());
-    let man = Man::new(command)
+    format!("conntracker {}", command.get_version().unwrap_or_default())
+}
+
+/// The page of a command, all of it from its definition.
+fn command_page(name: &str, command: &Command) -> io::Result<Vec<u8>> {
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ").trim();
+    let about = command.get_about().map(ToString::to_string);
+    let man = Man::new(command.clone())
+        .title(name.to_uppercase())
+        .section("8")
+        .date(date())
+        .source(source())
+        .manual("System Administration");
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    let about = about.unwrap_or_default();
+    let mut heading = ".SH NAME\n".to_owned();
+    fill(
+        &format!("{} \\- {}", roff(name), roff(&about)),
+        &mut heading,
+    );
+    page.write_all(heading.as_bytes())?;
+    writeln!(page, ".SH SYNOPSIS\n{}", roff(usage))?;
+    let mut description = Vec::new();
+    man.render_description_section(&mut description)?;
+    let mut text = String::new();
+    for line in String::from_utf8_lossy(&description).lines() {
+        fill(line, &mut text);
+    }
+    page.write_all(text.as_bytes())?;
+    page.write_all(options(&man)?.as_bytes())?;
+    if let Some(after) = command.get_after_help() {
+        for paragraph in after.to_string().split("\n\n") {
+            let (heading, body) = paragraph.split_once('\n').unwrap_or(("Notes:", paragraph));
+            writeln!(
+                page,
+                ".SH {}",
+                roff(&heading.trim_end_matches(':').to_uppercase())
+            )?;
+            writeln!(page, ".EX\n{}\n.EE", roff(body))?;
+        }
+    }
+    page.write_all(include_bytes!("../sections/command_see_also.man"))?;
+    Ok(page)
+}
+
+/// Text as it stands in a page.
+fn roff(text: &str) -> String {
+    let escaped = text.replace('\\', "\\e").replace('-', "\\-");
+    let lines = escaped.lines().map(|line| {
+        if line.starts_with(['.', '\'']) {
+            format!("\\&{line}")
+        } else {
+            line.to_owned()
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn page() -> io::Result<Vec<u8>> {
+    let man = Man::new(Cli::command())
         .title("CONNTRACKER")
         .section("8")
         .date(date())
-        .source(source)
+        .source(source())
         .manual("System Administration");
     let mut page = Vec::new();
     man.render_title(&mut page)?;

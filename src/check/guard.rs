@@ -1,0 +1,47 @@
+//! The rules of our own that stand around those under test.
+
+use std::fmt::Write as _;
+
+/// Name of the table. Traces of it are not the ruleset's.
+pub const TABLE: &str = "conntracker-check";
+/// Mark of packets that our raw sockets send. It is taken off before any other rule sees it.
+pub const MARK: u32 = 0x636f_6e6e;
+/// Group of the netfilter log.
+pub const GROUP: u16 = 65_001;
+/// What the log says before each packet.
+pub const PREFIX: &str = "conntracker-check";
+/// Packets with this bit in their number are traced.
+pub const TRACED: u16 = 0x8000;
+
+/// The table, for nft(8).
+///
+/// - What this host sends by itself, like resets and ICMP errors, goes nowhere: nobody has sent it in the
+///   capture. A raw socket's packets are known by their mark.
+/// - Packets whose number has the bit [`TRACED`] are traced from the first hook on.
+/// - Behind all rules of the input hook, and before conntrack confirms the connection (at 2147483647,
+///   `NF_IP_PRI_CONNTRACK_CONFIRM`), packets are logged.
+#[must_use]
+pub fn table() -> String {
+    let mut text = String::new();
+    let trace = format!(
+        "ip id & {TRACED:#x} != 0 meta nftrace set 1\n\
+         meta nfproto ipv6 @nh,16,16 & {TRACED:#x} != 0 meta nftrace set 1"
+    );
+    let _ = write!(
+        text,
+        "table inet {TABLE} {{
+            chain prerouting {{ type filter hook prerouting priority -2147483648
+                {trace}
+            }}
+            chain output {{ type filter hook output priority -2147483648
+                meta mark != {MARK:#x} drop
+                meta mark set 0
+                {trace}
+            }}
+            chain input {{ type filter hook input priority 2147483646
+                log prefix \"{PREFIX}\" group {GROUP} queue-threshold 1
+            }}
+        }}\n"
+    );
+    text
+}

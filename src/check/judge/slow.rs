@@ -1,0 +1,233 @@
+//! The slow pass: one packet at a time, with the kernel telling which rules it comes to.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ANSWER, Judge};
+use crate::check::flow::Flow;
+use crate::check::guard::TRACED;
+use crate::check::limits::without_quoted;
+use crate::check::packet::{Packet, Step, Tuple};
+use crate::check::trace::{Ending, Place};
+use crate::check::verdict::{Outcome, Rule, Verdict};
+use crate::check::wire::End;
+
+/// How often a packet is sent that neither comes out nor is dropped by a rule.
+const ATTEMPTS: u32 = 3;
+/// So many flows for which no attempt was better than the first, and none for which one was, show that
+/// nothing is lost here: the rest gets one attempt each.
+const HOPELESS: u32 = 32;
+
+/// What became of a packet.
+enum Fate {
+    /// It came out there.
+    Arrived(End, Packet),
+    /// It did not.
+    Ended(Outcome),
+    /// That is not known, and worth another attempt.
+    Unclear,
+}
+
+impl Judge {
+    /// Judges the flows that have no verdict yet.
+    pub(super) fn slow(
+        &mut self,
+        flows: &[Flow],
+        verdicts: &mut [Option<Verdict>],
+        progress: &mut dyn FnMut(u64),
+    ) -> io::Result<()> {
+        let mut tuples: HashSet<Tuple> = HashSet::new();
+        self.forget()?;
+        for (flow, verdict) in flows.iter().zip(verdicts) {
+            if verdict.is_some() {
+                continue;
+            }
+            let mut packet = self.place(flow, &tuples);
+            if packet.is_none() || tuples.len() >= self.round {
+                self.forget()?;
+                tuples.clear();
+                packet = self.place(flow, &tuples);
+            }
+            let packet = packet.expect("nothing is in the way of the only one");
+            tuples.insert(packet.tuple);
+            *verdict = Some(self.trace(flow, &packet)?);
+            progress(1);
+        }
+        Ok(())
+    }
+
+    fn trace(&mut self, flow: &Flow, packet: &Packet) -> io::Result<Verdict> {
+        let number = TRACED | 1;
+        let packet = Packet { number, ..*packet };
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let last = attempt == ATTEMPTS || self.hopeless >= HOPELESS;
+            let first = self.follow(flow.entrance, flow.scope, &packet, Step::First, last)?;
+            let (at, seen) = match first {
+                Fate::Arrived(at, seen) => (at, seen),
+                Fate::Ended(first) => {
+                    self.learn(attempt, &first);
+                    return Ok(Verdict { first, reply: None });
+                }
+                Fate::Unclear => {
+                    self.again(attempt)?;
+                    continue;
+                }
+            };
+            let accepted = |reply| Verdict {
+                first: Outcome::Accepted,
+                reply,
+            };
+            let Some(answer) = seen.answer(number | ANSWER).filter(|_| flow.answered) else {
+                return Ok(accepted(None));
+            };
+            match self.follow(at, flow.scope, &answer, Step::Answer, last)? {
+                Fate::Arrived(..) => return Ok(accepted(Some(Outcome::Accepted))),
+                Fate::Ended(reply) => {
+                    self.learn(attempt, &reply);
+                    return Ok(accepted(Some(reply)));
+                }
+                Fate::Unclear => self.again(attempt)?,
+            }
+        }
+    }
+
+    /// Takes in how the attempts on a flow ended.
+    fn learn(&mut self, attempts: u32, outcome: &Outcome) {
+        match outcome {
+            Outcome::Undecided(..) => self.hopeless = self.hopeless.saturating_add(1),
+            _ if attempts > 1 => self.hopeless = 0,
+            _ => {}
+        }
+    }
+
+    /// Before another attempt: a fresh connection, and time for whatever was late.
+    fn again(&mut self, attempt: u32) -> io::Result<()> {
+        std::thread::sleep(Duration::from_millis(u64::from(attempt) * 5));
+        self.collect(&mut [])?;
+        self.forget()
+    }
+
+    /// Sends a packet and finds out what becomes of it. After the `last` attempt that is never unclear.
+    fn follow(
+        &mut self,
+        at: End,
+        scope: u32,
+        packet: &Packet,
+        step: Step,
+        last: bool,
+    ) -> io::Result<Fate> {
+        self.setup.tracer.ending()?;
+        let sent = self.send(at, scope, packet, step);
+        let mut arrived = None;
+        self.setup.wire.drain(|end, bytes| {
+            let read = Packet::read(bytes).filter(|read| read.number == packet.number);
+            arrived = arrived.or(read.map(|read| (end, read)));
+        })?;
+        if let Some((end, packet)) = arrived {
+            return Ok(Fate::Arrived(end, packet));
+        }
+        let ending = self.setup.tracer.ending()?;
+        let undecided = |why: &str, rule| Outcome::Undecided(Arc::from(why), rule);
+        Ok(Fate::Ended(match ending {
+            Some(Ending::Dropped(place)) => {
+                let (rejects, rule) = self.rule(place);
+                if rejects {
+                    Outcome::Rejected(rule)
+                } else {
+                    Outcome::Dropped(rule)
+                }
+            }
+            Some(Ending::Queued(place)) => undecided(
+                "a rule hands it to a program, which does not run here",
+                Some(self.rule(place).1),
+            ),
+            Some(Ending::Stolen(place)) => undecided(
+                "a rule takes it over (synproxy or the like), which does not work here",
+                Some(self.rule(place).1),
+            ),
+            _ if !last => return Ok(Fate::Unclear),
+            None => undecided(
+                "the kernel could not deliver the whole trace: try again when the machine is less busy",
+                None,
+            ),
+            Some(ending) => match (sent, ending) {
+                (Err(error), _) => undecided(
+                    &format!("not by the ruleset: the kernel does not send it: {error}"),
+                    None,
+                ),
+                (Ok(()), Ending::Unseen) => undecided(
+                    "not by the ruleset: the kernel drops it before any rule sees it (no route, or an \
+                     address that can't come from there)",
+                    None,
+                ),
+                (Ok(()), _) => undecided(
+                    "not by the ruleset: every rule lets it pass, and the kernel drops it (no route, or \
+                     an address that can't come from there)",
+                    None,
+                ),
+            },
+        }))
+    }
+
+    /// The rule of a place, and whether it rejects.
+    fn rule(&mut self, place: Place) -> (bool, Arc<Rule>) {
+        let rules = &self.setup.rules;
+        let (rejects, rule) = self.known.entry(place).or_insert_with_key(|place| {
+            let text = rules.text(place);
+            let rule = Rule {
+                family: place.family.to_owned(),
+                table: place.table.clone(),
+                chain: place.chain.clone(),
+                handle: place.handle,
+                text,
+            };
+            (rejects(&rule.text), Arc::new(rule))
+        });
+        (*rejects, Arc::clone(rule))
+    }
+}
+
+/// Whether a rule that drops also tells the sender.
+fn rejects(rule: &str) -> bool {
+    let rule = without_quoted(rule);
+    let words: Vec<&str> = rule
+        .split(|c: char| c.is_whitespace() || c == ',')
+        .filter(|word| !word.is_empty())
+        .collect();
+    // "reject" may also be the name of a chain.
+    words.iter().enumerate().any(|(at, word)| {
+        let before = at.checked_sub(1).map(|at| words[at]);
+        match *word {
+            "reject" => !matches!(before, Some("jump" | "goto")),
+            "REJECT" => before == Some("-j"),
+            _ => false,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejecting_is_told_from_dropping_by_the_rule() {
+        let rejecting = [
+            "tcp dport 113 reject with tcp reset",
+            "-A INPUT -p udp -j REJECT --reject-with icmp-port-unreachable",
+            "counter packets 0 bytes 0 reject",
+        ];
+        let dropping = [
+            "drop",
+            "policy drop",
+            "tcp dport vmap { 22 : drop, 80 : jump reject, 81 : goto reject }",
+            "drop comment \"instead of reject\"",
+            "-A INPUT -m comment --comment \"no -j REJECT\" -j DROP",
+        ];
+        assert!(rejecting.iter().all(|rule| rejects(rule)));
+        assert!(!dropping.iter().any(|rule| rejects(rule)));
+    }
+}

@@ -1,0 +1,42 @@
+//! Judging flows by a ruleset: `conntracker check`.
+//!
+//! The running kernel is the judge. The ruleset is loaded in a network namespace of its own, together with
+//! the devices it names and the addresses and routes of the capture. Then the first packet of each flow is
+//! injected: into the TUN device that the way back to its source leads to, or, if the source is the host
+//! itself, through a raw socket. Where it comes out, if it does, is the verdict; if it does not, a trace
+//! tells the rule. [`judge::Judge`] does all that:
+//!
+//! ```no_run
+//! use conntracker::check::{judge::Judge, network::Hints, ruleset::Ruleset};
+//! # fn example(captures: &[conntracker::capture::Capture], records: &[conntracker::record::Record])
+//! # -> Result<(), conntracker::error::Error> {
+//! let ruleset = Ruleset::new("mine", "table inet filter { … }");
+//! let mut judge = Judge::new(&[ruleset], captures, &Hints::default())?;
+//! for verdict in judge.judge(records, &mut |_| ())? {
+//!     println!("{}", verdict.first.name());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod checksum;
+pub mod flow;
+pub mod groups;
+pub mod guard;
+pub mod ipset;
+pub mod judge;
+pub mod limits;
+pub mod local;
+pub mod namespace;
+pub mod network;
+pub mod packet;
+pub mod report;
+pub mod rules;
+pub mod ruleset;
+pub mod setup;
+pub mod tool;
+pub mod trace;
+pub mod translation;
+pub mod tun;
+pub mod verdict;
+pub mod wire;

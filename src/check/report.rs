@@ -1,0 +1,304 @@
+//! The report on a check, for people and as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::check::limits::flows;
+use crate::check::verdict::{Outcome, Rule, Verdict};
+use crate::icmp;
+use crate::json;
+use crate::record::{Identity, Record, Service, SourcePort};
+use crate::units::show_count;
+
+/// A check that is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Report<'a> {
+    /// Names of the rulesets.
+    pub rulesets: &'a [String],
+    /// Flows that were judged, in the order they are to be shown.
+    pub records: &'a [Record],
+    /// Their verdicts.
+    pub verdicts: &'a [Verdict],
+    /// Unconfirmed flows that were left out.
+    pub left_out: u64,
+    /// What could not be judged as on the host.
+    pub limits: &'a [String],
+}
+
+/// How many flows had which verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Flows that were judged.
+    pub flows: u64,
+    /// Whose first packet was accepted.
+    pub accepted: u64,
+    /// Dropped.
+    pub dropped: u64,
+    /// Rejected.
+    pub rejected: u64,
+    /// Without a verdict.
+    pub undecided: u64,
+}
+
+impl Counts {
+    fn add(&mut self, outcome: &Outcome) {
+        self.flows += 1;
+        *match outcome {
+            Outcome::Accepted => &mut self.accepted,
+            Outcome::Dropped(_) => &mut self.dropped,
+            Outcome::Rejected(_) => &mut self.rejected,
+            Outcome::Undecided(..) => &mut self.undecided,
+        } += 1;
+    }
+}
+
+/// All counts of a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// First packets of confirmed flows.
+    pub confirmed: Counts,
+    /// First packets of unconfirmed flows.
+    pub unconfirmed: Counts,
+    /// Answers of confirmed flows whose first packet was accepted.
+    pub replies: Counts,
+    /// Unconfirmed flows that were left out.
+    pub left_out: u64,
+}
+
+#[derive(Serialize)]
+struct HeadOut<'a> {
+    r#type: &'static str,
+    rulesets: &'a [String],
+    passes: bool,
+    #[serde(flatten)]
+    summary: Summary,
+    limits: &'a [String],
+}
+
+#[derive(Serialize)]
+struct OutcomeOut<'a> {
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'a Rule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+impl<'a> OutcomeOut<'a> {
+    fn new(outcome: &'a Outcome) -> Self {
+        Self {
+            verdict: outcome.name(),
+            by: outcome.rule().map(|rule| &**rule),
+            reason: outcome.reason(),
+        }
+    }
+}
+
+impl Report<'_> {
+    /// Counts the verdicts.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary {
+            left_out: self.left_out,
+            ..Summary::default()
+        };
+        for (record, verdict) in self.records.iter().zip(self.verdicts) {
+            if record.confirmed {
+                summary.confirmed.add(&verdict.first);
+            } else {
+                summary.unconfirmed.add(&verdict.first);
+            }
+            if let Some(reply) = &verdict.reply {
+                summary.replies.add(reply);
+            }
+        }
+        summary
+    }
+
+    /// Whether every confirmed flow passes in both directions; `None` if that is not known of one.
+    #[must_use]
+    pub fn passes(&self) -> Option<bool> {
+        let summary = self.summary();
+        if summary.confirmed.undecided + summary.replies.undecided > 0 {
+            return None;
+        }
+        let both = [summary.confirmed, summary.replies];
+        Some(both.iter().all(|counts| counts.accepted == counts.flows))
+    }
+
+    /// Writes it as JSON, one object a line.
+    ///
+    /// # Errors
+    ///
+    /// Errors of `out`.
+    pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+        let head = HeadOut {
+            r#type: "check",
+            rulesets: self.rulesets,
+            passes: self.passes() == Some(true),
+            summary: self.summary(),
+            limits: self.limits,
+        };
+        serde_json::to_writer(&mut *out, &head)?;
+        out.write_all(b"\n")?;
+        let mut flow = Vec::new();
+        for (record, verdict) in self.records.iter().zip(self.verdicts) {
+            flow.clear();
+            json::write_flow(record, &[], &mut flow)?;
+            let first = serde_json::to_string(&OutcomeOut::new(&verdict.first))?;
+            write!(
+                out,
+                "{{\"type\":\"verdict\",{},",
+                &first[1..first.len() - 1]
+            )?;
+            out.write_all(b"\"flow\":")?;
+            out.write_all(flow.trim_ascii_end())?;
+            if let Some(reply) = &verdict.reply {
+                out.write_all(b",\"reply\":")?;
+                serde_json::to_writer(&mut *out, &OutcomeOut::new(reply))?;
+            }
+            out.write_all(b"}\n")?;
+        }
+        Ok(())
+    }
+
+    /// Writes it for people.
+    ///
+    /// # Errors
+    ///
+    /// Errors of `out`.
+    pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+        let summary = self.summary();
+        writeln!(out, "{}", self.headline())?;
+        counts(out, "confirmed flows", &summary.confirmed)?;
+        counts(out, "their replies", &summary.replies)?;
+        if summary.unconfirmed.flows > 0 {
+            counts(out, "unconfirmed flows", &summary.unconfirmed)?;
+        }
+        if self.left_out > 0 {
+            let (noun, verb) = match self.left_out {
+                1 => ("flow", "was"),
+                _ => ("flows", "were"),
+            };
+            writeln!(
+                out,
+                "  {} unconfirmed {noun} {verb} left out: --all judges them too",
+                show_count(self.left_out)
+            )?;
+        }
+        self.groups(out)?;
+        if !self.limits.is_empty() {
+            writeln!(out, "\nLimits: what could not be judged as on the host")?;
+            for limit in self.limits {
+                writeln!(out, "  - {limit}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn headline(&self) -> String {
+        let rulesets = self.rulesets.join(" and ");
+        match self.passes() {
+            Some(true) => format!("{rulesets}: every confirmed flow passes"),
+            Some(false) => format!("{rulesets}: some confirmed flows do not pass"),
+            None => {
+                format!("{rulesets}: of some confirmed flows it is not known whether they pass")
+            }
+        }
+    }
+
+    /// What does not pass, by what it does not pass.
+    fn groups(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut groups: BTreeMap<(bool, &Outcome), Vec<&Record>> = BTreeMap::new();
+        for (record, verdict) in self.records.iter().zip(self.verdicts) {
+            let worst = verdict.worst();
+            if *worst != Outcome::Accepted {
+                let reply = verdict.first == Outcome::Accepted;
+                groups.entry((reply, worst)).or_default().push(record);
+            }
+        }
+        for ((reply, outcome), records) in groups {
+            let what = if reply { "replies of " } else { "" };
+            let number = flows(records.len() as u64);
+            write!(out, "\n{what}{number} {}", outcome.name())?;
+            match outcome.rule() {
+                Some(rule) => writeln!(out, " by {}", show_rule(rule))?,
+                None => writeln!(out)?,
+            }
+            if let Some(reason) = outcome.reason() {
+                writeln!(out, "    {reason}")?;
+            }
+            for record in records {
+                writeln!(out, "  {}", show_flow(record))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn counts(out: &mut impl Write, what: &str, counts: &Counts) -> io::Result<()> {
+    write!(out, "  {:>9} {what}:", show_count(counts.flows))?;
+    write!(out, " {} accepted", show_count(counts.accepted))?;
+    for (number, name) in [
+        (counts.dropped, "dropped"),
+        (counts.rejected, "rejected"),
+        (counts.undecided, "undecided"),
+    ] {
+        if number > 0 || name == "dropped" {
+            write!(out, ", {} {name}", show_count(number))?;
+        }
+    }
+    writeln!(out)
+}
+
+fn show_rule(rule: &Rule) -> String {
+    let Rule {
+        family,
+        table,
+        chain,
+        handle,
+        text,
+    } = rule;
+    match handle {
+        Some(handle) => {
+            format!("table {family} {table}, chain {chain}, rule {handle}:\n    {text}")
+        }
+        None => format!("the policy of table {family} {table}, chain {chain}:\n    {text}"),
+    }
+}
+
+/// A flow in a line.
+#[must_use]
+pub fn show_flow(record: &Record) -> String {
+    let identity: &Identity = &record.identity;
+    let bracket = |address: std::net::IpAddr| match address {
+        std::net::IpAddr::V4(address) => address.to_string(),
+        std::net::IpAddr::V6(address) => format!("[{address}]"),
+    };
+    let mut text = format!("{:<6} {}", identity.protocol, identity.source);
+    let _ = match identity.service {
+        Service::Port(port) => write!(text, " -> {}:{port}", bracket(identity.destination)),
+        Service::Icmp(icmp_type, code) => {
+            let _ = write!(text, " -> {} ", identity.destination);
+            match (icmp::name(identity.protocol, icmp_type), code) {
+                (Some(name), 0) => write!(text, "{name}"),
+                _ => write!(text, "type {icmp_type} code {code}"),
+            }
+        }
+        Service::None => write!(text, " -> {}", identity.destination),
+    };
+    if let SourcePort::Exact(port) = identity.source_port {
+        let _ = write!(text, " from port {port}");
+    }
+    if let Some(dnat) = identity.dnat() {
+        let port = dnat.port.map(|port| format!(":{port}")).unwrap_or_default();
+        let _ = write!(text, " to {}{port}", bracket(dnat.address));
+    }
+    if !record.confirmed {
+        text.push_str(" (unconfirmed)");
+    }
+    text
+}

@@ -1,0 +1,298 @@
+//! The ruleset as the kernel has it: texts of the rules, chains, and the devices that are named.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::Value;
+
+use crate::check::guard;
+use crate::check::namespace::Namespace;
+use crate::check::ruleset::Form;
+use crate::check::tool::{IP6TABLES_SAVE, IPTABLES_SAVE, NFT};
+use crate::check::trace::Place;
+use crate::error::Error;
+
+/// Family, table and chain.
+type ChainName = (String, String, String);
+
+/// What is loaded, our own table left out.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Text of each rule, by family, table, chain and handle: as it was loaded, where that was by
+    /// iptables, else as `nft list ruleset` has it.
+    pub(super) texts: HashMap<ChainName, Vec<(u64, String)>>,
+    /// Text of each rule as `nft list ruleset` has it.
+    pub nft_texts: Vec<String>,
+    /// Families of the tables.
+    pub families: BTreeSet<String>,
+    /// Type, hook and family of chains that the kernel calls.
+    pub hooks: BTreeSet<(String, String, String)>,
+    /// Names of devices in rules and sets; a `*` at the end stands for anything.
+    pub devices: BTreeSet<String>,
+}
+
+impl Rules {
+    /// Reads what is loaded, which was written in these forms.
+    ///
+    /// # Errors
+    ///
+    /// Programs that fail.
+    pub fn read(namespace: &Namespace, forms: &[Form]) -> Result<Self, Error> {
+        let text = NFT.output(namespace, &["-a", "list", "ruleset"], b"")?;
+        let json = NFT.output(namespace, &["-j", "list", "ruleset"], b"")?;
+        let json: Value = serde_json::from_str(&json)
+            .map_err(|error| Error::new(format!("nft -j list ruleset: {error}")))?;
+        let mut rules = Self::default();
+        for (chain, handle, rule) in listed(&text) {
+            rules.nft_texts.push(rule.clone());
+            rules.texts.entry(chain).or_default().push((handle, rule));
+        }
+        for object in json["nftables"].as_array().into_iter().flatten() {
+            rules.object(object);
+        }
+        for (form, family, tool) in [
+            (Form::Iptables, "ip", IPTABLES_SAVE),
+            (Form::Ip6tables, "ip6", IP6TABLES_SAVE),
+        ] {
+            // It fails on tables that other rules were added to by nft(8): those texts serve as well.
+            if forms.contains(&form) {
+                if let Ok(saved) = tool.output::<&str>(namespace, &[], b"") {
+                    rules.use_iptables_texts(family, &saved);
+                }
+            }
+        }
+        Ok(rules)
+    }
+
+    /// The text of a rule; of a policy, what it says.
+    #[must_use]
+    pub fn text(&self, place: &Place) -> String {
+        let Some(handle) = place.handle else {
+            return "policy drop".to_owned();
+        };
+        let chain = (
+            place.family.to_owned(),
+            place.table.clone(),
+            place.chain.clone(),
+        );
+        let rules = self.texts.get(&chain).into_iter().flatten();
+        let found = rules.into_iter().find(|(known, _)| *known == handle);
+        found.map_or_else(|| format!("rule {handle}"), |(_, text)| text.clone())
+    }
+
+    /// Whether the ruleset translates addresses at all.
+    #[must_use]
+    pub fn translates(&self) -> bool {
+        self.hooks.iter().any(|(kind, ..)| kind == "nat")
+    }
+
+    /// Whether some chain of the ruleset sees packets of this family on their way.
+    #[must_use]
+    pub fn sees(&self, family: &str) -> bool {
+        self.hooks.iter().any(|(kind, _, of)| {
+            kind != "nat" && (of == family || ["inet", "netdev"].contains(&of.as_str()))
+        })
+    }
+
+    fn object(&mut self, object: &Value) {
+        let Some((kind, body)) = object.as_object().and_then(|fields| fields.iter().next()) else {
+            return;
+        };
+        let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+        let own = |field: &str| body[field] == guard::TABLE;
+        if own("table") || (kind == "table" && own("name")) {
+            return;
+        }
+        match kind.as_str() {
+            "table" => {
+                self.families.insert(text("family"));
+            }
+            "chain" => {
+                if body["hook"].is_string() {
+                    self.hooks
+                        .insert((text("type"), text("hook"), text("family")));
+                }
+                names(&body["dev"], &mut self.devices);
+            }
+            "flowtable" => names(&body["dev"], &mut self.devices),
+            "rule" => expressions(&body["expr"], &mut self.devices),
+            "set" | "map" => {
+                let types = match &body["type"] {
+                    Value::Array(types) => types.clone(),
+                    one => vec![one.clone()],
+                };
+                for element in body["elem"].as_array().into_iter().flatten() {
+                    elements(&types, element, &mut self.devices);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the texts of iptables-save(8), whose rules stand in the same order.
+    fn use_iptables_texts(&mut self, family: &str, saved: &str) {
+        let mut table = "";
+        let mut chains: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for line in saved.lines() {
+            if let Some(name) = line.strip_prefix('*') {
+                table = name;
+            } else if let Some(rule) = line.strip_prefix("-A ") {
+                let chain = rule.split(' ').next().unwrap_or(rule);
+                chains.entry((table, chain)).or_default().push(line);
+            }
+        }
+        for ((table, chain), lines) in chains {
+            let name = (family.to_owned(), table.to_owned(), chain.to_owned());
+            let Some(rules) = self.texts.get_mut(&name) else {
+                continue;
+            };
+            if rules.len() == lines.len() {
+                for ((_, text), line) in rules.iter_mut().zip(lines) {
+                    line.clone_into(text);
+                }
+            }
+        }
+    }
+}
+
+/// The rules in the text of `nft -a list ruleset`, with their chains and handles.
+fn listed(text: &str) -> Vec<(ChainName, u64, String)> {
+    let mut rules = Vec::new();
+    let (mut family, mut table, mut chain) = ("", "", None);
+    for line in text.lines() {
+        // nft(8) indents by tabs: table, chain, rule.
+        let depth = line.len() - line.trim_start_matches('\t').len();
+        let line = line.trim();
+        let mut words = line.split_whitespace();
+        match (depth, words.next()) {
+            (0, Some("table")) => {
+                family = words.next().unwrap_or_default();
+                table = words.next().unwrap_or_default();
+            }
+            (1, Some("chain")) => chain = words.next(),
+            (1, _) => chain = None,
+            (2, Some(_)) if table != guard::TABLE => {
+                let Some(chain) = chain else { continue };
+                let Some((rule, handle)) = line.rsplit_once(" # handle ") else {
+                    continue;
+                };
+                if let Ok(handle) = handle.parse() {
+                    let name = (family.to_owned(), table.to_owned(), chain.to_owned());
+                    rules.push((name, handle, rule.to_owned()));
+                }
+            }
+            _ => {}
+        }
+    }
+    rules
+}
+
+/// Adds a name, or a list of names.
+fn names(value: &Value, devices: &mut BTreeSet<String>) {
+    match value {
+        Value::String(name) => {
+            devices.insert(name.clone());
+        }
+        Value::Array(list) => list.iter().for_each(|name| names(name, devices)),
+        _ => {}
+    }
+}
+
+/// Adds the devices that a rule compares with, in whatever expression.
+fn expressions(value: &Value, devices: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(list) => list.iter().for_each(|value| expressions(value, devices)),
+        Value::Object(fields) => {
+            for (left, right) in [("left", "right"), ("key", "data"), ("elem", "data")] {
+                if let (Some(left), Some(right)) = (fields.get(left), fields.get(right)) {
+                    elements(&keys(left), right, devices);
+                }
+            }
+            fields
+                .values()
+                .for_each(|value| expressions(value, devices));
+        }
+        _ => {}
+    }
+}
+
+/// The types of what an expression yields, as far as devices matter: several for a concatenation.
+fn keys(expression: &Value) -> Vec<Value> {
+    if let Some(parts) = expression["concat"].as_array() {
+        return parts.iter().flat_map(keys).collect();
+    }
+    let key = expression["meta"]["key"].as_str().unwrap_or_default();
+    let device = ["iifname", "oifname", "iif", "oif", "sdifname", "sdif"].contains(&key);
+    vec![Value::from(if device { "ifname" } else { "" })]
+}
+
+/// Adds the devices among the elements of a set, map or single value whose parts are of these types.
+fn elements(types: &[Value], value: &Value, devices: &mut BTreeSet<String>) {
+    let device = |at: usize| {
+        types
+            .get(at)
+            .is_some_and(|kind| kind == "ifname" || kind == "iface_index")
+    };
+    match value {
+        // A name of a set is not one of a device; the set itself is listed too.
+        Value::String(name) if device(0) && !name.starts_with('@') => {
+            devices.insert(name.clone());
+        }
+        // An element of a map: key and value.
+        Value::Array(pair) => {
+            if let Some(key) = pair.first() {
+                elements(types, key, devices);
+            }
+        }
+        Value::Object(fields) => {
+            if let Some(Value::Array(parts)) = fields.get("concat") {
+                for (at, part) in parts.iter().enumerate().filter(|(at, _)| device(*at)) {
+                    elements(&types[at..=at], part, devices);
+                }
+            } else if let Some(Value::Array(list)) = fields.get("set") {
+                list.iter()
+                    .for_each(|element| elements(types, element, devices));
+            } else if let Some(element) = fields.get("elem") {
+                elements(types, element.get("val").unwrap_or(element), devices);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_found_by_their_handles() {
+        let text = "table inet f { # handle 2\n\tset s { # handle 3\n\t\ttype ifname\n\t}\n\n\
+                    \tchain i { # handle 1\n\t\ttype filter hook input priority filter; policy drop;\n\
+                    \t\tlog prefix \"x # handle 9 {\" drop # handle 4\n\t}\n}\n";
+        let name = ("inet".to_owned(), "f".to_owned(), "i".to_owned());
+        let rule = "log prefix \"x # handle 9 {\" drop".to_owned();
+        assert_eq!(listed(text), [(name, 4, rule)]);
+    }
+
+    #[test]
+    fn devices_are_found_wherever_they_are_named() {
+        let json = r#"[
+            {"rule": {"expr": [{"match": {"op": "==", "left": {"meta": {"key": "iif"}}, "right": "lo"}}]}},
+            {"rule": {"expr": [{"match": {"left": {"meta": {"key": "oifname"}}, "right": {"set": ["a0", "a1"]}}}]}},
+            {"rule": {"expr": [{"match": {"left": {"concat": [{"payload": {"protocol": "ip", "field": "saddr"}}, {"meta": {"key": "iifname"}}]},
+                "right": {"set": [{"concat": ["1.2.3.4", "br0"]}]}}}]}},
+            {"rule": {"expr": [{"vmap": {"key": {"meta": {"key": "iifname"}}, "data": {"set": [["v0", {"accept": null}], ["v1", {"jump": {"target": "x"}}]]}}}]}},
+            {"rule": {"expr": [{"match": {"left": {"meta": {"key": "iifname"}}, "right": "@devs"}}]}},
+            {"rule": {"expr": [{"match": {"left": {"meta": {"key": "l4proto"}}, "right": "tcp"}}]}},
+            {"set": {"type": "ifname", "elem": ["s*", {"elem": {"val": "s1", "comment": "x"}}]}},
+            {"map": {"type": ["ifname", "inet_service"], "map": "verdict", "elem": [[{"concat": ["m0", 22]}, {"accept": null}]]}},
+            {"chain": {"family": "netdev", "table": "t", "name": "c", "dev": "n0", "hook": "ingress", "type": "filter"}}
+        ]"#;
+        let mut rules = Rules::default();
+        for object in serde_json::from_str::<Vec<Value>>(json).unwrap() {
+            rules.object(&object);
+        }
+        let found: Vec<&str> = rules.devices.iter().map(String::as_str).collect();
+        let expected = ["a0", "a1", "br0", "lo", "m0", "n0", "s*", "s1", "v0", "v1"];
+        assert_eq!(found, expected);
+    }
+}

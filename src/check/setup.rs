@@ -1,0 +1,192 @@
+//! Making the namespace and what is in it.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::net::Ipv6Addr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::capture::Capture;
+use crate::check::guard;
+use crate::check::ipset;
+use crate::check::namespace::Namespace;
+use crate::check::network::{Hints, Network};
+use crate::check::rules::Rules;
+use crate::check::ruleset::{Form, Ruleset};
+use crate::check::tool::{IP, NFT};
+use crate::check::trace::Tracer;
+use crate::check::wire::Wire;
+use crate::error::Error;
+use crate::netlink::request;
+
+/// Settings of the namespace, below /proc/sys/net. Those of `default` are for devices to come.
+const SETTINGS: [(&str, &str); 17] = [
+    ("ipv4/ip_forward", "1"),
+    ("ipv6/conf/all/forwarding", "1"),
+    // Flows came in on their devices; whether the way back leads there too is not asked.
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+    ("ipv4/conf/all/accept_local", "1"),
+    ("ipv4/conf/default/accept_local", "1"),
+    ("ipv4/conf/all/log_martians", "0"),
+    ("ipv4/conf/all/send_redirects", "0"),
+    ("ipv4/conf/default/send_redirects", "0"),
+    ("ipv4/igmp_max_memberships", "100000"),
+    // No addresses and routes but those of the capture.
+    ("ipv6/conf/all/accept_ra", "0"),
+    ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv6/conf/default/accept_dad", "0"),
+    ("ipv6/conf/default/addr_gen_mode", "1"),
+    ("ipv6/conf/all/accept_redirects", "0"),
+    ("netfilter/nf_conntrack_log_invalid", "0"),
+    // Those of the packets are right, but the kernel gets those of UDP-Lite wrong (`udplite_error` of
+    // nf_conntrack_proto_udp.c, Linux 6.18, takes UDP's pseudo header) where no device has checked them.
+    ("netfilter/nf_conntrack_checksum", "0"),
+];
+
+/// How long the kernel may take to make addresses usable.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Everything that packets are judged with.
+#[derive(Debug)]
+pub struct Setup {
+    /// Where it all is.
+    pub namespace: Namespace,
+    /// Devices, addresses, routes.
+    pub network: Network,
+    /// Where packets go in and come out.
+    pub wire: Wire,
+    /// Trace events.
+    pub tracer: Tracer,
+    /// For requests to conntrack.
+    pub conntrack: std::os::fd::OwnedFd,
+    /// What is loaded.
+    pub rules: Rules,
+    /// What could not be set up as it was.
+    pub notes: Vec<String>,
+}
+
+impl Setup {
+    /// Makes the namespace and loads the rulesets.
+    ///
+    /// # Errors
+    ///
+    /// A lack of privilege, of programs or of the kernel's; a ruleset that does not load.
+    pub fn new(rulesets: &[Ruleset], captures: &[Capture], hints: &Hints) -> Result<Self, Error> {
+        let namespace = Namespace::new()?;
+        namespace.run(settings)??;
+        let mut wire = namespace.run(Wire::new)??;
+        let lacking = |error| Error::new(format!("netfilter can't be asked: {error}"));
+        let tracer = namespace.run(Tracer::new)?.map_err(lacking)?;
+        let conntrack = namespace.run(|| request::open(0))?.map_err(lacking)?;
+        let before = Network::new(captures, hints, &BTreeSet::new());
+        for name in before.devices() {
+            namespace.run(|| wire.add(name))??;
+        }
+        let mut ordered: Vec<&Ruleset> = rulesets.iter().collect();
+        // Files for nft(8) may begin with "flush ruleset".
+        ordered.sort_by_key(|ruleset| ruleset.form);
+        for ruleset in ordered {
+            if ruleset.form != Form::Nft {
+                // If it fails, iptables-restore(8) names the set that it misses.
+                let _ = namespace.run(|| ipset::stand_in(ruleset))?;
+            }
+            ruleset.load(&namespace, &mut |name| namespace.run(|| wire.add(name))?)?;
+        }
+        let forms: Vec<Form> = rulesets.iter().map(|ruleset| ruleset.form).collect();
+        let rules = Rules::read(&namespace, &forms)?;
+        let network = Network::new(captures, hints, &rules.devices);
+        for name in network.devices() {
+            namespace.run(|| wire.add(name))??;
+        }
+        let mut notes = Vec::new();
+        let output = IP.run(
+            &namespace,
+            &["-force", "-batch", "-"],
+            network.commands().as_bytes(),
+        )?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said
+            .lines()
+            .filter(|line| !line.starts_with("Command failed"));
+        notes.extend(said.map(|line| format!("an address or route could not be set: {line}")));
+        let wanted: Vec<Ipv6Addr> = network.ipv6_addresses().collect();
+        if !namespace.run(|| wait_for(&wanted))? {
+            notes.push("some IPv6 address of the host could not be set".to_owned());
+        }
+        NFT.output(&namespace, &["-f", "-"], guard::table().as_bytes())?;
+        Ok(Self {
+            namespace,
+            network,
+            wire,
+            tracer,
+            conntrack,
+            rules,
+            notes,
+        })
+    }
+}
+
+/// In the calling thread's namespace.
+fn settings() -> Result<(), Error> {
+    for (name, value) in SETTINGS {
+        let path = Path::new("/proc/sys/net").join(name);
+        // Without IPv6, or conntrack's own settings, there is nothing to set.
+        if path.exists() {
+            fs::write(&path, value)
+                .map_err(|error| Error::file(&path, format!("can't be set: {error}")))?;
+        }
+    }
+    Ok(())
+}
+
+/// The kernel makes IPv6 addresses usable some time after they were set, `nodad` or not: the route that
+/// makes them local comes from a work queue (`addrconf_dad_work`, net/ipv6/addrconf.c, Linux 6.18).
+/// Whether they all are local, in the calling thread's namespace, before patience ends.
+fn wait_for(addresses: &[Ipv6Addr]) -> bool {
+    let began = Instant::now();
+    loop {
+        let Ok(routes) = fs::read_to_string("/proc/thread-self/net/ipv6_route") else {
+            // No IPv6 at all.
+            return addresses.is_empty();
+        };
+        let local: HashSet<Ipv6Addr> = routes.lines().filter_map(local_address).collect();
+        if addresses.iter().all(|address| local.contains(address)) {
+            return true;
+        }
+        if began.elapsed() > PATIENCE {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The address that a line of /proc/net/ipv6_route makes local: destination, its length, source, its
+/// length, next hop, metric, reference count, use, flags, device, all in hexadecimal.
+fn local_address(line: &str) -> Option<Ipv6Addr> {
+    /// `RTF_LOCAL` of include/uapi/linux/ipv6_route.h.
+    const RTF_LOCAL: u32 = 0x8000_0000;
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let flags = u32::from_str_radix(fields.get(8)?, 16).ok()?;
+    let bits = u128::from_str_radix(fields.first()?, 16).ok()?;
+    (flags & RTF_LOCAL != 0).then(|| Ipv6Addr::from_bits(bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_routes_are_told_from_others() {
+        let none = "0".repeat(32);
+        let line = |flags: &str| {
+            format!(
+                "20010db8000000000000000000000010 80 {none} 00 {none} 00000000 00000002 00000000 {flags} eth0"
+            )
+        };
+        let address: Ipv6Addr = "2001:db8::10".parse().unwrap();
+        assert_eq!(local_address(&line("80200001")), Some(address));
+        assert_eq!(local_address(&line("00000001")), None);
+        assert_eq!(local_address(""), None);
+    }
+}

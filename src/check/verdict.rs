@@ -1,0 +1,93 @@
+//! The verdict on a flow.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// The rule that decided.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Rule {
+    /// Family of the table: `ip`, `ip6`, `inet`, `netdev`….
+    pub family: String,
+    /// Table.
+    pub table: String,
+    /// Chain.
+    pub chain: String,
+    /// Handle, as `nft -a list ruleset` shows it in the namespace. A policy has none.
+    pub handle: Option<u64>,
+    /// Its text: `policy drop` for a policy.
+    #[serde(rename = "rule")]
+    pub text: String,
+}
+
+/// What became of one packet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// It got through.
+    Accepted,
+    /// A rule dropped it.
+    Dropped(Arc<Rule>),
+    /// A rule dropped it and told its sender.
+    Rejected(Arc<Rule>),
+    /// It did not get through, and the rules that were run don't say so: why, and the rule concerned.
+    Undecided(Arc<str>, Option<Arc<Rule>>),
+}
+
+impl Outcome {
+    /// In one word.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Dropped(_) => "dropped",
+            Self::Rejected(_) => "rejected",
+            Self::Undecided(..) => "undecided",
+        }
+    }
+
+    /// The rule that decided, if one did.
+    #[must_use]
+    pub fn rule(&self) -> Option<&Arc<Rule>> {
+        match self {
+            Self::Accepted => None,
+            Self::Dropped(rule) | Self::Rejected(rule) => Some(rule),
+            Self::Undecided(_, rule) => rule.as_ref(),
+        }
+    }
+
+    /// Why there is no verdict.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Undecided(reason, _) => Some(reason),
+            _ => None,
+        }
+    }
+}
+
+/// The verdict on a flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// On its first packet.
+    pub first: Outcome,
+    /// On the first packet of the other direction: of confirmed flows whose first one is accepted.
+    /// `None` too where the kind of packet has no answer.
+    pub reply: Option<Outcome>,
+}
+
+impl Verdict {
+    /// What ends the flow, or that nothing does.
+    #[must_use]
+    pub fn worst(&self) -> &Outcome {
+        match (&self.first, &self.reply) {
+            (Outcome::Accepted, Some(reply)) => reply,
+            (first, _) => first,
+        }
+    }
+
+    /// Whether the flow passes.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        *self.worst() == Outcome::Accepted
+    }
+}

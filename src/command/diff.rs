@@ -1,0 +1,85 @@
+//! `conntracker diff`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::reading::{self, Reading};
+use crate::console::Console;
+use crate::difference::{Difference, as_classic, is_classic};
+use crate::error::Error;
+use crate::output::changes;
+use crate::output::layout::{Format, LayoutArgs};
+
+// Exit statuses, as those of diff(1).
+const SAME: u8 = 0;
+const DIFFERENT: u8 = 1;
+const TROUBLE: u8 = 2;
+
+/// Arguments of `conntracker diff`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Exit status:\n  0  no difference\n  1  a difference\n  2  trouble")]
+pub struct Diff {
+    /// The capture to compare with; - is standard input
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+
+    /// The capture to be compared; - is standard input
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+
+    /// Write to FILE, replaced atomically; - is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+
+    /// Filters.
+    #[command(flatten)]
+    pub reading: Reading,
+
+    /// Format and order.
+    #[command(flatten)]
+    pub layout: LayoutArgs,
+}
+
+impl Diff {
+    /// Writes the difference, and returns an exit status as diff(1) does. What is wrong is told here, since
+    /// the status of an error is another one than that of other commands.
+    pub fn run(&self, console: &Console) -> u8 {
+        self.compare(console).unwrap_or_else(|error| {
+            console.error(&error.to_string());
+            TROUBLE
+        })
+    }
+
+    fn compare(&self, console: &Console) -> Result<u8, Error> {
+        reading::check_inputs([&self.old, &self.new])?;
+        let destination = reading::destination(&self.output)?;
+        let layout = self
+            .layout
+            .layout(Format::Table, &destination)
+            .map_err(|error| Error::new(error.to_string()))?;
+        let old = self.reading.union([&self.old], console)?;
+        let new = self.reading.union([&self.new], console)?;
+        let skipped = old.skipped || new.skipped;
+        let difference = match (is_classic(&old.content), is_classic(&new.content)) {
+            (one, other) if one != other => {
+                let path = if one { &self.old } else { &self.new };
+                console.note(&format!(
+                    "{} is a classic list: compared without ICMP types, translation, zones and other \
+                     protocols, which it does not tell",
+                    path.display()
+                ));
+                let [old, new] = [old.content.flows, new.content.flows].map(as_classic);
+                Difference::new(old, new)
+            }
+            _ => Difference::new(old.content.flows, new.content.flows),
+        };
+        let status = match (skipped, difference.is_empty()) {
+            (true, _) => TROUBLE,
+            (false, true) => SAME,
+            (false, false) => DIFFERENT,
+        };
+        reading::put(&destination, |out| changes::write(difference, &layout, out))?;
+        Ok(status)
+    }
+}

@@ -1,0 +1,193 @@
+//! What the commands that take captures have in common: reading and writing.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::capture::{Capture, Completeness};
+use crate::collection::Collection;
+use crate::console::Console;
+use crate::error::Error;
+use crate::output::destination::Destination;
+use crate::output::listing::Listing;
+use crate::reader::complaints::Complaints;
+use crate::reader::{Reader, Sink};
+use crate::record::Record;
+use crate::select::{Selection, SourcePorts};
+
+/// How captures are read.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Reading {
+    /// Stop at the first line that can't be read, instead of skipping it
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Filters.
+    #[command(flatten)]
+    pub selection: Selection,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub struct Read<T> {
+    /// The content.
+    pub content: T,
+    /// Whether lines were skipped.
+    pub skipped: bool,
+}
+
+impl Reading {
+    /// Reads one file into `sink`, flows that are wanted, ports folded.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Reader::read`].
+    pub fn read(
+        &self,
+        path: &Path,
+        sink: &mut dyn Sink,
+        console: &Console,
+    ) -> Result<Complaints, Error> {
+        let folds = self.selection.source_ports == SourcePorts::Collapse;
+        let reader = Reader {
+            console,
+            strict: self.strict,
+            keep_ports: !folds || !self.selection.sport.is_empty(),
+        };
+        let mut sieve = Sieve {
+            selection: &self.selection,
+            filters: self.selection.describe(),
+            folds,
+            sink,
+        };
+        reader.read(path, &mut sieve)
+    }
+
+    /// Reads the union of several files.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Reader::read`].
+    pub fn union<'a>(
+        &self,
+        files: impl IntoIterator<Item = &'a PathBuf>,
+        console: &Console,
+    ) -> Result<Read<Listing>, Error> {
+        let mut collection = Collection::default();
+        let mut skipped = false;
+        for path in files {
+            let complaints = self.read(path, &mut collection, console)?;
+            complaints.tell(&path.display().to_string(), console);
+            skipped |= complaints.count() > 0;
+        }
+        let mut listing = collection.finish();
+        tell_of(&listing.captures, console);
+        // Only now: what one line or file does not confirm, another may.
+        let flows = &mut listing.flows;
+        flows.retain(|flow| self.selection.wants_confirmed(flow.record.confirmed));
+        Ok(Read {
+            content: listing,
+            skipped,
+        })
+    }
+}
+
+/// Tells what captures these are, and of those that miss flows in any case.
+pub fn tell_of(captures: &[Capture], console: &Console) {
+    for capture in captures {
+        console.detail(&capture.to_string());
+        if capture.verdict == Some(Completeness::Incomplete) {
+            let reasons = capture.loss.as_ref().map(|loss| loss.reasons.join("; "));
+            console.note(&format!(
+                "{capture}: the capture is incomplete ({})",
+                reasons.unwrap_or_default()
+            ));
+        }
+    }
+}
+
+/// Lets through what is wanted.
+struct Sieve<'a> {
+    selection: &'a Selection,
+    filters: Vec<String>,
+    folds: bool,
+    sink: &'a mut dyn Sink,
+}
+
+impl Sink for Sieve<'_> {
+    fn capture(&mut self, mut capture: Capture) -> u32 {
+        for filter in &self.filters {
+            if !capture.filters.contains(filter) {
+                capture.filters.push(filter.clone());
+            }
+        }
+        self.sink.capture(capture)
+    }
+
+    fn flow(&mut self, mut record: Record, seen_in: &[(u32, u64)]) -> ControlFlow<()> {
+        if !self.selection.wants(&record.identity.facts()) {
+            return ControlFlow::Continue(());
+        }
+        if self.folds && has_ephemeral_ports(&record) {
+            record.identity.collapse_ports();
+            self.sink.folded();
+        }
+        self.sink.flow(record, seen_in)
+    }
+}
+
+/// Whether folding changes a record.
+fn has_ephemeral_ports(record: &Record) -> bool {
+    let translated = record.identity.snat().map(|snat| snat.port);
+    [Some(record.identity.source_port), translated]
+        .into_iter()
+        .flatten()
+        .any(|port| port != port.collapsed())
+}
+
+/// Standard input can be read once.
+///
+/// # Errors
+///
+/// When it is named more often.
+pub fn check_inputs<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), Error> {
+    let files = files.into_iter();
+    if files.filter(|path| path.as_os_str() == "-").count() > 1 {
+        return Err(Error::new(
+            "- is named twice, but standard input can be read once only: name files",
+        ));
+    }
+    Ok(())
+}
+
+/// The destination that `-o` names, if it can be written.
+///
+/// # Errors
+///
+/// Why it can't.
+pub fn destination(output: &Path) -> Result<Destination, Error> {
+    let destination = Destination::new(output);
+    destination
+        .check()
+        .map_err(|error| Error::file(output, format!("can't be written: {error}")))?;
+    Ok(destination)
+}
+
+/// Writes to `destination`. That nobody reads standard output any more is no error.
+///
+/// # Errors
+///
+/// Those of the destination.
+pub fn put(
+    destination: &Destination,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Error> {
+    match (destination.put(write), destination) {
+        (Ok(()), _) => Ok(()),
+        (Err(error), Destination::Stdout) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        (Err(error), Destination::Stdout) => Err(Error::new(format!("standard output: {error}"))),
+        (Err(error), Destination::File(path)) => Err(Error::file(path, error)),
+    }
+}

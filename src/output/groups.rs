@@ -1,0 +1,140 @@
+//! Writing of groups.
+
+use std::io::{self, Write};
+
+use ::csv::{Terminator, WriterBuilder};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::table;
+use crate::group::{Key, Sum, Value};
+
+/// A group with its values, one for each key.
+type Group = (Box<[Value]>, Sum);
+
+const SUMS: [&str; 6] = [
+    "flows",
+    "confirmed",
+    "clients",
+    "connections",
+    "first_seen",
+    "last_seen",
+];
+
+/// Writes aligned columns for people.
+///
+/// # Errors
+///
+/// Errors of `out`.
+pub fn write_table(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::Result<()> {
+    let heading = keys.iter().map(|key| key.name()).chain(SUMS);
+    let heading: Vec<String> = heading
+        .map(|name| match name {
+            "first_seen" => "FIRST SEEN (UTC)".to_owned(),
+            "last_seen" => "LAST SEEN (UTC)".to_owned(),
+            name => name.to_uppercase().replace('_', " "),
+        })
+        .collect();
+    let mut widths: Vec<usize> = heading.iter().map(String::len).collect();
+    for group in groups {
+        for (width, cell) in widths.iter_mut().zip(row(group)) {
+            *width = (*width).max(cell.len());
+        }
+    }
+    let numbers = keys.len()..keys.len() + 4;
+    let mut line = |cells: &[String]| {
+        let mut text = String::new();
+        for (column, (cell, &width)) in cells.iter().zip(&widths).enumerate() {
+            let gap = " ".repeat(width - cell.len());
+            if numbers.contains(&column) {
+                text.extend([&gap, cell.as_str(), "  "]);
+            } else {
+                text.extend([cell, gap.as_str(), "  "]);
+            }
+        }
+        writeln!(out, "{}", text.trim_end())
+    };
+    line(&heading)?;
+    groups.iter().try_for_each(|group| line(&row(group)))
+}
+
+fn row((values, sum): &Group) -> Vec<String> {
+    let values = values.iter().map(Value::to_string);
+    let sums = [
+        sum.flows.to_string(),
+        sum.confirmed.to_string(),
+        sum.clients.len().to_string(),
+        sum.connections.to_string(),
+        table::time(sum.first_seen),
+        table::time(sum.last_seen),
+    ];
+    values.chain(sums).collect()
+}
+
+/// Writes comma-separated values with a header (RFC 4180).
+///
+/// # Errors
+///
+/// Errors of `out`.
+pub fn write_csv(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::Result<()> {
+    let mut writer = WriterBuilder::new()
+        .terminator(Terminator::CRLF)
+        .from_writer(out);
+    writer.write_record(keys.iter().map(|key| key.name()).chain(SUMS))?;
+    for (values, sum) in groups {
+        let values = values.iter().map(Value::to_string);
+        let numbers = [
+            sum.flows,
+            sum.confirmed,
+            sum.clients.len() as u64,
+            sum.connections,
+        ];
+        let times = [sum.first_seen, sum.last_seen];
+        let times = times.map(|time| time.map_or_else(String::new, |time| time.to_string()));
+        let numbers = numbers.map(|number| number.to_string());
+        writer.write_record(values.chain(numbers).chain(times))?;
+    }
+    writer.flush()
+}
+
+/// Writes a JSON object a line.
+///
+/// # Errors
+///
+/// Errors of `out`.
+pub fn write_json(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::Result<()> {
+    for (values, sum) in groups {
+        serde_json::to_writer(&mut *out, &Object { keys, values, sum })?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+struct Object<'a> {
+    keys: &'a [Key],
+    values: &'a [Value],
+    sum: &'a Sum,
+}
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("type", "group")?;
+        for (key, value) in self.keys.iter().zip(self.values) {
+            match value {
+                Value::Zone(zone) => map.serialize_entry(key.name(), zone)?,
+                value => map.serialize_entry(key.name(), &value.to_string())?,
+            }
+        }
+        let sum = self.sum;
+        map.serialize_entry("flows", &sum.flows)?;
+        map.serialize_entry("confirmed", &sum.confirmed)?;
+        map.serialize_entry("clients", &sum.clients.len())?;
+        map.serialize_entry("connections", &sum.connections)?;
+        for (name, time) in [("first_seen", sum.first_seen), ("last_seen", sum.last_seen)] {
+            if let Some(time) = time {
+                map.serialize_entry(name, &time)?;
+            }
+        }
+        map.end()
+    }
+}

@@ -1,0 +1,118 @@
+//! The lines of a text, of bounded length.
+
+use std::io::{self, BufRead};
+
+/// The longest line that is read. A description of a host with a full routing table takes some 100 MB; a
+/// longer line is no text.
+const LINE_MAX: usize = 256 << 20;
+
+/// One line.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// Without its end, `\n` or `\r\n`.
+    Whole(&'a [u8]),
+    /// It is longer than any line that makes sense, and was passed over.
+    TooLong,
+}
+
+/// Reads lines into one buffer.
+#[derive(Debug)]
+pub struct Lines<R> {
+    input: R,
+    buffer: Vec<u8>,
+    number: u64,
+    consumed: u64,
+    line_max: usize,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// The lines of `input`.
+    pub const fn new(input: R) -> Self {
+        Self {
+            input,
+            buffer: Vec::new(),
+            number: 0,
+            consumed: 0,
+            line_max: LINE_MAX,
+        }
+    }
+
+    /// The number of the last line, from 1.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Bytes read so far.
+    #[must_use]
+    pub const fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    /// The next line, or `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the input.
+    pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
+        self.buffer.clear();
+        let mut whole = true;
+        loop {
+            let chunk = match self.input.fill_buf() {
+                Ok(chunk) => chunk,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            let end = chunk.iter().position(|&byte| byte == b'\n');
+            let part = &chunk[..end.unwrap_or(chunk.len())];
+            if self.buffer.len() + part.len() > self.line_max {
+                whole = false;
+                self.buffer.clear();
+            } else if whole {
+                self.buffer.extend_from_slice(part);
+            }
+            let used = part.len() + usize::from(end.is_some());
+            let ended = end.is_some() || chunk.is_empty();
+            self.input.consume(used);
+            let began = !self.buffer.is_empty() || !whole || end.is_some();
+            self.consumed += used as u64;
+            if ended {
+                if !began {
+                    return Ok(None);
+                }
+                break;
+            }
+        }
+        self.number += 1;
+        if !whole {
+            return Ok(Some(Line::TooLong));
+        }
+        let line = self.buffer.as_slice();
+        Ok(Some(Line::Whole(line.strip_suffix(b"\r").unwrap_or(line))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_of_every_kind() {
+        for chunk_len in [1, 2, 64] {
+            let text: &[u8] = b"a\r\n\nlonger than nine\nb";
+            let input = io::BufReader::with_capacity(chunk_len, text);
+            let mut lines = Lines::new(input);
+            lines.line_max = 9;
+            for expected in [
+                Line::Whole(b"a"),
+                Line::Whole(b""),
+                Line::TooLong,
+                Line::Whole(b"b"),
+            ] {
+                assert_eq!(lines.next_line().unwrap(), Some(expected));
+            }
+            assert_eq!(lines.next_line().unwrap(), None);
+            assert_eq!((lines.number(), lines.consumed()), (4, text.len() as u64));
+        }
+    }
+}

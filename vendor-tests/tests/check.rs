@@ -1,0 +1,370 @@
+//! `conntracker check`: rulesets in the style of common guides, with verdicts that were written by hand.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use vendor_tests::capture::{Launch, Outcome};
+use vendor_tests::judging::Cases;
+use vendor_tests::netns::{self, sh};
+use vendor_tests::program::run;
+use vendor_tests::temp::Folder;
+use vendor_tests::terminal::Terminal;
+
+fn ruleset(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("rulesets")
+        .join(name)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("test paths are text")
+}
+
+/// Runs a check of a ruleset on cases, and returns the cases and how it went.
+fn check(cases: &str, rulesets: &[&Path], args: &[&str]) -> (Cases, Outcome) {
+    let cases = Cases::parse(cases);
+    let folder = Folder::new();
+    let capture = folder.join("flows.json");
+    fs::write(&capture, cases.file()).expect("the folder can be written");
+    let mut words = vec!["check", text(rulesets[0]), text(&capture)];
+    for also in &rulesets[1..] {
+        words.extend(["--also", text(also)]);
+    }
+    words.extend(args);
+    let outcome = Launch::new(words).run();
+    (cases, outcome)
+}
+
+/// Compares the verdicts on a ruleset's cases with the expected ones.
+fn judge(test: &str, rulesets: &[&str], cases: &str) {
+    netns::run(test, || {
+        let cases = fs::read_to_string(ruleset(cases)).expect("the cases are there");
+        let paths: Vec<PathBuf> = rulesets.iter().map(|name| ruleset(name)).collect();
+        let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+        let (cases, outcome) = check(&cases, &paths, &["--format", "json"]);
+        assert_eq!((outcome.stderr.as_str(), outcome.code), ("", Some(1)));
+        cases.compare(&outcome.text());
+    });
+}
+
+#[test]
+fn a_workstation() {
+    judge("a_workstation", &["workstation.nft"], "workstation.flows");
+}
+
+#[test]
+fn a_server() {
+    judge("a_server", &["server.nft"], "server.flows");
+}
+
+#[test]
+fn a_gateway_with_nat() {
+    judge("a_gateway_with_nat", &["gateway.nft"], "gateway.flows");
+}
+
+#[test]
+fn a_bridge_of_vlans() {
+    judge("a_bridge_of_vlans", &["vlans.nft"], "vlans.flows");
+}
+
+#[test]
+fn a_host_of_containers() {
+    let rulesets = ["docker.iptables", "docker.ip6tables"];
+    judge("a_host_of_containers", &rulesets, "docker.flows");
+}
+
+const HOST: &str = "interface eth0 192.0.2.10/24 2001:db8::10/64\n\
+                    route 0.0.0.0/0 192.0.2.1 eth0\nroute ::/0 - eth0\n";
+
+/// Checks a ruleset given as text.
+fn check_text(ruleset: &str, cases: &str, args: &[&str]) -> (Cases, Outcome) {
+    let folder = Folder::new();
+    let path = folder.join("rules.nft");
+    fs::write(&path, ruleset).expect("the folder can be written");
+    check(&format!("{HOST}{cases}"), &[&path], args)
+}
+
+#[test]
+fn a_missing_rule_for_replies_shows() {
+    netns::run("a_missing_rule_for_replies_shows", || {
+        let rules = "table inet filter {
+            chain input { type filter hook input priority 0; policy drop; tcp dport 443 accept; }
+            chain output { type filter hook output priority 0; policy drop; udp dport 53 accept; }
+        }";
+        let cases = "tcp 203.0.113.5 192.0.2.10:443: accepted, reply dropped by inet filter output: policy drop\n\
+                     udp 192.0.2.10 9.9.9.9:53: accepted, reply dropped by inet filter input: policy drop\n";
+        let (cases, outcome) = check_text(rules, cases, &["--format", "json"]);
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        cases.compare(&outcome.text());
+        let (_, outcome) = check_text(rules, "udp 192.0.2.10 9.9.9.9:53: accepted", &[]);
+        let expected = "\nreplies of 1 flow dropped by the policy of table inet filter, chain input:\n    \
+                        policy drop\n  udp    192.0.2.10 -> 9.9.9.9:53\n";
+        assert!(outcome.text().contains(expected), "{}", outcome.text());
+    });
+}
+
+#[test]
+fn exit_statuses_tell() {
+    netns::run("exit_statuses_tell", || {
+        let rules = "table inet filter { chain input { type filter hook input priority 0
+            tcp dport 23 drop\n ct state new,established accept\n }\n}";
+        let passing = "tcp 203.0.113.5 192.0.2.10:443: accepted, reply accepted\n";
+        let (_, outcome) = check_text(rules, passing, &[]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        assert!(
+            outcome.text().contains("every confirmed flow passes"),
+            "{outcome:?}"
+        );
+        // Unconfirmed flows never make it fail, and are judged only if asked for.
+        let unconfirmed = "tcp 203.0.113.5 192.0.2.10:23 unconfirmed: dropped by inet filter input: tcp dport 23 drop\n";
+        let both = format!("{passing}{unconfirmed}");
+        let (_, outcome) = check_text(rules, &both, &[]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        assert!(
+            outcome.text().contains("1 unconfirmed flow was left out"),
+            "{outcome:?}"
+        );
+        let (cases, outcome) = check_text(rules, &both, &["--all", "--format", "json"]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        cases.compare(&outcome.text());
+        let confirmed = both.replace(" unconfirmed", "");
+        let (_, outcome) = check_text(rules, &confirmed, &[]);
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        // What the kernel does not take, or not forward, whatever the rules say.
+        for flow in [
+            "tcp 224.0.0.9 192.0.2.10:1: undecided",
+            "tcp fe80::5 [2001:db8:9::77]:1: undecided",
+        ] {
+            let (_, outcome) = check_text(rules, flow, &[]);
+            assert_eq!(outcome.code, Some(2), "{outcome:?}");
+            assert!(outcome.text().contains("not by the ruleset"), "{outcome:?}");
+        }
+    });
+}
+
+#[test]
+fn a_wrong_ruleset_says_where() {
+    netns::run("a_wrong_ruleset_says_where", || {
+        let flow = "tcp 203.0.113.5 192.0.2.10:443: accepted\n";
+        let (_, outcome) = check_text(
+            "table inet f {\n  chain c {\n    tcp dport x drop\n  }\n}\n",
+            flow,
+            &[],
+        );
+        assert_eq!(
+            (outcome.code, outcome.stdout.len()),
+            (Some(2), 0),
+            "{outcome:?}"
+        );
+        assert!(
+            outcome.stderr.contains("rules.nft:3:"),
+            "{}",
+            outcome.stderr
+        );
+        let (_, outcome) = check_text(
+            "*filter\n:INPUT DROP\n-A INPUT -p nothing -j DROP\nCOMMIT\n",
+            flow,
+            &[],
+        );
+        assert_eq!(
+            (outcome.code, outcome.stdout.len()),
+            (Some(2), 0),
+            "{outcome:?}"
+        );
+        assert!(
+            outcome.stderr.contains("rules.nft") && outcome.stderr.contains("line: 3"),
+            "{}",
+            outcome.stderr
+        );
+        let outcome = Launch::new(["check", "/nonexistent", "/nonexistent"]).run();
+        assert_eq!(outcome.code, Some(2), "{outcome:?}");
+        let outcome = Launch::new(["check", "only-one"]).run();
+        assert_eq!(outcome.code, Some(2), "{outcome:?}");
+    });
+}
+
+#[test]
+fn a_file_of_rules_alone_gets_the_captured_dnat() {
+    netns::run("a_file_of_rules_alone_gets_the_captured_dnat", || {
+        let rules =
+            "table inet filter { chain forward { type filter hook forward priority 0; policy drop
+            ct state established accept\n ip daddr 10.0.0.5 tcp dport 8443 accept\n }\n}";
+        let cases = "interface lan 10.0.0.1/24\n\
+                     tcp 203.0.113.5 192.0.2.10:443: accepted, reply accepted\n\
+                     limit: the ruleset translates no addresses";
+        let mut cases = Cases::parse(&format!("{HOST}{cases}"));
+        cases.flows[0].flow["dnat"] = serde_json::json!({"address": "10.0.0.5", "port": 8443});
+        let folder = Folder::new();
+        let (path, capture) = (folder.join("rules.nft"), folder.join("flows.json"));
+        fs::write(&path, rules).expect("the folder can be written");
+        fs::write(&capture, cases.file()).expect("the folder can be written");
+        let outcome = Launch::new(["check", text(&path), text(&capture), "--format", "json"]).run();
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        cases.compare(&outcome.text());
+    });
+}
+
+#[test]
+fn what_the_capture_does_not_know_can_be_said() {
+    netns::run("what_the_capture_does_not_know_can_be_said", || {
+        let folder = Folder::new();
+        let (path, capture) = (folder.join("rules.nft"), folder.join("flows.json"));
+        let rules = "table inet f {
+            chain i { type filter hook input priority 0; policy drop; iifname lan tcp dport 22 accept; }
+            chain f { type filter hook forward priority 0; policy drop; ct state established accept; iifname lan oifname wan accept; }
+        }";
+        fs::write(&path, rules).expect("the folder can be written");
+        let cases = Cases::parse(
+            "tcp 192.168.7.5 192.168.7.1:22: accepted, reply accepted\n\
+             tcp 192.168.7.5 203.0.113.9:443: accepted, reply accepted\n",
+        );
+        fs::write(&capture, cases.file()).expect("the folder can be written");
+        let files = [text(&path), text(&capture)];
+        let outcome = Launch::new(["check", files[0], files[1]]).run();
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        for word in ["--local ADDRESS/PREFIX", "--interface NETWORK=DEVICE"] {
+            assert!(outcome.text().contains(word), "{outcome:?}");
+        }
+        let hints = [
+            "--local",
+            "192.168.7.1/24",
+            "--interface",
+            "192.168.0.0/16=lan",
+            "--interface",
+            "0.0.0.0/0=wan",
+        ];
+        let outcome = Launch::new(
+            ["check", files[0], files[1], "--format=json"]
+                .into_iter()
+                .chain(hints),
+        )
+        .run();
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        cases.compare(&outcome.text());
+    });
+}
+
+#[test]
+fn limits_are_named() {
+    netns::run("limits_are_named", || {
+        let rules = "*filter\n:INPUT ACCEPT\n\
+            -A INPUT -m set --match-set elsewhere src -j DROP\n\
+            -A INPUT -m devgroup --src-group 5 -j DROP\n\
+            -A INPUT -m helper --helper ftp -j ACCEPT\n\
+            -A INPUT -m time --timestart 10:00 --timestop 10:01 -j ACCEPT\n\
+            -A INPUT -m cgroup --cgroup 1 -j ACCEPT\nCOMMIT\n";
+        let cases = "tcp 203.0.113.5 192.0.2.10:443: accepted, reply accepted\n\
+                     tcp 2001:db8:9::5 [2001:db8::10]:443: accepted, reply accepted\n\
+                     limit: ipsets\nlimit: groups of interfaces\nlimit: conntrack helpers\n\
+                     limit: times of day\nlimit: users, groups and cgroups\n\
+                     limit: no chain of the ruleset sees IPv6\n";
+        let (cases, outcome) = check_text(rules, cases, &["--format", "json"]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        cases.compare(&outcome.text());
+    });
+}
+
+#[test]
+fn the_namespace_it_is_started_in_is_left_alone() {
+    netns::run("the_namespace_it_is_started_in_is_left_alone", || {
+        sh(
+            "nft add table inet mine; nft 'add chain inet mine c { type filter hook input priority 0; }'; nft add rule inet mine c counter",
+        );
+        let look = || {
+            let links = run("ip", ["-o", "link"]);
+            let routes = fs::read_to_string("/proc/thread-self/net/route").expect("routes");
+            let setting = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").expect("a setting");
+            let named = fs::read_dir("/run/netns").map_or(0, Iterator::count);
+            let rules = run("nft", ["list", "ruleset"]);
+            (rules, links, routes, setting, named)
+        };
+        let before = look();
+        for name in ["workstation", "gateway"] {
+            let cases =
+                fs::read_to_string(ruleset(&format!("{name}.flows"))).expect("the cases are there");
+            let (_, outcome) = check(&cases, &[&ruleset(&format!("{name}.nft"))], &[]);
+            assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        }
+        assert_eq!(look(), before);
+    });
+}
+
+#[test]
+fn a_user_without_privileges_may_check() {
+    let cases =
+        Cases::parse(&fs::read_to_string(ruleset("server.flows")).expect("the cases are there"));
+    let folder = Folder::new();
+    let (capture, rules, tun) = (
+        folder.join("flows.json"),
+        folder.join("server.nft"),
+        folder.join("tun"),
+    );
+    fs::write(&capture, cases.file()).expect("the folder can be written");
+    fs::copy(ruleset("server.nft"), &rules).expect("the folder can be written");
+    let program = folder.join("conntracker");
+    fs::copy(vendor_tests::program::conntracker(), &program).expect("the program can be copied");
+    // /dev/net/tun is open to everybody where udev runs (its 50-udev-default.rules); here it may not be.
+    let script = format!(
+        "set -e
+        mknod {tun} c 10 200; chmod 666 {tun}; mount --bind {tun} /dev/net/tun
+        exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all \
+            {program} check {rules} {capture} --format json",
+        tun = text(&tun),
+        program = text(&program),
+        rules = text(&rules),
+        capture = text(&capture)
+    );
+    let may = std::process::Command::new("unshare")
+        .args([
+            "-m",
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "unshare",
+            "-Urn",
+            "true",
+        ])
+        .output();
+    if !may.as_ref().is_ok_and(|output| output.status.success()) {
+        vendor_tests::skipped!(
+            "unprivileged check: needs root to become nobody, and user namespaces for nobody: {may:?}"
+        );
+        return;
+    }
+    let outcome = Launch::of("unshare", ["-m", "sh", "-c", &script]).run();
+    assert_eq!(
+        (outcome.stderr.as_str(), outcome.code),
+        ("", Some(1)),
+        "{outcome:?}"
+    );
+    cases.compare(&outcome.text());
+}
+
+#[test]
+fn a_bar_is_drawn_on_a_terminal_and_taken_away() {
+    netns::run("a_bar_is_drawn_on_a_terminal_and_taken_away", || {
+        // Dropped flows take the longest.
+        let rules =
+            "table inet f { chain f { type filter hook forward priority 0; policy drop; }\n}";
+        let mut cases = HOST.to_owned();
+        for port in 1..40_000 {
+            use std::fmt::Write as _;
+            let _ = writeln!(cases, "tcp 203.0.113.5 198.51.100.7:{port}: dropped");
+        }
+        let folder = Folder::new();
+        let (path, capture) = (folder.join("rules.nft"), folder.join("flows.json"));
+        fs::write(&path, rules).expect("the folder can be written");
+        fs::write(&capture, Cases::parse(&cases).file()).expect("the folder can be written");
+        let terminal = Terminal::new(100);
+        let outcome = Launch::new(["check", text(&path), text(&capture)])
+            .stderr(terminal.end())
+            .run();
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        let drawn = terminal.text();
+        assert!(
+            drawn.contains("judging [#") && drawn.ends_with("\r\x1b[K"),
+            "{drawn:?}"
+        );
+    });
+}
