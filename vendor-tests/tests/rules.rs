@@ -378,7 +378,8 @@ fn check_accepts_what_rules_were_written_for_and_drops_the_rest() {
     let test = "check_accepts_what_rules_were_written_for_and_drops_the_rest";
     netns::run(test, || {
         let folder = Folder::new();
-        let [seen, unseen, ruleset] = ["seen", "unseen", "rules"].map(|name| folder.join(name));
+        let [seen, unseen, nft, v4, v6] =
+            ["seen", "unseen", "rules.nft", "rules.v4", "rules.v6"].map(|name| folder.join(name));
         let strategy = (
             prop::collection::btree_set(identity(), 20..200),
             prop_oneof![Just(0_u8), 10_u8..60],
@@ -407,6 +408,10 @@ fn check_accepts_what_rules_were_written_for_and_drops_the_rest() {
             let count = others.len();
             write_capture(&seen, flows);
             write_capture(&unseen, others);
+            let (output, rulesets) = match firewall {
+                "nft" => (nft.as_path(), vec![text(&nft)]),
+                _ => (folder.path(), vec![text(&v4), "--also", text(&v6)]),
+            };
             let percent = widen.to_string();
             let outcome = conntracker(&[
                 "rules",
@@ -416,16 +421,11 @@ fn check_accepts_what_rules_were_written_for_and_drops_the_rest() {
                 &percent,
                 text(&seen),
                 "-o",
-                text(&ruleset),
+                text(output),
             ]);
             prop_assert_eq!(outcome.code, Some(0), "{:?}", outcome);
-            let also: &[&str] = if firewall == "nft" {
-                &[]
-            } else {
-                &["--also", text(&ruleset)]
-            };
             let check = |capture: &Path, more: &[&str]| {
-                conntracker(&[&["check", text(&ruleset), text(capture)], also, more].concat())
+                conntracker(&[&["check"], &*rulesets, &[text(capture)], more].concat())
             };
             let outcome = check(&seen, &[]);
             prop_assert_eq!(outcome.code, Some(0), "{}", outcome.text());
