@@ -13,7 +13,7 @@ impl Reason {
             Self::Unanswered => "nobody answered",
             Self::Group => {
                 "to a multicast or broadcast address, where answers don't show; \
-                 --include-unconfirmed accepts it"
+                 --include-multicast accepts it"
             }
             Self::GroupUnknown => {
                 "to a multicast or broadcast address, and the gateway's own addresses are not known; give --local"

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::block::{Family, number};
 use super::direction::{Chain, Host, Way, destination};
+use super::plan::Options;
 use super::ports::{PortRange, joined};
 use crate::icmp;
 use crate::record::{Identity, Protocol, Record, Service};
@@ -138,7 +139,7 @@ pub struct Flows {
 impl Flows {
     /// Sorts out the flows of some records.
     #[must_use]
-    pub fn gather(records: &[Record], host: &Host, include_unconfirmed: bool) -> Self {
+    pub fn gather(records: &[Record], host: &Host, options: &Options) -> Self {
         let mut flows = Self::default();
         let mut accepted: Vec<(Seen, Option<PortRange>)> = Vec::with_capacity(records.len());
         let mut left_out = Vec::new();
@@ -151,13 +152,14 @@ impl Flows {
             }
             let (seen, sports) = Seen::of(record, way);
             let reason = match way {
-                _ if !record.confirmed && !include_unconfirmed => {
-                    let group = host.is_group(seen.class.family.address(seen.destination));
-                    Some(if group {
-                        Reason::Group
-                    } else {
-                        Reason::Unanswered
-                    })
+                _ if !record.confirmed && !options.include_unconfirmed => {
+                    let destination = seen.class.family.address(seen.destination);
+                    match (host.is_group(destination), options.include_multicast) {
+                        (false, _) => Some(Reason::Unanswered),
+                        (true, false) => Some(Reason::Group),
+                        (true, true) if way == Way::Group => Some(Reason::GroupUnknown),
+                        (true, true) => None,
+                    }
                 }
                 Way::LinkLocal => Some(Reason::LinkLocal),
                 Way::Group => Some(Reason::GroupUnknown),

@@ -388,6 +388,25 @@ fn without_local_addresses_only_forward_is_filtered() {
 }
 
 #[test]
+fn requests_to_all_hosts_are_accepted_if_asked_for() {
+    let mut request = tcp("0.0.0.0", "255.255.255.255", 67);
+    request.identity.protocol = Protocol::UDP;
+    request.confirmed = false;
+    let rules = |include_multicast| {
+        let options = Options {
+            include_multicast,
+            ..Options::default()
+        };
+        plan(&[capture()], std::slice::from_ref(&request), &options).rules
+    };
+    assert!(rules(false).is_empty());
+    let [rule] = &rules(true)[..] else {
+        panic!("one rule");
+    };
+    assert_eq!(rule.chain, Chain::Input);
+}
+
+#[test]
 fn kept_source_ports_do_not_multiply_rules() {
     let flows: Vec<Record> = (0..3000_u16)
         .map(|i| {
