@@ -145,7 +145,7 @@ pub(super) fn merge_protocols(rules: Vec<Rule>) -> Vec<Rule> {
     let mut merged: Vec<Rule> = Vec::with_capacity(rules.len());
     let mut known: HashMap<_, usize> = HashMap::new();
     for rule in rules {
-        if !rule.protocols[0].has_ports() {
+        if !matches!(rule.services.first(), None | Some(Service::Port(_))) {
             merged.push(rule);
             continue;
         }

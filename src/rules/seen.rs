@@ -8,7 +8,7 @@ use super::direction::{Chain, Host, Way, destination};
 use super::plan::Options;
 use super::ports::{PortRange, joined};
 use crate::icmp;
-use crate::record::{Identity, Protocol, Record, Service};
+use crate::record::{Identity, Protocol, Record, Service, SourcePort};
 use crate::timestamp::Timestamp;
 
 /// What flows have to share so that one rule can be for them all.
@@ -163,7 +163,9 @@ impl Flows {
                 }
                 Way::LinkLocal => Some(Reason::LinkLocal),
                 Way::Group => Some(Reason::GroupUnknown),
-                _ if seen.class.protocol.has_ports() && seen.service == Service::None => {
+                _ if matches!(seen.class.protocol, Protocol::TCP | Protocol::UDP)
+                    && seen.service == Service::None =>
+                {
                     Some(Reason::NoPort)
                 }
                 _ => None,
@@ -217,7 +219,11 @@ impl Seen {
             sports: 0,
             tally: Tally::of(record),
         };
-        (seen, PortRange::of(identity.source_port))
+        let sports = match service {
+            Service::Port(_) => PortRange::of(identity.source_port),
+            Service::None | Service::Icmp(..) => None,
+        };
+        (seen, sports)
     }
 }
 
@@ -237,6 +243,14 @@ pub fn class(identity: &Identity, way: Way) -> (Class, Service) {
             (Service::Icmp(icmp_type, 0), None)
         }
         Service::Icmp(icmp_type, code) => (service, Some((icmp_type, code))),
+        // A kernel without a tracker of the protocol has both ports 0 for all of it (`generic`,
+        // net/netfilter/nf_conntrack_core.c): the two hosts are all that makes the flow.
+        Service::Port(0)
+            if identity.source_port == SourcePort::Exact(0)
+                && !matches!(protocol, Protocol::TCP | Protocol::UDP) =>
+        {
+            (Service::None, None)
+        }
         service => (service, None),
     };
     let class = Class {

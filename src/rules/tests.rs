@@ -407,6 +407,19 @@ fn requests_to_all_hosts_are_accepted_if_asked_for() {
 }
 
 #[test]
+fn ports_that_the_kernel_does_not_know_are_no_condition() {
+    let mut record = tcp("10.0.0.2", "10.2.0.2", 0);
+    record.identity.protocol = Protocol::DCCP;
+    record.identity.source_port = SourcePort::Exact(0);
+    let plan = plan(&[capture()], &[record], &Options::default());
+    let mut text = Vec::new();
+    nft::write(&plan, nft::TABLE, &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let rule = "ip saddr 10.0.0.2 ip daddr 10.2.0.2 meta l4proto 33 accept";
+    assert!(text.contains(rule), "{text}");
+}
+
+#[test]
 fn kept_source_ports_do_not_multiply_rules() {
     let flows: Vec<Record> = (0..3000_u16)
         .map(|i| {
