@@ -571,7 +571,6 @@ fn traffic_that_was_captured_passes_and_other_traffic_does_not() {
             for (name, works) in other_traffic(&lab) {
                 assert!(!works, "{name} passes");
             }
-            lab.traffic();
         };
         load(&["nft", "-f"], &nft).expect("it loads");
         try_out();
