@@ -7,7 +7,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # To build: the C library's header, libclang for the bindings, clang for the BPF program.
 BUILD_PACKAGES := gcc pkg-config libnetfilter-conntrack-dev libclang-dev clang libbpf-dev
 # To test: the real counterparts on this kernel.
-TEST_PACKAGES := g++ conntrack nftables iptables iproute2 iputils-ping netcat-openbsd tshark \
+TEST_PACKAGES := g++ conntrack nftables iptables iproute2 iputils-ping netbase netcat-openbsd tshark \
 	util-linux procps kmod python3-jsonschema python3-pip postgresql $(DEB_TEST_PACKAGES)
 # ClickHouse's embedded form, for the statements of docs/fleet. Its test is skipped where it can't be had.
 CHDB := target/chdb

@@ -55,6 +55,12 @@ pub struct Rules {
     #[arg(long)]
     pub include_unconfirmed: bool,
 
+    /// Also accept flows to multicast and broadcast addresses, such as requests to a DHCP server
+    ///
+    /// They never count as answered, since the answer comes from another address.
+    #[arg(long)]
+    pub include_multicast: bool,
+
     /// Make one block of addresses where at most N per cent of them were not seen
     #[arg(long, value_name = "N%", value_parser = parse_percent, default_value = "0")]
     pub widen: u8,
@@ -94,6 +100,7 @@ impl Rules {
             policies: self.policies(),
             local: self.local.clone(),
             include_unconfirmed: self.include_unconfirmed,
+            include_multicast: self.include_multicast,
             widen: self.widen,
             services: Services::load()
                 .map_err(|error| Error::file(Path::new(services::FILE), error))?,

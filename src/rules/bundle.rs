@@ -38,11 +38,11 @@ struct Run {
     members: Vec<usize>,
 }
 
-/// Runs that share their set, as a product: all `others` with all `services`.
-struct Part {
+/// Runs that share their set, as a product: all `firsts` with all `seconds`.
+struct Merged<A, B> {
     set: usize,
-    others: Vec<u128>,
-    services: Vec<Service>,
+    firsts: Vec<A>,
+    seconds: Vec<B>,
     runs: Vec<usize>,
 }
 
@@ -53,31 +53,21 @@ pub fn bundles(flows: &[Seen], members: &[usize], side: Side, percent: u8) -> Ve
     // Both orders are exact. The first one keeps the services of a server together, so it wins a tie.
     let by_server = merge(&runs, |run| run.other, |run| run.service);
     let by_service = merge(&runs, |run| run.service, |run| run.other);
-    let parts: Vec<Part> = if by_server.len() <= by_service.len() {
-        let parts = by_server.into_iter();
-        parts
-            .map(|(set, others, services, runs)| Part {
-                set,
-                others,
-                services,
-                runs,
-            })
-            .collect()
+    let parts = if by_server.len() <= by_service.len() {
+        by_server
     } else {
-        let parts = by_service.into_iter();
-        parts
-            .map(|(set, services, others, runs)| Part {
-                set,
-                others,
-                services,
-                runs,
-            })
-            .collect()
+        let parts = by_service.into_iter().map(|part| Merged {
+            set: part.set,
+            firsts: part.seconds,
+            seconds: part.firsts,
+            runs: part.runs,
+        });
+        parts.collect()
     };
     let bundles = parts.into_iter().map(|part| {
-        let mut others = part.others;
+        let mut others = part.firsts;
         others.sort_unstable();
-        let mut services = part.services;
+        let mut services = part.seconds;
         services.sort_unstable();
         let (set, others) = (sets[part.set].clone(), cover(&others, percent));
         let (sources, destinations) = match side {
@@ -131,7 +121,7 @@ fn merge<A: Copy + Eq + Hash, B: Copy + Eq + Hash + Ord>(
     runs: &[Run],
     first: impl Fn(&Run) -> A,
     second: impl Fn(&Run) -> B,
-) -> Vec<(usize, Vec<A>, Vec<B>, Vec<usize>)> {
+) -> Vec<Merged<A, B>> {
     let mut narrow: Interned<(usize, A)> = Interned::default();
     let mut seconds: Vec<(Vec<B>, Vec<usize>)> = Vec::new();
     for (index, run) in runs.iter().enumerate() {
@@ -155,7 +145,12 @@ fn merge<A: Copy + Eq + Hash, B: Copy + Eq + Hash + Ord>(
     }
     let parts = wide.values.into_iter().zip(merged);
     parts
-        .map(|((set, seconds), (firsts, runs))| (set, firsts, seconds, runs))
+        .map(|((set, seconds), (firsts, runs))| Merged {
+            set,
+            firsts,
+            seconds,
+            runs,
+        })
         .collect()
 }
 

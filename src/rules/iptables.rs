@@ -150,11 +150,10 @@ fn write_rule(plan: &Plan, rule: &Rule, mark: &str, out: &mut impl Write) -> io:
             "# Left out, since iptables can't name protocol 0: {note}"
         );
     }
-    if rule.zone != 0 {
+    if let Some(zone) = rule.zone {
         writeln!(
             out,
-            "# Of conntrack zone {}; iptables does not match zones, so any will do:",
-            rule.zone
+            "# Of conntrack zone {zone}; iptables does not match zones, so any will do:"
         )?;
     }
     let chain = target(rule.chain);

@@ -10,10 +10,12 @@ impl Reason {
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
-            Self::Unanswered => "nobody answered",
+            // A refusal (RST) ends the entry without a reply having been seen
+            // (`nf_conntrack_tcp_packet`, net/netfilter/nf_conntrack_proto_tcp.c).
+            Self::Unanswered => "nobody answered, or only to refuse",
             Self::Group => {
                 "to a multicast or broadcast address, where answers don't show; \
-                 --include-unconfirmed accepts it"
+                 --include-multicast accepts it"
             }
             Self::GroupUnknown => {
                 "to a multicast or broadcast address, and the gateway's own addresses are not known; give --local"

@@ -141,8 +141,8 @@ fn line(plan: &Plan, rule: &Rule, sets: &mut Sets) -> String {
         Family::V6 => "ip6",
     };
     let mut parts = Vec::new();
-    if rule.zone != 0 {
-        parts.push(format!("ct original zone {}", rule.zone));
+    if let Some(zone) = rule.zone {
+        parts.push(format!("ct original zone {zone}"));
     }
     let title = text::title(rule, names);
     let name = |role: &str| {

@@ -71,6 +71,8 @@ pub struct Options {
     pub local: Vec<IpNet>,
     /// Whether flows that nobody answered get rules too.
     pub include_unconfirmed: bool,
+    /// Whether those to multicast and broadcast addresses do, where answers never count as such.
+    pub include_multicast: bool,
     /// Per cent of a block's addresses that need not have been seen: 0 to 99.
     pub widen: u8,
     /// Names of ports.
@@ -115,7 +117,7 @@ pub enum Admission {
 #[must_use]
 pub fn plan(captures: &[Capture], records: &[Record], options: &Options) -> Plan {
     let host = Host::new(captures, &options.local);
-    let flows = Flows::gather(records, &host, options.include_unconfirmed);
+    let flows = Flows::gather(records, &host, options);
     let mut rules = Vec::new();
     let all: Vec<usize> = (0..flows.accepted.len()).collect();
     let class = |index: &usize| flows.accepted[*index].class;
@@ -185,7 +187,7 @@ fn rule(flows: &Flows, group: Group, observed: Option<&Observed>) -> Rule {
     Rule {
         chain: class.chain,
         family: class.family,
-        zone: class.zone,
+        zone: flows.zoned.then_some(class.zone),
         protocols: vec![class.protocol],
         coded: class.coded,
         sports: flows.sports[members[0].sports].clone(),

@@ -17,8 +17,8 @@ pub struct Rule {
     pub chain: Chain,
     /// Address family.
     pub family: Family,
-    /// Conntrack zone; 0 is no condition.
-    pub zone: u16,
+    /// Conntrack zone; a condition only where the host uses zones at all.
+    pub zone: Option<u16>,
     /// Protocols: several only where they have ports.
     pub protocols: Vec<Protocol>,
     /// Type and code of ICMP, where the code is a condition. The services say the same then.
@@ -68,7 +68,7 @@ impl Rule {
     pub fn admits(&self, packet: &Packet) -> bool {
         self.chain == packet.chain
             && self.family == packet.family
-            && (self.zone == 0 || self.zone == packet.zone)
+            && self.zone.is_none_or(|zone| zone == packet.zone)
             && self.protocols.contains(&packet.protocol)
             && self.coded == packet.coded
             && (self.services.is_empty() || self.services.binary_search(&packet.service).is_ok())
@@ -145,7 +145,7 @@ pub(super) fn merge_protocols(rules: Vec<Rule>) -> Vec<Rule> {
     let mut merged: Vec<Rule> = Vec::with_capacity(rules.len());
     let mut known: HashMap<_, usize> = HashMap::new();
     for rule in rules {
-        if !rule.protocols[0].has_ports() {
+        if !matches!(rule.services.first(), None | Some(Service::Port(_))) {
             merged.push(rule);
             continue;
         }

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 
 use super::block::{Family, number};
 use super::direction::{Chain, Host, Way, destination};
+use super::plan::Options;
 use super::ports::{PortRange, joined};
 use crate::icmp;
-use crate::record::{Identity, Protocol, Record, Service};
+use crate::record::{Identity, Protocol, Record, Service, SourcePort};
 use crate::timestamp::Timestamp;
 
 /// What flows have to share so that one rule can be for them all.
@@ -131,16 +132,19 @@ pub struct Flows {
     pub loopback: Tally,
     /// Sets of source ports.
     pub sports: Vec<Vec<PortRange>>,
+    /// Whether any is of another conntrack zone than 0.
+    pub zoned: bool,
 }
 
 impl Flows {
     /// Sorts out the flows of some records.
     #[must_use]
-    pub fn gather(records: &[Record], host: &Host, include_unconfirmed: bool) -> Self {
+    pub fn gather(records: &[Record], host: &Host, options: &Options) -> Self {
         let mut flows = Self::default();
         let mut accepted: Vec<(Seen, Option<PortRange>)> = Vec::with_capacity(records.len());
         let mut left_out = Vec::new();
         for record in records {
+            flows.zoned |= record.identity.zone != 0;
             let way = host.way(&record.identity);
             if way == Way::Loopback {
                 flows.loopback.add(&Tally::of(record));
@@ -148,17 +152,20 @@ impl Flows {
             }
             let (seen, sports) = Seen::of(record, way);
             let reason = match way {
-                _ if !record.confirmed && !include_unconfirmed => {
-                    let group = host.is_group(seen.class.family.address(seen.destination));
-                    Some(if group {
-                        Reason::Group
-                    } else {
-                        Reason::Unanswered
-                    })
+                _ if !record.confirmed && !options.include_unconfirmed => {
+                    let destination = seen.class.family.address(seen.destination);
+                    match (host.is_group(destination), options.include_multicast) {
+                        (false, _) => Some(Reason::Unanswered),
+                        (true, false) => Some(Reason::Group),
+                        (true, true) if way == Way::Group => Some(Reason::GroupUnknown),
+                        (true, true) => None,
+                    }
                 }
                 Way::LinkLocal => Some(Reason::LinkLocal),
                 Way::Group => Some(Reason::GroupUnknown),
-                _ if seen.class.protocol.has_ports() && seen.service == Service::None => {
+                _ if matches!(seen.class.protocol, Protocol::TCP | Protocol::UDP)
+                    && seen.service == Service::None =>
+                {
                     Some(Reason::NoPort)
                 }
                 _ => None,
@@ -212,7 +219,11 @@ impl Seen {
             sports: 0,
             tally: Tally::of(record),
         };
-        (seen, PortRange::of(identity.source_port))
+        let sports = match service {
+            Service::Port(_) => PortRange::of(identity.source_port),
+            Service::None | Service::Icmp(..) => None,
+        };
+        (seen, sports)
     }
 }
 
@@ -232,6 +243,14 @@ pub fn class(identity: &Identity, way: Way) -> (Class, Service) {
             (Service::Icmp(icmp_type, 0), None)
         }
         Service::Icmp(icmp_type, code) => (service, Some((icmp_type, code))),
+        // A kernel without a tracker of the protocol has both ports 0 for all of it (`generic`,
+        // net/netfilter/nf_conntrack_core.c): the two hosts are all that makes the flow.
+        Service::Port(0)
+            if identity.source_port == SourcePort::Exact(0)
+                && !matches!(protocol, Protocol::TCP | Protocol::UDP) =>
+        {
+            (Service::None, None)
+        }
         service => (service, None),
     };
     let class = Class {

@@ -1,0 +1,582 @@
+//! `conntracker rules`: what it writes loads, says what a person wrote down, and lets through in the kernel what
+//! was seen and nothing else.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use conntracker::capture::{Capture, Interface, Route};
+use conntracker::json;
+use conntracker::record::{Identity, Protocol, Record, Service, SourcePort};
+use conntracker::rules::{Options, Plan, iptables, nft, nft_words, plan};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use serde_json::Value;
+use vendor_tests::capture::{Launch, Outcome};
+use vendor_tests::lab::{Lab, Namespace};
+use vendor_tests::netns::{self, sh};
+use vendor_tests::temp::Folder;
+
+fn rules(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("rules")
+        .join(name)
+}
+
+/// Runs the program to its end.
+fn conntracker(args: &[&str]) -> Outcome {
+    Launch::new(args).run()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("test paths are text")
+}
+
+/// Loads a file, or only tests it, and says what was wrong.
+fn load(program: &[&str], path: &Path) -> Result<(), String> {
+    let mut command = Command::new(program[0]);
+    let output = command
+        .args(&program[1..])
+        .arg(path)
+        .output()
+        .expect("it is installed");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(said)
+    }
+}
+
+const LOADERS: [&[&str]; 3] = [
+    &["nft", "-c", "-f"],
+    &["iptables-restore", "--test"],
+    &["ip6tables-restore", "--test"],
+];
+
+/// Has the real programs test both forms of a plan.
+fn loads(plan: &Plan, folder: &Folder) -> Result<(), String> {
+    let (ours, theirs) = (folder.join("rules.nft"), folder.join("rules.iptables"));
+    let mut file = Vec::new();
+    nft::write(plan, nft::TABLE, &mut file).expect("memory");
+    fs::write(&ours, file).expect("the folder can be written");
+    let mut file = Vec::new();
+    iptables::write(plan, iptables::Families::Both, &mut file).expect("memory");
+    fs::write(&theirs, file).expect("the folder can be written");
+    for (program, path) in LOADERS.iter().zip([&ours, &theirs, &theirs]) {
+        load(program, path).map_err(|said| format!("{}: {said}", program[0]))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_rules_of_an_office_are_those_a_person_wrote_down() {
+    let capture = rules("office.json");
+    for (firewall, expected) in [("nft", "office.nft"), ("iptables", "office.iptables")] {
+        let outcome = conntracker(&["rules", "--quiet", "--for", firewall, text(&capture)]);
+        let expected = rules(expected);
+        if std::env::var_os("CONNTRACKER_BLESS").is_some() {
+            fs::write(&expected, &outcome.stdout).expect("the tests can be written");
+        }
+        let expected = fs::read_to_string(expected).expect("the expected rules are there");
+        assert_eq!(outcome.list(), expected);
+    }
+}
+
+#[test]
+fn each_family_has_its_file() {
+    let folder = Folder::new();
+    let capture = rules("office.json");
+    let outcome = conntracker(&[
+        "rules",
+        "--for",
+        "iptables",
+        text(&capture),
+        "-o",
+        text(folder.path()),
+    ]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    netns::run("each_family_has_its_file", || {
+        load(&["iptables-restore"], &folder.join("rules.v4")).expect("it loads");
+        load(&["ip6tables-restore"], &folder.join("rules.v6")).expect("it loads");
+        sh(
+            "iptables-save | grep -q -- '--dport 443 ' && ! iptables-save | grep -q fd01
+            ip6tables-save | grep -q fd01 && ! ip6tables-save | grep -q 10.1.0",
+        );
+    });
+}
+
+#[test]
+fn tables_can_have_every_name_that_is_let_through() {
+    netns::run("tables_can_have_every_name_that_is_let_through", || {
+        let folder = Folder::new();
+        let path = folder.join("name.nft");
+        for name in ["observed", "edge_1", "Filter", "filter", "a", "conntracker"] {
+            assert!(nft_words::is_name(name), "{name}");
+            fs::write(&path, format!("table inet {name} {{ }}\n")).expect("a file");
+            load(LOADERS[0], &path).expect(name);
+        }
+    });
+}
+
+/// Any flow at all, of few enough hosts that rules come together.
+fn any_identity() -> impl Strategy<Value = Identity> {
+    let protocol = prop_oneof![4 => prop::sample::select(vec![6_u8, 17, 1, 58, 33, 132, 136]), 1 => any::<u8>()];
+    let sport = prop_oneof![
+        3 => Just(SourcePort::Ephemeral), 1 => any::<u16>().prop_map(SourcePort::Exact)
+    ];
+    let hosts = (
+        0_u32..40,
+        0_u32..40,
+        any::<u32>(),
+        prop::bool::weighted(0.1),
+    );
+    (
+        any::<bool>(),
+        hosts,
+        protocol,
+        any::<u16>(),
+        sport,
+        0_u8..40,
+    )
+        .prop_map(
+            |(v4, (source, destination, far, odd), protocol, port, source_port, dice)| {
+                let protocol = Protocol(protocol);
+                let address = |host: u32, net: u32| match (v4, odd) {
+                    (true, false) => (0x0a00_0000 + (net << 8) + host).to_be_bytes().into(),
+                    (true, true) => (far ^ host).to_be_bytes().into(),
+                    (false, false) => [0xfd00, 0, 0, net as u16, 0, 0, 0, host as u16].into(),
+                    (false, true) => {
+                        [far as u16, 0, 0, net as u16, 0, 0, 1, (far >> 16) as u16].into()
+                    }
+                };
+                let port = if dice < 20 { 443 } else { port };
+                Identity {
+                    source: address(source, 0),
+                    destination: address(destination, 1),
+                    protocol,
+                    service: match protocol {
+                        _ if protocol.has_ports() => Service::Port(port),
+                        _ if protocol.is_icmp() => Service::Icmp(port as u8, (port >> 8) as u8),
+                        _ => Service::None,
+                    },
+                    source_port: if protocol.has_ports() {
+                        source_port
+                    } else {
+                        SourcePort::None
+                    },
+                    zone: if dice == 0 { port } else { 0 },
+                    translation: None,
+                }
+            },
+        )
+}
+
+fn record(identity: Identity) -> Record {
+    Record {
+        identity,
+        confirmed: true,
+        connections: 3,
+        first_seen: None,
+        last_seen: None,
+        classic: Record::usual_classic(true),
+    }
+}
+
+fn gateway() -> Capture {
+    let interface = |name: &str, addresses: &[&str]| Interface {
+        name: name.to_owned(),
+        addresses: addresses
+            .iter()
+            .map(|address| address.parse().expect("an address"))
+            .collect(),
+    };
+    let route = |destination: &str, interface: &str| Route {
+        destination: destination.parse().expect("a network"),
+        gateway: None,
+        interface: interface.to_owned(),
+    };
+    Capture {
+        interfaces: vec![
+            interface("lo", &["127.0.0.1/8", "::1/128"]),
+            interface("lan", &["10.0.0.1/24", "fd00::1/64"]),
+            interface("dmz", &["10.0.1.1/24", "fd00:0:0:1::1/64"]),
+        ],
+        routes: vec![
+            route("10.0.0.0/24", "lan"),
+            route("10.0.1.0/24", "dmz"),
+            route("fd00::/64", "lan"),
+            route("fd00:0:0:1::/64", "dmz"),
+        ],
+        ..Capture::default()
+    }
+}
+
+#[test]
+fn whatever_is_written_loads() {
+    netns::run("whatever_is_written_loads", || {
+        let folder = Folder::new();
+        let sizes = prop_oneof![
+            prop::collection::vec(any_identity(), 1..30),
+            prop::collection::vec(any_identity(), 400..1500)
+        ];
+        let strategy = (sizes, prop_oneof![Just(0_u8), 1_u8..100], any::<bool>());
+        let config = ProptestConfig {
+            cases: 30,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        };
+        let run = TestRunner::new(config).run(&strategy, |(flows, widen, known)| {
+            let records: Vec<Record> = flows.into_iter().map(record).collect();
+            let captures = if known { vec![gateway()] } else { vec![] };
+            let plan = plan(
+                &captures,
+                &records,
+                &Options {
+                    widen,
+                    ..Options::default()
+                },
+            );
+            loads(&plan, &folder).map_err(TestCaseError::fail)
+        });
+        run.expect("every ruleset loads");
+    });
+}
+
+#[test]
+fn a_hundred_thousand_flows_load() {
+    netns::run("a_hundred_thousand_flows_load", || {
+        let folder = Folder::new();
+        let (capture, nft) = (folder.join("flows.json"), folder.join("rules.nft"));
+        let mut file = Vec::new();
+        json::write_captures(&[gateway()], &mut file).expect("memory");
+        let mut different = HashSet::new();
+        let mut state = 1_u64;
+        while different.len() < 100_000 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let dice = (state >> 33) as u32;
+            let port = [443, 443, 80, 53, (dice >> 8) as u16 % 2000 + 1][dice as usize % 5];
+            let identity = Identity {
+                source: (0x0a00_0000 + (dice >> 3) % 3000 + 2).to_be_bytes().into(),
+                destination: (0xc633_0000 + (state >> 11) as u32 % 40_000)
+                    .to_be_bytes()
+                    .into(),
+                protocol: Protocol::TCP,
+                service: Service::Port(port),
+                source_port: SourcePort::Ephemeral,
+                zone: 0,
+                translation: None,
+            };
+            if different.insert(identity.clone()) {
+                json::write_flow(&record(identity), &[], &mut file).expect("memory");
+            }
+        }
+        fs::write(&capture, file).expect("the folder can be written");
+        let began = Instant::now();
+        let outcome = conntracker(&["rules", text(&capture), "-o", text(&nft)]);
+        let wrote = began.elapsed();
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        let began = Instant::now();
+        load(&["nft", "-f"], &nft).expect("it loads");
+        eprintln!(
+            "100,000 flows: written in {wrote:?}, loaded in {:?}",
+            began.elapsed()
+        );
+        // And once more over itself.
+        load(&["nft", "-f"], &nft).expect("it loads again");
+        let outcome = conntracker(&[
+            "rules",
+            "--for",
+            "iptables",
+            text(&capture),
+            "-o",
+            text(&nft),
+        ]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        let began = Instant::now();
+        load(LOADERS[1], &nft).expect("it loads");
+        eprintln!("iptables-restore --test: {:?}", began.elapsed());
+    });
+}
+
+/// Flows between the networks of [`gateway`], to it and from it.
+fn identity() -> impl Strategy<Value = Identity> {
+    let port = prop_oneof![2 => Just(443_u16), 1 => 80_u16..84];
+    (
+        any::<bool>(),
+        0_u8..4,
+        8_u8..24,
+        8_u8..24,
+        port,
+        any::<bool>(),
+    )
+        .prop_map(|(v4, way, source, destination, port, udp)| {
+            let address = |net: u8, host: u8| match v4 {
+                true => [10, 0, net, host].into(),
+                false => [0xfd00, 0, 0, net.into(), 0, 0, 0, host.into()].into(),
+            };
+            let (source, destination) = match way {
+                0 => (address(0, source), address(0, 1)),
+                1 => (address(1, 1), address(1, destination)),
+                _ => (address(0, source), address(1, destination)),
+            };
+            Identity {
+                source,
+                destination,
+                protocol: if udp { Protocol::UDP } else { Protocol::TCP },
+                service: Service::Port(port),
+                source_port: SourcePort::Ephemeral,
+                zone: 0,
+                translation: None,
+            }
+        })
+}
+
+/// Another port, another host just beside, another protocol, another direction.
+fn neighbours(identity: &Identity) -> Vec<Identity> {
+    let mut all = vec![identity.clone(); 5];
+    let Service::Port(port) = identity.service else {
+        unreachable!("only ports are made");
+    };
+    all[0].service = Service::Port(port + 1);
+    all[1].protocol = match identity.protocol {
+        Protocol::TCP => Protocol::UDP,
+        _ => Protocol::TCP,
+    };
+    (all[2].source, all[2].destination) = (identity.destination, identity.source);
+    let beside = |address| match address {
+        std::net::IpAddr::V4(address) => (address.to_bits() ^ 1).to_be_bytes().into(),
+        std::net::IpAddr::V6(address) => (address.to_bits() ^ 1).to_be_bytes().into(),
+    };
+    all[3].source = beside(identity.source);
+    all[4].destination = beside(identity.destination);
+    // Addresses of no network, or of none that is there.
+    let known = |address| {
+        !matches!(address, std::net::IpAddr::V4(address) if address.octets()[3] < 1)
+            && !matches!(address, std::net::IpAddr::V6(address) if address.segments()[7] < 1)
+    };
+    all.retain(|probe| known(probe.source) && known(probe.destination));
+    all
+}
+
+fn write_capture(path: &Path, flows: impl IntoIterator<Item = Identity>) {
+    let mut file = Vec::new();
+    json::write_captures(&[gateway()], &mut file).expect("memory");
+    for identity in flows {
+        json::write_flow(&record(identity), &[], &mut file).expect("memory");
+    }
+    fs::write(path, file).expect("the folder can be written");
+}
+
+#[test]
+fn check_accepts_what_rules_were_written_for_and_drops_the_rest() {
+    let test = "check_accepts_what_rules_were_written_for_and_drops_the_rest";
+    netns::run(test, || {
+        let folder = Folder::new();
+        let [seen, unseen, nft, v4, v6] =
+            ["seen", "unseen", "rules.nft", "rules.v4", "rules.v6"].map(|name| folder.join(name));
+        let strategy = (
+            prop::collection::btree_set(identity(), 20..200),
+            prop_oneof![Just(0_u8), 10_u8..60],
+            prop_oneof![Just("nft"), Just("iptables")],
+        );
+        let config = ProptestConfig {
+            cases: 12,
+            max_shrink_iters: 20,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        };
+        let run = TestRunner::new(config).run(&strategy, |(flows, widen, firewall)| {
+            let records: Vec<Record> = flows.iter().cloned().map(record).collect();
+            let plan = plan(
+                &[gateway()],
+                &records,
+                &Options {
+                    widen,
+                    ..Options::default()
+                },
+            );
+            let others: BTreeSet<Identity> = flows.iter().flat_map(neighbours).collect();
+            let others = others.into_iter().filter(|probe| !flows.contains(probe));
+            let others: Vec<Identity> =
+                others.filter(|probe| !plan.lists_as_extra(probe)).collect();
+            let count = others.len();
+            write_capture(&seen, flows);
+            write_capture(&unseen, others);
+            let (output, rulesets) = match firewall {
+                "nft" => (nft.as_path(), vec![text(&nft)]),
+                _ => (folder.path(), vec![text(&v4), "--also", text(&v6)]),
+            };
+            let percent = widen.to_string();
+            let outcome = conntracker(&[
+                "rules",
+                "--for",
+                firewall,
+                "--widen",
+                &percent,
+                text(&seen),
+                "-o",
+                text(output),
+            ]);
+            prop_assert_eq!(outcome.code, Some(0), "{:?}", outcome);
+            let check = |capture: &Path, more: &[&str]| {
+                conntracker(&[&["check"], &*rulesets, &[text(capture)], more].concat())
+            };
+            let outcome = check(&seen, &[]);
+            prop_assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+            let outcome = check(&unseen, &["--format", "json"]);
+            let lines = outcome.text();
+            let verdicts = lines.lines().skip(1);
+            let verdicts: Vec<Value> = verdicts
+                .map(|line| serde_json::from_str(line).expect("JSON"))
+                .collect();
+            prop_assert_eq!(verdicts.len(), count, "{:?}", outcome);
+            for verdict in verdicts {
+                prop_assert_eq!(&verdict["verdict"], "dropped", "{}", verdict);
+            }
+            Ok(())
+        });
+        run.expect("the round trip");
+    });
+}
+
+/// A place in the lab.
+enum Place<'a> {
+    At(&'a Namespace),
+    Gateway,
+}
+
+impl Place<'_> {
+    fn run<T: Send + 'static>(&self, body: impl FnOnce() -> T + Send + 'static) -> T {
+        match self {
+            Self::At(namespace) => namespace.run(body),
+            Self::Gateway => body(),
+        }
+    }
+}
+
+/// Whether a TCP connection can be opened.
+fn tcp_opens(from: &Place<'_>, to: &Place<'_>, address: &str) -> bool {
+    let address: SocketAddr = address.parse().expect("an address");
+    let listener = to.run(move || TcpListener::bind(address).expect("a free port"));
+    let opened = from
+        .run(move || TcpStream::connect_timeout(&address, Duration::from_millis(300)))
+        .is_ok();
+    drop(listener);
+    opened
+}
+
+/// Whether a datagram arrives.
+fn udp_arrives(from: &Place<'_>, to: &Place<'_>, address: &str) -> bool {
+    let address: SocketAddr = address.parse().expect("an address");
+    let socket = to.run(move || UdpSocket::bind(address).expect("a free port"));
+    let wait = Some(Duration::from_millis(300));
+    socket.set_read_timeout(wait).expect("an option");
+    from.run(move || {
+        let any = if address.is_ipv4() {
+            "0.0.0.0:0"
+        } else {
+            "[::]:0"
+        };
+        let near = UdpSocket::bind(any).expect("a free port");
+        // It may be refused at once where the output chain drops it.
+        let _ = near.send_to(b"?", address);
+    });
+    socket.recv_from(&mut [0; 1]).is_ok()
+}
+
+/// What was not seen, each with whether it works.
+fn other_traffic(lab: &Lab) -> Vec<(&'static str, bool)> {
+    let (client, server, gateway) = (
+        Place::At(&lab.client),
+        Place::At(&lab.server),
+        Place::Gateway,
+    );
+    vec![
+        ("another port", tcp_opens(&client, &server, "10.2.0.2:444")),
+        (
+            "another port, IPv6",
+            tcp_opens(&client, &server, "[fd02::2]:444"),
+        ),
+        (
+            "another server",
+            tcp_opens(&client, &server, "10.2.0.3:443"),
+        ),
+        (
+            "the other direction",
+            tcp_opens(&server, &client, "10.1.0.2:443"),
+        ),
+        (
+            "another protocol",
+            udp_arrives(&client, &server, "10.2.0.2:443"),
+        ),
+        (
+            "another protocol, IPv6",
+            udp_arrives(&client, &server, "[fd02::2]:443"),
+        ),
+        (
+            "to the gateway",
+            tcp_opens(&client, &gateway, "10.1.0.1:22"),
+        ),
+        (
+            "to the gateway, IPv6",
+            tcp_opens(&client, &gateway, "[fd01::1]:22"),
+        ),
+        (
+            "from the gateway",
+            tcp_opens(&gateway, &server, "10.2.0.2:443"),
+        ),
+        (
+            "from the gateway, IPv6",
+            udp_arrives(&gateway, &server, "[fd02::2]:53"),
+        ),
+    ]
+}
+
+#[test]
+fn traffic_that_was_captured_passes_and_other_traffic_does_not() {
+    let test = "traffic_that_was_captured_passes_and_other_traffic_does_not";
+    netns::run(test, || {
+        let folder = Folder::new();
+        let [capture, nft, iptables] =
+            ["flows.json", "rules.nft", "rules.iptables"].map(|name| folder.join(name));
+        let lab = Lab::new();
+        lab.server.sh("ip addr add 10.2.0.3/24 dev eth0");
+        lab.track();
+        let run = Launch::new(["--format", "json", "--all-protocols"]).start();
+        lab.traffic();
+        run.drained();
+        fs::write(&capture, run.finish().list()).expect("the folder can be written");
+        for (name, works) in other_traffic(&lab) {
+            assert!(works, "{name} works without rules");
+        }
+        for (firewall, path) in [("nft", &nft), ("iptables", &iptables)] {
+            let outcome =
+                conntracker(&["rules", "--for", firewall, text(&capture), "-o", text(path)]);
+            assert_eq!(outcome.code, Some(0), "{outcome:?}");
+            assert!(
+                outcome.said.contains("no flow to the gateway itself"),
+                "{outcome:?}"
+            );
+        }
+        let try_out = || {
+            // Connections of before would be established.
+            sh("conntrack -F 2>/dev/null");
+            lab.traffic();
+            for (name, works) in other_traffic(&lab) {
+                assert!(!works, "{name} passes");
+            }
+        };
+        load(&["nft", "-f"], &nft).expect("it loads");
+        try_out();
+        sh("nft delete table inet observed");
+        load(&["iptables-restore"], &iptables).expect("it loads");
+        load(&["ip6tables-restore"], &iptables).expect("it loads");
+        try_out();
+    });
+}
