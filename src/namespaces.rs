@@ -154,7 +154,14 @@ impl Namespaces {
         };
         let socket = route_socket(SocketFlags::CLOEXEC)?;
         for entry in folder.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
+            // Names stand in lists of all formats; one with other characters is told by its id.
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.@+".contains(c);
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            if !name.chars().all(plain) {
+                continue;
+            }
             if let Ok(Some(id)) = id_by_path(&socket, &entry.path()) {
                 self.state.lock().name(id, &name);
             }

@@ -69,6 +69,17 @@ struct Stripe {
     v6: Family<[u8; 16]>,
 }
 
+/// Takes an entry out; whether there was one.
+fn take_out<A: Copy + PartialEq>(table: &mut HashTable<Entry<A>>, hash: u64, key: &Key<A>) -> bool {
+    match table.find_entry(hash, |entry| entry.holds(key)) {
+        Ok(entry) => {
+            entry.remove();
+            true
+        }
+        Err(_) => false,
+    }
+}
+
 /// What one observation did to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -300,14 +311,8 @@ impl Table {
         let hash = self.hash_flow(flow);
         let mut stripe = self.stripes.lock(self.stripes.index(hash));
         let removed = match flow {
-            Flow::V4(transport, key) => stripe.v4[*transport as usize]
-                .find_entry(hash, |entry| entry.holds(key))
-                .map(|entry| drop(entry.remove()))
-                .is_ok(),
-            Flow::V6(transport, key) => stripe.v6[*transport as usize]
-                .find_entry(hash, |entry| entry.holds(key))
-                .map(|entry| drop(entry.remove()))
-                .is_ok(),
+            Flow::V4(transport, key) => take_out(&mut stripe.v4[*transport as usize], hash, key),
+            Flow::V6(transport, key) => take_out(&mut stripe.v6[*transport as usize], hash, key),
         };
         self.stripes.removed(usize::from(removed));
     }

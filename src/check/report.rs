@@ -331,6 +331,7 @@ mod tests {
                 service: Service::Port(22),
                 source_port: SourcePort::Ephemeral,
                 zone: 0,
+                netns: None,
                 translation: None,
             },
             confirmed,

@@ -116,6 +116,7 @@ fn record(line: &str) -> Result<Record, String> {
             service,
             source_port,
             zone: fields.needed("zone")?,
+            netns: fields.maybe::<String>("netns")?.map(Into::into),
             translation: (dnat.is_some() || snat.is_some())
                 .then(|| Box::new(Translation { dnat, snat })),
         },
