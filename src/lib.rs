@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod decode;
 pub mod description;
 pub mod difference;
+pub mod doctor;
 pub mod error;
 pub mod flood;
 pub mod flow;

@@ -251,7 +251,8 @@ impl Selection {
         ];
         let flags = flags
             .into_iter()
-            .filter_map(|(set, name)| set.then(|| name.to_owned()));
+            .filter(|&(set, _)| set)
+            .map(|(_, name)| name.to_owned());
         [
             values("proto", &self.proto),
             values("src", &self.src),

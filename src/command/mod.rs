@@ -1,8 +1,9 @@
-//! The commands that work on captures rather than take one: `conntracker show FILE…` and the like.
+//! The commands that do something else than to take a capture: `conntracker show FILE…` and the like.
 //!
 //! Each file has a command's arguments and what it does.
 
 pub mod diff;
+pub mod doctor;
 pub mod merge;
 pub mod reading;
 pub mod show;
@@ -21,6 +22,8 @@ pub enum Command {
     Merge(merge::Merge),
     /// Compare two captures: flows that are new, gone, newly confirmed
     Diff(diff::Diff),
+    /// Say why there are no events or why some are lost, and what to do
+    Doctor(doctor::Doctor),
 }
 
 impl Command {
@@ -34,6 +37,7 @@ impl Command {
             Self::Show(show) => show.run(console),
             Self::Merge(merge) => merge.run(console),
             Self::Diff(diff) => Ok(diff.run(console)),
+            Self::Doctor(doctor) => doctor.run(),
         }
     }
 }
