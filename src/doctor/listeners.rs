@@ -37,7 +37,7 @@ pub struct Listener {
 /// Looks; `None` if the kernel does not show sockets.
 #[must_use]
 pub fn look() -> Option<Vec<Listener>> {
-    let text = fs::read_to_string("/proc/net/netlink").ok()?;
+    let text = fs::read_to_string("/proc/thread-self/net/netlink").ok()?;
     let mut listeners: Vec<Listener> = text.lines().filter_map(read).collect();
     if !listeners.is_empty() {
         let mut holders = holders();

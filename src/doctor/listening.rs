@@ -223,7 +223,8 @@ fn show_seconds(events: u64, rate: u64) -> String {
     let seconds = events as f64 / rate as f64;
     match seconds {
         0.0..1.0 => format!("{:.0} ms", seconds * 1000.0),
-        1.0..120.0 => format!("{seconds:.0} s"),
+        1.0..10.0 => format!("{seconds:.1} s"),
+        10.0..120.0 => format!("{seconds:.0} s"),
         120.0..7200.0 => format!("{:.0} min", seconds / 60.0),
         _ => format!("{} h", show_count((seconds / 3600.0) as u64)),
     }
@@ -337,8 +338,8 @@ mod tests {
 
     #[test]
     fn times_have_a_fitting_unit() {
-        let shown =
-            [(52, 1000), (52, 1), (3000, 1), (1 << 20, 1)].map(|(n, rate)| show_seconds(n, rate));
-        assert_eq!(shown, ["52 ms", "52 s", "50 min", "291 h"]);
+        let shown = [(52, 1000), (15, 10), (52, 1), (3000, 1), (1 << 20, 1)]
+            .map(|(n, rate)| show_seconds(n, rate));
+        assert_eq!(shown, ["52 ms", "1.5 s", "52 s", "50 min", "291 h"]);
     }
 }

@@ -3,6 +3,9 @@
 //! A file is a check: it looks, which changes nothing and takes a bounded time, and it judges what it has
 //! seen, which can be tested without a kernel. Each check makes one [`finding::Finding`], always and in the
 //! same place, whoever runs it.
+//!
+//! Files are read below /proc/thread-self/net: /proc/net is the network namespace of the process's first
+//! thread, while sockets are those of the calling one.
 
 pub mod events;
 pub mod extras;
@@ -20,6 +23,9 @@ pub mod ruleset;
 pub mod table;
 pub mod tracking;
 pub mod xtables;
+
+use std::panic::resume_unwind;
+use std::thread;
 
 use finding::Finding;
 use kernel::Kernel;
@@ -56,11 +62,20 @@ impl Facts {
         let kernel = Kernel::look();
         // Before there is a socket of our own.
         let listeners = listeners::look();
-        let (listening, socket) = Listening::look(settings, kernel.can_be_asked());
+        // Rules are read while nothing is done but to listen.
+        let ((listening, socket), tracking) = thread::scope(|scope| {
+            let tracking = scope.spawn(Tracking::look);
+            let listening = Listening::look(settings, kernel.can_be_asked());
+            let tracking = tracking.join();
+            (
+                listening,
+                tracking.unwrap_or_else(|panic| resume_unwind(panic)),
+            )
+        });
         Self {
             conntrack_events: sysctl("nf_conntrack_events"),
             rights: Rights::look(),
-            tracking: Tracking::look(),
+            tracking,
             table: Table::look(),
             accounting: sysctl("nf_conntrack_acct"),
             timestamps: sysctl("nf_conntrack_timestamp"),

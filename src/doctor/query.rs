@@ -19,8 +19,8 @@ const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_ACK: u16 = 0x4;
 const NLM_F_DUMP: u16 = 0x300;
 
-/// How long an answer may take, all of it.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// How long an answer may take, all of it: a ruleset of 100,000 rules takes a third of that.
+const PATIENCE: Duration = Duration::from_millis(900);
 
 /// Asks for all objects of a kind, and hands each one's family and attributes to `each`, until that breaks.
 /// Returns whether the answer was complete.

@@ -11,6 +11,7 @@ use crate::netlink::attributes;
 // include/uapi/linux/netfilter/nf_tables.h
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFT_MSG_GETRULE: u16 = 7;
+const NFT_MSG_GETOBJ: u16 = 19;
 const NFT_MSG_GETFLOWTABLE: u16 = 23;
 const NFTA_RULE_TABLE: u16 = 1;
 const NFTA_RULE_CHAIN: u16 = 2;
@@ -21,6 +22,11 @@ const NFTA_CT_KEY: u16 = 2;
 const NFTA_NAT_TYPE: u16 = 1;
 const NFTA_MATCH_NAME: u16 = 1;
 const NFTA_TARGET_INFO: u16 = 3;
+const NFTA_DYNSET_EXPR: u16 = 7;
+const NFTA_DYNSET_EXPRESSIONS: u16 = 10;
+const NFTA_OBJ_TABLE: u16 = 1;
+const NFTA_OBJ_NAME: u16 = 2;
+const NFTA_OBJ_TYPE: u16 = 3;
 const NFTA_FLOWTABLE_TABLE: u16 = 1;
 const NFTA_FLOWTABLE_NAME: u16 = 2;
 const NFTA_FLOWTABLE_FLAGS: u16 = 7;
@@ -73,6 +79,13 @@ impl Ruleset {
             ControlFlow::Continue(())
         });
         ruleset.complete = without_subsystem(complete)?;
+        let complete = query::dump(kind(NFT_MSG_GETOBJ), |family, attributes| {
+            if let Some(need) = object(family, attributes) {
+                ruleset.needs.add(need);
+            }
+            ControlFlow::Continue(())
+        });
+        ruleset.complete &= without_subsystem(complete)?;
         let flowtables = query::dump(kind(NFT_MSG_GETFLOWTABLE), |family, attributes| {
             ruleset.flowtables.extend(flowtable(family, attributes));
             ControlFlow::Continue(())
@@ -119,29 +132,50 @@ fn family_name(family: u8) -> &'static str {
 /// What a rule needs, if it does.
 fn need(family: u8, rule: &[u8]) -> Option<Need> {
     let expressions = find(rule, NFTA_RULE_EXPRESSIONS)?;
-    let what = attributes(expressions).find_map(|(_, expression)| {
-        let name = text(find(expression, NFTA_EXPR_NAME)?);
-        describe(&name, find(expression, NFTA_EXPR_DATA).unwrap_or_default())
-    })?;
+    let what = attributes(expressions).find_map(|(_, expression)| describe(expression))?;
     let part = |kind| find(rule, kind).map(text).unwrap_or_default();
-    Some(Need {
-        place: format!(
-            "table {} {}, chain {}",
-            family_name(family),
-            part(NFTA_RULE_TABLE),
-            part(NFTA_RULE_CHAIN)
-        ),
+    let place = format!(
+        "table {} {}, chain {}",
+        family_name(family),
+        part(NFTA_RULE_TABLE),
+        part(NFTA_RULE_CHAIN)
+    );
+    Some(of_family(family, place, what))
+}
+
+/// What an object needs, if it does: those that call `nf_ct_netns_get` do so when they are made, not only
+/// when a rule refers to them.
+fn object(family: u8, attributes: &[u8]) -> Option<Need> {
+    let part = |kind| find(attributes, kind).map(text).unwrap_or_default();
+    // `NFT_OBJECT_*`.
+    let kind = match find(attributes, NFTA_OBJ_TYPE).and_then(word)? {
+        3 => "ct helper",
+        7 => "ct timeout",
+        9 => "ct expectation",
+        10 => "synproxy",
+        _ => return None,
+    };
+    let place = format!("table {} {}", family_name(family), part(NFTA_OBJ_TABLE));
+    let what = format!("{kind} {}", part(NFTA_OBJ_NAME));
+    Some(of_family(family, place, what))
+}
+
+fn of_family(family: u8, place: String, what: String) -> Need {
+    Need {
+        place,
         what,
         // `nf_ct_netns_get`: inet is both; a bridge has its own hooks, which take up both.
         ipv4: matches!(family, 1 | 2 | 7),
         ipv6: matches!(family, 1 | 7 | 10),
-    })
+    }
 }
 
 /// How nft(8) writes an expression that has connections tracked: those of net/netfilter/nft_*.c that call
 /// `nf_ct_netns_get` (Linux 6.18).
-fn describe(name: &str, data: &[u8]) -> Option<String> {
-    Some(match name {
+fn describe(expression: &[u8]) -> Option<String> {
+    let name = text(find(expression, NFTA_EXPR_NAME)?);
+    let data = find(expression, NFTA_EXPR_DATA).unwrap_or_default();
+    Some(match name.as_str() {
         "ct" => {
             let key = find(data, NFTA_CT_KEY).and_then(word);
             match key.and_then(|key| CT_KEYS.get(key as usize)) {
@@ -158,6 +192,15 @@ fn describe(name: &str, data: &[u8]) -> Option<String> {
         "connlimit" => "ct count".into(),
         "flow_offload" => "flow add".into(),
         "synproxy" => "synproxy".into(),
+        // What each new element of a set gets; itself never another set.
+        "dynset" => {
+            let one = find(data, NFTA_DYNSET_EXPR).into_iter();
+            let list = find(data, NFTA_DYNSET_EXPRESSIONS).unwrap_or_default();
+            return one
+                .chain(attributes(list).map(|(_, expression)| expression))
+                .filter(|expression| find(expression, NFTA_EXPR_NAME) != Some(b"dynset\0"))
+                .find_map(describe);
+        }
         "match" | "target" => {
             let extension = text(find(data, NFTA_MATCH_NAME)?);
             let info = find(data, NFTA_TARGET_INFO).unwrap_or_default();
@@ -282,6 +325,30 @@ mod tests {
         assert!(told("target", target(0)).unwrap().ends_with(": -j CT"));
         assert_eq!(told("target", target(1)), None);
         assert_eq!(told("match", of("comment")), None);
+    }
+
+    #[test]
+    fn objects_and_elements_of_sets_count_too() {
+        let object_of = |kind: u32| {
+            let bytes = [
+                attribute(NFTA_OBJ_TABLE, b"filter\0"),
+                attribute(NFTA_OBJ_NAME, b"slow\0"),
+                attribute(NFTA_OBJ_TYPE, &kind.to_be_bytes()),
+            ];
+            object(2, &bytes.concat()).map(|need| need.to_string())
+        };
+        assert_eq!(
+            object_of(7).as_deref(),
+            Some("table ip filter: ct timeout slow")
+        );
+        assert_eq!(object_of(1), None);
+        let of = |name: &[u8]| {
+            let inner = attribute(NFTA_EXPR_NAME, name);
+            described(1, &[("dynset", attribute(NFTA_DYNSET_EXPR, &inner))])
+        };
+        assert!(of(b"connlimit\0").unwrap().ends_with(": ct count"));
+        assert_eq!(of(b"counter\0"), None);
+        assert_eq!(of(b"dynset\0"), None);
     }
 
     #[test]

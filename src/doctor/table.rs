@@ -43,7 +43,7 @@ impl Table {
     /// Looks.
     #[must_use]
     pub fn look() -> Self {
-        let counters = fs::read_to_string("/proc/net/stat/nf_conntrack").ok();
+        let counters = fs::read_to_string("/proc/thread-self/net/stat/nf_conntrack").ok();
         Self {
             count: sysctl("nf_conntrack_count"),
             max: sysctl("nf_conntrack_max"),

@@ -39,7 +39,7 @@ impl Tracking {
             nftables: Ruleset::look(),
             legacy: xtables::look(),
             ipv6_in_use: read("/proc/sys/net/ipv6/conf/all/forwarding").trim() == "1"
-                || has_global_address(&read("/proc/net/if_inet6")),
+                || has_global_address(&read("/proc/thread-self/net/if_inet6")),
         }
     }
 }
@@ -85,12 +85,16 @@ pub fn judge(tracking: &Tracking, signs: Signs) -> Finding {
         } else {
             "not known whether connections are tracked"
         };
-        let why = match unread.as_slice() {
-            [] => "the ruleset is too large to be read in time".to_owned(),
-            unread => format!("the rules can't be read ({})", unread.join("; ")),
+        let (why, next) = match unread.as_slice() {
+            [] => ("the ruleset is too large to be read in time".to_owned(), ""),
+            unread => (
+                format!("the rules can't be read ({})", unread.join("; ")),
+                "run as root; ",
+            ),
         };
-        Finding::note(NAME, format!("{known}: {why}"))
-            .next("run as root; if a capture lists nothing: conntracker --track")
+        Finding::note(NAME, format!("{known}: {why}")).next(format!(
+            "{next}if a capture lists nothing: conntracker --track"
+        ))
     } else if signs_of_it {
         // Entries outlive the rules, and `conntrack -I` makes them without any.
         Finding::note(

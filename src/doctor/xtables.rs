@@ -40,7 +40,7 @@ struct Family {
 /// `struct ipt_entry`: `struct ipt_ip`, nfcache, the offsets, comefrom, counters.
 const IPV4: Family = Family {
     program: "iptables",
-    tables: "/proc/net/ip_tables_names",
+    tables: "/proc/thread-self/net/ip_tables_names",
     address_family: AddressFamily::INET,
     level: libc::IPPROTO_IP,
     offsets: 84 + 4,
@@ -49,7 +49,7 @@ const IPV4: Family = Family {
 /// `struct ip6t_entry`.
 const IPV6: Family = Family {
     program: "ip6tables",
-    tables: "/proc/net/ip6_tables_names",
+    tables: "/proc/thread-self/net/ip6_tables_names",
     address_family: AddressFamily::INET6,
     level: libc::IPPROTO_IPV6,
     offsets: 136 + 4,

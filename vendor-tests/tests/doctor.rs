@@ -151,6 +151,9 @@ fn a_rule_that_needs_tracking_is_named() {
 fn the_rules_of_track_are_named_too() {
     netns::run("the_rules_of_track_are_named_too", || {
         let capture = Launch::new(["--track"]).start();
+        until_true("the table", || {
+            vendor_tests::program::run("nft", ["list", "tables"]).contains("conntracker-")
+        });
         let findings = doctor();
         let table = format!("table inet conntracker-{}", capture.pid());
         findings.assert("tracking", "ok", &[&table]);
@@ -457,6 +460,24 @@ fn its_output_can_be_cut_short() {
         let closed = std::os::unix::net::UnixStream::pair().expect("a pair").0;
         let outcome = Launch::new(["doctor"]).stdout(closed).run();
         assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+    });
+}
+
+#[test]
+fn every_check_and_value_is_documented() {
+    netns::run("every_check_and_value_is_documented", || {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/doctor.md");
+        let text = fs::read_to_string(path).expect("the documentation is there");
+        for (name, finding) in doctor().0 {
+            let heading = |line: &str| {
+                let names = line.strip_prefix("### ");
+                names.is_some_and(|names| names.split(", ").any(|other| other == name))
+            };
+            assert!(text.lines().any(heading), "{name} has no section");
+            for value in finding.as_object().expect("an object").keys() {
+                assert!(text.contains(&format!("`{value}`")), "{name}: {value}");
+            }
+        }
     });
 }
 
