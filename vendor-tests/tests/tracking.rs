@@ -8,6 +8,7 @@ use conntracker::doctor::tracking::Tracking;
 use vendor_tests::lab::Namespace;
 use vendor_tests::netns::{self, sh};
 use vendor_tests::skipped;
+use vendor_tests::temp::Folder;
 
 /// Contents of tables. No packet of the test gets as far as what comes behind the mark: it is there that counts.
 const NFTABLES: [&str; 26] = [
@@ -148,10 +149,13 @@ fn iptables_is_judged_as_the_kernel_does() {
                 skipped!("iptables-{kind} is not installed");
                 continue;
             }
+            // The usual one is root's.
+            let folder = Folder::new();
+            let lock = format!("XTABLES_LOCKFILE={}", folder.join("lock").display());
             for (version, address, network) in families {
                 compare_all(XTABLES.into_iter().map(|(chain, rule)| {
                     let rule = rule.replace("ADDRESS", address).replace("NETWORK", network);
-                    format!("ip{version}tables-{kind} {chain} -m mark --mark 99 {rule}")
+                    format!("{lock} ip{version}tables-{kind} {chain} -m mark --mark 99 {rule}")
                 }));
             }
         }
