@@ -19,7 +19,9 @@ const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_ACK: u16 = 0x4;
 const NLM_F_DUMP: u16 = 0x300;
 
-/// How long an answer may take, all of it: a ruleset of 100,000 rules takes a third of that.
+/// How long an answer may take, all of it. It suffices for some ten thousands of rules, beyond which the kernel
+/// takes ever longer for each piece: it walks over all that it has sent before (`__nf_tables_dump_rules`,
+/// net/netfilter/nf_tables_api.c).
 const PATIENCE: Duration = Duration::from_millis(900);
 
 /// Asks for all objects of a kind, and hands each one's family and attributes to `each`, until that breaks.

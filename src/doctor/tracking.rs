@@ -7,6 +7,7 @@ use super::finding::{Finding, cause};
 use super::need::Needs;
 use super::ruleset::Ruleset;
 use super::xtables;
+use crate::units::show_count;
 
 const NAME: &str = "tracking";
 
@@ -86,7 +87,14 @@ pub fn judge(tracking: &Tracking, signs: Signs) -> Finding {
             "not known whether connections are tracked"
         };
         let (why, next) = match unread.as_slice() {
-            [] => ("the ruleset is too large to be read in time".to_owned(), ""),
+            [] => {
+                let read = nftables.map_or(0, |ruleset| ruleset.rules);
+                let text = format!(
+                    "the ruleset is too large to be read in time, and its first {} rules don't need it",
+                    show_count(read as u64)
+                );
+                (text, "")
+            }
             unread => (
                 format!("the rules can't be read ({})", unread.join("; ")),
                 "run as root; ",
@@ -241,6 +249,20 @@ mod tests {
         let finding = judge(&blind, Signs::default());
         assert_eq!(finding.state, State::Note);
         assert!(finding.what.contains("not known"), "{}", finding.what);
+    }
+
+    #[test]
+    fn a_ruleset_too_large_is_told_as_far_as_it_was_read() {
+        let mut large = tracking(needs(&[]), needs(&[]));
+        large.nftables = Ok(Ruleset {
+            rules: 12_345,
+            complete: false,
+            ..Ruleset::default()
+        });
+        let finding = judge(&large, Signs::default());
+        assert_eq!(finding.state, State::Note);
+        assert!(finding.what.contains("first 12,345 rules"), "{finding:?}");
+        assert!(finding.next.unwrap().contains("--track"));
     }
 
     #[test]
