@@ -20,6 +20,7 @@ Examples:
   sudo conntracker                      list what passes until Ctrl-C
   sudo conntracker --track              the same where no firewall rule tracks connections
   sudo conntracker --duration 1h -o flows.txt
+  sudo conntracker doctor               say why nothing is listed, and what to do
   sudo conntracker -w events.pcap       record, to replay elsewhere
   conntracker -r events.pcap            replay; needs no privileges
 

@@ -18,6 +18,7 @@ pub mod daemon;
 pub mod decode;
 pub mod description;
 pub mod difference;
+pub mod doctor;
 pub mod dumps;
 pub mod error;
 pub mod flood;
