@@ -15,6 +15,9 @@ pub struct Capture {
     /// Host name (uname(2)).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// The network namespace that was listened to, if it was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
     /// `/proc/sys/kernel/random/boot_id` (random(4)): another one after every boot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
@@ -27,6 +30,9 @@ pub struct Capture {
     /// When it ended, or when this list of it was taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<Timestamp>,
+    /// Times in which nobody listened, where the capture went on after a restart.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Gap>,
     /// The program and its version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
@@ -51,6 +57,15 @@ pub struct Capture {
     /// The host's main routing table.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
+}
+
+/// A time in which nobody listened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Gap {
+    /// The last list before it.
+    pub from: Timestamp,
+    /// When somebody listened again.
+    pub to: Timestamp,
 }
 
 /// The verdict on a capture; the greater one is the worse.

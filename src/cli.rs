@@ -69,6 +69,40 @@ pub struct Cli {
     #[arg(short, long, global = true, action = ArgAction::SetTrue)]
     pub verbose: bool,
 
+    /// Print the list every TIME, besides the one at the end
+    ///
+    /// With -o FILE the file is replaced each time; with -o DIR/ each list gets a file of its own.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "read", help_heading = "Long runs")]
+    pub interval: Option<Duration>,
+
+    /// Begin every interval with an empty list
+    #[arg(
+        long,
+        requires = "interval",
+        conflicts_with = "state",
+        help_heading = "Long runs"
+    )]
+    pub reset: bool,
+
+    /// Keep the newest N files of -o DIR/ and remove older ones
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Long runs")]
+    pub keep: Option<u16>,
+
+    /// Keep the flows in FILE from run to run: read at the start, written with every list
+    ///
+    /// A damaged file is set aside under another name, and told of.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "read",
+        help_heading = "Long runs"
+    )]
+    pub state: Option<PathBuf>,
+
+    /// Forget flows that were not seen for TIME (30d)
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "read", help_heading = "Long runs")]
+    pub forget: Option<Duration>,
+
     /// Read events from a recorded FILE instead of the kernel; - is standard input
     #[arg(short, long, value_name = "FILE", help_heading = "Recordings")]
     pub read: Option<PathBuf>,
@@ -123,6 +157,23 @@ pub struct Cli {
         help_heading = "Capture"
     )]
     pub max_flows: usize,
+
+    /// Capture in this network namespace: a name of ip-netns(8), a process number, or a path
+    #[arg(
+        long,
+        value_name = "NAME|PID|PATH",
+        conflicts_with = "read",
+        help_heading = "Capture"
+    )]
+    pub netns: Option<String>,
+
+    /// Capture in every network namespace that has an id or a name here
+    ///
+    /// Formats other than the classic list say which one a flow was seen in. Namespaces named in
+    /// /run/netns that have no id are given one. Needs CAP_NET_BROADCAST, and CAP_SYS_ADMIN to read
+    /// their tables after a loss and for --existing.
+    #[arg(long, conflicts_with_all = ["read", "write"], help_heading = "Capture")]
+    pub all_netns: bool,
 
     /// How events are received
     #[arg(long, value_enum, default_value_t = Source::Auto, conflicts_with = "read", help_heading = "Capture")]

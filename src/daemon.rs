@@ -118,10 +118,20 @@ pub fn absolute(cli: &Cli) -> Result<Cli, Error> {
         }
         path::absolute(name).map_err(|error| Error::file(name, error))
     };
+    // With a slash it is a path.
+    let named = |name: &String| {
+        if !name.contains('/') {
+            return Ok(name.clone());
+        }
+        let path = absolute(&PathBuf::from(name))?;
+        Ok(path.to_string_lossy().into_owned())
+    };
     Ok(Cli {
         output: absolute(&cli.output)?,
         write: cli.write.as_ref().map(absolute).transpose()?,
         pid_file: absolute(&cli.pid_file)?,
+        state: cli.state.as_ref().map(absolute).transpose()?,
+        netns: cli.netns.as_ref().map(named).transpose()?,
         ..cli.clone()
     })
 }

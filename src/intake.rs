@@ -1,10 +1,15 @@
 //! Where every source delivers: decoding, the table, and the count of what was taken in.
 
+use std::iter;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::contents::Contents;
 use crate::decode::{self, Skip, decode};
 use crate::flow::{Event, Observation};
+use crate::namespaces::{Namespaces, OWN};
 use crate::netlink::messages;
+use crate::record::{Classic, Record};
 use crate::records::Records;
 use crate::select::Selection;
 use crate::sighting::Sighting;
@@ -84,6 +89,7 @@ impl Received {
 pub struct Intake {
     table: Table,
     detail: Option<Detail>,
+    namespaces: Option<Namespaces>,
     events: AtomicU64,
     not_events: AtomicU64,
     not_listed: AtomicU64,
@@ -104,6 +110,7 @@ impl Intake {
         Self {
             table,
             detail,
+            namespaces: None,
             events: AtomicU64::new(0),
             not_events: AtomicU64::new(0),
             not_listed: AtomicU64::new(0),
@@ -124,10 +131,91 @@ impl Intake {
         self.detail.as_ref()
     }
 
+    /// Has it hear of several namespaces.
+    #[must_use]
+    pub fn of_all(self, namespaces: Option<Namespaces>) -> Self {
+        Self { namespaces, ..self }
+    }
+
+    /// The namespaces that are heard of, if several are.
+    #[must_use]
+    pub const fn namespaces(&self) -> Option<&Namespaces> {
+        self.namespaces.as_ref()
+    }
+
+    /// The names of namespaces by number; our own has none.
+    #[must_use]
+    pub fn namespace_names(&self) -> Vec<Option<Arc<str>>> {
+        let Some(namespaces) = &self.namespaces else {
+            return Vec::new();
+        };
+        let others = namespaces.all().into_iter().map(|named| Some(named.label));
+        iter::once(None).chain(others).collect()
+    }
+
     /// The records taken in so far, if there are any to be.
     #[must_use]
     pub fn records(&self) -> Option<&Records> {
         self.detail.as_ref()?.records.as_ref()
+    }
+
+    /// A copy of the flows so far.
+    #[must_use]
+    pub fn contents(&self) -> Contents {
+        match self.records() {
+            None => Contents::Lean(self.table.snapshot()),
+            Some(records) => {
+                let names = self.namespace_names();
+                let make = |record: Record| Some(record.into());
+                Contents::Records(records.snapshot(&self.table, &names, make))
+            }
+        }
+    }
+
+    /// Takes the flows so far out: from here on the list is empty.
+    #[must_use]
+    pub fn take(&self) -> Contents {
+        let taken = self.table.take();
+        match self.records() {
+            None => Contents::Lean(taken.snapshot()),
+            Some(records) => {
+                let names = self.namespace_names();
+                Contents::Records(records.take(&taken, &self.table, &names))
+            }
+        }
+    }
+
+    /// Puts a flow in that was taken out or comes from elsewhere; whether there is a place for its namespace.
+    pub fn restore(&self, record: &Record) -> bool {
+        let namespace = match (&record.identity.netns, &self.namespaces) {
+            (None, _) => OWN,
+            (Some(label), Some(namespaces)) => namespaces.labelled(label),
+            (Some(_), None) => return false,
+        };
+        if let (Some(flow), true) = (
+            record.identity.facts().flow(),
+            record.classic > Classic::Absent,
+        ) {
+            let observation = Observation {
+                flow,
+                replied: record.classic == Classic::Confirmed,
+                event: Event::Update,
+            };
+            self.table.apply(&observation, Unseen::List);
+        }
+        if let Some(records) = self.records() {
+            records.restore(record, namespace);
+        }
+        true
+    }
+
+    /// Forgets the flows that were not seen since a time.
+    pub fn forget(&self, before: Timestamp) {
+        if let Some(records) = self.records() {
+            for flow in records.forget(before) {
+                self.table.remove(&flow);
+            }
+        }
     }
 
     /// Events whose flow found no room.
@@ -142,20 +230,22 @@ impl Intake {
     /// heard of it; if not, the event means nothing.
     #[inline]
     pub fn gather(&self, datagram: &[u8], pending: &mut Pending, missed: impl FnMut() -> bool) {
-        self.gather_from(Received::Now, datagram, pending, missed);
+        self.gather_from(Received::Now, OWN, datagram, pending, missed);
     }
 
-    /// [`gather`](Self::gather) of a datagram that was received at a known time.
+    /// [`gather`](Self::gather) of a datagram that was received at a known time or from another namespace.
     #[inline]
     pub fn gather_from(
         &self,
         received: Received,
+        namespace: u16,
         datagram: &[u8],
         pending: &mut Pending,
         mut missed: impl FnMut() -> bool,
     ) {
         if let Some(detail) = &self.detail {
-            return self.gather_detail(detail, received.time(), datagram, pending, missed);
+            let origin = (received.time(), namespace);
+            return self.gather_detail(detail, origin, datagram, pending, missed);
         }
         for message in messages(datagram) {
             let Ok(message) = message else {
@@ -180,7 +270,7 @@ impl Intake {
     fn gather_detail(
         &self,
         detail: &Detail,
-        now: Timestamp,
+        (now, namespace): (Timestamp, u16),
         datagram: &[u8],
         pending: &mut Pending,
         mut missed: impl FnMut() -> bool,
@@ -191,7 +281,8 @@ impl Intake {
                 break;
             };
             match decode::sighting(message, detail.all_protocols) {
-                Ok(sighting) => {
+                Ok(mut sighting) => {
+                    sighting.namespace = namespace;
                     let missed = sighting.event == Event::Destroy && missed();
                     self.sighting(detail, &sighting, now, missed, &mut pending.tally);
                 }

@@ -26,6 +26,8 @@ pub enum Line {
     Captures(Vec<Capture>),
     /// A flow. The pairs are indices of captures, where there are several, and connections seen there.
     Flow(Box<Record>, Vec<(u32, u64)>),
+    /// The end of a state, and how many flows it has.
+    End(u64),
     /// An object of another type, which a later version may have added.
     Other,
 }
@@ -99,6 +101,8 @@ struct Flow<'a> {
     last_seen: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "is_zero")]
     zone: u16,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    netns: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dnat: Option<Address>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,7 +119,7 @@ struct Address {
     address: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
-    /// Only where the flow's own source port does not tell: it is below 1024, and the translated one not.
+    /// Of a source port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     port_collapsed: Option<bool>,
 }
@@ -170,6 +174,20 @@ pub fn write_captures(captures: &[Capture], out: &mut impl Write) -> io::Result<
     };
     serde_json::to_writer(&mut *out, &head)?;
     out.write_all(b"\n")
+}
+
+#[derive(Serialize, Deserialize)]
+struct End {
+    flows: u64,
+}
+
+/// Writes the line that ends a state of so many flows.
+///
+/// # Errors
+///
+/// Errors of `out`.
+pub fn write_end(flows: u64, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{{\"type\":\"end\",\"flows\":{flows}}}")
 }
 
 /// Writes the line of a flow. `seen_in` is empty unless there are several captures.
@@ -232,6 +250,7 @@ fn write(
         first_seen: record.first_seen,
         last_seen: record.last_seen,
         zone: identity.zone,
+        netns: identity.netns.as_deref().map(Cow::from),
         dnat: identity.dnat().map(|Dnat { address, port }| Address {
             address,
             port,
@@ -298,6 +317,9 @@ pub fn parse(line: &[u8]) -> Result<Line, Unreadable> {
             let flow: Flow<'_> = serde_json::from_slice(line).map_err(malformed)?;
             flow.into_line()
         }
+        "end" => serde_json::from_slice(line)
+            .map(|end: End| Line::End(end.flows))
+            .map_err(malformed),
         _ => Ok(Line::Other),
     }
 }
@@ -371,6 +393,7 @@ impl Flow<'_> {
                 service,
                 source_port,
                 zone: self.zone,
+                netns: self.netns.map(|name| name.as_ref().into()),
                 translation,
             },
             confirmed: self.confirmed,
@@ -404,6 +427,7 @@ mod tests {
                 service: Service::Port(443),
                 source_port: SourcePort::Ephemeral,
                 zone: 7,
+                netns: None,
                 translation: Some(Box::new(Translation {
                     dnat: Some(Dnat {
                         address: "10.1.0.1".parse().unwrap(),

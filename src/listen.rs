@@ -1,5 +1,7 @@
 //! The sockets of a live capture: opened, set up, and read in the way that was asked for or that works.
 
+use std::io;
+
 use netfilter_conntrack::Handle;
 
 use crate::cli::Cli;
@@ -56,6 +58,7 @@ pub fn open(cli: &Cli, detailed: bool, console: &Console) -> Result<Vec<Socket>,
         buffer_max_bytes: cli.buffer_max.max(cli.buffer),
         // A recording is to hold what the kernel sent, not what this list needs of it.
         thin: !cli.no_thin && cli.write.is_none() && !cli.all_protocols,
+        all_namespaces: cli.all_netns,
         reliable: cli.reliable,
     };
     let mut sockets = Vec::new();
@@ -65,7 +68,12 @@ pub fn open(cli: &Cli, detailed: bool, console: &Console) -> Result<Vec<Socket>,
             of: cli.workers,
         };
         let (handle, buffer) =
-            tuning::open(&settings, share).map_err(|error| Error::listen(&error))?;
+            tuning::open(&settings, share).map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied if cli.all_netns => Error::new(
+                    "--all-netns needs CAP_NET_BROADCAST beside CAP_NET_ADMIN: run with sudo",
+                ),
+                _ => Error::listen(&error),
+            })?;
         describe(&buffer, cli, console);
         let method = match cli.source {
             Source::Callback => Method::Callback,
@@ -102,6 +110,8 @@ fn unfit_for_kernel(cli: &Cli, detailed: bool) -> Option<&'static str> {
         Some("filters and formats that need more of an event than the classic list does")
     } else if cli.write.is_some() {
         Some("-w, which records every event")
+    } else if cli.reset {
+        Some("--reset: it tells of a flow once, not once an interval")
     } else if cli.no_thin {
         Some("--no-thin, which takes every event up")
     } else if cli.workers > 1 {

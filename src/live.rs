@@ -10,10 +10,10 @@ use netfilter_conntrack::Handle;
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::capture::Capture;
 use crate::cli::Cli;
 use crate::console::{Console, REDRAW, Rate, Status};
 use crate::description;
+use crate::dumps::{Due, Dumps, Schedule};
 use crate::error::Error;
 use crate::intake::Intake;
 use crate::listen;
@@ -24,6 +24,7 @@ use crate::signals::Signals;
 use crate::source::dump;
 use crate::source::receiver::{Shared, timespec};
 use crate::source::record::Recorder;
+use crate::state::State;
 use crate::track::Track;
 use crate::units::show_count;
 use crate::verdict::{Loss, Verdict};
@@ -39,7 +40,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 pub fn capture(
     cli: &Cli,
     intake: &Intake,
-    printer: &Printer,
+    (printer, state): (&Printer, Option<&State>),
     supervisor: &Supervisor,
     console: &Console,
 ) -> Result<u8, Error> {
@@ -57,7 +58,13 @@ pub fn capture(
         Recovery::new(intake, &handles, shared.lost(), cli.reliable).map_err(resources)?;
     let mut sources: Vec<&str> = sockets.iter().map(|socket| socket.method.name()).collect();
     sources.dedup();
-    let begun = description::begin(cli, &sources.join(" "));
+    let mut begun = description::begin(cli, &sources.join(" "));
+    if let Some(state) = state
+        && let Some(before) = state.load(intake, console)?
+    {
+        begun = description::go_on(begun, before);
+    }
+    let dumps = Dumps::new(intake, printer, state, (cli.reset, cli.forget), begun);
     // What is found out besides the counters.
     let troubles = Mutex::new(Vec::new());
     let assess = || assess(&troubles, intake, &recovery, cli.reliable);
@@ -73,19 +80,24 @@ pub fn capture(
         let (watch_on, watch_end) = mpsc::channel::<()>();
         let watcher = scope.spawn(|| {
             let watch_end = watch_end;
-            recovery
-                .watch(|time| watch_end.recv_timeout(time) == Err(mpsc::RecvTimeoutError::Timeout));
+            recovery.watch(|time| {
+                if let Some(namespaces) = intake.namespaces() {
+                    // What can't be looked at now can be at the next round.
+                    let _ = namespaces.scan();
+                }
+                watch_end.recv_timeout(time) == Err(mpsc::RecvTimeoutError::Timeout)
+            });
         });
-        let (print, requests) = mpsc::channel::<()>();
+        let (print, requests) = mpsc::channel::<Due>();
         let lists = scope.spawn(|| {
             let requests = requests;
-            while requests.recv().is_ok() {
+            while let Ok(due) = requests.recv() {
                 // Several that have come meanwhile are one.
-                while requests.try_recv().is_ok() {}
+                let due = requests.try_iter().fold(due, Due::and);
                 supervisor.printing();
                 shared.flush();
-                if printer
-                    .print(intake, &describe(intake, &begun, &assess()))
+                if dumps
+                    .run(due, &assess(), console)
                     .is_err_and(|error| printer.is_gone(&error, console))
                 {
                     signals.request_end();
@@ -113,9 +125,9 @@ pub fn capture(
             &recovery,
             supervisor,
             console,
-            || {
+            |due| {
                 // The printer is gone only if it has panicked, and then joining it tells.
-                let _ = print.send(());
+                let _ = print.send(due);
             },
             || receivers.iter().any(thread::ScopedJoinHandle::is_finished),
         );
@@ -162,7 +174,7 @@ pub fn capture(
     let verdict = loss.verdict();
     // The recording first: whatever may come of the list, it is whole.
     let recorded = shared.recorder.map_or(Ok(()), Recorder::finish);
-    let printed = printer.finish(intake, &describe(intake, &begun, &loss), console);
+    let printed = dumps.finish(&loss, console);
     if verdict == Verdict::Complete {
         console.detail(&verdict.to_string());
     } else {
@@ -204,11 +216,12 @@ fn wait(
     recovery: &Recovery<'_>,
     supervisor: &Supervisor,
     console: &Console,
-    print: impl Fn(),
+    print: impl Fn(Due),
     receiver_gone: impl Fn() -> bool,
 ) {
     let began = Instant::now();
     let mut rate = Rate::default();
+    let mut schedule = Schedule::new(cli.interval, cli.forget);
     let mut hinted = cli.track || !console.shows_status();
     loop {
         supervisor.alive();
@@ -216,8 +229,13 @@ fn wait(
         if signals.end() || receiver_gone() {
             return;
         }
-        if signals.take_print() {
-            print();
+        let asked = Due {
+            asked: signals.take_print(),
+            ..Due::default()
+        };
+        let due = schedule.due().and(asked);
+        if due != Due::default() {
+            print(due);
         }
         let left = cli
             .duration
@@ -251,7 +269,8 @@ fn wait(
         };
         let time = left
             .map_or(tick, |left| left.min(tick))
-            .min(supervisor.patience());
+            .min(supervisor.patience())
+            .min(schedule.rest());
         let timeout = timespec(time);
         let descriptor = signals.descriptor();
         // Interrupted or not: the next round looks at everything.
@@ -259,14 +278,6 @@ fn wait(
             &mut [PollFd::new(&descriptor, PollFlags::IN)],
             Some(&timeout),
         );
-    }
-}
-
-/// The description of the capture, if the lists that are printed carry one.
-fn describe(intake: &Intake, begun: &Capture, loss: &Loss) -> Capture {
-    match intake.records() {
-        Some(_) => description::of_live(begun, loss),
-        None => Capture::default(),
     }
 }
 

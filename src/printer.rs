@@ -5,141 +5,164 @@ use std::path::PathBuf;
 
 use crate::capture::Capture;
 use crate::console::Console;
-use crate::intake::Intake;
+use crate::contents::Contents;
 use crate::output::classic;
 use crate::output::destination::Destination;
+use crate::output::folder::Folder;
 use crate::output::layout::Layout;
-use crate::output::listing::Listing;
+use crate::output::listing::{Flow, Listing};
 use crate::select::Selection;
+use crate::timestamp::Timestamp;
 
-/// Writes lists to the destination that was asked for.
+/// Where lists go.
+#[derive(Debug)]
+pub enum Goal {
+    /// All to one place, one after the other.
+    One(Destination),
+    /// Each into a file of its own.
+    Each(Folder),
+}
+
+/// Writes lists to the place that was asked for.
 #[derive(Debug)]
 pub struct Printer {
-    destination: Destination,
+    goal: Goal,
     layout: Layout,
     selection: Selection,
     detached: bool,
 }
 
 impl Printer {
-    /// A printer of selected flows to `destination`, in a process that may be detached from its standard
-    /// output.
+    /// A printer of selected flows, in a process that may be detached from its standard output.
     #[must_use]
-    pub const fn new(
-        destination: Destination,
-        layout: Layout,
-        selection: Selection,
-        detached: bool,
-    ) -> Self {
+    pub const fn new(goal: Goal, layout: Layout, selection: Selection, detached: bool) -> Self {
         Self {
-            destination,
+            goal,
             layout,
             selection,
             detached,
         }
     }
 
-    /// Prints the flows so far, and their capture where the format has it. Intake goes on meanwhile.
+    /// Prints flows, and their capture where the format has it.
     ///
     /// # Errors
     ///
     /// Those of the destination.
-    pub fn print(&self, intake: &Intake, capture: &Capture) -> io::Result<()> {
-        self.print_to(&self.destination, intake, capture)
+    pub fn print(&self, contents: &mut Contents, capture: &Capture) -> io::Result<()> {
+        match &self.goal {
+            Goal::One(destination) => self.print_to(destination, contents, capture),
+            Goal::Each(folder) => {
+                let path = folder.next(Timestamp::now());
+                self.print_to(&Destination::File(path), contents, capture)?;
+                folder.prune()
+            }
+        }
     }
 
     fn print_to(
         &self,
         destination: &Destination,
-        intake: &Intake,
+        contents: &mut Contents,
         capture: &Capture,
     ) -> io::Result<()> {
-        match intake.records() {
-            None => {
-                let mut snapshot = intake.table().snapshot();
-                snapshot.retain_confirmed(|confirmed| self.selection.wants_confirmed(confirmed));
-                destination.put(|mut out| classic::write(&snapshot, &mut out))
+        let wanted = |confirmed| self.selection.wants_confirmed(confirmed);
+        match contents {
+            Contents::Lean(snapshot) if self.selection.filters_confirmation() => {
+                let mut selected = snapshot.clone();
+                selected.retain_confirmed(wanted);
+                destination.put(|mut out| classic::write(&selected, &mut out))
             }
-            Some(records) => {
-                let flows = records.snapshot(intake.table(), |record| {
-                    let wanted = self.selection.wants_confirmed(record.confirmed);
-                    wanted.then(|| record.into())
-                });
-                let listing = Listing {
+            Contents::Lean(snapshot) => {
+                destination.put(|mut out| classic::write(snapshot, &mut out))
+            }
+            Contents::Records(flows) => {
+                // Only for the time of writing: what can't be written is not to be lost.
+                let (selected, left_out): (Vec<Flow>, Vec<Flow>) =
+                    if self.selection.filters_confirmation() {
+                        let flows = std::mem::take(flows).into_iter();
+                        flows.partition(|flow| wanted(flow.record.confirmed))
+                    } else {
+                        (std::mem::take(flows), Vec::new())
+                    };
+                let mut listing = Listing {
                     captures: vec![capture.clone()],
-                    flows,
+                    flows: selected,
                 };
-                destination.put(|out| self.layout.write(listing, out))
+                let written = destination.put(|out| self.layout.write(&mut listing, out));
+                *flows = listing.flows;
+                flows.extend(left_out);
+                written
             }
         }
     }
 
     /// Tells of a list that could not be printed; whether nobody will read any other either.
     pub fn is_gone(&self, error: &io::Error, console: &Console) -> bool {
-        match &self.destination {
-            Destination::Stdout if error.kind() == io::ErrorKind::BrokenPipe => true,
-            Destination::Stdout => {
-                console.error(&format!("standard output: {error}"));
-                false
-            }
-            Destination::File(path) => {
-                console.error(&format!("{}: {error}; the capture goes on", path.display()));
-                false
-            }
+        if self.on_stdout() && error.kind() == io::ErrorKind::BrokenPipe {
+            return true;
+        }
+        console.error(&format!("{}: {error}; the capture goes on", self.place()));
+        false
+    }
+
+    fn on_stdout(&self) -> bool {
+        matches!(self.goal, Goal::One(Destination::Stdout))
+    }
+
+    /// Where lists go, for messages.
+    fn place(&self) -> String {
+        match &self.goal {
+            Goal::One(Destination::Stdout) => "standard output".to_owned(),
+            Goal::One(Destination::File(path)) => path.display().to_string(),
+            Goal::Each(folder) => folder.path().display().to_string(),
         }
     }
 
     /// Prints the last list and returns the exit status. A list whose file can't be written goes to
     /// standard output, or that of a daemon to a temporary file.
-    pub fn finish(&self, intake: &Intake, capture: &Capture, console: &Console) -> u8 {
-        let Err(error) = self.print(intake, capture) else {
+    pub fn finish(&self, contents: &mut Contents, capture: &Capture, console: &Console) -> u8 {
+        let Err(error) = self.print(contents, capture) else {
             return 0;
         };
-        match &self.destination {
-            Destination::Stdout if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Destination::Stdout => {
-                console.error(&format!("standard output: {error}"));
-                1
+        let place = self.place();
+        if self.on_stdout() {
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                return 0;
             }
-            Destination::File(path) if self.detached => {
-                let path = path.display();
-                match self.rescue(intake, capture) {
-                    Ok(rescued) => {
-                        console.error(&format!(
-                            "{path}: {error}; the list is in {}",
-                            rescued.display()
-                        ));
-                    }
-                    Err(worse) => {
-                        console.error(&format!("{path}: {error}; the list is lost: {worse}"))
-                    }
+            console.error(&format!("{place}: {error}"));
+        } else if self.detached {
+            match self.rescue(contents, capture) {
+                Ok(rescued) => console.error(&format!(
+                    "{place}: {error}; the list is in {}",
+                    rescued.display()
+                )),
+                Err(worse) => {
+                    console.error(&format!("{place}: {error}; the list is lost: {worse}"));
                 }
-                1
             }
-            Destination::File(path) => {
-                console.error(&format!(
-                    "{}: {error}; the list goes to standard output",
-                    path.display()
-                ));
-                match self.print_to(&Destination::Stdout, intake, capture) {
-                    Err(worse) if worse.kind() != io::ErrorKind::BrokenPipe => {
-                        console.error(&format!("standard output: {worse}"));
-                    }
-                    _ => {}
+        } else {
+            console.error(&format!(
+                "{place}: {error}; the list goes to standard output"
+            ));
+            match self.print_to(&Destination::Stdout, contents, capture) {
+                Err(worse) if worse.kind() != io::ErrorKind::BrokenPipe => {
+                    console.error(&format!("standard output: {worse}"));
                 }
-                1
+                _ => {}
             }
         }
+        1
     }
 
-    fn rescue(&self, intake: &Intake, capture: &Capture) -> io::Result<PathBuf> {
+    fn rescue(&self, contents: &mut Contents, capture: &Capture) -> io::Result<PathBuf> {
         let file = tempfile::Builder::new()
             .prefix("conntracker-")
             .suffix(".txt")
             .tempfile()?;
         // Its own name as a destination would replace it, and forget that it is temporary.
         let (_, path) = file.keep().map_err(|error| error.error)?;
-        self.print_to(&Destination::File(path.clone()), intake, capture)?;
+        self.print_to(&Destination::File(path.clone()), contents, capture)?;
         Ok(path)
     }
 }

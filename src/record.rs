@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::flow::COLLAPSED_SOURCE_PORT;
 use crate::sighting::Facts;
@@ -192,6 +193,8 @@ pub struct Identity {
     pub zone: u16,
     /// Translation, if there is one. Boxed, since most flows have none.
     pub translation: Option<Box<Translation>>,
+    /// The network namespace it was seen in, where several were listened to and this was not the program's own.
+    pub netns: Option<Arc<str>>,
 }
 
 impl Translation {
@@ -330,6 +333,7 @@ mod tests {
             service: Service::Port(443),
             source_port: SourcePort::Exact(40_000),
             zone: 0,
+            netns: None,
             translation: Some(Box::new(Translation {
                 dnat: None,
                 snat: Some(snat(SourcePort::Exact(40_001))),

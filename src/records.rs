@@ -3,17 +3,22 @@
 //! It is fed beside the table of the classic list and only if it is asked for. A plain IPv4 flow takes 48
 //! bytes here, an IPv6 flow 72, and a translation 44 more on the heap; hashing adds its slack.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use crate::flow::{Event, icmp_service};
+use crate::flow::{Event, Flow, icmp_service};
 use crate::record::{Classic, Identity, Protocol, Record, Service, SourcePort, Translation};
 use crate::sighting::{Facts, Sighting};
 use crate::stripes::Stripes;
 use crate::table::Table;
 use crate::timestamp::Timestamp;
+
+/// [`Stored::first_us`] of a flow that no time is known of: later than any, and none that is shown.
+const UNKNOWN_FIRST: u64 = u64::MAX;
 
 /// The source port stands for all ephemeral ones.
 const EPHEMERAL: u8 = 1;
@@ -25,7 +30,8 @@ const CONFIRMED: u8 = 2;
 struct Stored<A> {
     key: Packed<A>,
     translation: Option<Box<Translation>>,
-    connections: u64,
+    /// Stays at the largest number once it is there.
+    connections: u32,
     first_us: u64,
     last_us: u64,
 }
@@ -38,6 +44,7 @@ struct Packed<A> {
     service: u16,
     source_port: u16,
     zone: u16,
+    namespace: u16,
     protocol: u8,
     flags: u8,
 }
@@ -84,6 +91,7 @@ impl Records {
             translation,
             replied,
             event,
+            namespace,
             time,
         } = *sighting;
         let mut translation = translation;
@@ -91,21 +99,28 @@ impl Records {
             facts.source_port = facts.source_port.collapsed();
             translation = translation.and_then(|translation| translation.collapsed(&facts));
         }
+        let time_us = time.unwrap_or(now).us();
         let seen = Seen {
             translation,
-            time_us: time.unwrap_or(now).us(),
-            connections: u64::from(event == Event::New),
+            first_us: time_us,
+            last_us: time_us,
+            connections: u32::from(event == Event::New),
             replied,
         };
+        self.add(&facts, namespace, seen);
+    }
+
+    fn add(&self, facts: &Facts, namespace: u16, seen: Seen) {
+        let translation = seen.translation;
         match (facts.source, facts.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let key = pack(&facts, source.octets(), destination.octets());
+                let key = pack(facts, namespace, source.octets(), destination.octets());
                 let hash = self.hash(&key, translation.as_ref());
                 let mut stripe = self.stripes.lock(self.stripes.index(hash));
                 self.insert(&mut stripe.v4, hash, key, seen);
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let key = pack(&facts, source.octets(), destination.octets());
+                let key = pack(facts, namespace, source.octets(), destination.octets());
                 let hash = self.hash(&key, translation.as_ref());
                 let mut stripe = self.stripes.lock(self.stripes.index(hash));
                 self.insert(&mut stripe.v6, hash, key, seen);
@@ -141,9 +156,9 @@ impl Records {
             stored.key.same_flow(&key) && stored.translation.as_deref() == seen.translation.as_ref()
         });
         if let Some(stored) = found {
-            stored.first_us = stored.first_us.min(seen.time_us);
-            stored.last_us = stored.last_us.max(seen.time_us);
-            stored.connections += seen.connections;
+            stored.first_us = stored.first_us.min(seen.first_us);
+            stored.last_us = stored.last_us.max(seen.last_us);
+            stored.connections = stored.connections.saturating_add(seen.connections);
             if seen.replied {
                 stored.key.flags |= CONFIRMED;
             }
@@ -159,8 +174,8 @@ impl Records {
             key,
             translation: seen.translation.map(Box::new),
             connections: seen.connections,
-            first_us: seen.time_us,
-            last_us: seen.time_us,
+            first_us: seen.first_us,
+            last_us: seen.last_us,
         };
         if seen.replied {
             stored.key.flags |= CONFIRMED;
@@ -187,21 +202,122 @@ impl Records {
     }
 
     /// What `make` makes of all records, in no order. `listed` is the table of the classic list that was fed
-    /// beside. Locks the stripes of both tables one after the other, each for as long as copying takes.
+    /// beside, `names` those of namespaces by number. Locks the stripes of both tables one after the other, each
+    /// for as long as copying takes.
     #[must_use]
-    pub fn snapshot<T>(&self, listed: &Table, mut make: impl FnMut(Record) -> Option<T>) -> Vec<T> {
+    pub fn snapshot<T>(
+        &self,
+        listed: &Table,
+        names: &[Option<Arc<str>>],
+        mut make: impl FnMut(Record) -> Option<T>,
+    ) -> Vec<T> {
         let mut made = Vec::with_capacity(self.len());
         let mut copied: Vec<Record> = Vec::new();
         for stripe in self.stripes.each() {
-            copied.extend(stripe.v4.iter().map(Stored::unpack));
-            copied.extend(stripe.v6.iter().map(Stored::unpack));
+            stripe.copy(names, &mut copied);
             drop(stripe);
             made.extend(copied.drain(..).filter_map(|mut record| {
-                record.classic = classic(&record, listed);
+                record.classic = classic(&record, |flow| listed.state(flow));
                 make(record)
             }));
         }
         made
+    }
+
+    /// Takes all records out. `taken` is what was taken out of the classic list's table just before, `listed`
+    /// that table. Locks as [`snapshot`](Self::snapshot) does.
+    #[must_use]
+    pub fn take<T: From<Record>>(
+        &self,
+        taken: &Table,
+        listed: &Table,
+        names: &[Option<Arc<str>>],
+    ) -> Vec<T> {
+        let mut made = Vec::with_capacity(self.len());
+        let mut copied: Vec<Record> = Vec::new();
+        for index in 0..self.stripes.count() {
+            let stripe = std::mem::take(&mut *self.stripes.lock(index));
+            self.stripes.removed(stripe.v4.len() + stripe.v6.len());
+            stripe.copy(names, &mut copied);
+            made.extend(copied.drain(..).map(|mut record| {
+                // What came between the two takings is in the table that goes on.
+                record.classic = classic(&record, |flow| taken.state(flow).max(listed.state(flow)));
+                T::from(record)
+            }));
+        }
+        made
+    }
+
+    /// Puts a record in that was taken out or comes from elsewhere, on top of what is known of its flow. Locks one
+    /// stripe.
+    pub fn restore(&self, record: &Record, namespace: u16) {
+        let mut record = record.clone();
+        if !self.keep_ports {
+            record.identity.collapse_ports();
+        }
+        let time = |time: Option<Timestamp>| time.map(Timestamp::us);
+        self.add(
+            &record.identity.facts(),
+            namespace,
+            Seen {
+                translation: record.identity.translation.as_deref().copied(),
+                // A flow that no time is known of gets none by being restored.
+                first_us: time(record.first_seen).unwrap_or(UNKNOWN_FIRST),
+                last_us: time(record.last_seen).unwrap_or(0),
+                connections: u32::try_from(record.connections).unwrap_or(u32::MAX),
+                replied: record.confirmed,
+            },
+        );
+    }
+
+    /// Takes out the records that were not seen since a time, and returns the flows of the classic list that no
+    /// record has any more. Those that no time is known of stay. Locks the stripes one after the other.
+    #[must_use]
+    pub fn forget(&self, before: Timestamp) -> HashSet<Flow> {
+        let before_us = before.us();
+        let mut gone = HashSet::new();
+        for index in 0..self.stripes.count() {
+            let mut stripe = self.stripes.lock(index);
+            let stripe = &mut *stripe;
+            let len = stripe.v4.len() + stripe.v6.len();
+            forget_old(&mut stripe.v4, before_us, &mut gone);
+            forget_old(&mut stripe.v6, before_us, &mut gone);
+            self.stripes
+                .removed(len - stripe.v4.len() - stripe.v6.len());
+        }
+        if !gone.is_empty() {
+            for stripe in self.stripes.each() {
+                for flow in stripe.v4.iter().filter_map(Stored::flow) {
+                    gone.remove(&flow);
+                }
+                for flow in stripe.v6.iter().filter_map(Stored::flow) {
+                    gone.remove(&flow);
+                }
+            }
+        }
+        gone
+    }
+}
+
+/// Empties a table of what was last seen before a time, into `gone`.
+fn forget_old<A: Into<IpAddr> + Copy>(
+    table: &mut HashTable<Stored<A>>,
+    before_us: u64,
+    gone: &mut HashSet<Flow>,
+) {
+    table.retain(|stored| {
+        let stays = stored.last_us == 0 || stored.last_us >= before_us;
+        if !stays {
+            gone.extend(stored.flow());
+        }
+        stays
+    });
+}
+
+impl Stripe {
+    fn copy(&self, names: &[Option<Arc<str>>], to: &mut Vec<Record>) {
+        to.extend(self.v4.iter().map(|stored| stored.unpack(names)));
+        to.extend(self.v6.iter().map(|stored| stored.unpack(names)));
     }
 }
 
@@ -209,12 +325,13 @@ impl Records {
 #[derive(Clone, Copy)]
 struct Seen {
     translation: Option<Translation>,
-    time_us: u64,
-    connections: u64,
+    first_us: u64,
+    last_us: u64,
+    connections: u32,
     replied: bool,
 }
 
-fn pack<A>(facts: &Facts, source: A, destination: A) -> Packed<A> {
+fn pack<A>(facts: &Facts, namespace: u16, source: A, destination: A) -> Packed<A> {
     Packed {
         source,
         destination,
@@ -225,6 +342,7 @@ fn pack<A>(facts: &Facts, source: A, destination: A) -> Packed<A> {
         },
         source_port: facts.source_port.number().unwrap_or(0),
         zone: facts.zone,
+        namespace,
         protocol: facts.protocol.0,
         flags: match facts.source_port {
             SourcePort::Ephemeral => EPHEMERAL,
@@ -234,7 +352,12 @@ fn pack<A>(facts: &Facts, source: A, destination: A) -> Packed<A> {
 }
 
 impl<A: Into<IpAddr> + Copy> Stored<A> {
-    fn unpack(&self) -> Record {
+    /// The flow as the classic list has it, if it has the protocol.
+    fn flow(&self) -> Option<Flow> {
+        self.unpack(&[]).identity.facts().flow()
+    }
+
+    fn unpack(&self, names: &[Option<Arc<str>>]) -> Record {
         let key = &self.key;
         let (source, protocol) = (key.source.into(), Protocol(key.protocol));
         let (service, source_port) = if protocol.has_ports() {
@@ -260,9 +383,10 @@ impl<A: Into<IpAddr> + Copy> Stored<A> {
                 source_port,
                 zone: key.zone,
                 translation: self.translation.clone(),
+                netns: names.get(usize::from(key.namespace)).cloned().flatten(),
             },
             confirmed,
-            connections: self.connections,
+            connections: self.connections.into(),
             first_seen: Timestamp::from_us(self.first_us),
             last_seen: Timestamp::from_us(self.last_us),
             classic: Record::usual_classic(confirmed),
@@ -273,12 +397,12 @@ impl<A: Into<IpAddr> + Copy> Stored<A> {
 /// How the classic list shows a record. One that shares its line with others may have its reply before the
 /// line was listed, or may be what listed it; what the line as a whole shows is the table's to say, and no
 /// record claims more.
-fn classic(record: &Record, listed: &Table) -> Classic {
+fn classic(record: &Record, state: impl Fn(&Flow) -> Option<bool>) -> Classic {
     let usual = Record::usual_classic(record.confirmed);
     let Some(flow) = record.identity.facts().flow() else {
         return usual;
     };
-    let line = match listed.state(&flow) {
+    let line = match state(&flow) {
         None => Classic::Absent,
         Some(false) => Classic::Listed,
         Some(true) => Classic::Confirmed,

@@ -61,7 +61,7 @@ pub fn replay(
         loss: None,
         ..description::begin(cli, "pcap")
     };
-    let status = printer.finish(intake, &capture, console);
+    let status = printer.finish(&mut intake.contents(), &capture, console);
     let verdict = loss.verdict();
     if verdict.exit_status() != 0 {
         console.note(&verdict.to_string());

@@ -8,14 +8,18 @@ use crate::daemon::{self, Daemon};
 use crate::error::Error;
 use crate::intake::{Detail, Intake};
 use crate::live;
+use crate::namespace;
+use crate::namespaces::Namespaces;
 use crate::notify::Supervisor;
 use crate::output::destination::Destination;
+use crate::output::folder::Folder;
 use crate::output::layout::{Format, Layout};
-use crate::printer::Printer;
+use crate::printer::{Goal, Printer};
 use crate::records::Records;
 use crate::replay;
 use crate::select::SourcePorts;
 use crate::source::method::Source;
+use crate::state::State;
 use crate::table::Table;
 
 /// Exit status of an error.
@@ -43,6 +47,12 @@ pub fn run(cli: &Cli) -> u8 {
 }
 
 fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
+    if cli.all_netns && cli.source == Source::Callback {
+        return Err(Error::new(
+            "--all-netns takes to be told where an event comes from, which --source callback is not: \
+             leave out --source",
+        ));
+    }
     if cli.write.is_some() && cli.source == Source::Callback {
         return Err(Error::new(
             "-w records raw events, which --source callback does not see: leave out --source",
@@ -59,26 +69,61 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
         .daemon
         .then(|| Daemon::enter(&cli.pid_file))
         .transpose()?;
-    let destination = Destination::new(&cli.output);
-    destination
-        .check()
-        .map_err(|error| Error::file(&cli.output, format!("can't be written: {error}")))?;
+    // Before any socket is opened and any thread started.
+    if let Some(name) = &cli.netns {
+        namespace::enter(name).map_err(|error| Error::new(format!("--netns: {error}")))?;
+    }
+    let format = cli.layout.format_or(Format::Classic);
+    let goal = goal(cli, format)?;
     let layout = cli
         .layout
-        .layout(Format::Classic, &destination)
+        .layout(
+            Format::Classic,
+            matches!(goal, Goal::One(Destination::Stdout)),
+        )
         .map_err(|error| Error::new(format!("--resolve services: /etc/services: {error}")))?;
-    let intake = Intake::with_detail(Table::new(cli.max_flows), detail(cli, &layout));
-    let printer = Printer::new(destination, layout, cli.selection.clone(), cli.daemon);
+    let namespaces = cli.all_netns.then(Namespaces::follow).transpose();
+    let namespaces = namespaces
+        .map_err(|error| Error::new(format!("--all-netns: can't follow namespaces: {error}")))?;
+    let intake =
+        Intake::with_detail(Table::new(cli.max_flows), detail(cli, &layout)).of_all(namespaces);
+    let printer = Printer::new(goal, layout, cli.selection.clone(), cli.daemon);
+    let state = cli.state.as_deref().map(State::new).transpose()?;
     match &cli.read {
         Some(path) => replay::replay(path, cli, &intake, &printer, console),
-        None => live::capture(cli, &intake, &printer, &Supervisor::new(daemon), console),
+        None => live::capture(
+            cli,
+            &intake,
+            (&printer, state.as_ref()),
+            &Supervisor::new(daemon),
+            console,
+        ),
     }
+}
+
+/// Where lists go.
+fn goal(cli: &Cli, format: Format) -> Result<Goal, Error> {
+    let unwritable = |error| Error::file(&cli.output, format!("can't be written: {error}"));
+    let keep = cli.keep.map(usize::from);
+    if let Some(folder) = Folder::named(&cli.output, format.extension(), keep) {
+        folder.check().map_err(unwritable)?;
+        return Ok(Goal::Each(folder));
+    }
+    if keep.is_some() {
+        return Err(Error::new(
+            "--keep is for a folder with a file for each list: name one with -o DIR/",
+        ));
+    }
+    let destination = Destination::new(&cli.output);
+    destination.check().map_err(unwritable)?;
+    Ok(Goal::One(destination))
 }
 
 /// What there is to look at beyond what the classic list needs.
 fn detail(cli: &Cli, layout: &Layout) -> Option<Detail> {
     let keep_ports = cli.selection.source_ports == SourcePorts::Keep;
-    let recorded = !layout.is_classic() || keep_ports;
+    // To forget a flow takes to know when it was last seen.
+    let recorded = !layout.is_classic() || keep_ports || cli.forget.is_some();
     let wanted = recorded || cli.all_protocols || cli.selection.filters_sightings();
     wanted.then(|| Detail {
         selection: cli.selection.clone(),

@@ -220,6 +220,12 @@ impl Selection {
             && passes(&self.zone, |zone| *zone == facts.zone)
     }
 
+    /// Whether confirmation plays a part.
+    #[must_use]
+    pub const fn filters_confirmation(&self) -> bool {
+        self.confirmed || self.unconfirmed
+    }
+
     /// Whether a flow is wanted as far as its confirmation goes.
     #[must_use]
     pub const fn wants_confirmed(&self, confirmed: bool) -> bool {
@@ -251,7 +257,8 @@ impl Selection {
         ];
         let flags = flags
             .into_iter()
-            .filter_map(|(set, name)| set.then(|| name.to_owned()));
+            .filter(|(set, _)| *set)
+            .map(|(_, name)| name.to_owned());
         [
             values("proto", &self.proto),
             values("src", &self.src),

@@ -36,6 +36,8 @@ pub struct Sighting {
     pub replied: bool,
     /// Which kind of message showed it.
     pub event: Event,
+    /// The namespace it was seen in, as [`Namespaces`](crate::namespaces::Namespaces) counts them.
+    pub namespace: u16,
     /// When the kernel says it happened, where it does (nf_conntrack_timestamp).
     pub time: Option<Timestamp>,
 }

@@ -6,7 +6,7 @@ use crate::table::Entry;
 /// Flows by address family and transport (TCP, UDP, ICMP), in no order.
 ///
 /// Events that come in while it is taken may or may not be in it; each flow is in it at most once.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// IPv4 flows.
     pub v4: [Vec<Entry<[u8; 4]>>; 3],

@@ -215,8 +215,22 @@ pub struct Batch {
     bytes: Box<[u8]>,
     /// Points into `bytes`, which is never moved out of its box or resized.
     vectors: Box<[libc::iovec]>,
-    /// Points into `vectors`, likewise.
+    /// Points into `vectors`, likewise, and into `controls`.
     headers: Box<[libc::mmsghdr]>,
+    /// Room for one ancillary message a datagram, where those are wanted; else empty.
+    controls: Box<[Control]>,
+}
+
+/// `NETLINK_LISTEN_ALL_NSID` of `include/uapi/linux/netlink.h`: events of every namespace that has an id here.
+pub const NETLINK_LISTEN_ALL_NSID: libc::c_int = 8;
+
+/// Room for the ancillary message that tells a namespace's id: a header, and an `int` with its padding.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Control {
+    header: libc::cmsghdr,
+    namespace_id: libc::c_int,
+    padding: libc::c_int,
 }
 
 // SAFETY: the raw pointers in `vectors` and `headers` only lead to heap memory that this value owns and
@@ -229,6 +243,17 @@ impl std::fmt::Debug for Batch {
     }
 }
 
+impl Control {
+    /// The id it tells, if the kernel has written one (`netlink_cmsg_listen_all_nsid`, net/netlink/af_netlink.c,
+    /// Linux 6.18).
+    fn namespace_id(&self, used: usize) -> Option<i32> {
+        let told = used >= mem::offset_of!(Self, padding)
+            && self.header.cmsg_level == libc::SOL_NETLINK
+            && self.header.cmsg_type == NETLINK_LISTEN_ALL_NSID;
+        told.then_some(self.namespace_id)
+    }
+}
+
 /// One datagram of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
@@ -236,6 +261,8 @@ pub struct Datagram<'a> {
     pub bytes: &'a [u8],
     /// Whether the datagram was longer than what is kept of one.
     pub truncated: bool,
+    /// The id of the namespace that it came from, if that is another one and was asked for.
+    pub namespace_id: Option<i32>,
 }
 
 impl Default for Batch {
@@ -270,7 +297,21 @@ impl Batch {
             bytes,
             vectors,
             headers,
+            controls: Box::default(),
         }
+    }
+
+    /// Buffers that also take the ids of namespaces, from a socket with [`NETLINK_LISTEN_ALL_NSID`].
+    #[must_use]
+    pub fn with_namespaces() -> Self {
+        let mut batch = Self::new();
+        // SAFETY: cmsghdr and integers are plain data for which zeros are valid.
+        let empty: Control = unsafe { mem::zeroed() };
+        batch.controls = vec![empty; BATCH_LEN].into_boxed_slice();
+        for (header, control) in batch.headers.iter_mut().zip(&mut batch.controls) {
+            header.msg_hdr.msg_control = (&raw mut *control).cast();
+        }
+        batch
     }
 
     /// Takes what is queued, at most [`BATCH_LEN`] datagrams, without waiting. 0 if nothing is.
@@ -280,8 +321,12 @@ impl Batch {
     /// Those of recvmmsg(2), `ENOBUFS` among them.
     pub fn receive(&mut self, socket: impl AsFd) -> io::Result<usize> {
         debug_assert_eq!(self.vectors.len(), self.headers.len());
+        for header in self.headers.iter_mut().take(self.controls.len()) {
+            // The kernel leaves there what it has used.
+            header.msg_hdr.msg_controllen = mem::size_of::<Control>();
+        }
         // SAFETY: each header points to one iovec in `vectors`, that to DATAGRAM_MAX bytes within
-        // `bytes`; `self` owns and mutably borrows all of them for the call.
+        // `bytes`, and to one of `controls` or to none; `self` owns and mutably borrows all of them for the call.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_fd().as_raw_fd(),
@@ -305,9 +350,14 @@ impl Batch {
         self.headers[..received]
             .iter()
             .zip(self.bytes.chunks_exact(STRIDE))
-            .map(|(header, chunk)| Datagram {
+            .enumerate()
+            .map(|(at, (header, chunk))| Datagram {
                 bytes: &chunk[..(header.msg_len as usize).min(DATAGRAM_MAX)],
                 truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+                namespace_id: self
+                    .controls
+                    .get(at)
+                    .and_then(|control| control.namespace_id(header.msg_hdr.msg_controllen)),
             })
     }
 }

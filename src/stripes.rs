@@ -47,6 +47,24 @@ impl<S: Default> Stripes<S> {
         }
     }
 
+    /// Empty stripes of the same number and hashes, for what is taken out of these.
+    #[must_use]
+    pub fn alike(&self) -> Self {
+        Self {
+            stripes: self.stripes.iter().map(|_| Padded::default()).collect(),
+            hasher: self.hasher.clone(),
+            len: AtomicUsize::new(0),
+            max: usize::MAX,
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Number of stripes.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.stripes.len()
+    }
+
     /// What to hash keys with.
     #[must_use]
     pub const fn hasher(&self) -> &RandomState {
@@ -85,6 +103,11 @@ impl<S: Default> Stripes<S> {
     #[inline]
     pub fn added(&self) {
         self.len.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts entries that were taken out.
+    pub fn removed(&self, entries: usize) {
+        self.len.fetch_sub(entries, Ordering::Relaxed);
     }
 
     /// Counts one that found no room.

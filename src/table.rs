@@ -69,6 +69,17 @@ struct Stripe {
     v6: Family<[u8; 16]>,
 }
 
+/// Takes an entry out; whether there was one.
+fn take_out<A: Copy + PartialEq>(table: &mut HashTable<Entry<A>>, hash: u64, key: &Key<A>) -> bool {
+    match table.find_entry(hash, |entry| entry.holds(key)) {
+        Ok(entry) => {
+            entry.remove();
+            true
+        }
+        Err(_) => false,
+    }
+}
+
 /// What one observation did to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -278,6 +289,32 @@ impl Table {
             }
         }
         counts
+    }
+
+    /// Takes all flows out, into a table of their own. Locks the stripes one after the other, each for a few
+    /// stores: an event is in the one table or in the other.
+    #[must_use]
+    pub fn take(&self) -> Self {
+        let taken = self.stripes.alike();
+        for index in 0..self.stripes.count() {
+            let stripe = std::mem::take(&mut *self.stripes.lock(index));
+            let v4 = stripe.v4.iter().map(HashTable::len).sum::<usize>();
+            let v6 = stripe.v6.iter().map(HashTable::len).sum::<usize>();
+            self.stripes.removed(v4 + v6);
+            *taken.lock(index) = stripe;
+        }
+        Self { stripes: taken }
+    }
+
+    /// Takes one flow out, if it is listed. Locks one stripe.
+    pub fn remove(&self, flow: &Flow) {
+        let hash = self.hash_flow(flow);
+        let mut stripe = self.stripes.lock(self.stripes.index(hash));
+        let removed = match flow {
+            Flow::V4(transport, key) => take_out(&mut stripe.v4[*transport as usize], hash, key),
+            Flow::V6(transport, key) => take_out(&mut stripe.v6[*transport as usize], hash, key),
+        };
+        self.stripes.removed(usize::from(removed));
     }
 
     /// A copy of all flows, in no order. Locks the stripes one after the other, each for as long as

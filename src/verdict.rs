@@ -43,6 +43,18 @@ pub enum Verdict {
 }
 
 impl Loss {
+    /// What was lost after `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            missed: self.missed - earlier.missed,
+            recovered: self.recovered - earlier.recovered,
+            refused: self.refused - earlier.refused,
+            malformed: self.malformed - earlier.malformed,
+            ..self.clone()
+        }
+    }
+
     /// Judges.
     #[must_use]
     pub fn verdict(&self) -> Verdict {

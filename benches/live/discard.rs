@@ -35,6 +35,7 @@ fn receive(buffer_bytes: u32) -> io::Result<u64> {
     let stop = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&stop))?;
     let settings = Settings {
+        all_namespaces: false,
         buffer_bytes,
         buffer_max_bytes: buffer_bytes,
         thin: true,

@@ -18,10 +18,12 @@ pub const TRACED: u16 = 0x8000;
 /// - What this host sends by itself, like resets and ICMP errors, goes nowhere: nobody has sent it in the
 ///   capture. A raw socket's packets are known by their mark.
 /// - Packets whose number has the bit [`TRACED`] are traced from the first hook on.
+/// - `ingress` are the devices of which rules see packets even before that; there is a table for those
+///   only if the ruleset has one, since the kernel then takes another way.
 /// - Behind all rules of the input hook, and before conntrack confirms the connection (at 2147483647,
 ///   `NF_IP_PRI_CONNTRACK_CONFIRM`), packets are logged.
 #[must_use]
-pub fn table() -> String {
+pub fn table(ingress: &[&str]) -> String {
     let mut text = String::new();
     let trace = format!(
         "ip id & {TRACED:#x} != 0 meta nftrace set 1\n\
@@ -43,5 +45,19 @@ pub fn table() -> String {
             }}
         }}\n"
     );
+    if !ingress.is_empty() {
+        let devices = ingress.join("\", \"");
+        // nft(8) refuses nfproto in this family.
+        let trace = trace.replace("meta nfproto ipv6", "meta protocol ip6");
+        let _ = write!(
+            text,
+            "table netdev {TABLE} {{
+                chain ingress {{
+                    type filter hook ingress devices = {{ \"{devices}\" }} priority -2147483648
+                    {trace}
+                }}
+            }}\n"
+        );
+    }
     text
 }

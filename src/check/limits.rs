@@ -11,7 +11,7 @@ use crate::units::show_count;
 
 /// Words of a rule as `nft list ruleset` has it, and what they mean for the judgement.
 const NFT: [(&[&str], &str); 27] = [
-    (&["limit rate"], RATES),
+    (&["limit rate", "limit name"], RATES),
     (&["meter "], RATES),
     (&["ct count"], RATES),
     (&["quota "], RATES),
@@ -44,7 +44,7 @@ const NFT: [(&[&str], &str); 27] = [
     (&["ct helper"], HELPER),
     (&["ct label"], LABEL),
     (&["ct timeout", "ct expectation"], HELPER),
-    (&["queue"], QUEUE),
+    (&["queue to", "queue flags", "queue num"], QUEUE),
     (
         &[
             "tproxy",

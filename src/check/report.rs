@@ -210,7 +210,7 @@ impl Report<'_> {
         }
     }
 
-    /// What does not pass, by what it does not pass.
+    /// Unconfirmed flows that pass; then what does not pass, by what it does not pass.
     fn groups(&self, out: &mut impl Write) -> io::Result<()> {
         let mut groups: BTreeMap<(bool, &Outcome), Vec<&Record>> = BTreeMap::new();
         for (record, verdict) in self.records.iter().zip(self.verdicts) {
@@ -218,6 +218,18 @@ impl Report<'_> {
             if *worst != Outcome::Accepted {
                 let reply = verdict.first == Outcome::Accepted;
                 groups.entry((reply, worst)).or_default().push(record);
+            }
+        }
+        let pairs = self.records.iter().zip(self.verdicts);
+        let open: Vec<&Record> = pairs
+            .filter(|(record, verdict)| !record.confirmed && verdict.passes())
+            .map(|(record, _)| record)
+            .collect();
+        if !open.is_empty() {
+            let number = flows(open.len() as u64);
+            writeln!(out, "\n{number} accepted that nobody has answered")?;
+            for record in open {
+                writeln!(out, "  {}", show_flow(record))?;
             }
         }
         for ((reply, outcome), records) in groups {
@@ -301,4 +313,109 @@ pub fn show_flow(record: &Record) -> String {
         text.push_str(" (unconfirmed)");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::record::{Classic, Protocol};
+
+    fn record(destination: &str, confirmed: bool) -> Record {
+        Record {
+            identity: Identity {
+                source: "10.0.0.1".parse().unwrap(),
+                destination: destination.parse().unwrap(),
+                protocol: Protocol::TCP,
+                service: Service::Port(22),
+                source_port: SourcePort::Ephemeral,
+                zone: 0,
+                netns: None,
+                translation: None,
+            },
+            confirmed,
+            connections: 1,
+            first_seen: None,
+            last_seen: None,
+            classic: Classic::Listed,
+        }
+    }
+
+    #[test]
+    fn a_report_names_all_that_does_not_pass_and_why() {
+        let rule = |handle, text: &str| {
+            Arc::new(Rule {
+                family: "inet".to_owned(),
+                table: "filter".to_owned(),
+                chain: "input".to_owned(),
+                handle,
+                text: text.to_owned(),
+            })
+        };
+        let records = [
+            record("10.0.0.2", true),
+            record("10.0.0.3", true),
+            record("10.0.0.4", true),
+            record("10.0.0.5", false),
+        ];
+        let verdict = |first, reply| Verdict { first, reply };
+        let verdicts = [
+            verdict(Outcome::Dropped(rule(None, "policy drop")), None),
+            verdict(
+                Outcome::Accepted,
+                Some(Outcome::Rejected(rule(Some(7), "reject"))),
+            ),
+            verdict(Outcome::Undecided("no route".into(), None), None),
+            verdict(Outcome::Accepted, None),
+        ];
+        let limits = ["times".to_owned()];
+        let report = Report {
+            rulesets: &["a.nft".to_owned()],
+            records: &records,
+            verdicts: &verdicts,
+            left_out: 0,
+            limits: &limits,
+        };
+        let mut text = Vec::new();
+        report.write_text(&mut text).unwrap();
+        let expected = "\
+a.nft: of some confirmed flows it is not known whether they pass
+          3 confirmed flows: 1 accepted, 1 dropped, 1 undecided
+          1 their replies: 0 accepted, 0 dropped, 1 rejected
+          1 unconfirmed flows: 1 accepted, 0 dropped
+
+1 flow accepted that nobody has answered
+  tcp    10.0.0.1 -> 10.0.0.5:22 (unconfirmed)
+
+1 flow dropped by the policy of table inet filter, chain input:
+    policy drop
+  tcp    10.0.0.1 -> 10.0.0.2:22
+
+1 flow undecided
+    no route
+  tcp    10.0.0.1 -> 10.0.0.4:22
+
+replies of 1 flow rejected by table inet filter, chain input, rule 7:
+    reject
+  tcp    10.0.0.1 -> 10.0.0.3:22
+
+Limits: what could not be judged as on the host
+  - times
+";
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+        let mut json = Vec::new();
+        report.write_json(&mut json).unwrap();
+        let text = String::from_utf8(json).unwrap();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines[0]["passes"], false);
+        assert_eq!(lines[0]["replies"]["rejected"], 1);
+        assert_eq!(lines[1]["by"]["rule"], "policy drop");
+        assert_eq!(lines[2]["reply"]["by"]["handle"], 7);
+        assert_eq!(lines[3]["reason"], "no route");
+        assert_eq!(lines[4]["flow"]["dst"], "10.0.0.5");
+    }
 }

@@ -85,6 +85,12 @@ impl Rules {
         self.hooks.iter().any(|(kind, ..)| kind == "nat")
     }
 
+    /// Whether chains of the ruleset see packets before the prerouting hook.
+    #[must_use]
+    pub fn has_ingress(&self) -> bool {
+        self.hooks.iter().any(|(_, hook, _)| hook == "ingress")
+    }
+
     /// Whether some chain of the ruleset sees packets of this family on their way.
     #[must_use]
     pub fn sees(&self, family: &str) -> bool {

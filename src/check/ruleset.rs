@@ -101,8 +101,15 @@ impl Ruleset {
             let news: Vec<String> = missing.filter(|name| !made.contains(name)).collect();
             if news.is_empty() {
                 let said = said.trim();
+                // EMSGSIZE: only root may send more at once than `wmem_max` (socket(7)).
+                let advice = if said.contains("Message too long") {
+                    "\nThe ruleset is too large to be loaded without privileges: run with sudo, or raise \
+                     net.core.wmem_max"
+                } else {
+                    ""
+                };
                 return Err(Error::new(format!(
-                    "{}: the ruleset can't be loaded:\n{said}",
+                    "{}: the ruleset can't be loaded:\n{said}{advice}",
                     self.name
                 )));
             }

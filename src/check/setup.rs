@@ -114,7 +114,8 @@ impl Setup {
         if !namespace.run(|| wait_for(&wanted))? {
             notes.push("some IPv6 address of the host could not be set".to_owned());
         }
-        NFT.output(&namespace, &["-f", "-"], guard::table().as_bytes())?;
+        let ingress: Vec<&str> = network.devices().filter(|_| rules.has_ingress()).collect();
+        NFT.output(&namespace, &["-f", "-"], guard::table(&ingress).as_bytes())?;
         Ok(Self {
             namespace,
             network,

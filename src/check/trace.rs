@@ -8,8 +8,9 @@ use std::os::fd::OwnedFd;
 use crate::check::guard::TABLE;
 use crate::check::local::enlarge;
 use crate::netlink::request::open;
-use crate::netlink::{NFGENMSG_LEN, attributes, messages};
-use crate::socket::Batch;
+use crate::netlink::{HEADER_LEN, NFGENMSG_LEN, attributes, messages};
+use crate::socket::{Batch, attach_filter};
+use crate::thin::Instruction;
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFT_MSG_TRACE: u16 = 17;
@@ -24,12 +25,46 @@ const NFTA_TRACE_POLICY: u16 = 16;
 const NFTA_VERDICT_CODE: u16 = 1;
 const NFT_TRACETYPE_POLICY: u32 = 1;
 const NFT_TRACETYPE_RULE: u32 = 3;
+const NFT_RETURN: u32 = -5_i32 as u32;
+// Opcodes of include/uapi/linux/bpf_common.h and filter.h.
+const LD_IMM: u16 = 0x00;
+const LDX_IMM: u16 = 0x01;
+const LD_WORD: u16 = 0x20;
+const LD_WORD_X: u16 = 0x40;
+const JEQ: u16 = 0x15;
+const JGE: u16 = 0x35;
+const TAX: u16 = 0x07;
+const RET: u16 = 0x06;
+/// `SKF_AD_OFF + SKF_AD_NLATTR`: A becomes the offset of the attribute of type X, searched from A on.
+const NLATTR: u32 = (-0x1000_i32 + 12) as u32;
+/// `SKF_AD_OFF + SKF_AD_NLATTR_NEST`: the same within the attribute that A is at.
+const NLATTR_NEST: u32 = (-0x1000_i32 + 16) as u32;
 // include/uapi/linux/netfilter.h
 const NF_DROP: u32 = 0;
 const NF_STOLEN: u32 = 2;
 const NF_QUEUE: u32 = 3;
 /// The upper half of a verdict holds a queue number, or an error (`NF_VERDICT_MASK` and beyond).
 const NF_VERDICT_MASK: u32 = 0xff;
+
+/// Keeps the events of policies and of rules that end a packet's way through a hook. Each rule that matches
+/// makes an event, and without privileges the buffer has room for a few hundred.
+const TERMINAL: [Instruction; 12] = [
+    // A: where the attributes begin. X: which one is sought. A: where it is, or 0.
+    load(LD_IMM, (HEADER_LEN + NFGENMSG_LEN) as u32),
+    load(LDX_IMM, NFTA_TRACE_VERDICT as u32),
+    load(LD_WORD, NLATTR),
+    jump(JEQ, 0, 6, 0),
+    load(LDX_IMM, NFTA_VERDICT_CODE as u32),
+    load(LD_WORD, NLATTR_NEST),
+    jump(JEQ, 0, 3, 0),
+    load(TAX, 0),
+    // Behind the attribute's header.
+    load(LD_WORD_X, 4),
+    // Verdicts of nftables itself, from `NFT_RETURN` to `NFT_CONTINUE` (`enum nft_verdicts`).
+    jump(JGE, NFT_RETURN, 1, 0),
+    load(RET, u32::MAX),
+    load(RET, 0),
+];
 
 /// A rule, or the policy of a chain, as the kernel names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,6 +77,19 @@ pub struct Place {
     pub chain: String,
     /// Handle of the rule; `None` is the policy.
     pub handle: Option<u64>,
+}
+
+const fn load(code: u16, operand: u32) -> Instruction {
+    jump(code, operand, 0, 0)
+}
+
+const fn jump(code: u16, operand: u32, jump_true: u8, jump_false: u8) -> Instruction {
+    Instruction {
+        code,
+        jump_true,
+        jump_false,
+        operand,
+    }
 }
 
 /// What a trace says of how a packet's way through the rules ended.
@@ -75,6 +123,7 @@ impl Tracer {
     pub fn new() -> io::Result<Self> {
         let socket = open(TRACE_GROUP)?;
         enlarge(&socket);
+        attach_filter(&socket, &TERMINAL)?;
         Ok(Self {
             socket,
             batch: Batch::new(),
@@ -161,8 +210,7 @@ fn event(payload: &[u8]) -> Option<Ending> {
             .filter(|_| kind == NFT_TRACETYPE_RULE)
             .map(|handle| u64::from_be_bytes(*handle)),
     };
-    // Verdicts of nftables itself, jump and the like, are negative (`enum nft_verdicts`).
-    if verdict >> 16 == 0xffff {
+    if verdict >= NFT_RETURN {
         return Some(Ending::Passed);
     }
     Some(match verdict & NF_VERDICT_MASK {

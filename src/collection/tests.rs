@@ -86,6 +86,7 @@ prop_compose! {
                 service: Service::Port(port),
                 source_port: SourcePort::Ephemeral,
                 zone: 0,
+                netns: None,
                 translation: translated
                     .then(|| Box::new(Translation { dnat: Some(dnat), snat: None })),
             },

@@ -96,6 +96,18 @@ impl Check {
 
     fn check(&self, console: &Console) -> Result<u8, Error> {
         let paths = std::iter::once(&self.ruleset).chain(&self.also);
+        let standard_input = |path: &&PathBuf| path.as_os_str() == "-";
+        if paths
+            .clone()
+            .chain(&self.files)
+            .filter(standard_input)
+            .count()
+            > 1
+        {
+            return Err(Error::new(
+                "standard input (-) can only be one of the files: name the others",
+            ));
+        }
         let rulesets: Vec<Ruleset> = paths
             .map(|path| Ruleset::read(path))
             .collect::<Result<_, _>>()?;
@@ -108,6 +120,9 @@ impl Check {
         let before = records.len();
         records.retain(|record| self.all || record.confirmed);
         let left_out = (before - records.len()) as u64;
+        if records.is_empty() {
+            console.note("there are no confirmed flows in the captures, so none was judged");
+        }
         // Before any thread is started, and after files that only this user may read have been read.
         gain_privilege()?;
         let hints = Hints {

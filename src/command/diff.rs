@@ -9,6 +9,7 @@ use crate::console::Console;
 use crate::difference::{Difference, as_classic, is_classic};
 use crate::error::Error;
 use crate::output::changes;
+use crate::output::destination::Destination;
 use crate::output::layout::{Format, LayoutArgs};
 
 // Exit statuses, as those of diff(1).
@@ -56,7 +57,7 @@ impl Diff {
         let destination = reading::destination(&self.output)?;
         let layout = self
             .layout
-            .layout(Format::Table, &destination)
+            .layout(Format::Table, destination == Destination::Stdout)
             .map_err(|error| Error::new(error.to_string()))?;
         let old = self.reading.union([&self.old], console)?;
         let new = self.reading.union([&self.new], console)?;
@@ -79,7 +80,9 @@ impl Diff {
             (false, true) => SAME,
             (false, false) => DIFFERENT,
         };
-        reading::put(&destination, |out| changes::write(difference, &layout, out))?;
+        reading::put(&destination, console, |out| {
+            changes::write(difference, &layout, out)
+        })?;
         Ok(status)
     }
 }

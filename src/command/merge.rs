@@ -7,6 +7,7 @@ use clap::Args;
 use super::reading::{self, Reading};
 use crate::console::Console;
 use crate::error::Error;
+use crate::output::destination::Destination;
 use crate::output::layout::{Format, LayoutArgs};
 
 /// Arguments of `conntracker merge`.
@@ -40,10 +41,12 @@ impl Merge {
         let destination = reading::destination(&self.output)?;
         let layout = self
             .layout
-            .layout(Format::Json, &destination)
+            .layout(Format::Json, destination == Destination::Stdout)
             .map_err(|error| Error::new(error.to_string()))?;
-        let read = self.reading.union(&self.files, console)?;
-        reading::put(&destination, |out| layout.write(read.content, out))?;
+        let mut read = self.reading.union(&self.files, console)?;
+        reading::put(&destination, console, |out| {
+            layout.write(&mut read.content, out)
+        })?;
         Ok(u8::from(read.skipped))
     }
 }

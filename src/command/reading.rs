@@ -1,6 +1,6 @@
 //! What the commands that take captures have in common: reading and writing.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use crate::console::Console;
 use crate::error::Error;
 use crate::output::destination::Destination;
 use crate::output::listing::Listing;
+use crate::progress::Progress;
 use crate::reader::complaints::Complaints;
 use crate::reader::{Reader, Sink};
 use crate::record::Record;
@@ -182,12 +183,39 @@ pub fn destination(output: &Path) -> Result<Destination, Error> {
 /// Those of the destination.
 pub fn put(
     destination: &Destination,
+    console: &Console,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), Error> {
-    match (destination.put(write), destination) {
+    // On a terminal the list itself shows how far it is.
+    let shown = *destination != Destination::Stdout || !io::stdout().is_terminal();
+    let written = destination.put(|out| {
+        let progress = shown.then(|| Progress::new(console, "writing, bytes:", None));
+        write(&mut Counted { out, progress })
+    });
+    match (written, destination) {
         (Ok(()), _) => Ok(()),
         (Err(error), Destination::Stdout) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         (Err(error), Destination::Stdout) => Err(Error::new(format!("standard output: {error}"))),
         (Err(error), Destination::File(path)) => Err(Error::file(path, error)),
+    }
+}
+
+/// A writer that shows how far it is.
+struct Counted<'a> {
+    out: &'a mut dyn Write,
+    progress: Option<Progress<'a>>,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        if let Some(progress) = &mut self.progress {
+            progress.advance(written as u64);
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }

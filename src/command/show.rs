@@ -58,10 +58,12 @@ impl Show {
             None => {
                 let layout = self
                     .layout
-                    .layout(Format::Table, &destination)
+                    .layout(Format::Table, destination == Destination::Stdout)
                     .map_err(|error| Error::new(error.to_string()))?;
-                let read = self.reading.union(&self.files, console)?;
-                reading::put(&destination, |out| layout.write(read.content, out))?;
+                let mut read = self.reading.union(&self.files, console)?;
+                reading::put(&destination, console, |out| {
+                    layout.write(&mut read.content, out)
+                })?;
                 read.skipped
             }
         };
@@ -95,7 +97,7 @@ impl Show {
         };
         let groups = content.finish();
         let keys = keys.as_slice();
-        reading::put(destination, |out| {
+        reading::put(destination, console, |out| {
             let mut out = io::BufWriter::with_capacity(1 << 18, out);
             match format {
                 Format::Json => groups::write_json(keys, &groups, &mut out)?,
@@ -161,7 +163,7 @@ impl Sink for Stream<'_> {
     fn capture(&mut self, capture: Capture) -> u32 {
         // A second list may have the same flows, and text repeats them from line to line.
         let source = capture.source.as_deref();
-        let text = [Kind::Classic, Kind::Conntrack].map(|kind| Some(kind.name()));
+        let text = Kind::ALL.map(|kind| Some(kind.name()));
         self.unfit |= self.begun || text.contains(&source);
         self.captures.push(capture);
         0

@@ -10,6 +10,7 @@ use super::{
     CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, IPS_SEEN_REPLY, Proto, Skip, array, decode, event_kind,
 };
 use crate::flow::{Flow, Transport};
+use crate::namespaces::OWN;
 use crate::netlink::{Message, NFGENMSG_LEN, attributes};
 use crate::record::{Protocol, Service, SourcePort};
 use crate::sighting::{Facts, Reply, Sighting};
@@ -59,6 +60,7 @@ pub fn sighting(message: Message<'_>, all_protocols: bool) -> Result<Sighting, S
         translation: reply.and_then(|reply| facts.translation(&reply)),
         replied,
         event,
+        namespace: OWN,
         time: time.and_then(|be| Timestamp::from_us(u64::from_be_bytes(be) / 1000)),
     })
 }

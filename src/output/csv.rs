@@ -10,7 +10,7 @@ use crate::record::{Service, SourcePort};
 use crate::timestamp::Timestamp;
 
 /// The header.
-pub const COLUMNS: [&str; 22] = [
+pub const COLUMNS: [&str; 23] = [
     "family",
     "protocol",
     "protocol_number",
@@ -27,6 +27,7 @@ pub const COLUMNS: [&str; 22] = [
     "first_seen",
     "last_seen",
     "zone",
+    "netns",
     "dnat_address",
     "dnat_port",
     "snat_address",
@@ -87,6 +88,7 @@ pub fn fields(flow: &Flow) -> [String; COLUMNS.len()] {
         show::<Timestamp>(record.first_seen),
         show::<Timestamp>(record.last_seen),
         identity.zone.to_string(),
+        show(identity.netns.as_deref()),
         show(dnat.map(|dnat| dnat.address)),
         show(dnat.and_then(|dnat| dnat.port)),
         show(snat.map(|snat| snat.address)),

@@ -4,7 +4,6 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::{Args, ValueEnum};
 
-use super::destination::Destination;
 use super::listing::Listing;
 use super::sort::Sort;
 use super::{classic, csv, table};
@@ -22,6 +21,18 @@ pub enum Format {
     Json,
     /// Comma-separated values with a header (RFC 4180)
     Csv,
+}
+
+impl Format {
+    /// What a file of this form is called.
+    #[must_use]
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Classic | Self::Table => "txt",
+            Self::Json => "json",
+            Self::Csv => "csv",
+        }
+    }
 }
 
 /// Numbers that can be shown by name.
@@ -64,19 +75,19 @@ impl LayoutArgs {
         })
     }
 
-    /// All of it, for lists that go to `destination`.
+    /// All of it, for lists that go to standard output or elsewhere.
     ///
     /// # Errors
     ///
     /// A services file that can't be read.
-    pub fn layout(&self, default: Format, destination: &Destination) -> io::Result<Layout> {
+    pub fn layout(&self, default: Format, on_stdout: bool) -> io::Result<Layout> {
         let format = self.format_or(default);
         let services = self.resolve.contains(&Resolve::Services);
         Ok(Layout {
             format,
             sort: self.sort_of(format),
             services: services.then(Services::load).transpose()?,
-            colour: *destination == Destination::Stdout && wants_colour(),
+            colour: on_stdout && wants_colour(),
         })
     }
 }
@@ -113,7 +124,7 @@ impl Layout {
     /// # Errors
     ///
     /// Errors of `out`.
-    pub fn write(&self, mut listing: Listing, out: &mut dyn Write) -> io::Result<()> {
+    pub fn write(&self, listing: &mut Listing, out: &mut dyn Write) -> io::Result<()> {
         self.sort.sort(&mut listing.flows);
         let mut out = io::BufWriter::with_capacity(1 << 18, out);
         match self.format {

@@ -164,7 +164,7 @@ pub fn time(time: Option<Timestamp>) -> String {
     }
 }
 
-/// Where packets go instead, where they seem to come from, and the zone if it is not the usual one.
+/// Where packets go instead, where they seem to come from, and zone and namespace if they are not the usual ones.
 fn translation(identity: &Identity) -> String {
     let mut parts = Vec::new();
     if let Some(dnat) = identity.dnat() {
@@ -183,6 +183,9 @@ fn translation(identity: &Identity) -> String {
     }
     if identity.zone != 0 {
         parts.push(format!("zone {}", identity.zone));
+    }
+    if let Some(name) = &identity.netns {
+        parts.push(format!("netns {name}"));
     }
     parts.join(" ")
 }

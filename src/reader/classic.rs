@@ -68,6 +68,7 @@ fn record(protocol: Protocol, v4: bool, rest: &str) -> Result<Record, String> {
             },
             zone: 0,
             translation: None,
+            netns: None,
         },
         confirmed,
         connections: 0,

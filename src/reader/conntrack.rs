@@ -149,6 +149,7 @@ fn identity(
         source_port: facts.source_port,
         zone,
         translation: translation.map(Box::new),
+        netns: None,
     })
 }
 

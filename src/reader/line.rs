@@ -1,7 +1,7 @@
 //! One line of a capture, of whichever kind.
 
 use crate::json::{self, Unreadable};
-use crate::reader::{classic, conntrack};
+use crate::reader::{classic, conntrack, csv};
 use crate::record::Record;
 
 /// What a line says.
@@ -22,15 +22,21 @@ pub enum Kind {
     Classic,
     /// conntrack(8) or `/proc/net/nf_conntrack`.
     Conntrack,
+    /// Our own comma-separated values.
+    Csv,
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Classic, Self::Conntrack, Self::Csv];
+
     /// Its name, as a capture's `source` has it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Classic => "classic",
             Self::Conntrack => "conntrack",
+            Self::Csv => "csv",
         }
     }
 }
@@ -52,14 +58,19 @@ pub fn parse(line: &[u8]) -> Result<Said, Unreadable> {
     if text.is_empty() {
         return Ok(Said::Nothing);
     }
-    let (kind, read) = match classic::parse(text) {
-        Some(read) => (Kind::Classic, read),
-        None => match conntrack::parse(text) {
-            Some(read) => (Kind::Conntrack, read),
-            None => return Ok(Said::Nothing),
-        },
-    };
-    Ok(Said::Text(kind, Box::new(read.map_err(wrong)?)))
+    if let Some(read) = classic::parse(text) {
+        return Ok(Said::Text(Kind::Classic, Box::new(read.map_err(wrong)?)));
+    }
+    match csv::parse(text) {
+        Some(Ok(csv::Line::Header)) => return Ok(Said::Nothing),
+        Some(Ok(csv::Line::Flow(record))) => return Ok(Said::Text(Kind::Csv, record)),
+        Some(Err(why)) => return Err(wrong(why)),
+        None => {}
+    }
+    match conntrack::parse(text) {
+        Some(read) => Ok(Said::Text(Kind::Conntrack, Box::new(read.map_err(wrong)?))),
+        None => Ok(Said::Nothing),
+    }
 }
 
 #[cfg(test)]

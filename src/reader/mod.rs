@@ -6,6 +6,7 @@
 pub mod classic;
 pub mod complaints;
 pub mod conntrack;
+pub mod csv;
 pub mod line;
 pub mod lines;
 pub mod pcap;
@@ -134,7 +135,7 @@ struct Context {
     /// That of flows without any description.
     unnamed: Option<u32>,
     /// Those of text, by kind.
-    text: [Option<u32>; 2],
+    text: [Option<u32>; Kind::ALL.len()],
 }
 
 struct Text<'a> {
@@ -196,7 +197,9 @@ impl Text<'_> {
 
     fn take(&mut self, said: Said) -> Result<ControlFlow<()>, String> {
         match said {
-            Said::Nothing | Said::Json(json::Line::Other) => Ok(ControlFlow::Continue(())),
+            Said::Nothing | Said::Json(json::Line::End(_) | json::Line::Other) => {
+                Ok(ControlFlow::Continue(()))
+            }
             Said::Json(json::Line::Captures(captures)) => {
                 let captures = captures.into_iter();
                 self.context.described = captures.map(|one| self.sink.capture(one)).collect();

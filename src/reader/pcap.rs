@@ -7,6 +7,7 @@ use crate::capture::Capture;
 use crate::console::Console;
 use crate::error::Error;
 use crate::intake::{Detail, Intake, Pending, Received};
+use crate::namespaces::OWN;
 use crate::pcap::{HeaderError, Reader, Record};
 use crate::progress::Progress;
 use crate::reader::Sink;
@@ -67,7 +68,7 @@ pub fn read(
                 }));
                 // Besides the datagram: the headers of the record and of the link type.
                 progress.advance(datagram.len() as u64 + 32);
-                intake.gather_from(Received::At(time), datagram, &mut pending, || false);
+                intake.gather_from(Received::At(time), OWN, datagram, &mut pending, || false);
             }
             Ok(Some(Record::Foreign)) => foreign += 1,
             Ok(Some(Record::Truncated)) => {
@@ -101,7 +102,7 @@ pub fn read(
     });
     let records = intake
         .records()
-        .map(|records| records.snapshot(intake.table(), Some));
+        .map(|records| records.snapshot(intake.table(), &[], Some));
     // Its tables are as large as what has just been copied from them.
     drop(intake);
     for record in records.unwrap_or_default() {

@@ -199,6 +199,7 @@ mod tests {
             service: Service::Port(80),
             source_port: SourcePort::Ephemeral,
             zone: 0,
+            netns: None,
             translation: dnat.map(|dnat| {
                 Box::new(Translation {
                     dnat: Some(dnat),

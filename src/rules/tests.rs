@@ -75,6 +75,7 @@ fn identity() -> impl Strategy<Value = Identity> {
                         service,
                         source_port: if ports { sport } else { SourcePort::None },
                         zone: if dice == 7 { 3 } else { 0 },
+                        netns: None,
                         translation: (dice < 20).then(|| {
                             Box::new(Translation {
                                 dnat: Some(Dnat {
@@ -329,6 +330,7 @@ fn tcp(source: &str, destination: &str, port: u16) -> Record {
             service: Service::Port(port),
             source_port: SourcePort::Ephemeral,
             zone: 0,
+            netns: None,
             translation: None,
         },
         confirmed: true,

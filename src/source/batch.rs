@@ -10,7 +10,8 @@ use netfilter_conntrack::Handle;
 
 use super::receiver::{Shared, wait_readable, wait_stop};
 use super::tuning::{Buffer, EVENT_TRUESIZE_BYTES};
-use crate::intake::Pending;
+use crate::intake::{Intake, Pending, Received};
+use crate::namespaces::OWN;
 use crate::socket::{BATCH_LEN, Batch, memory};
 
 /// The longest nap. A flow's place in the list does not depend on when its event is read.
@@ -31,7 +32,7 @@ fn nap(limit_bytes: u32) -> Duration {
 ///
 /// Errors of the socket that no retry helps.
 pub fn receive(handle: &Handle, mut buffer: Buffer, shared: &Shared<'_>) -> io::Result<()> {
-    let mut drain = Drain::default();
+    let mut drain = Drain::new(shared.intake);
     loop {
         // Before the drain, so that what comes between the two is still drained.
         let stopping = shared.stopping();
@@ -56,6 +57,18 @@ pub struct Drain {
 }
 
 impl Drain {
+    /// For what a socket of that intake takes in.
+    #[must_use]
+    pub fn new(intake: &Intake) -> Self {
+        Self {
+            batch: match intake.namespaces() {
+                Some(_) => Batch::with_namespaces(),
+                None => Batch::new(),
+            },
+            ..Self::default()
+        }
+    }
+
     /// Takes all that is queued, and returns how many datagrams that were. `lost_elsewhere` tells of
     /// events that were missed without the socket's counter showing it.
     ///
@@ -93,22 +106,34 @@ impl Drain {
         lost_elsewhere: &impl Fn() -> bool,
     ) {
         let mut asked = self.missed;
+        let namespaces = shared.intake.namespaces();
         for datagram in self.batch.datagrams(received) {
             if datagram.truncated {
                 self.pending.tally.malformed += 1;
                 continue;
             }
-            shared.intake.gather(datagram.bytes, &mut self.pending, || {
-                // Once a batch: a message dropped later than that belongs to an entry that ends later.
-                if !asked {
-                    asked = true;
-                    self.missed =
-                        lost_elsewhere() || memory(handle).map_or(true, |memory| memory.drops > 0);
-                }
-                self.missed
-            });
+            let namespace = datagram
+                .namespace_id
+                .and_then(|id| Some(namespaces?.number(id)));
+            let namespace = namespace.unwrap_or(OWN);
+            let received = Received::Now;
+            let pending = &mut self.pending;
+            shared
+                .intake
+                .gather_from(received, namespace, datagram.bytes, pending, || {
+                    // Once a batch: a message dropped later than that belongs to an entry that ends later.
+                    if !asked {
+                        asked = true;
+                        self.missed = lost_elsewhere()
+                            || memory(handle).map_or(true, |memory| memory.drops > 0);
+                    }
+                    self.missed
+                });
         }
         shared.intake.fold(&mut self.pending);
+        if let Some(namespaces) = namespaces {
+            namespaces.catch_up();
+        }
         if let Some(recorder) = &shared.recorder {
             let datagrams = self
                 .batch

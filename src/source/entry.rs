@@ -4,6 +4,7 @@ use netfilter_conntrack::{Conntrack, Direction};
 
 use crate::decode::Skip;
 use crate::flow::{Event, Flow, Key, Observation, Transport, collapse, icmp_service};
+use crate::namespaces::OWN;
 use crate::record::{Protocol, Service, SourcePort};
 use crate::sighting::{Facts, Reply, Sighting};
 
@@ -109,6 +110,7 @@ pub fn sighting(entry: &Conntrack, event: Event, all_protocols: bool) -> Result<
         translation: reply(entry).and_then(|reply| facts.translation(&reply)),
         replied: entry.is_replied().ok_or(Skip::Malformed)?,
         event,
+        namespace: OWN,
         // The library has a getter for the entry's beginning only.
         time: None,
     })

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::intake::{Intake, Pending, Received};
+use crate::namespaces::OWN;
 use crate::pcap::{HeaderError, Reader, Record};
 use crate::timestamp::Timestamp;
 
@@ -36,7 +37,7 @@ pub fn read(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> 
                 let time = Timestamp::from(time);
                 read.first = Some(read.first.map_or(time, |first| first.min(time)));
                 read.last = read.last.max(Some(time));
-                intake.gather_from(Received::At(time), datagram, &mut pending, || false);
+                intake.gather_from(Received::At(time), OWN, datagram, &mut pending, || false);
             }
             Ok(Some(Record::Foreign)) => pending.tally.malformed += 1,
             Ok(Some(Record::Truncated)) => {

@@ -304,7 +304,7 @@ pub fn receive(
     mut buffer: Buffer,
     shared: &Shared<'_>,
 ) -> io::Result<()> {
-    let mut drain = Drain::default();
+    let mut drain = Drain::new(shared.intake);
     let mut sightings = Vec::with_capacity(FOLD_LEN);
     let mut plan = Plan::default();
     let mut counted = Counts::default();

@@ -7,8 +7,8 @@ use netfilter_conntrack::{Groups, Handle};
 use rustix::net::sockopt;
 
 use crate::socket::{
-    NETLINK_BROADCAST_ERROR, NETLINK_NO_ENOBUFS, attach_filter, enable_netlink_option, memory,
-    set_netlink_option,
+    NETLINK_BROADCAST_ERROR, NETLINK_LISTEN_ALL_NSID, NETLINK_NO_ENOBUFS, attach_filter,
+    enable_netlink_option, memory, set_netlink_option,
 };
 use crate::thin::{self, Share};
 
@@ -28,6 +28,8 @@ pub struct Settings {
     pub buffer_max_bytes: u32,
     /// Whether the kernel drops what cannot change the list.
     pub thin: bool,
+    /// Whether to hear of all namespaces that have an id here.
+    pub all_namespaces: bool,
     /// Whether to hear of entries' ends too, so that what was missed is made up for.
     pub reliable: bool,
 }
@@ -104,6 +106,9 @@ pub fn open(settings: &Settings, share: Share) -> io::Result<(Handle, Buffer)> {
     }
     let handle = Handle::open(groups)?;
     let buffer = Buffer::ask(&handle, settings.buffer_bytes, settings.buffer_max_bytes)?;
+    if settings.all_namespaces {
+        enable_netlink_option(&handle, NETLINK_LISTEN_ALL_NSID)?;
+    }
     enable_netlink_option(&handle, NETLINK_NO_ENOBUFS)?;
     enable_netlink_option(&handle, NETLINK_BROADCAST_ERROR)?;
     if let Some(program) = thin::filter(settings.thin, share) {

@@ -2,6 +2,7 @@
 //! a test that calls it says `use vendor_tests as _`.
 
 pub mod capture;
+pub mod files;
 pub mod flooding;
 pub mod judging;
 pub mod lab;

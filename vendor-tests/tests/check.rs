@@ -1,10 +1,17 @@
 //! `conntracker check`: rulesets in the style of common guides, with verdicts that were written by hand.
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use conntracker::check::judge::Judge;
+use conntracker::check::network::Hints;
+use conntracker::check::ruleset::Ruleset;
+use conntracker::json::{self, Line};
 use vendor_tests::capture::{Launch, Outcome};
 use vendor_tests::judging::Cases;
+use vendor_tests::lab::Lab;
 use vendor_tests::netns::{self, sh};
 use vendor_tests::program::run;
 use vendor_tests::temp::Folder;
@@ -183,6 +190,132 @@ fn a_wrong_ruleset_says_where() {
     });
 }
 
+/// The other witness: a gateway with the ruleset, and real connections through it.
+#[test]
+fn real_connections_fare_as_judged() {
+    netns::run("real_connections_fare_as_judged", || {
+        let lab = Lab::new();
+        let rules = "table ip nat {
+            chain prerouting { type nat hook prerouting priority dstnat
+                ip daddr 10.2.0.99 tcp dport 8080 dnat to 10.2.0.2:443
+                ip daddr 10.1.0.1 tcp dport 81 redirect to :82
+            }
+            chain postrouting { type nat hook postrouting priority srcnat
+                oifname side2 masquerade
+            }
+        }
+        table inet filter {
+            chain forward { type filter hook forward priority 0; policy drop
+                ct state established,related accept
+                iifname side1 oifname side2 tcp dport { 443, 444 } accept
+                iifname side1 tcp dport 445 reject with tcp reset
+                iifname side2 accept
+            }
+            chain input { type filter hook input priority 0; policy drop
+                iif side1 tcp dport { 22, 82 } accept
+                tcp sport 443 accept
+            }
+            chain output { type filter hook output priority 0
+                tcp sport 22 drop
+            }
+        }";
+        let folder = Folder::new();
+        let path = folder.join("gateway.nft");
+        fs::write(&path, rules).expect("the folder can be written");
+        run("nft", ["-f", text(&path)]);
+        let served = [443, 444, 445, 446];
+        let far = |port| TcpListener::bind(("10.2.0.2", port)).expect("a free port");
+        let near = |port| TcpListener::bind(("10.1.0.1", port)).expect("a free port");
+        let _listeners = (
+            lab.server.run(move || served.map(far)),
+            [22, 23, 81, 82].map(near),
+        );
+        let mut cases = String::from("interface side1 10.1.0.1/24\ninterface side2 10.2.0.1/24\n");
+        let targets = [
+            "10.2.0.2:443",
+            "10.2.0.2:444",
+            "10.2.0.2:445",
+            "10.2.0.2:446",
+            "10.2.0.99:8080",
+            "10.2.0.99:443",
+            "10.1.0.1:22",
+            "10.1.0.1:23",
+            "10.1.0.1:81",
+            "10.1.0.1:82",
+        ];
+        let mut passing = Vec::new();
+        for target in targets {
+            let address = target.parse().expect("an address");
+            let patience = Duration::from_millis(300);
+            let opened = lab
+                .client
+                .run(move || TcpStream::connect_timeout(&address, patience).is_ok());
+            passing.push(opened);
+            cases.push_str(&format!("tcp 10.1.0.2 {target}: judged\n"));
+        }
+        // Both kinds, or the comparison would show nothing.
+        assert!(
+            passing.contains(&true) && passing.contains(&false),
+            "{passing:?}"
+        );
+        let (cases, outcome) = check(&cases, &[&path], &["--format", "json"]);
+        assert_eq!((outcome.stderr.as_str(), outcome.code), ("", Some(1)));
+        for (case, opened) in cases.flows.iter().zip(passing) {
+            let verdict = outcome.text();
+            let verdict = verdict
+                .lines()
+                .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+                .find(|line| {
+                    let (flow, own) = (&line["flow"], &case.flow);
+                    flow["dst"] == own["dst"] && flow["dst_port"] == own["dst_port"]
+                })
+                .expect("a verdict");
+            // Nobody has the address behind 10.2.0.99:443: rules let through what is lost then.
+            if case.line.contains("10.2.0.99:443") {
+                assert_eq!(verdict["verdict"], "accepted");
+                continue;
+            }
+            assert_eq!(
+                verdict["reply"]["verdict"] == "accepted",
+                opened,
+                "{verdict}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_rule_behind_many_others_is_found() {
+    netns::run("a_rule_behind_many_others_is_found", || {
+        // Each rule that matches makes a trace event.
+        let many = "tcp dport 443 counter\n".repeat(400);
+        let rules = format!(
+            "table inet f {{\n chain i {{ type filter hook input priority 0\n {many} tcp dport 443 reject\n }}\n}}"
+        );
+        let cases = "tcp 203.0.113.5 192.0.2.10:443: rejected by inet f i: tcp dport 443 reject\n";
+        let (cases, outcome) = check_text(&rules, cases, &["--format", "json"]);
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        cases.compare(&outcome.text());
+    });
+}
+
+#[test]
+fn rules_of_the_earliest_hook_are_named_too() {
+    netns::run("rules_of_the_earliest_hook_are_named_too", || {
+        let rules = "table netdev early {\n chain ingress {
+            type filter hook ingress device \"eth0\" priority -500; policy accept
+            ip saddr 203.0.113.66 tcp dport 443 drop\n }\n}
+            table inet late {\n chain ingress { type filter hook ingress device \"eth0\" priority 0
+            ip6 saddr 2001:db8:66::/48 drop\n }\n}";
+        let cases = "tcp 203.0.113.66 192.0.2.10:443: dropped by netdev early ingress: ip saddr 203.0.113.66 tcp dport 443 drop\n\
+                     tcp 203.0.113.66 192.0.2.10:80: accepted, reply accepted\n\
+                     tcp 2001:db8:66::1 [2001:db8::10]:80: dropped by inet late ingress: ip6 saddr\n";
+        let (cases, outcome) = check_text(rules, cases, &["--format", "json"]);
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        cases.compare(&outcome.text());
+    });
+}
+
 #[test]
 fn a_file_of_rules_alone_gets_the_captured_dnat() {
     netns::run("a_file_of_rules_alone_gets_the_captured_dnat", || {
@@ -241,6 +374,43 @@ fn what_the_capture_does_not_know_can_be_said() {
         .run();
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
         cases.compare(&outcome.text());
+    });
+}
+
+/// As other tests use it: a ruleset once, flows many times.
+#[test]
+fn a_ruleset_given_as_text_judges_records_again_and_again() {
+    let test = "a_ruleset_given_as_text_judges_records_again_and_again";
+    netns::run(test, || {
+        let rules = "table ip filter { chain input { type filter hook input priority 0; policy drop
+            ct state established accept\n tcp dport { 22, 443 } accept\n }\n}";
+        let cases = format!(
+            "{HOST}tcp 203.0.113.5 192.0.2.10:443: accepted\ntcp 203.0.113.5 192.0.2.10:80: dropped\n\
+             tcp 203.0.113.6 192.0.2.10:443: accepted\ntcp 203.0.113.6 192.0.2.10:81: dropped\n"
+        );
+        let cases = Cases::parse(&cases);
+        let (mut captures, mut records) = (Vec::new(), Vec::new());
+        for line in cases.file().lines() {
+            match json::parse(line.as_bytes()).expect("a line of a capture") {
+                Line::Captures(more) => captures.extend(more),
+                Line::Flow(record, _) => records.push(*record),
+                Line::End(_) | Line::Other => {}
+            }
+        }
+        let ruleset = Ruleset::new("text", rules);
+        let mut judge = Judge::new(&[ruleset], &captures, &Hints::default()).expect("it loads");
+        for _ in 0..3 {
+            for (records, cases) in records.chunks(2).zip(cases.flows.chunks(2)) {
+                let verdicts = judge.judge(records, &mut |_| ()).expect("it can be judged");
+                let names: Vec<&str> = verdicts
+                    .iter()
+                    .map(|verdict| verdict.first.name())
+                    .collect();
+                let expected: Vec<&str> = cases.iter().map(|case| case.verdict.as_str()).collect();
+                assert_eq!(names, expected);
+                assert!(verdicts[0].reply.is_some() && verdicts[0].passes());
+            }
+        }
     });
 }
 

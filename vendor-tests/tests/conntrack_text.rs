@@ -3,27 +3,16 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use vendor_tests::capture::{Launch, Outcome};
+use vendor_tests::capture::Launch;
+use vendor_tests::files::{file, on};
 use vendor_tests::lab::Lab;
 use vendor_tests::netns;
 use vendor_tests::program::run;
 use vendor_tests::temp::Folder;
 use vendor_tests::wait::until_true;
 use vendor_tests::witness::udp;
-
-/// Runs a command on files.
-fn on(words: &str, files: &[&Path]) -> Outcome {
-    let words = words.split_whitespace().map(OsStr::new);
-    Launch::new(words.chain(files.iter().map(|path| path.as_os_str()))).run()
-}
-
-fn file(folder: &Folder, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-    let path = folder.join(name);
-    fs::write(&path, content).expect("a file");
-    path
-}
 
 /// What a capture says of its flows, but for times and the classic list.
 fn facts(path: &Path) -> Vec<String> {
@@ -32,7 +21,7 @@ fn facts(path: &Path) -> Vec<String> {
         .lines()
         .map(|line| {
             let fields: Vec<&str> = line.split(',').collect();
-            [&fields[..13], &fields[15..20]].concat().join(",")
+            [&fields[..13], &fields[15..21]].concat().join(",")
         })
         .collect()
 }
@@ -57,7 +46,12 @@ fn conntrack_and_proc_tell_what_a_capture_tells() {
             "-o extended,id,timestamp",
         ]
         .map(|form| {
-            let words = format!("-E -e NEW,UPDATES {form}");
+            let events = if form.is_empty() {
+                ""
+            } else {
+                "-e NEW,UPDATES"
+            };
+            let words = format!("-E {events} {form}");
             (
                 form,
                 Launch::of("conntrack", words.split_whitespace()).start(),

@@ -212,7 +212,7 @@ fn the_package_installs_works_upgrades_and_goes() {
     assert_eq!(names, ["libc6", "libgcc-s1", "libnetfilter-conntrack3"]);
     assert_eq!(
         root.sh("dpkg-query -W -f '${Recommends}' conntracker"),
-        "nftables"
+        "iproute2, nftables"
     );
     let contents = root.sh("dpkg -L conntracker");
     for path in [

@@ -169,6 +169,7 @@ fn any_identity() -> impl Strategy<Value = Identity> {
                         SourcePort::None
                     },
                     zone: if dice == 0 { port } else { 0 },
+                    netns: None,
                     translation: None,
                 }
             },
@@ -270,6 +271,7 @@ fn a_hundred_thousand_flows_load() {
                 service: Service::Port(port),
                 source_port: SourcePort::Ephemeral,
                 zone: 0,
+                netns: None,
                 translation: None,
             };
             if different.insert(identity.clone()) {
@@ -332,6 +334,7 @@ fn identity() -> impl Strategy<Value = Identity> {
                 service: Service::Port(port),
                 source_port: SourcePort::Ephemeral,
                 zone: 0,
+                netns: None,
                 translation: None,
             }
         })

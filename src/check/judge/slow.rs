@@ -52,22 +52,33 @@ impl Judge {
             }
             let packet = packet.expect("nothing is in the way of the only one");
             tuples.insert(packet.tuple);
-            *verdict = Some(self.trace(flow, &packet)?);
+            *verdict = Some(self.trace(flow, &packet, &mut tuples)?);
             progress(1);
         }
         Ok(())
     }
 
-    fn trace(&mut self, flow: &Flow, packet: &Packet) -> io::Result<Verdict> {
-        let number = TRACED | 1;
-        let packet = Packet { number, ..*packet };
+    /// Judges one flow, and adds what became of its tuple by translation.
+    fn trace(
+        &mut self,
+        flow: &Flow,
+        packet: &Packet,
+        tuples: &mut HashSet<Tuple>,
+    ) -> io::Result<Verdict> {
         let mut attempt = 0;
         loop {
             attempt += 1;
+            // Another one each time, so that a late packet is not taken for the next.
+            self.last_number = self.last_number % (ANSWER - 1) + 1;
+            let number = TRACED | self.last_number;
+            let packet = Packet { number, ..*packet };
             let last = attempt == ATTEMPTS || self.hopeless >= HOPELESS;
             let first = self.follow(flow.entrance, flow.scope, &packet, Step::First, last)?;
             let (at, seen) = match first {
-                Fate::Arrived(at, seen) => (at, seen),
+                Fate::Arrived(at, seen) => {
+                    tuples.insert(seen.tuple);
+                    (at, seen)
+                }
                 Fate::Ended(first) => {
                     self.learn(attempt, &first);
                     return Ok(Verdict { first, reply: None });

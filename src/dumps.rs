@@ -1,0 +1,233 @@
+//! Lists and states while a capture runs: at SIGUSR1, at every interval, and what is forgotten meanwhile.
+
+use std::io;
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+
+use crate::capture::Capture;
+use crate::console::Console;
+use crate::contents::Contents;
+use crate::description;
+use crate::intake::Intake;
+use crate::printer::Printer;
+use crate::state::State;
+use crate::timestamp::Timestamp;
+use crate::verdict::Loss;
+
+/// What is due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// A list was asked for.
+    pub asked: bool,
+    /// An interval is over.
+    pub interval: bool,
+    /// Old flows are to be forgotten.
+    pub forget: bool,
+}
+
+impl Due {
+    /// Both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            asked: self.asked || other.asked,
+            interval: self.interval || other.interval,
+            forget: self.forget || other.forget,
+        }
+    }
+}
+
+/// When something is due.
+#[derive(Debug)]
+pub struct Schedule {
+    interval: Option<Turn>,
+    forget: Option<Turn>,
+}
+
+#[derive(Debug)]
+struct Turn {
+    every: Duration,
+    next: Instant,
+}
+
+impl Turn {
+    fn new(every: Duration) -> Self {
+        Self {
+            every,
+            next: Instant::now() + every,
+        }
+    }
+
+    /// Whether it is time. What was missed, because the machine slept, is due once.
+    fn is_due(&mut self, now: Instant) -> bool {
+        if now < self.next {
+            return false;
+        }
+        while self.next <= now {
+            self.next += self.every;
+        }
+        true
+    }
+}
+
+impl Schedule {
+    /// For lists at every interval, and flows that are forgotten after a time.
+    #[must_use]
+    pub fn new(interval: Option<Duration>, forget: Option<Duration>) -> Self {
+        let often = |after: Duration| (after / 10).clamp(Duration::from_secs(1), HOUR);
+        Self {
+            interval: interval.map(Turn::new),
+            forget: forget.map(|after| Turn::new(often(after))),
+        }
+    }
+
+    /// What is due now.
+    pub fn due(&mut self) -> Due {
+        let now = Instant::now();
+        let is_due = |turn: &mut Option<Turn>| turn.as_mut().is_some_and(|turn| turn.is_due(now));
+        Due {
+            asked: false,
+            interval: is_due(&mut self.interval),
+            forget: is_due(&mut self.forget),
+        }
+    }
+
+    /// How long nothing is due.
+    #[must_use]
+    pub fn rest(&self) -> Duration {
+        let turns = [&self.interval, &self.forget].into_iter().flatten();
+        let now = Instant::now();
+        let rests = turns.map(|turn| turn.next.saturating_duration_since(now));
+        rests.min().unwrap_or(HOUR)
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Makes lists and states of what was taken in.
+#[derive(Debug)]
+pub struct Dumps<'a> {
+    intake: &'a Intake,
+    printer: &'a Printer,
+    state: Option<&'a State>,
+    reset: bool,
+    forget: Option<Duration>,
+    /// How the capture began, and what was lost before the interval that runs.
+    begun: Mutex<(Capture, Loss)>,
+}
+
+impl<'a> Dumps<'a> {
+    /// Of what `intake` takes in from now on. `begun` describes the capture's beginning.
+    #[must_use]
+    pub fn new(
+        intake: &'a Intake,
+        printer: &'a Printer,
+        state: Option<&'a State>,
+        (reset, forget): (bool, Option<Duration>),
+        begun: Capture,
+    ) -> Self {
+        Self {
+            intake,
+            printer,
+            state,
+            reset,
+            forget,
+            begun: Mutex::new((begun, Loss::default())),
+        }
+    }
+
+    /// Does what is due. `loss` is what was lost since the capture began.
+    ///
+    /// # Errors
+    ///
+    /// A list that could not be printed.
+    pub fn run(&self, due: Due, loss: &Loss, console: &Console) -> io::Result<()> {
+        if let (true, Some(after)) = (due.forget, self.forget) {
+            self.forget(after);
+        }
+        if !due.asked && !due.interval {
+            return Ok(());
+        }
+        let capture = self.describe(loss);
+        let begins_anew = due.interval && self.reset;
+        let mut contents = if begins_anew {
+            self.intake.take()
+        } else {
+            self.intake.contents()
+        };
+        let printed = self.printer.print(&mut contents, &capture);
+        if begins_anew {
+            if printed.is_err() {
+                // It is in the next list then.
+                let _ = contents.each(|record| {
+                    self.intake.restore(record);
+                    Ok::<_, ()>(())
+                });
+            } else {
+                let mut begun = self.begun.lock();
+                begun.0.start = capture.end;
+                begun.1 = loss.clone();
+            }
+        }
+        self.save(&contents, &capture, console);
+        printed
+    }
+
+    /// Prints the last list and returns the exit status.
+    pub fn finish(&self, loss: &Loss, console: &Console) -> u8 {
+        if let Some(after) = self.forget {
+            self.forget(after);
+        }
+        let capture = self.describe(loss);
+        let mut contents = self.intake.contents();
+        let printed = self.printer.finish(&mut contents, &capture, console);
+        printed.max(self.save(&contents, &capture, console))
+    }
+
+    fn forget(&self, after: Duration) {
+        if let Some(before) = SystemTime::now().checked_sub(after) {
+            self.intake.forget(Timestamp::from(before));
+        }
+    }
+
+    /// The description of the capture, if something is made that carries one.
+    fn describe(&self, loss: &Loss) -> Capture {
+        if self.intake.records().is_none() && self.state.is_none() {
+            return Capture::default();
+        }
+        let begun = self.begun.lock();
+        description::of_live(&begun.0, &loss.since(&begun.1))
+    }
+
+    fn save(&self, contents: &Contents, capture: &Capture, console: &Console) -> u8 {
+        let Some(state) = self.state else {
+            return 0;
+        };
+        match state.save(contents, capture) {
+            Ok(()) => 0,
+            Err(error) => {
+                console.error(&format!(
+                    "{}: {error}; the state is the one before",
+                    state.path().display()
+                ));
+                1
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_slept_through_is_due_once() {
+        let mut turn = Turn::new(Duration::from_secs(10));
+        let start = turn.next;
+        assert!(!turn.is_due(start - Duration::from_millis(1)));
+        assert!(turn.is_due(start + Duration::from_secs(35)));
+        assert!(!turn.is_due(start + Duration::from_secs(39)));
+        assert!(turn.is_due(start + Duration::from_secs(40)));
+    }
+}
