@@ -214,6 +214,9 @@ impl Plan {
     /// [`Ephemeral`]: crate::record::SourcePort::Ephemeral
     #[must_use]
     pub fn admits(&self, identity: &Identity) -> Option<Admission> {
+        if identity.netns.is_some() {
+            return None;
+        }
         let (way, packet) = self.packet(identity);
         let chain = match way {
             Way::Loopback => return Some(Admission::Loopback),
