@@ -58,7 +58,7 @@ impl Destination {
                 Target::Direct(path) => write(&mut OpenOptions::new().write(true).open(path)?),
                 Target::Replaced { folder, path } => {
                     let mut file = temporary(&folder)?;
-                    write(&mut file)?;
+                    write(&mut file).map_err(plain)?;
                     inherit(&file, &path)?;
                     file.as_file().sync_all()?;
                     file.persist(&path).map_err(|error| error.error)?;
