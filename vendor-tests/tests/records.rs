@@ -178,6 +178,42 @@ fn a_flow_older_than_the_capture_is_recorded_though_the_classic_list_has_it_not(
 }
 
 #[test]
+fn other_protocols_are_recorded_whether_the_kernel_knows_their_ports_or_not() {
+    netns::run(
+        "other_protocols_are_recorded_whether_the_kernel_knows_their_ports_or_not",
+        || {
+            vendor_tests::netns::sh(
+                "nft 'table inet t { chain output { type filter hook output priority 0; ct state new; }; }'",
+            );
+            let captures = ["batch", "callback"].map(|source| {
+                let args = ["--source", source, "--format", "json", "--all-protocols"];
+                Launch::new(args).start()
+            });
+            // SCTP, DCCP and GRE, with a source and a destination port where the first two have theirs.
+            vendor_tests::program::run(
+                "python3",
+                [
+                    "-c",
+                    "import socket
+for protocol in 132, 33, 136, 47:
+    packet = b'\x12\x34\x00\x50' + b'\0' * 12
+    socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol).sendto(packet, ('127.0.0.1', 0))",
+                ],
+            );
+            for capture in captures {
+                capture.drained();
+                let (head, flows) = lines(&capture.finish());
+                assert_eq!(head["verdict"], "complete");
+                let dccp = flows.iter().find(|flow| flow["protocol"] == "dccp");
+                assert!(dccp.expect("a flow")["dst_port"].is_u64());
+                let gre = flows.iter().find(|flow| flow["protocol"] == "gre");
+                assert_eq!(gre.expect("a flow").get("dst_port"), None);
+            }
+        },
+    );
+}
+
+#[test]
 fn filters_hold_for_what_comes_in_and_for_what_was_open() {
     netns::run(
         "filters_hold_for_what_comes_in_and_for_what_was_open",
