@@ -134,7 +134,7 @@ fn flows_with_other_translations_or_zones_are_other_records_and_one_classic_line
                 kinds,
                 [
                     "null null null 1",
-                    r#"null null {"address":"192.0.2.1","port":1024} 2"#,
+                    r#"null null {"address":"192.0.2.1","port":1024,"port_collapsed":true} 2"#,
                     r#"null {"address":"10.9.0.1","port":53} null 1"#,
                     r#"null {"address":"10.9.0.2","port":5353} null 1"#,
                     "7 null null 1",
@@ -196,7 +196,7 @@ fn other_protocols_are_recorded_whether_the_kernel_knows_their_ports_or_not() {
                     "-c",
                     "import socket
 for protocol in 132, 33, 136, 47:
-    packet = b'\x12\x34\x00\x50' + b'\0' * 12
+    packet = bytes([0x12, 0x34, 0, 80]) + bytes(12)
     socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol).sendto(packet, ('127.0.0.1', 0))",
                 ],
             );
