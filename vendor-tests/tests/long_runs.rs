@@ -120,6 +120,7 @@ fn intervals_that_begin_anew_have_each_flow_once_and_lose_none() {
                         }));
                     }
                 }
+                run("conntrack", ["-F"]);
                 seen.sort_unstable();
                 assert_eq!(seen, (1..=30).collect::<Vec<u64>>(), "{format}");
             }
