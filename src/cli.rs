@@ -103,6 +103,17 @@ pub struct Cli {
     #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "read", help_heading = "Long runs")]
     pub forget: Option<Duration>,
 
+    /// Write figures for Prometheus to FILE every 15 seconds, for node_exporter's textfile collector
+    ///
+    /// The file is replaced atomically. node_exporter reads files whose names end in .prom.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "read",
+        help_heading = "Long runs"
+    )]
+    pub metrics_file: Option<PathBuf>,
+
     /// Read events from a recorded FILE instead of the kernel; - is standard input
     #[arg(short, long, value_name = "FILE", help_heading = "Recordings")]
     pub read: Option<PathBuf>,

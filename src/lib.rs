@@ -29,6 +29,8 @@ pub mod intake;
 pub mod json;
 pub mod listen;
 pub mod live;
+pub mod metrics;
+pub mod monitor;
 pub mod namespace;
 pub mod namespaces;
 pub mod netlink;
