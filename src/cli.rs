@@ -53,6 +53,13 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
 
+    /// Read options from FILE: TOML, with the names they have here
+    ///
+    /// An option without a value is true or false, one that may be given several times may have a list. What is
+    /// given on the command line counts instead.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Write the list to FILE, replaced atomically; - is standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,

@@ -12,6 +12,7 @@ pub mod check;
 pub mod cli;
 pub mod collection;
 pub mod command;
+pub mod config;
 pub mod console;
 pub mod contents;
 pub mod daemon;
