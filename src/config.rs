@@ -44,11 +44,16 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Error
     let path = typed
         .as_ref()
         .ok()
-        .filter(|typed| typed.subcommand_name().is_none())
         .and_then(|typed| typed.get_one::<PathBuf>("config"));
     let (Ok(typed), Some(path)) = (&typed, path) else {
         return Cli::try_parse_from(arguments).and_then(Cli::check);
     };
+    // Commands have no file, and ignoring errors makes them plain arguments.
+    if let Err(error) = Cli::try_parse_from(&arguments)
+        && error.get(ContextKind::InvalidSubcommand).is_some()
+    {
+        return Err(error);
+    }
     let text = fs::read(path).map_err(|error| failure(format!("{}: {error}", path.display())))?;
     let mut entries = read(path, &text)?;
     let ids = Cli::command();

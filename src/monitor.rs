@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -27,6 +27,8 @@ pub struct Monitor {
     path: PathBuf,
     netns: Option<String>,
     start: Timestamp,
+    /// The most UPDATE events that were written.
+    updated: AtomicU64,
     /// Whether the last attempt failed, and was told of.
     failed: AtomicBool,
 }
@@ -45,6 +47,7 @@ impl Monitor {
             path: path.to_owned(),
             netns: netns.map(ToOwned::to_owned),
             start: Timestamp::now(),
+            updated: AtomicU64::new(0),
             failed: AtomicBool::new(false),
         })
     }
@@ -76,12 +79,14 @@ impl Monitor {
     fn gather(&self, intake: &Intake, report: Report, loss: &Loss, dumps: &Dumps<'_>) -> Metrics {
         let tally = intake.tally();
         let lists = dumps.lists();
+        // The two are counted one after the other, and a counter that goes back counts as a restart.
+        let updated = tally.events.saturating_sub(tally.begun);
+        let updated = updated.max(self.updated.fetch_max(updated, Ordering::Relaxed));
         Metrics {
             netns: self.netns.clone(),
             start: self.start,
             begun: tally.begun,
-            // Other threads count one after the other what they have taken in.
-            updated: tally.events.saturating_sub(tally.begun),
+            updated,
             ended: tally.ended,
             flows: intake.table().counts(),
             records: intake.records().map(Records::len),

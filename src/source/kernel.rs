@@ -188,9 +188,9 @@ impl Kernel {
     pub fn counts(&self) -> io::Result<Counts> {
         let mut sum = Counts::default();
         for index in 0..self.counts.len() {
-            let [begun, updated, ring_full, table_full, passed, ..] =
+            let [events, begun, ring_full, table_full, passed, ..] =
                 self.counts.get(&index, 0).map_err(io::Error::other)?;
-            sum.events += begun + updated;
+            sum.events += events;
             sum.begun += begun;
             sum.ring_full += ring_full;
             sum.table_full += table_full;
