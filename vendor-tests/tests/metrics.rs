@@ -333,6 +333,27 @@ fn a_recording_has_no_metrics() {
     assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
 }
 
+/// The alerts that docs/long-runs.md shows.
+fn alerts() -> String {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/long-runs.md");
+    let text = fs::read_to_string(document).expect("it is there");
+    let (_, rest) = text.split_once("```yaml\n").expect("a block");
+    rest.split("```").next().expect("its end").to_owned()
+}
+
+#[test]
+fn the_alerts_of_the_documentation_are_rules() {
+    let Some(promtool) = promtool() else {
+        vendor_tests::skipped!("the_alerts_of_the_documentation_are_rules: promtool is not there");
+        return;
+    };
+    let folder = Folder::new();
+    let path = folder.join("alerts.yml");
+    fs::write(&path, alerts()).expect("a file");
+    let said = run(promtool, ["check", "rules", &path.display().to_string()]);
+    assert!(said.contains("3 rules found"), "{said}");
+}
+
 /// Prometheus' own checker, unpacked by the Makefile or installed.
 fn promtool() -> Option<PathBuf> {
     let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/prometheus/usr/bin");
