@@ -59,6 +59,13 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
 
+    /// Read options from FILE: TOML, with the names they have here
+    ///
+    /// An option without a value is true or false, one that may be given several times may have a list. What is
+    /// given on the command line counts instead.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Write the list to FILE, replaced atomically; - is standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
@@ -108,6 +115,17 @@ pub struct Cli {
     /// Forget flows that were not seen for TIME (30d)
     #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "read", help_heading = "Long runs")]
     pub forget: Option<Duration>,
+
+    /// Write figures for Prometheus to FILE every 15 seconds, for node_exporter's textfile collector
+    ///
+    /// The file is replaced atomically. node_exporter reads files whose names end in .prom.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "read",
+        help_heading = "Long runs"
+    )]
+    pub metrics_file: Option<PathBuf>,
 
     /// Read events from a recorded FILE instead of the kernel; - is standard input
     #[arg(short, long, value_name = "FILE", help_heading = "Recordings")]
