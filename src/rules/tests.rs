@@ -125,7 +125,7 @@ fn sight(identity: &Identity) -> Option<Sight> {
     }
     let broadcast = |address: IpAddr| address == "10.0.0.255".parse::<IpAddr>().unwrap();
     let chain = if own.contains(&identity.source) {
-        if own.contains(&destination) && own.contains(&identity.destination) {
+        if own.contains(&identity.destination) {
             return None;
         }
         Chain::Output

@@ -357,7 +357,8 @@ impl Sight {
             }
         }
         let chain = match (own(identity.source), own(destination)) {
-            (true, true) if own(identity.destination) => return None,
+            // Routed to `lo` before it is translated.
+            (true, _) if own(identity.destination) => return None,
             (true, _) => "output",
             (false, true) => "input",
             (false, false) if known && is_group(destination) => "input",

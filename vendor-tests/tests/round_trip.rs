@@ -8,7 +8,7 @@ use conntracker::check::judge::Judge;
 use conntracker::check::network::Hints;
 use conntracker::check::ruleset::Ruleset;
 use conntracker::check::verdict::{Outcome, Verdict};
-use conntracker::record::{Identity, Record};
+use conntracker::record::Record;
 use conntracker::rules::block::Family;
 use conntracker::rules::iptables::{self, Families};
 use conntracker::rules::{Options, Plan, nft, plan, report};
@@ -119,7 +119,7 @@ fn generated_captures() {
             &strategy,
             |(seed, flows, widen, firewall, (include_unconfirmed, include_multicast))| {
                 let began = Instant::now();
-                let world = World::new(seed, flows, 300);
+                let world = World::new(seed, flows, 1500);
                 let options = Options {
                     widen,
                     include_unconfirmed,
