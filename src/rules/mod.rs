@@ -1,6 +1,6 @@
 //! From flows that were seen to a ruleset that accepts them and nothing else.
 //!
-//! [`plan`](plan::plan) makes a [`Plan`](plan::Plan), which knows no firewall's language: [`nft`] and
+//! [`plan()`] makes a [`Plan`], which knows no firewall's language: [`nft`] and
 //! [`iptables`] write it, [`report`] explains it.
 
 pub mod block;
@@ -23,5 +23,6 @@ pub mod standing;
 #[cfg(test)]
 mod tests;
 pub mod text;
+mod warnings;
 
 pub use plan::{Admission, Options, Plan, Policies, Policy, plan};

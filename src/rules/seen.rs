@@ -119,6 +119,8 @@ pub enum Reason {
     LinkLocal,
     /// The capture does not tell the ports.
     NoPort,
+    /// It passed the filter of another network namespace.
+    Elsewhere,
 }
 
 /// All flows, by what becomes of them.
@@ -144,8 +146,12 @@ impl Flows {
         let mut accepted: Vec<(Seen, Option<PortRange>)> = Vec::with_capacity(records.len());
         let mut left_out = Vec::new();
         for record in records {
-            flows.zoned |= record.identity.zone != 0;
             let way = host.way(&record.identity);
+            if record.identity.netns.is_some() {
+                left_out.push((Reason::Elsewhere, Seen::of(record, way).0));
+                continue;
+            }
+            flows.zoned |= record.identity.zone != 0;
             if way == Way::Loopback {
                 flows.loopback.add(&Tally::of(record));
                 continue;

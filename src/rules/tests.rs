@@ -422,6 +422,15 @@ fn ports_that_the_kernel_does_not_know_are_no_condition() {
 }
 
 #[test]
+fn flows_of_other_namespaces_are_left_out() {
+    let mut record = tcp("10.0.0.2", "10.2.0.2", 443);
+    record.identity.netns = Some("blue".into());
+    let plan = plan(&[capture()], &[record], &Options::default());
+    assert!(plan.rules.is_empty());
+    assert_eq!(plan.missing().flows, 1);
+}
+
+#[test]
 fn kept_source_ports_do_not_multiply_rules() {
     let flows: Vec<Record> = (0..3000_u16)
         .map(|i| {
