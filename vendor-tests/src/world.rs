@@ -356,6 +356,10 @@ impl Sight {
                 service = Service::Port(port);
             }
         }
+        // Rules leave the code out where there is but one (the report says so).
+        if let Service::Icmp(8 | 13 | 15 | 17 | 128, code) = &mut service {
+            *code = 0;
+        }
         let chain = match (own(identity.source), own(destination)) {
             // Routed to `lo` before it is translated.
             (true, _) if own(identity.destination) => return None,
