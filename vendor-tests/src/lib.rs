@@ -1,6 +1,7 @@
 //! Helpers of the tests against the vendor's real parts. The C side (`c/`) is linked through this crate:
 //! a test that calls it says `use vendor_tests as _`.
 
+pub mod attempts;
 pub mod beside;
 pub mod capture;
 pub mod files;
