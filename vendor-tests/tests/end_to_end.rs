@@ -140,7 +140,9 @@ fn check(ruleset: &Path, capture: &Path) -> (Option<i32>, Vec<Value>) {
     let objects = lines
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"));
-    (outcome.code, objects.collect())
+    let objects = objects.collect();
+    assert_eq!(outcome.stderr, "", "{objects:?}");
+    (outcome.code, objects)
 }
 
 #[test]
@@ -213,7 +215,7 @@ fn captured_traffic_works_under_its_rules_and_nothing_else_does() {
             .filter(|line| !line.contains("tcp dport 22 accept") || line.contains("ip6"))
             .collect();
         assert_eq!(without.len() + 1, from_json.lines().count());
-        fs::write(&lacking, without.join("\n")).expect("the folder can be written");
+        fs::write(&lacking, without.join("\n") + "\n").expect("the folder can be written");
         let (code, verdicts) = check(&lacking, &capture);
         assert_eq!(code, Some(1), "{verdicts:#?}");
         let stopped: Vec<&Value> = verdicts
