@@ -106,6 +106,7 @@ fn round_trip(
             prop_assert!(verdict.passes(), "seen: {identity:?}: {verdict:?}");
             count.seen += 1;
         } else if plan.lists_as_extra(identity) {
+            prop_assert!(options.widen > 0, "not asked for: {identity:?}");
             prop_assert!(verdict.passes(), "listed: {identity:?}: {verdict:?}");
             prop_assert!(
                 sight.is_some_and(|sight| listed.holds(&sight)),
