@@ -50,12 +50,18 @@ impl Printer {
     ///
     /// Those of the destination.
     pub fn print(&self, contents: &mut Contents, capture: &Capture) -> io::Result<()> {
+        self.print_list(contents, capture).map(drop)
+    }
+
+    /// Prints flows, and returns what their reader has to know besides.
+    fn print_list(&self, contents: &mut Contents, capture: &Capture) -> io::Result<Vec<String>> {
         match &self.goal {
             Goal::One(destination) => self.print_to(destination, contents, capture),
             Goal::Each(folder) => {
                 let path = folder.next(Timestamp::now());
-                self.print_to(&Destination::File(path), contents, capture)?;
-                folder.prune()
+                let remarks = self.print_to(&Destination::File(path), contents, capture)?;
+                folder.prune()?;
+                Ok(remarks)
             }
         }
     }
@@ -65,16 +71,17 @@ impl Printer {
         destination: &Destination,
         contents: &mut Contents,
         capture: &Capture,
-    ) -> io::Result<()> {
+    ) -> io::Result<Vec<String>> {
+        let mut remarks = Vec::new();
         let wanted = |confirmed| self.selection.wants_confirmed(confirmed);
         match contents {
             Contents::Lean(snapshot) if self.selection.filters_confirmation() => {
                 let mut selected = snapshot.clone();
                 selected.retain_confirmed(wanted);
-                destination.put(|mut out| classic::write(&selected, &mut out))
+                destination.put(|mut out| classic::write(&selected, &mut out))?;
             }
             Contents::Lean(snapshot) => {
-                destination.put(|mut out| classic::write(snapshot, &mut out))
+                destination.put(|mut out| classic::write(snapshot, &mut out))?;
             }
             Contents::Records(flows) => {
                 // Only for the time of writing: what can't be written is not to be lost.
@@ -89,12 +96,16 @@ impl Printer {
                     captures: vec![capture.clone()],
                     flows: selected,
                 };
-                let written = destination.put(|out| self.layout.write(&mut listing, out));
+                let written = destination.put(|out| {
+                    remarks = self.layout.write(&mut listing, out)?;
+                    Ok(())
+                });
                 *flows = listing.flows;
                 flows.extend(left_out);
-                written
+                written?;
             }
         }
+        Ok(remarks)
     }
 
     /// Tells of a list that could not be printed; whether nobody will read any other either.
@@ -122,8 +133,14 @@ impl Printer {
     /// Prints the last list and returns the exit status. A list whose file can't be written goes to
     /// standard output, or that of a daemon to a temporary file.
     pub fn finish(&self, contents: &mut Contents, capture: &Capture, console: &Console) -> u8 {
-        let Err(error) = self.print(contents, capture) else {
-            return 0;
+        let error = match self.print_list(contents, capture) {
+            Ok(remarks) => {
+                for remark in remarks {
+                    console.note(&remark);
+                }
+                return 0;
+            }
+            Err(error) => error,
         };
         let place = self.place();
         if self.on_stdout() {

@@ -70,18 +70,21 @@ impl Packet {
     /// Its answer, if packets of the kind have one.
     #[must_use]
     pub const fn answer(&self, number: u16) -> Option<Self> {
-        let icmp = match (self.tuple.protocol, self.icmp.0) {
+        let icmp_type = match (self.tuple.protocol, self.icmp.0) {
             // The pairs that conntrack knows (`invmap`, net/netfilter/nf_conntrack_proto_icmp.c).
-            (Protocol::ICMP, 8) => (0, 0),
-            (Protocol::ICMP, 13) => (14, 0),
-            (Protocol::ICMP, 15) => (16, 0),
-            (Protocol::ICMP, 17) => (18, 0),
+            (Protocol::ICMP, 8) => 0,
+            (Protocol::ICMP, 13) => 14,
+            (Protocol::ICMP, 15) => 16,
+            (Protocol::ICMP, 17) => 18,
             // `invmap` of nf_conntrack_proto_icmpv6.c.
-            (Protocol::ICMPV6, 128) => (129, 0),
-            (Protocol::ICMPV6, 139) => (140, 0),
+            (Protocol::ICMPV6, 128) => 129,
+            (Protocol::ICMPV6, 139) => 140,
             (Protocol::ICMP | Protocol::ICMPV6, _) => return None,
-            _ => (0, 0),
+            _ => 0,
         };
+        // conntrack takes nothing for the answer that has another code
+        // (`nf_conntrack_invert_icmp_tuple`), and hosts keep it (`icmp_echo`, net/ipv4/icmp.c).
+        let icmp = (icmp_type, self.icmp.1);
         Some(Self {
             tuple: self.tuple.reversed(),
             icmp,
@@ -378,6 +381,8 @@ mod tests {
         let answer = ping.answer(5).unwrap();
         assert_eq!((answer.icmp, answer.number), ((0, 0), 5));
         assert_eq!(answer.tuple, ping.tuple.reversed());
+        ping.icmp = (8, 7);
+        assert_eq!(ping.answer(5).unwrap().icmp, (0, 7));
         ping.icmp = (3, 1);
         assert_eq!(ping.answer(5), None);
     }

@@ -54,6 +54,12 @@ impl Diff {
 
     fn compare(&self, console: &Console) -> Result<u8, Error> {
         reading::check_inputs([&self.old, &self.new])?;
+        if self.layout.format == Some(Format::Nft) {
+            return Err(Error::new(
+                "a difference is no ruleset: leave out --format nft, or compare with diff(1) what \
+                 conntracker rules writes for the one and for the other",
+            ));
+        }
         let destination = reading::destination(&self.output)?;
         let layout = self
             .layout

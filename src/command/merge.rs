@@ -44,9 +44,7 @@ impl Merge {
             .layout(Format::Json, destination == Destination::Stdout)
             .map_err(|error| Error::new(error.to_string()))?;
         let mut read = self.reading.union(&self.files, console)?;
-        reading::put(&destination, console, |out| {
-            layout.write(&mut read.content, out)
-        })?;
+        reading::put_list(&destination, &layout, &mut read.content, console)?;
         Ok(u8::from(read.skipped))
     }
 }

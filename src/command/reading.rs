@@ -11,6 +11,7 @@ use crate::collection::Collection;
 use crate::console::Console;
 use crate::error::Error;
 use crate::output::destination::Destination;
+use crate::output::layout::Layout;
 use crate::output::listing::Listing;
 use crate::progress::Progress;
 use crate::reader::complaints::Complaints;
@@ -174,6 +175,28 @@ pub fn destination(output: &Path) -> Result<Destination, Error> {
         .check()
         .map_err(|error| Error::file(output, format!("can't be written: {error}")))?;
     Ok(destination)
+}
+
+/// Writes a list to `destination`, and tells on the console what its reader has to know.
+///
+/// # Errors
+///
+/// Those of the destination.
+pub fn put_list(
+    destination: &Destination,
+    layout: &Layout,
+    listing: &mut Listing,
+    console: &Console,
+) -> Result<(), Error> {
+    let mut remarks = Vec::new();
+    put(destination, console, |out| {
+        remarks = layout.write(listing, out)?;
+        Ok(())
+    })?;
+    for remark in remarks {
+        console.note(&remark);
+    }
+    Ok(())
 }
 
 /// Writes to `destination`. That nobody reads standard output any more is no error.

@@ -61,9 +61,7 @@ impl Show {
                     .layout(Format::Table, destination == Destination::Stdout)
                     .map_err(|error| Error::new(error.to_string()))?;
                 let mut read = self.reading.union(&self.files, console)?;
-                reading::put(&destination, console, |out| {
-                    layout.write(&mut read.content, out)
-                })?;
+                reading::put_list(&destination, &layout, &mut read.content, console)?;
                 read.skipped
             }
         };
@@ -77,10 +75,15 @@ impl Show {
         console: &Console,
     ) -> Result<bool, Error> {
         let format = self.layout.format_or(Format::Table);
-        if format == Format::Classic {
-            return Err(Error::new(
-                "the classic list has no groups: leave out --group, or choose table, json or csv",
-            ));
+        let without = match format {
+            Format::Classic => Some("the classic list has no groups"),
+            Format::Nft => Some("rules are made of flows, not of groups"),
+            Format::Table | Format::Json | Format::Csv => None,
+        };
+        if let Some(why) = without {
+            return Err(Error::new(format!(
+                "{why}: leave out --group, or choose --format table, json or csv"
+            )));
         }
         if self.layout.sort.is_some() {
             return Err(Error::new(
@@ -102,7 +105,7 @@ impl Show {
             match format {
                 Format::Json => groups::write_json(keys, &groups, &mut out)?,
                 Format::Csv => groups::write_csv(keys, &groups, &mut out)?,
-                Format::Table | Format::Classic => groups::write_table(keys, &groups, &mut out)?,
+                _ => groups::write_table(keys, &groups, &mut out)?,
             }
             out.flush()
         })?;

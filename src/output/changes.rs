@@ -64,7 +64,8 @@ pub fn write(difference: Difference, layout: &Layout, out: &mut dyn Write) -> io
             let prefix = prefixed("  ", |kind| KINDS[kind].1.to_owned());
             table::write(&flows, layout, &mut Prefixed::new(&mut out, prefix))?;
         }
-        Format::Csv => {
+        // Rules have no changes: the command refuses that.
+        Format::Csv | Format::Nft => {
             let flows: Vec<Flow> = parts.into_iter().flatten().collect();
             let prefix = prefixed("change,", |kind| format!("{},", KINDS[kind].0));
             csv::write(&flows, &mut Prefixed::new(&mut out, prefix))?;

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::listing::Listing;
 use super::sort::Sort;
-use super::{classic, csv, table};
+use super::{classic, csv, ruleset, table};
 use crate::json;
 use crate::services::Services;
 
@@ -21,6 +21,8 @@ pub enum Format {
     Json,
     /// Comma-separated values with a header (RFC 4180)
     Csv,
+    /// Firewall rules for nft -f that accept the confirmed flows and nothing else
+    Nft,
 }
 
 impl Format {
@@ -31,6 +33,7 @@ impl Format {
             Self::Classic | Self::Table => "txt",
             Self::Json => "json",
             Self::Csv => "csv",
+            Self::Nft => "nft",
         }
     }
 }
@@ -71,7 +74,7 @@ impl LayoutArgs {
     pub fn sort_of(&self, format: Format) -> Sort {
         self.sort.unwrap_or(match format {
             Format::Classic => Sort::Classic,
-            Format::Table | Format::Json | Format::Csv => Sort::Address,
+            Format::Table | Format::Json | Format::Csv | Format::Nft => Sort::Address,
         })
     }
 
@@ -120,14 +123,15 @@ impl Layout {
         (self.format, self.sort) == (Format::Classic, Sort::Classic)
     }
 
-    /// Sorts a list and writes it.
+    /// Sorts a list and writes it. What is returned its reader has to know besides.
     ///
     /// # Errors
     ///
     /// Errors of `out`.
-    pub fn write(&self, listing: &mut Listing, out: &mut dyn Write) -> io::Result<()> {
+    pub fn write(&self, listing: &mut Listing, out: &mut dyn Write) -> io::Result<Vec<String>> {
         self.sort.sort(&mut listing.flows);
         let mut out = io::BufWriter::with_capacity(1 << 18, out);
+        let mut remarks = Vec::new();
         match self.format {
             Format::Classic => classic::write_records(&listing.flows, &mut out)?,
             Format::Table => table::write(&listing.flows, self, &mut out)?,
@@ -138,7 +142,9 @@ impl Layout {
                 }
             }
             Format::Csv => csv::write(&listing.flows, &mut out)?,
+            Format::Nft => remarks = ruleset::write(listing, &mut out)?,
         }
-        out.flush()
+        out.flush()?;
+        Ok(remarks)
     }
 }

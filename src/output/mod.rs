@@ -9,5 +9,6 @@ pub mod folder;
 pub mod groups;
 pub mod layout;
 pub mod listing;
+pub mod ruleset;
 pub mod sort;
 pub mod table;

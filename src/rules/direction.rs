@@ -39,7 +39,8 @@ impl Chain {
 pub enum Way {
     /// Through this chain.
     Chain(Chain),
-    /// From the host to itself, over `lo`: through output and input.
+    /// From the host to an address of its own, over `lo`: through output and, unless DNAT sends it
+    /// elsewhere, input.
     Loopback,
     /// Between link-local addresses of which none is known to be the host's. They are not forwarded
     /// (`ip6_forward`, net/ipv6/ip6_output.c), so it is to or from the host.
@@ -110,8 +111,9 @@ impl Host {
         let (destination, _) = destination(identity);
         let from_here = self.owns(identity.source);
         // What is translated in the output chain still has the interface that it was first routed to
-        // (`nf_hook_state.out`), so only an address that was local from the beginning goes by `lo`.
-        if from_here && self.owns(asked) && self.owns(destination) {
+        // (`nf_hook_state.out`): the rule for `lo` accepts what was local from the beginning, wherever
+        // it goes then, and nothing else.
+        if from_here && self.owns(asked) {
             return Way::Loopback;
         }
         if !self.is_known() {
@@ -237,12 +239,7 @@ mod tests {
                 Some("127.0.0.1"),
                 Way::Chain(Output),
             ),
-            (
-                "10.1.0.1",
-                "192.0.2.1",
-                Some("10.2.0.2"),
-                Way::Chain(Output),
-            ),
+            ("10.1.0.1", "192.0.2.1", Some("10.2.0.2"), Way::Loopback),
         ];
         for (source, destination, translated, expected) in ways {
             assert_eq!(

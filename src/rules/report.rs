@@ -86,7 +86,10 @@ fn write_standing(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
         out,
         "       answers, and what belongs to accepted connections (established, related)"
     )?;
-    writeln!(out, "       what the gateway sends to itself over lo")?;
+    writeln!(
+        out,
+        "       what the gateway sends to its own addresses (lo)"
+    )?;
     writeln!(
         out,
         "       ICMPv6 that IPv6 does not work without (RFC 4890)"

@@ -201,7 +201,7 @@ impl Lab {
             }
             let time = Duration::from_millis(100);
             self.client.run(move || {
-                TcpStream::connect_timeout(&to(REFUSED_PORT), Duration::from_secs(10))
+                TcpStream::connect_timeout(&to(REFUSED_PORT), Duration::from_secs(2))
                     .expect_err("refused");
                 TcpStream::connect_timeout(&to(SILENT_PORT), time).expect_err("unanswered");
             });

@@ -1,11 +1,14 @@
 //! Helpers of the tests against the vendor's real parts. The C side (`c/`) is linked through this crate:
 //! a test that calls it says `use vendor_tests as _`.
 
+pub mod attempts;
+pub mod beside;
 pub mod capture;
 pub mod files;
 pub mod flooding;
 pub mod judging;
 pub mod lab;
+pub mod listed;
 pub mod model;
 pub mod netns;
 pub mod pcap;
@@ -18,6 +21,7 @@ pub mod terminal;
 pub mod vectors;
 pub mod wait;
 pub mod witness;
+pub mod world;
 
 /// Says aloud that a test, or a part of it, is left out, and why. Not by `println!`, which the test harness
 /// keeps to itself as long as the test passes.

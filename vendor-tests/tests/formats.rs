@@ -154,3 +154,61 @@ fn a_table_has_a_heading_and_a_line_a_flow_in_the_order_of_addresses() {
         assert!(!table.contains('\x1b'), "colours are for terminals");
     }
 }
+
+#[test]
+fn rules_are_a_format_of_every_list() {
+    let folder = Folder::new();
+    let captures = captures();
+    let vector = captures
+        .iter()
+        .find(|vector| vector.name == "real_nat")
+        .expect("a vector of real traffic");
+    let (json, nft) = (folder.join("flows.json"), folder.join("rules.nft"));
+    let [json, nft] = [&json, &nft].map(|path| path.to_str().expect("a plain name"));
+    fs::write(json, list(vector, &["--format", "json"])).expect("a folder of ours");
+    let outcome = Launch::new(["rules", "-q", json, "-o", nft]).run();
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let expected = fs::read_to_string(nft).expect("rules were written");
+    assert!(expected.contains("table inet observed {"), "{expected}");
+    for command in ["show", "merge"] {
+        let outcome =
+            Launch::new([command, "--format", "nft", json, "--sort", "connections"]).run();
+        assert_eq!(outcome.text(), expected);
+        assert!(
+            outcome.stderr.contains("own addresses are not known"),
+            "{outcome:?}"
+        );
+    }
+    let replayed = String::from_utf8(list(vector, &["--format", "nft"])).expect("rules are text");
+    // JSON does not tell when what it was read from was made by this program.
+    let table = |text: &str| text.split_once("table").expect("a table").1.to_owned();
+    assert_eq!(table(&replayed), table(&expected));
+
+    for (args, reason) in [
+        (&["show", "--group", "dst"][..], "rules are made of flows"),
+        (&["diff", json], "a difference is no ruleset"),
+    ] {
+        let outcome = Launch::new([args, &["--format", "nft", json]].concat()).run();
+        assert_ne!(outcome.code, Some(0), "{outcome:?}");
+        assert!(outcome.stderr.contains(reason), "{outcome:?}");
+        assert!(outcome.stdout.is_empty(), "{outcome:?}");
+    }
+}
+
+#[test]
+fn what_was_not_answered_makes_no_rules() {
+    let captures = captures();
+    let names = captures.iter().map(|vector| vector.pcap());
+    let path = names.into_iter().next().expect("vectors");
+    let path = path.to_str().expect("a plain name");
+    let outcome = Launch::new(["-r", path, "--unconfirmed", "--format", "nft"]).run();
+    let text = outcome.text();
+    assert!(
+        !text.is_empty() && text.lines().all(|line| line.starts_with('#')),
+        "{text}"
+    );
+    assert!(
+        outcome.stderr.contains("no rules were written"),
+        "{outcome:?}"
+    );
+}

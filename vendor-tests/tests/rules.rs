@@ -3,10 +3,9 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use conntracker::capture::{Capture, Interface, Route};
 use conntracker::json;
@@ -15,8 +14,9 @@ use conntracker::rules::{Options, Plan, iptables, nft, nft_words, plan};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::Value;
+use vendor_tests::attempts::{Place, tcp_opens, udp_arrives};
 use vendor_tests::capture::{Launch, Outcome};
-use vendor_tests::lab::{Lab, Namespace};
+use vendor_tests::lab::Lab;
 use vendor_tests::netns::{self, sh};
 use vendor_tests::temp::Folder;
 
@@ -448,51 +448,6 @@ fn check_accepts_what_rules_were_written_for_and_drops_the_rest() {
     });
 }
 
-/// A place in the lab.
-enum Place<'a> {
-    At(&'a Namespace),
-    Gateway,
-}
-
-impl Place<'_> {
-    fn run<T: Send + 'static>(&self, body: impl FnOnce() -> T + Send + 'static) -> T {
-        match self {
-            Self::At(namespace) => namespace.run(body),
-            Self::Gateway => body(),
-        }
-    }
-}
-
-/// Whether a TCP connection can be opened.
-fn tcp_opens(from: &Place<'_>, to: &Place<'_>, address: &str) -> bool {
-    let address: SocketAddr = address.parse().expect("an address");
-    let listener = to.run(move || TcpListener::bind(address).expect("a free port"));
-    let opened = from
-        .run(move || TcpStream::connect_timeout(&address, Duration::from_millis(300)))
-        .is_ok();
-    drop(listener);
-    opened
-}
-
-/// Whether a datagram arrives.
-fn udp_arrives(from: &Place<'_>, to: &Place<'_>, address: &str) -> bool {
-    let address: SocketAddr = address.parse().expect("an address");
-    let socket = to.run(move || UdpSocket::bind(address).expect("a free port"));
-    let wait = Some(Duration::from_millis(300));
-    socket.set_read_timeout(wait).expect("an option");
-    from.run(move || {
-        let any = if address.is_ipv4() {
-            "0.0.0.0:0"
-        } else {
-            "[::]:0"
-        };
-        let near = UdpSocket::bind(any).expect("a free port");
-        // It may be refused at once where the output chain drops it.
-        let _ = near.send_to(b"?", address);
-    });
-    socket.recv_from(&mut [0; 1]).is_ok()
-}
-
 /// What was not seen, each with whether it works.
 fn other_traffic(lab: &Lab) -> Vec<(&'static str, bool)> {
     let (client, server, gateway) = (
@@ -501,42 +456,36 @@ fn other_traffic(lab: &Lab) -> Vec<(&'static str, bool)> {
         Place::Gateway,
     );
     vec![
-        ("another port", tcp_opens(&client, &server, "10.2.0.2:444")),
+        ("another port", tcp_opens(client, server, "10.2.0.2:444")),
         (
             "another port, IPv6",
-            tcp_opens(&client, &server, "[fd02::2]:444"),
+            tcp_opens(client, server, "[fd02::2]:444"),
         ),
-        (
-            "another server",
-            tcp_opens(&client, &server, "10.2.0.3:443"),
-        ),
+        ("another server", tcp_opens(client, server, "10.2.0.3:443")),
         (
             "the other direction",
-            tcp_opens(&server, &client, "10.1.0.2:443"),
+            tcp_opens(server, client, "10.1.0.2:443"),
         ),
         (
             "another protocol",
-            udp_arrives(&client, &server, "10.2.0.2:443"),
+            udp_arrives(client, server, "10.2.0.2:443"),
         ),
         (
             "another protocol, IPv6",
-            udp_arrives(&client, &server, "[fd02::2]:443"),
+            udp_arrives(client, server, "[fd02::2]:443"),
         ),
-        (
-            "to the gateway",
-            tcp_opens(&client, &gateway, "10.1.0.1:22"),
-        ),
+        ("to the gateway", tcp_opens(client, gateway, "10.1.0.1:22")),
         (
             "to the gateway, IPv6",
-            tcp_opens(&client, &gateway, "[fd01::1]:22"),
+            tcp_opens(client, gateway, "[fd01::1]:22"),
         ),
         (
             "from the gateway",
-            tcp_opens(&gateway, &server, "10.2.0.2:443"),
+            tcp_opens(gateway, server, "10.2.0.2:443"),
         ),
         (
             "from the gateway, IPv6",
-            udp_arrives(&gateway, &server, "[fd02::2]:53"),
+            udp_arrives(gateway, server, "[fd02::2]:53"),
         ),
     ]
 }

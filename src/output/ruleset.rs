@@ -1,0 +1,104 @@
+//! A list as the rules that `conntracker rules` writes for it when nothing else is asked for.
+
+use std::io::{self, Write};
+
+use super::listing::Listing;
+use crate::record::Record;
+use crate::rules::text::counted;
+use crate::rules::{Options, header, nft, plan};
+use crate::services::Services;
+
+/// Writes the rules, and returns what the administrator has to know of them.
+///
+/// # Errors
+///
+/// Errors of `out`, and of `/etc/services`.
+pub fn write(listing: &Listing, out: &mut impl Write) -> io::Result<Vec<String>> {
+    let flows = listing.flows.iter();
+    let records: Vec<Record> = flows.map(|flow| flow.record.clone()).collect();
+    let options = Options {
+        services: Services::load()?,
+        ..Options::default()
+    };
+    let plan = plan(&listing.captures, &records, &options);
+    if plan.rules.is_empty() {
+        // Such rules would drop everything. Comments alone load as well, and change nothing.
+        let none = format!(
+            "no rules were written, which would drop everything: there is no flow to write one for, and {} \
+             without an answer or otherwise left out. Capture for longer",
+            counted(plan.missing().flows, "flow")
+        );
+        for capture in &plan.captures {
+            writeln!(out, "# {}", header::capture(capture))?;
+        }
+        writeln!(out, "# WARNING: {none}.")?;
+        return Ok(vec![none]);
+    }
+    nft::write(&plan, nft::TABLE, out)?;
+    let warnings = plan.warnings.iter();
+    let mut remarks: Vec<String> = warnings
+        .map(|warning| format!("warning: {warning}"))
+        .collect();
+    let missing = plan.missing().flows;
+    if missing > 0 {
+        remarks.push(format!(
+            "{} left out: their list is at the end of the rules",
+            counted(missing, "flow")
+        ));
+    }
+    Ok(remarks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::listing::Flow;
+    use crate::record::{Identity, Protocol, Service, SourcePort};
+
+    fn flow(confirmed: bool) -> Flow {
+        Flow::from(Record {
+            identity: Identity {
+                source: "10.0.0.2".parse().unwrap(),
+                destination: "10.2.0.2".parse().unwrap(),
+                protocol: Protocol::TCP,
+                service: Service::Port(443),
+                source_port: SourcePort::Ephemeral,
+                zone: 0,
+                netns: None,
+                translation: None,
+            },
+            confirmed,
+            connections: 1,
+            first_seen: None,
+            last_seen: None,
+            classic: Record::usual_classic(confirmed),
+        })
+    }
+
+    fn written(flows: &[Flow]) -> (String, Vec<String>) {
+        let listing = Listing {
+            flows: flows.to_vec(),
+            ..Listing::default()
+        };
+        let mut out = Vec::new();
+        let remarks = write(&listing, &mut out).unwrap();
+        (String::from_utf8(out).unwrap(), remarks)
+    }
+
+    #[test]
+    fn a_list_becomes_a_table() {
+        let (text, remarks) = written(&[flow(true)]);
+        assert!(text.contains("\ntable inet observed {\n"), "{text}");
+        assert!(text.contains("tcp dport 443 accept"), "{text}");
+        assert!(remarks[0].contains("--local"), "{remarks:?}");
+    }
+
+    #[test]
+    fn a_list_of_nothing_drops_nothing() {
+        for flows in [&[][..], &[flow(false)]] {
+            let (text, remarks) = written(flows);
+            assert!(text.lines().all(|line| line.starts_with('#')), "{text}");
+            assert!(remarks[0].contains("no rules"), "{remarks:?}");
+        }
+    }
+}
