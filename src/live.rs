@@ -61,9 +61,8 @@ pub fn capture(
     sources.dedup();
     let has_ring = sockets.iter().any(|socket| socket.method.has_ring());
     let mut begun = description::begin(cli, &sources.join(" "));
-    if let Some(state) = state
-        && let Some(before) = state.load(intake, console)?
-    {
+    let before = state.map(|state| state.load(intake, console)).transpose()?;
+    if let Some(before) = before.flatten() {
         begun = description::go_on(begun, before);
     }
     let dumps = Dumps::new(intake, printer, state, (cli.reset, cli.forget), begun);

@@ -1,6 +1,6 @@
 //! Runs captures for long under all that goes wrong in months, and counts what they lose without saying so.
 //!
-//! usage: conntracker-soak MINUTES [SEED]
+//! `conntracker-soak MINUTES [SEED]`
 //!
 //! As root. Everything happens in a network namespace and a mount namespace of its own; the clock that is
 //! stepped is the captures' alone (libfaketime). Ends with figures and exit status 0, or 1 if a flow was lost
