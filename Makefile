@@ -11,6 +11,9 @@ TEST_PACKAGES := g++ conntrack nftables iptables iproute2 iputils-ping netbase n
 	util-linux procps kmod python3-jsonschema python3-pip postgresql $(DEB_TEST_PACKAGES)
 # ClickHouse's embedded form, for the statements of docs/fleet. Its test is skipped where it can't be had.
 CHDB := target/chdb
+# promtool, out of Debian's package but not installed: that would start a server that listens. Its test is
+# skipped where it can't be had.
+PROMETHEUS := target/prometheus
 # Installs packages that are missing, and only then asks the network for anything.
 install = dpkg -s $(1) >/dev/null 2>&1 || { $(SUDO) apt-get update -q && \
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(1); }
@@ -18,7 +21,7 @@ install = dpkg -s $(1) >/dev/null 2>&1 || { $(SUDO) apt-get update -q && \
 .DEFAULT_GOAL := help
 include debian/deb.mk
 
-.PHONY: help run build test check unit vendor benches fuzz bench bench-live clean
+.PHONY: help run build test check unit vendor benches fuzz bench bench-live soak clean
 
 help:
 	@echo 'make run         build and start conntracker --track on this host (Ctrl-C prints the list)'
@@ -28,6 +31,7 @@ help:
 	@echo 'make man         the manual and the shell completions: target/man/'
 	@echo 'make bench       criterion benches'
 	@echo 'make bench-live  floods the real program in a namespace of its own'
+	@echo 'make soak        five minutes of floods and faults (SOAK_MINUTES=60 for an hour); as root'
 	@echo 'Each installs what it needs with apt.'
 
 run: build
@@ -89,6 +93,18 @@ test-packages:
 	@$(call install,$(TEST_PACKAGES))
 	@test -d $(CHDB)/chdb || python3 -m pip install --quiet --no-deps --target $(CHDB) chdb chdb-core || \
 		echo 'chdb can not be installed: the test of ClickHouse will be skipped'
+	@test -x $(PROMETHEUS)/usr/bin/promtool || { mkdir -p $(PROMETHEUS) && cd $(PROMETHEUS) && \
+		apt-get download -q prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb; } || \
+		echo 'promtool can not be had: the test of the metrics with it will be skipped'
+
+# As root. Ends with figures, and fails if a flow was lost that the verdict does not own up to.
+SOAK_MINUTES ?= 5
+soak: build build-packages test-packages
+	@$(call install,libfaketime)
+	$(CARGO) build --release --locked -p vendor-tests --bin conntracker-soak
+	$(CARGO) build --release --locked -p conntracker --bin conntracker --bin conntracker-flood
+	CONNTRACKER_BIN=target/release/conntracker CONNTRACKER_FLOOD_BIN=target/release/conntracker-flood \
+		target/release/conntracker-soak $(SOAK_MINUTES)
 
 clean:
 	$(CARGO) clean

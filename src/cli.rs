@@ -20,8 +20,14 @@ Examples:
   sudo conntracker                      list what passes until Ctrl-C
   sudo conntracker --track              the same where no firewall rule tracks connections
   sudo conntracker --duration 1h -o flows.txt
+  sudo conntracker doctor               say why nothing is listed, and what to do
   sudo conntracker -w events.pcap       record, to replay elsewhere
   conntracker -r events.pcap            replay; needs no privileges
+  sudo conntracker --duration 1h --format json -o day.json
+  conntracker show day.json             the same in columns; conntracker help show
+  conntracker rules day.json -o fw.nft  firewall rules for these flows
+  sudo conntracker check fw.nft day.json
+  sudo conntracker doctor               why nothing is listed
 
 Signals:
   SIGINT, SIGTERM, SIGHUP   print the list and end; a second one ends at once
@@ -52,6 +58,13 @@ pub struct Cli {
     /// What to do other than to capture
     #[command(subcommand)]
     pub command: Option<Command>,
+
+    /// Read options from FILE: TOML, with the names they have here
+    ///
+    /// An option without a value is true or false, one that may be given several times may have a list. What is
+    /// given on the command line counts instead.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
     /// Write the list to FILE, replaced atomically; - is standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
@@ -102,6 +115,17 @@ pub struct Cli {
     /// Forget flows that were not seen for TIME (30d)
     #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "read", help_heading = "Long runs")]
     pub forget: Option<Duration>,
+
+    /// Write figures for Prometheus to FILE every 15 seconds, for node_exporter's textfile collector
+    ///
+    /// The file is replaced atomically. node_exporter reads files whose names end in .prom.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "read",
+        help_heading = "Long runs"
+    )]
+    pub metrics_file: Option<PathBuf>,
 
     /// Read events from a recorded FILE instead of the kernel; - is standard input
     #[arg(short, long, value_name = "FILE", help_heading = "Recordings")]

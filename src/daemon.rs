@@ -127,10 +127,12 @@ pub fn absolute(cli: &Cli) -> Result<Cli, Error> {
         Ok(path.to_string_lossy().into_owned())
     };
     Ok(Cli {
+        config: cli.config.as_ref().map(absolute).transpose()?,
         output: absolute(&cli.output)?,
         write: cli.write.as_ref().map(absolute).transpose()?,
         pid_file: absolute(&cli.pid_file)?,
         state: cli.state.as_ref().map(absolute).transpose()?,
+        metrics_file: cli.metrics_file.as_ref().map(absolute).transpose()?,
         netns: cli.netns.as_ref().map(named).transpose()?,
         ..cli.clone()
     })

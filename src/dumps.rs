@@ -24,6 +24,8 @@ pub struct Due {
     pub interval: bool,
     /// Old flows are to be forgotten.
     pub forget: bool,
+    /// Metrics are to be written.
+    pub metrics: bool,
 }
 
 impl Due {
@@ -34,7 +36,14 @@ impl Due {
             asked: self.asked || other.asked,
             interval: self.interval || other.interval,
             forget: self.forget || other.forget,
+            metrics: self.metrics || other.metrics,
         }
+    }
+
+    /// Whether flows are touched, which may take its time.
+    #[must_use]
+    pub const fn is_long(self) -> bool {
+        self.asked || self.interval || self.forget
     }
 }
 
@@ -43,6 +52,7 @@ impl Due {
 pub struct Schedule {
     interval: Option<Turn>,
     forget: Option<Turn>,
+    metrics: Option<Turn>,
 }
 
 #[derive(Debug)]
@@ -72,13 +82,18 @@ impl Turn {
 }
 
 impl Schedule {
-    /// For lists at every interval, and flows that are forgotten after a time.
+    /// For lists at every interval, flows that are forgotten after a time, and metrics now and then.
     #[must_use]
-    pub fn new(interval: Option<Duration>, forget: Option<Duration>) -> Self {
+    pub fn new(
+        interval: Option<Duration>,
+        forget: Option<Duration>,
+        metrics: Option<Duration>,
+    ) -> Self {
         let often = |after: Duration| (after / 10).clamp(Duration::from_secs(1), HOUR);
         Self {
             interval: interval.map(Turn::new),
             forget: forget.map(|after| Turn::new(often(after))),
+            metrics: metrics.map(Turn::new),
         }
     }
 
@@ -90,13 +105,15 @@ impl Schedule {
             asked: false,
             interval: is_due(&mut self.interval),
             forget: is_due(&mut self.forget),
+            metrics: is_due(&mut self.metrics),
         }
     }
 
     /// How long nothing is due.
     #[must_use]
     pub fn rest(&self) -> Duration {
-        let turns = [&self.interval, &self.forget].into_iter().flatten();
+        let turns = [&self.interval, &self.forget, &self.metrics];
+        let turns = turns.into_iter().flatten();
         let now = Instant::now();
         let rests = turns.map(|turn| turn.next.saturating_duration_since(now));
         rests.min().unwrap_or(HOUR)
@@ -115,6 +132,23 @@ pub struct Dumps<'a> {
     forget: Option<Duration>,
     /// How the capture began, and what was lost before the interval that runs.
     begun: Mutex<(Capture, Loss)>,
+    lists: Mutex<Lists>,
+}
+
+/// The lists that were written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lists {
+    /// How many.
+    pub written: u64,
+    /// When the last one was.
+    pub last: Option<Timestamp>,
+}
+
+impl Lists {
+    fn one_more(&mut self) {
+        self.written += 1;
+        self.last = Some(Timestamp::now());
+    }
 }
 
 impl<'a> Dumps<'a> {
@@ -134,6 +168,7 @@ impl<'a> Dumps<'a> {
             reset,
             forget,
             begun: Mutex::new((begun, Loss::default())),
+            lists: Mutex::default(),
         }
     }
 
@@ -157,6 +192,9 @@ impl<'a> Dumps<'a> {
             self.intake.contents()
         };
         let printed = self.printer.print(&mut contents, &capture);
+        if printed.is_ok() {
+            self.lists.lock().one_more();
+        }
         if begins_anew {
             if printed.is_err() {
                 // It is in the next list then.
@@ -182,7 +220,22 @@ impl<'a> Dumps<'a> {
         let capture = self.describe(loss);
         let mut contents = self.intake.contents();
         let printed = self.printer.finish(&mut contents, &capture, console);
+        if printed == 0 {
+            self.lists.lock().one_more();
+        }
         printed.max(self.save(&contents, &capture, console))
+    }
+
+    /// The lists written so far.
+    #[must_use]
+    pub fn lists(&self) -> Lists {
+        *self.lists.lock()
+    }
+
+    /// What of `loss`, that since the capture began, the next list suffers from.
+    #[must_use]
+    pub fn of_next(&self, loss: &Loss) -> Loss {
+        loss.since(&self.begun.lock().1)
     }
 
     fn forget(&self, after: Duration) {

@@ -19,8 +19,12 @@ use crate::timestamp::Timestamp;
 /// Counts of what went through an [`Intake`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Events of listed classes.
+    /// NEW and UPDATE events of listed classes.
     pub events: u64,
+    /// Those of them that are NEW events.
+    pub begun: u64,
+    /// DESTROY events of listed classes, whether they meant something or not.
+    pub ended: u64,
     /// Messages that are no events of an entry.
     pub not_events: u64,
     /// Events of families and protocols that are not listed.
@@ -91,6 +95,8 @@ pub struct Intake {
     detail: Option<Detail>,
     namespaces: Option<Namespaces>,
     events: AtomicU64,
+    begun: AtomicU64,
+    ended: AtomicU64,
     not_events: AtomicU64,
     not_listed: AtomicU64,
     malformed: AtomicU64,
@@ -112,6 +118,8 @@ impl Intake {
             detail,
             namespaces: None,
             events: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
             not_events: AtomicU64::new(0),
             not_listed: AtomicU64::new(0),
             malformed: AtomicU64::new(0),
@@ -254,14 +262,19 @@ impl Intake {
             };
             match decode(message) {
                 Ok(observation) if observation.event != Event::Destroy => {
+                    pending.tally.begun += u64::from(observation.event == Event::New);
                     pending.events.push(observation);
                 }
-                Ok(observation) if missed() => {
-                    // What is pending came before it.
-                    self.fold(pending);
-                    self.made_up(&observation, &mut pending.tally);
+                Ok(observation) => {
+                    pending.tally.ended += 1;
+                    if missed() {
+                        // What is pending came before it.
+                        self.fold(pending);
+                        self.made_up(&observation, &mut pending.tally);
+                    } else {
+                        pending.tally.not_events += 1;
+                    }
                 }
-                Ok(_) => pending.tally.not_events += 1,
                 Err(skip) => Self::skipped(skip, &mut pending.tally),
             }
         }
@@ -301,10 +314,17 @@ impl Intake {
         tally: &mut Tally,
     ) {
         match sighting.event {
-            Event::Destroy if missed => self.made_up_sighting(detail, sighting, now, tally),
-            Event::Destroy => tally.not_events += 1,
+            Event::Destroy => {
+                tally.ended += 1;
+                if missed {
+                    self.made_up_sighting(detail, sighting, now, tally);
+                } else {
+                    tally.not_events += 1;
+                }
+            }
             Event::New | Event::Update => {
                 tally.events += 1;
+                tally.begun += u64::from(sighting.event == Event::New);
                 if !detail.selection.wants(&sighting.facts) {
                     return;
                 }
@@ -349,6 +369,7 @@ impl Intake {
     #[inline]
     pub fn event(&self, observation: &Observation, tally: &mut Tally) {
         tally.events += 1;
+        tally.begun += u64::from(observation.event == Event::New);
         self.table.apply(observation, Unseen::Ignore);
     }
 
@@ -373,6 +394,8 @@ impl Intake {
     pub fn count(&self, tally: Tally) {
         let Tally {
             events,
+            begun,
+            ended,
             not_events,
             not_listed,
             malformed,
@@ -380,6 +403,8 @@ impl Intake {
         } = tally;
         for (total, more) in [
             (&self.events, events),
+            (&self.begun, begun),
+            (&self.ended, ended),
             (&self.not_events, not_events),
             (&self.not_listed, not_listed),
             (&self.malformed, malformed),
@@ -396,6 +421,8 @@ impl Intake {
     pub fn tally(&self) -> Tally {
         Tally {
             events: self.events.load(Ordering::Relaxed),
+            begun: self.begun.load(Ordering::Relaxed),
+            ended: self.ended.load(Ordering::Relaxed),
             not_events: self.not_events.load(Ordering::Relaxed),
             not_listed: self.not_listed.load(Ordering::Relaxed),
             malformed: self.malformed.load(Ordering::Relaxed),

@@ -17,6 +17,7 @@ use crate::dumps::{Due, Dumps, Schedule};
 use crate::error::Error;
 use crate::intake::Intake;
 use crate::listen;
+use crate::monitor::{self, Monitor};
 use crate::notify::Supervisor;
 use crate::printer::Printer;
 use crate::recovery::Recovery;
@@ -40,7 +41,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 pub fn capture(
     cli: &Cli,
     intake: &Intake,
-    (printer, state): (&Printer, Option<&State>),
+    (printer, state, monitor): (&Printer, Option<&State>, Option<&Monitor>),
     supervisor: &Supervisor,
     console: &Console,
 ) -> Result<u8, Error> {
@@ -58,10 +59,10 @@ pub fn capture(
         Recovery::new(intake, &handles, shared.lost(), cli.reliable).map_err(resources)?;
     let mut sources: Vec<&str> = sockets.iter().map(|socket| socket.method.name()).collect();
     sources.dedup();
+    let has_ring = sockets.iter().any(|socket| socket.method.has_ring());
     let mut begun = description::begin(cli, &sources.join(" "));
-    if let Some(state) = state
-        && let Some(before) = state.load(intake, console)?
-    {
+    let before = state.map(|state| state.load(intake, console)).transpose()?;
+    if let Some(before) = before.flatten() {
         begun = description::go_on(begun, before);
     }
     let dumps = Dumps::new(intake, printer, state, (cli.reset, cli.forget), begun);
@@ -94,15 +95,22 @@ pub fn capture(
             while let Ok(due) = requests.recv() {
                 // Several that have come meanwhile are one.
                 let due = requests.try_iter().fold(due, Due::and);
-                supervisor.printing();
-                shared.flush();
-                if dumps
-                    .run(due, &assess(), console)
-                    .is_err_and(|error| printer.is_gone(&error, console))
-                {
-                    signals.request_end();
+                if due.is_long() {
+                    supervisor.printing();
+                    if has_ring {
+                        shared.flush();
+                    }
+                    if dumps
+                        .run(due, &assess(), console)
+                        .is_err_and(|error| printer.is_gone(&error, console))
+                    {
+                        signals.request_end();
+                    }
+                    supervisor.printed();
                 }
-                supervisor.printed();
+                if let Some(monitor) = monitor {
+                    monitor.write(intake, recovery.report(), &assess(), &dumps, console);
+                }
             }
         });
         if cli.existing {
@@ -117,6 +125,12 @@ pub fn capture(
         }
 
         supervisor.ready(console);
+        if monitor.is_some() {
+            let _ = print.send(Due {
+                metrics: true,
+                ..Due::default()
+            });
+        }
         let began = Instant::now();
         wait(
             cli,
@@ -172,9 +186,13 @@ pub fn capture(
 
     let loss = assess();
     let verdict = loss.verdict();
+    let report = recovery.report();
     // The recording first: whatever may come of the list, it is whole.
     let recorded = shared.recorder.map_or(Ok(()), Recorder::finish);
     let printed = dumps.finish(&loss, console);
+    if let Some(monitor) = monitor {
+        monitor.write(intake, report, &loss, &dumps, console);
+    }
     if verdict == Verdict::Complete {
         console.detail(&verdict.to_string());
     } else {
@@ -221,7 +239,8 @@ fn wait(
 ) {
     let began = Instant::now();
     let mut rate = Rate::default();
-    let mut schedule = Schedule::new(cli.interval, cli.forget);
+    let metrics = cli.metrics_file.as_ref().map(|_| monitor::EVERY);
+    let mut schedule = Schedule::new(cli.interval, cli.forget, metrics);
     let mut hinted = cli.track || !console.shows_status();
     loop {
         supervisor.alive();

@@ -128,9 +128,10 @@ impl Namespaces {
         let mut buffer = [0; 1 << 13];
         while let Ok((len @ 1.., _)) = recv(&self.news, &mut buffer[..], RecvFlags::empty()) {
             for message in messages(&buffer[..len]).flatten() {
-                if message.kind == RTM_DELNSID
-                    && let Some(id) = id_of(message.payload)
-                {
+                if message.kind != RTM_DELNSID {
+                    continue;
+                }
+                if let Some(id) = id_of(message.payload) {
                     self.state.lock().forget(id);
                 }
             }

@@ -31,9 +31,20 @@ pub struct Recovery<'a> {
     missed: AtomicU64,
     /// What `missed` was when the last successful read of the table began.
     covered: AtomicU64,
+    resyncs: AtomicU64,
     reliable: bool,
     gave_up: AtomicBool,
     failure: Mutex<Option<String>>,
+}
+
+/// Figures of the sockets and of what was done about a loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// How often the kernel's table was read to make up for a loss.
+    pub resyncs: u64,
+    /// Bytes that the sockets may queue, and bytes that they have queued, as the kernel charges them; of all
+    /// sockets together. `None` if the kernel does not tell.
+    pub queues: Option<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -67,6 +78,7 @@ impl<'a> Recovery<'a> {
             lost_seen: AtomicU64::new(0),
             missed: AtomicU64::new(0),
             covered: AtomicU64::new(0),
+            resyncs: AtomicU64::new(0),
             reliable,
             gave_up: AtomicBool::new(false),
             failure: Mutex::new(None),
@@ -112,6 +124,7 @@ impl<'a> Recovery<'a> {
             Ok(tally) => {
                 self.intake.count(tally);
                 self.covered.store(missed, Ordering::Relaxed);
+                self.resyncs.fetch_add(1, Ordering::Relaxed);
             }
             Err(error) => self.fail(format!("the kernel's table can't be read: {error}")),
         }
@@ -168,6 +181,22 @@ impl<'a> Recovery<'a> {
     #[must_use]
     pub fn resynced(&self) -> bool {
         self.covered.load(Ordering::Relaxed) == self.missed()
+    }
+
+    /// What it has come to so far.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let queues = self.sockets.iter().try_fold((0, 0), |sum, socket| {
+            let memory = memory(&socket.fd).ok()?;
+            Some((
+                sum.0 + u64::from(memory.limit_bytes),
+                sum.1 + u64::from(memory.queued_bytes),
+            ))
+        });
+        Report {
+            resyncs: self.resyncs.load(Ordering::Relaxed),
+            queues,
+        }
     }
 
     /// What keeps the recovery from working, if anything did last.

@@ -8,6 +8,7 @@ use crate::daemon::{self, Daemon};
 use crate::error::Error;
 use crate::intake::{Detail, Intake};
 use crate::live;
+use crate::monitor::Monitor;
 use crate::namespace;
 use crate::namespaces::Namespaces;
 use crate::notify::Supervisor;
@@ -89,12 +90,17 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
         Intake::with_detail(Table::new(cli.max_flows), detail(cli, &layout)).of_all(namespaces);
     let printer = Printer::new(goal, layout, cli.selection.clone(), cli.daemon);
     let state = cli.state.as_deref().map(State::new).transpose()?;
+    let monitor = cli
+        .metrics_file
+        .as_deref()
+        .map(|path| Monitor::new(path, cli.netns.as_deref()))
+        .transpose()?;
     match &cli.read {
         Some(path) => replay::replay(path, cli, &intake, &printer, console),
         None => live::capture(
             cli,
             &intake,
-            (&printer, state.as_ref()),
+            (&printer, state.as_ref(), monitor.as_ref()),
             &Supervisor::new(daemon),
             console,
         ),

@@ -257,7 +257,7 @@ impl Selection {
         ];
         let flags = flags
             .into_iter()
-            .filter(|(set, _)| *set)
+            .filter(|&(set, _)| set)
             .map(|(_, name)| name.to_owned());
         [
             values("proto", &self.proto),

@@ -202,6 +202,34 @@ pub fn leave_user_namespace() -> io::Result<()> {
     check(unsafe { libc::unshare(libc::CLONE_NEWUSER) })
 }
 
+/// Reads an option of any form into `value`, which for some holds a question to begin with. Returns how many
+/// bytes of it were written.
+///
+/// # Errors
+///
+/// Those of getsockopt(2).
+pub fn read_option(
+    socket: impl AsFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &mut [u8],
+) -> io::Result<usize> {
+    let mut len =
+        libc::socklen_t::try_from(value.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the kernel reads and writes at most `len` bytes, the size of `value`, and both outlive the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            option,
+            value.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    check(result)?;
+    Ok(len as usize)
+}
+
 fn check(result: libc::c_int) -> io::Result<()> {
     if result == 0 {
         Ok(())

@@ -89,6 +89,20 @@ impl Loss {
 }
 
 impl Verdict {
+    /// The names of all.
+    pub const NAMES: [&str; 3] = ["complete", "recovered", "incomplete"];
+
+    /// What it is called, without its reasons.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        let [complete, recovered, incomplete] = Self::NAMES;
+        match self {
+            Self::Complete => complete,
+            Self::Recovered { .. } => recovered,
+            Self::Incomplete(_) => incomplete,
+        }
+    }
+
     /// The exit status it stands for.
     #[must_use]
     pub const fn exit_status(&self) -> u8 {

@@ -1,9 +1,10 @@
-//! The commands that work on captures rather than take one: `conntracker show FILE…` and the like.
+//! The commands that do something else than to take a capture: `conntracker show FILE…` and the like.
 //!
 //! Each file has a command's arguments and what it does.
 
 pub mod check;
 pub mod diff;
+pub mod doctor;
 pub mod merge;
 pub mod reading;
 pub mod rules;
@@ -27,6 +28,8 @@ pub enum Command {
     Diff(diff::Diff),
     /// Write firewall rules that accept the flows of captures
     Rules(rules::Rules),
+    /// Say why there are no events or why some are lost, and what to do
+    Doctor(doctor::Doctor),
 }
 
 impl Command {
@@ -42,6 +45,7 @@ impl Command {
             Self::Merge(merge) => merge.run(console),
             Self::Diff(diff) => Ok(diff.run(console)),
             Self::Rules(rules) => rules.run(console),
+            Self::Doctor(doctor) => doctor.run(console),
         }
     }
 }

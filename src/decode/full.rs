@@ -148,9 +148,12 @@ impl<'a> Tuple<'a> {
         let protocol = Protocol(array::<1>(self.proto.number)?[0]);
         let (source, destination) = self.endpoints(family == AF_INET)?;
         let (service, source_port) = if protocol.has_ports() {
+            // A kernel without the protocol's tracker does not know them (DCCP on Linux 6.18); conntrack(8)
+            // shows 0 then.
+            let port = |be| Self::port(be).unwrap_or(0);
             (
-                Service::Port(u16::from_be_bytes(array(self.proto.destination_port_be)?)),
-                SourcePort::Exact(u16::from_be_bytes(array(self.proto.source_port_be)?)),
+                Service::Port(port(self.proto.destination_port_be)),
+                SourcePort::Exact(port(self.proto.source_port_be)),
             )
         } else {
             // GRE shows its keys as ports (`nf_ct_port_tuple_to_nlattr`), and they change from

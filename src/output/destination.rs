@@ -58,7 +58,7 @@ impl Destination {
                 Target::Direct(path) => write(&mut OpenOptions::new().write(true).open(path)?),
                 Target::Replaced { folder, path } => {
                     let mut file = temporary(&folder)?;
-                    write(&mut file)?;
+                    write(&mut file).map_err(plain)?;
                     inherit(&file, &path)?;
                     file.as_file().sync_all()?;
                     file.persist(&path).map_err(|error| error.error)?;
@@ -67,6 +67,28 @@ impl Destination {
                 }
             },
         }
+    }
+
+    /// The same for what others read, over and over, and only the newest of: everyone may read it, whatever
+    /// the umask, unless the file that is there says otherwise; and nobody waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// Those of `write` and of the file; the file then is what it was.
+    pub fn publish(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        let Self::File(path) = self else {
+            return self.put(write);
+        };
+        let Target::Replaced { folder, path } = Target::of(path)? else {
+            return self.put(write);
+        };
+        let mut file = temporary(&folder)?;
+        write(&mut file)?;
+        let readable = fs::Permissions::from_mode(0o644);
+        file.as_file().set_permissions(readable)?;
+        inherit(&file, &path)?;
+        file.persist(&path).map_err(|error| error.error)?;
+        Ok(())
     }
 }
 

@@ -57,7 +57,8 @@ impl Folder {
         let mut number = 1;
         while self.path.join(&name).exists() {
             number += 1;
-            name = format!("{PREFIX}{stamp}Z-{number}.{}", self.extension);
+            // Sorts behind the one without a number.
+            name = format!("{PREFIX}{stamp}Z_{number}.{}", self.extension);
         }
         self.path.join(name)
     }

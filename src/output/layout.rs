@@ -96,7 +96,8 @@ impl LayoutArgs {
 }
 
 /// Whether standard output is a terminal whose user has not said no (<https://no-color.org>).
-fn wants_colour() -> bool {
+#[must_use]
+pub fn wants_colour() -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     io::stdout().is_terminal() && !set("NO_COLOR") && !dumb

@@ -4,6 +4,7 @@ pub mod changes;
 pub mod classic;
 pub mod csv;
 pub mod destination;
+pub mod findings;
 pub mod folder;
 pub mod groups;
 pub mod layout;

@@ -48,8 +48,14 @@ pub fn receive(handle: &mut Handle, mut buffer: Buffer, shared: &Shared<'_>) -> 
                 Ok(observation) if event != Event::Destroy => {
                     shared.intake.event(&observation, &mut tally);
                 }
-                Ok(observation) if missed => shared.intake.made_up(&observation, &mut tally),
-                Ok(_) => tally.not_events += 1,
+                Ok(observation) => {
+                    tally.ended += 1;
+                    if missed {
+                        shared.intake.made_up(&observation, &mut tally);
+                    } else {
+                        tally.not_events += 1;
+                    }
+                }
                 Err(skip) => Intake::skipped(skip, &mut tally),
             }
             ControlFlow::Continue(())

@@ -84,8 +84,10 @@ pub fn sighting(entry: &Conntrack, event: Event, all_protocols: bool) -> Result<
     let source = entry.src(original).ok_or(Skip::NotListed)?;
     let destination = entry.dst(original).ok_or(Skip::NotListed)?;
     let (service, source_port) = if protocol.has_ports() {
-        let service = entry.dst_port(original).ok_or(Skip::Malformed)?;
-        let source_port = entry.src_port(original).ok_or(Skip::Malformed)?;
+        // Of protocols that the kernel has no tracker for it knows no ports.
+        let known = |port: Option<u16>| port.or((!known).then_some(0)).ok_or(Skip::Malformed);
+        let service = known(entry.dst_port(original))?;
+        let source_port = known(entry.src_port(original))?;
         (Service::Port(service), SourcePort::Exact(source_port))
     } else if known {
         let icmp_type = entry.icmp_type().ok_or(Skip::Malformed)?;

@@ -126,6 +126,8 @@ impl From<[u64; 3]> for Seen {
 pub struct Counts {
     /// Events of listed classes that it handled.
     pub events: u64,
+    /// Those of them that are NEW events.
+    pub begun: u64,
     /// Sightings lost because the ring was full.
     pub ring_full: u64,
     /// Sightings delivered unmarked because the table was full.
@@ -186,9 +188,10 @@ impl Kernel {
     pub fn counts(&self) -> io::Result<Counts> {
         let mut sum = Counts::default();
         for index in 0..self.counts.len() {
-            let [events, ring_full, table_full, passed, ..] =
+            let [events, begun, ring_full, table_full, passed, ..] =
                 self.counts.get(&index, 0).map_err(io::Error::other)?;
             sum.events += events;
+            sum.begun += begun;
             sum.ring_full += ring_full;
             sum.table_full += table_full;
             sum.passed += passed;
@@ -330,6 +333,7 @@ pub fn receive(
             let counts = kernel.counts()?;
             shared.intake.count(Tally {
                 events: counts.events - counted.events,
+                begun: counts.begun - counted.begun,
                 ..Tally::default()
             });
             shared.lose(counts.ring_full - counted.ring_full);

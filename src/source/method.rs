@@ -46,6 +46,16 @@ impl Method {
         }
     }
 
+    /// Whether what has come in may lie in a ring until [`Shared::flush`].
+    #[must_use]
+    pub const fn has_ring(&self) -> bool {
+        match self {
+            Self::Batch | Self::Callback => false,
+            #[cfg(feature = "ebpf")]
+            Self::Kernel(_) => true,
+        }
+    }
+
     /// Receives until told to stop and all queues are empty.
     ///
     /// # Errors

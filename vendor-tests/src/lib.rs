@@ -15,6 +15,7 @@ pub mod pcap;
 pub mod program;
 pub mod room;
 pub mod sieve;
+pub mod soak;
 pub mod temp;
 pub mod terminal;
 pub mod vectors;

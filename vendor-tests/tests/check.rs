@@ -542,7 +542,7 @@ fn a_bar_is_drawn_on_a_terminal_and_taken_away() {
         assert_eq!(outcome.code, Some(1), "{outcome:?}");
         let drawn = terminal.text();
         assert!(
-            drawn.contains("judging [#") && drawn.ends_with("\r\x1b[K"),
+            drawn.contains("judging  ") && drawn.contains(" %") && drawn.ends_with("\r\x1b[K"),
             "{drawn:?}"
         );
     });

@@ -234,6 +234,10 @@ fn what_cannot_be_written_is_told_at_once() {
             ("file/list", "Not a directory"),
         ] {
             for option in ["-o", "-w"] {
+                if (name, option) == ("", "-o") {
+                    // A folder gets a file for each list.
+                    continue;
+                }
                 let path = folder.join(name);
                 let outcome = Launch::new([option.as_ref(), path.as_os_str()]).run();
                 assert_eq!(outcome.code, Some(1), "{outcome:?}");

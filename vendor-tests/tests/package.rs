@@ -223,6 +223,7 @@ fn the_package_installs_works_upgrades_and_goes() {
         "/usr/share/man/man8/conntracker.8.gz",
         "/lib/systemd/system/conntracker.service",
         "/etc/default/conntracker",
+        "/etc/conntracker/conntracker.toml",
     ] {
         assert!(contents.lines().any(|line| line == path), "{path}");
     }
@@ -231,6 +232,13 @@ fn the_package_installs_works_upgrades_and_goes() {
         !root.has("etc/systemd/system/multi-user.target.wants/conntracker.service"),
         "not enabled"
     );
+    for conffile in [
+        "etc/default/conntracker",
+        "etc/conntracker/conntracker.toml",
+    ] {
+        let conffiles = root.sh("dpkg-query -W -f '${Conffiles}' conntracker");
+        assert!(conffiles.contains(conffile), "{conffiles}");
+    }
     root.sh("bash -n /usr/share/bash-completion/completions/conntracker");
     root.capture();
     // What systemd makes for StateDirectory= of a service with DynamicUser=.

@@ -134,7 +134,7 @@ fn flows_with_other_translations_or_zones_are_other_records_and_one_classic_line
                 kinds,
                 [
                     "null null null 1",
-                    r#"null null {"address":"192.0.2.1","port":1024} 2"#,
+                    r#"null null {"address":"192.0.2.1","port":1024,"port_collapsed":true} 2"#,
                     r#"null {"address":"10.9.0.1","port":53} null 1"#,
                     r#"null {"address":"10.9.0.2","port":5353} null 1"#,
                     "7 null null 1",
@@ -173,6 +173,42 @@ fn a_flow_older_than_the_capture_is_recorded_though_the_classic_list_has_it_not(
             let (_, flows) = lines(&existing.finish());
             assert_eq!(flows.len(), 1);
             assert_eq!(flows[0].get("classic"), None);
+        },
+    );
+}
+
+#[test]
+fn other_protocols_are_recorded_whether_the_kernel_knows_their_ports_or_not() {
+    netns::run(
+        "other_protocols_are_recorded_whether_the_kernel_knows_their_ports_or_not",
+        || {
+            vendor_tests::netns::sh(
+                "nft 'table inet t { chain output { type filter hook output priority 0; ct state new; }; }'",
+            );
+            let captures = ["batch", "callback"].map(|source| {
+                let args = ["--source", source, "--format", "json", "--all-protocols"];
+                Launch::new(args).start()
+            });
+            // SCTP, DCCP and GRE, with a source and a destination port where the first two have theirs.
+            vendor_tests::program::run(
+                "python3",
+                [
+                    "-c",
+                    "import socket
+for protocol in 132, 33, 136, 47:
+    packet = bytes([0x12, 0x34, 0, 80]) + bytes(12)
+    socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol).sendto(packet, ('127.0.0.1', 0))",
+                ],
+            );
+            for capture in captures {
+                capture.drained();
+                let (head, flows) = lines(&capture.finish());
+                assert_eq!(head["verdict"], "complete");
+                let dccp = flows.iter().find(|flow| flow["protocol"] == "dccp");
+                assert!(dccp.expect("a flow")["dst_port"].is_u64());
+                let gre = flows.iter().find(|flow| flow["protocol"] == "gre");
+                assert_eq!(gre.expect("a flow").get("dst_port"), None);
+            }
         },
     );
 }

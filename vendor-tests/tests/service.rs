@@ -90,15 +90,40 @@ impl Stage {
             .arg(folder.join("confine"))
             .arg(repository().join("vendor-tests/c/confine.c"))
             .arg("-lseccomp"));
-        fs::create_dir(folder.join("state")).unwrap();
-        std::os::unix::fs::chown(folder.join("state"), USER.parse().ok(), USER.parse().ok())
-            .unwrap();
+        for writable in ["state", "run"] {
+            let writable = folder.join(writable);
+            fs::create_dir(&writable).unwrap();
+            std::os::unix::fs::chown(&writable, USER.parse().ok(), USER.parse().ok()).unwrap();
+        }
         let socket = UnixDatagram::bind(folder.join("notify")).unwrap();
         fs::set_permissions(folder.join("notify"), Permissions::from_mode(0o666)).unwrap();
         socket
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
         Self { folder, socket }
+    }
+
+    /// The service's command, with the options in the file that is shipped.
+    fn command(&self, unit: &Unit, options: &str) -> String {
+        let shipped = fs::read_to_string(repository().join("debian/conntracker.toml")).unwrap();
+        self.command_with(unit, &shipped, options)
+    }
+
+    fn command_with(&self, unit: &Unit, config: &str, options: &str) -> String {
+        assert_eq!(unit.setting("StateDirectory"), "conntracker");
+        assert_eq!(unit.setting("RuntimeDirectory"), "conntracker");
+        let place = |name: &str| self.folder.join(name).display().to_string();
+        let config = config
+            .replace("/var/lib/conntracker", &place("state"))
+            .replace("/run/conntracker/", &format!("{}/", place("run")));
+        fs::write(self.folder.join("conntracker.toml"), config).unwrap();
+        unit.setting("ExecStart")
+            .replace("/usr/sbin/conntracker", &place("conntracker"))
+            .replace(
+                "/etc/conntracker/conntracker.toml",
+                &place("conntracker.toml"),
+            )
+            .replace("$CONNTRACKER_OPTIONS", options)
     }
 
     /// Starts a command under the limits.
@@ -116,15 +141,18 @@ impl Stage {
         );
         assert_eq!(unit.setting("NoNewPrivileges"), "yes");
         assert_eq!(unit.setting("ProtectSystem"), "strict");
-        // The state folder becomes a mount of its own, and so stays writable.
+        // The folders of StateDirectory= and RuntimeDirectory= become mounts of their own, and so stay writable.
         let script = format!(
-            "mount --bind {folder}/state {folder}/state
+            "umask {umask}
+             mount --bind {folder}/state {folder}/state
+             mount --bind {folder}/run {folder}/run
              mount -o remount,bind,ro /
              exec setpriv --reuid={USER} --regid={USER} --clear-groups --no-new-privs \
                 --inh-caps=-all,{capabilities} --ambient-caps=-all,{capabilities} \
                 --bounding-set=-all,{capabilities} \
                 {folder}/confine {folder}/limits {command}",
             folder = self.folder.display(),
+            umask = unit.setting("UMask"),
         );
         let child = namespace
             .command("sh")
@@ -184,14 +212,7 @@ fn serve(name: &str, options: &str) {
     let stage = Stage::new(&unit, name);
     let namespace = Namespace::new(name);
     let state = stage.folder.join("state");
-    let command = unit
-        .setting("ExecStart")
-        .replace(
-            "/usr/sbin/conntracker",
-            &stage.folder.join("conntracker").display().to_string(),
-        )
-        .replace("${STATE_DIRECTORY}", &state.display().to_string())
-        .replace("$CONNTRACKER_OPTIONS", options);
+    let command = stage.command(&unit, options);
     let mut child = stage.start(&unit, &namespace, &command);
     assert_eq!(stage.message(), "READY=1");
 
@@ -230,6 +251,39 @@ fn serve(name: &str, options: &str) {
         fs::read_to_string(state.join("flows.txt")).unwrap(),
         TRAFFIC
     );
+
+    // A restart loses nothing of it.
+    fs::remove_file(state.join("flows.txt")).unwrap();
+    let mut child = stage.start(&unit, &namespace, &command);
+    assert_eq!(stage.message(), "READY=1");
+    signal(&child, "-TERM");
+    let end = wait_for("the end", || child.0.try_wait().unwrap());
+    assert_eq!(end.code(), Some(0));
+    assert_eq!(
+        fs::read_to_string(state.join("flows.txt")).unwrap(),
+        TRAFFIC
+    );
+}
+
+#[test]
+fn the_metrics_of_the_service_can_be_read_by_others() {
+    if !is_root("the_metrics_of_the_service_can_be_read_by_others") {
+        return;
+    }
+    let unit = Unit::read();
+    let stage = Stage::new(&unit, "metrics");
+    let namespace = Namespace::new("metrics");
+    let shipped = fs::read_to_string(repository().join("debian/conntracker.toml")).unwrap();
+    let config = shipped.replace("#metrics-file", "metrics-file");
+    assert_ne!(config, shipped);
+    let _child = stage.start(&unit, &namespace, &stage.command_with(&unit, &config, ""));
+    assert_eq!(stage.message(), "READY=1");
+    let path = stage.folder.join("run/conntracker.prom");
+    let found = wait_for("the metrics", || fs::metadata(&path).ok());
+    assert_eq!(found.permissions().mode() & 0o777, 0o644);
+    assert_eq!(unit.setting("RuntimeDirectoryMode"), "0755");
+    // Metrics are no reload.
+    assert_eq!(stage.any_message(), "WATCHDOG=1");
 }
 
 #[test]

@@ -1,0 +1,31 @@
+//! What the kernel could tell of connections beyond what a list needs.
+
+use super::finding::Finding;
+
+/// Judges net.netfilter.nf_conntrack_acct.
+#[must_use]
+pub fn judge_accounting(setting: Option<u64>) -> Finding {
+    let what = match setting {
+        Some(0) => {
+            "off (nf_conntrack_acct is 0): packets and bytes are not counted, and no list shows them"
+        }
+        Some(_) => "on (nf_conntrack_acct): packets and bytes are counted, which no list shows",
+        None => "nf_conntrack_acct is not to be read; no list needs it",
+    };
+    Finding::ok("accounting", what).value("nf_conntrack_acct", setting)
+}
+
+/// Judges net.netfilter.nf_conntrack_timestamp.
+#[must_use]
+pub fn judge_timestamps(setting: Option<u64>) -> Finding {
+    // CTA_TIMESTAMP_EVENT, include/uapi/linux/netfilter/nfnetlink_conntrack.h, Linux 6.14.
+    let what = match setting {
+        Some(0) => {
+            "off (nf_conntrack_timestamp is 0): flows have the time when their events were read; \
+             with 1 and Linux 6.14 they have the kernel's"
+        }
+        Some(_) => "on (nf_conntrack_timestamp): from Linux 6.14 on, flows have the kernel's times",
+        None => "nf_conntrack_timestamp is not to be read; no list needs it",
+    };
+    Finding::ok("timestamps", what).value("nf_conntrack_timestamp", setting)
+}

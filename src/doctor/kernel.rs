@@ -1,0 +1,126 @@
+//! Whether this kernel has connection tracking and its events.
+
+use std::path::Path;
+
+use super::finding::Finding;
+use super::module::Presence;
+use super::query;
+
+const NAME: &str = "kernel";
+/// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET_STATS`: the cheapest thing that it can be asked.
+const GET_STATS: u16 = 1 << 8 | 5;
+
+/// What there is to know about it.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// `uname -r`.
+    pub release: String,
+    /// Whether its sysctls are there, which come with nf_conntrack.
+    pub conntrack: bool,
+    /// The module that tells of events.
+    pub ctnetlink: Presence,
+    /// Whether that answers; `None` if it can't be asked.
+    pub answers: Option<bool>,
+}
+
+impl Kernel {
+    /// Looks.
+    #[must_use]
+    pub fn look() -> Self {
+        let ctnetlink = Presence::of("nf_conntrack_netlink");
+        let answers = ctnetlink
+            .can_be_asked()
+            .then(|| query::ask(GET_STATS))
+            .and_then(
+                |answer| match answer.map_err(|error| error.raw_os_error()) {
+                    Ok(()) => Some(true),
+                    Err(Some(libc::EINVAL | libc::EPROTONOSUPPORT | libc::EOPNOTSUPP)) => {
+                        Some(false)
+                    }
+                    Err(_) => None,
+                },
+            );
+        Self {
+            release: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+            conntrack: Path::new("/proc/sys/net/netfilter/nf_conntrack_max").exists(),
+            ctnetlink,
+            answers,
+        }
+    }
+
+    /// Whether a socket can be opened without having a module loaded.
+    #[must_use]
+    pub fn can_be_asked(&self) -> bool {
+        self.ctnetlink.can_be_asked() && self.answers != Some(false)
+    }
+}
+
+/// Judges it.
+#[must_use]
+pub fn judge(kernel: &Kernel) -> Finding {
+    let Kernel { release, .. } = kernel;
+    let finding = match (kernel.ctnetlink, kernel.answers, kernel.conntrack) {
+        (_, Some(false), _) => Finding::obstacle(
+            NAME,
+            format!("Linux {release} does not tell of conntrack events"),
+        )
+        .next("use a kernel with CONFIG_NF_CT_NETLINK"),
+        (Presence::Static, _, false) => {
+            Finding::obstacle(NAME, format!("Linux {release} has no connection tracking"))
+                .next("use a kernel with CONFIG_NF_CONNTRACK and CONFIG_NF_CT_NETLINK")
+        }
+        (Presence::Here | Presence::Static, Some(true), _) => Finding::ok(
+            NAME,
+            format!("Linux {release} has connection tracking and tells of its events"),
+        ),
+        (Presence::Here | Presence::Static, None, _) => {
+            Finding::ok(NAME, format!("Linux {release} has connection tracking"))
+        }
+        (Presence::Loadable, ..) => Finding::note(
+            NAME,
+            "the module nf_conntrack_netlink is not loaded, so that some checks are left out",
+        )
+        .next("nothing: a capture has it loaded; for the checks: modprobe nf_conntrack_netlink"),
+        (Presence::Missing, ..) => Finding::obstacle(
+            NAME,
+            format!("no module nf_conntrack_netlink is installed for Linux {release}"),
+        )
+        .next("install the kernel's modules; after an update of the kernel, reboot"),
+        (Presence::Unknown, ..) => Finding::note(
+            NAME,
+            "the module nf_conntrack_netlink is not loaded, so that some checks are left out",
+        )
+        .next("load it on the host: modprobe nf_conntrack_netlink"),
+    };
+    finding.value("release", release.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::finding::State;
+
+    #[test]
+    fn a_kernel_without_events_is_told_from_a_module_not_loaded() {
+        let judge = |ctnetlink, answers, conntrack| {
+            let finding = judge(&Kernel {
+                release: "6.1.0".into(),
+                conntrack,
+                ctnetlink,
+                answers,
+            });
+            (finding.state, finding.prevents_capture)
+        };
+        use Presence::{Here, Loadable, Missing, Static, Unknown};
+        assert_eq!(judge(Here, Some(true), true), (State::Ok, false));
+        assert_eq!(judge(Static, None, true), (State::Ok, false));
+        assert_eq!(judge(Static, None, false), (State::Problem, true));
+        assert_eq!(judge(Static, Some(false), true), (State::Problem, true));
+        assert_eq!(judge(Loadable, None, true), (State::Note, false));
+        assert_eq!(judge(Missing, None, true), (State::Problem, true));
+        assert_eq!(judge(Unknown, None, true), (State::Note, false));
+    }
+}

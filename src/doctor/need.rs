@@ -1,0 +1,122 @@
+//! A rule because of which connections are tracked.
+
+use std::fmt;
+
+/// How many are named; the others are counted.
+pub const NAMED: usize = 3;
+
+/// A rule that has the kernel track connections (`nf_ct_netns_get`, net/netfilter/nf_conntrack_proto.c).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// `table inet filter, chain forward`.
+    pub place: String,
+    /// What in it does: `ct state`.
+    pub what: String,
+    /// Whether IPv4 is tracked because of it.
+    pub ipv4: bool,
+    /// Whether IPv6 is.
+    pub ipv6: bool,
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
+}
+
+/// All such rules of one kind, the first of them by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The first of each chain.
+    pub named: Vec<Need>,
+    /// How many there are.
+    pub count: usize,
+    /// Whether one of them has IPv4 tracked.
+    pub ipv4: bool,
+    /// Whether one has IPv6 tracked.
+    pub ipv6: bool,
+}
+
+impl Needs {
+    /// Adds one.
+    pub fn add(&mut self, need: Need) {
+        self.count += 1;
+        self.ipv4 |= need.ipv4;
+        self.ipv6 |= need.ipv6;
+        let known = self.named.iter().any(|named| named.place == need.place);
+        if self.named.len() < NAMED && !known {
+            self.named.push(need);
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        self.count += other.count;
+        self.ipv4 |= other.ipv4;
+        self.ipv6 |= other.ipv6;
+        self.named.extend(other.named.iter().cloned());
+        self.named.truncate(NAMED);
+        self
+    }
+}
+
+/// Whether an x_tables match or target has connections tracked: those of net/netfilter/xt_*.c that call
+/// `nf_ct_netns_get`, and ipt_CLUSTERIP of kernels that have it.
+#[must_use]
+pub fn is_of_xtables(name: &str) -> bool {
+    const NAMES: [&str; 18] = [
+        "conntrack",
+        "state",
+        "connbytes",
+        "connlabel",
+        "connlimit",
+        "connmark",
+        "helper",
+        "CONNMARK",
+        "CONNSECMARK",
+        "CT",
+        "MASQUERADE",
+        "SNAT",
+        "DNAT",
+        "REDIRECT",
+        "NETMAP",
+        "SYNPROXY",
+        "CLUSTERIP",
+        "cluster",
+    ];
+    NAMES.contains(&name)
+}
+
+/// Whether the data of the target `CT` say `--notrack` (`XT_CT_NOTRACK` in `struct xt_ct_target_info`):
+/// that alone needs nothing (`xt_ct_tg_check`).
+#[must_use]
+pub fn is_notrack(name: &str, data: &[u8]) -> bool {
+    let flags = data.first_chunk().map(|flags| u16::from_ne_bytes(*flags));
+    name == "CT" && flags.is_some_and(|flags| flags & 1 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_rule_of_a_chain_is_named_and_all_are_counted() {
+        let need = |place: &str, ipv6| Need {
+            place: place.into(),
+            what: "ct state".into(),
+            ipv4: true,
+            ipv6,
+        };
+        let mut needs = Needs::default();
+        for place in ["a", "a", "b", "c", "d"] {
+            needs.add(need(place, false));
+        }
+        assert_eq!((needs.count, needs.ipv4, needs.ipv6), (5, true, false));
+        assert_eq!(needs.named.len(), NAMED);
+        let mut more = Needs::default();
+        more.add(need("e", true));
+        let both = needs.and(&more);
+        assert_eq!((both.count, both.ipv6, both.named.len()), (6, true, NAMED));
+    }
+}

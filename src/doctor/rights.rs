@@ -1,0 +1,140 @@
+//! What this process may do.
+
+use std::fs;
+
+use super::finding::Finding;
+
+const NAME: &str = "privileges";
+
+// include/uapi/linux/capability.h
+const CAP_NET_ADMIN: u64 = 1 << 12;
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+const CAP_BPF: u64 = 1 << 39;
+
+const SETCAP: &str =
+    "run with sudo, or: setcap cap_net_admin,cap_bpf+ep \"$(command -v conntracker)\"";
+
+/// Capabilities, and what they are good for.
+#[derive(Clone, Copy, Debug)]
+pub struct Rights {
+    /// The effective ones.
+    pub capabilities: u64,
+    /// Whether they are those of the machine, and not of a user namespace.
+    pub initial: bool,
+}
+
+impl Rights {
+    /// Looks.
+    #[must_use]
+    pub fn look() -> Self {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        Self {
+            capabilities: effective(&read("/proc/self/status")).unwrap_or_default(),
+            initial: is_initial(&read("/proc/self/uid_map")),
+        }
+    }
+}
+
+fn effective(status: &str) -> Option<u64> {
+    let mut lines = status.lines();
+    let mask = lines.find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
+/// All numbers mapped to themselves: the initial user namespace (user_namespaces(7)). No file: a kernel
+/// without user namespaces.
+fn is_initial(uid_map: &str) -> bool {
+    let fields: Vec<&str> = uid_map.split_whitespace().collect();
+    fields.is_empty() || fields == ["0", "0", "4294967295"]
+}
+
+/// Judges them; `denied` is whether listening was refused for want of a privilege.
+#[must_use]
+pub fn judge(rights: &Rights, denied: bool) -> Finding {
+    let has = |capability| rights.capabilities & capability != 0;
+    let (net_admin, sys_admin) = (has(CAP_NET_ADMIN), has(CAP_SYS_ADMIN));
+    // What CAP_BPF is for was CAP_SYS_ADMIN's before Linux 5.8, and still is (`bpf_capable`).
+    let bpf = has(CAP_BPF) || sys_admin;
+    let finding = if !net_admin {
+        Finding::obstacle(
+            NAME,
+            "CAP_NET_ADMIN is missing, which listening to events takes",
+        )
+        .next(SETCAP)
+    } else if denied {
+        Finding::obstacle(
+            NAME,
+            "CAP_NET_ADMIN is that of a user namespace to which this network namespace does not belong",
+        )
+        .next("run with sudo outside of it, or make both: unshare -Urn")
+    } else if !rights.initial {
+        Finding::note(
+            NAME,
+            "CAP_NET_ADMIN of a user namespace: enough to listen, but not for a larger buffer or the \
+             kernel source",
+        )
+        .next("if that is needed, run with sudo outside of the user namespace")
+    } else if !bpf {
+        Finding::note(
+            NAME,
+            "CAP_NET_ADMIN is there to listen; CAP_BPF is missing, which the kernel source takes",
+        )
+        .next(SETCAP)
+    } else {
+        Finding::ok(
+            NAME,
+            "CAP_NET_ADMIN is there to listen, CAP_BPF for the kernel source",
+        )
+    };
+    finding
+        .value("cap_net_admin", net_admin)
+        .value("cap_bpf", has(CAP_BPF))
+        .value("cap_sys_admin", sys_admin)
+        .value("initial_user_namespace", rights.initial)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::finding::State;
+
+    #[test]
+    fn what_is_missing_is_named_with_a_way_to_get_it() {
+        let judge = |capabilities, initial, denied| {
+            judge(
+                &Rights {
+                    capabilities,
+                    initial,
+                },
+                denied,
+            )
+        };
+        let none = judge(0, true, true);
+        assert!(none.prevents_capture && none.what.contains("CAP_NET_ADMIN"));
+        assert!(none.next.unwrap().contains("sudo"));
+        assert!(judge(CAP_NET_ADMIN, false, true).prevents_capture);
+        let some = judge(CAP_NET_ADMIN, true, false);
+        assert_eq!((some.state, some.prevents_capture), (State::Note, false));
+        assert!(
+            some.next
+                .unwrap()
+                .contains("setcap cap_net_admin,cap_bpf+ep")
+        );
+        assert_eq!(judge(u64::MAX, false, false).state, State::Note);
+        assert_eq!(judge(CAP_NET_ADMIN | CAP_BPF, true, false).state, State::Ok);
+        assert_eq!(
+            judge(CAP_NET_ADMIN | CAP_SYS_ADMIN, true, false).state,
+            State::Ok
+        );
+    }
+
+    #[test]
+    fn proc_is_read() {
+        assert_eq!(
+            effective("Name:\tx\nCapEff:\t0000008000001000\n"),
+            Some(CAP_NET_ADMIN | CAP_BPF)
+        );
+        assert!(is_initial("         0          0 4294967295\n"));
+        assert!(!is_initial("         0       1000          1\n"));
+    }
+}

@@ -1,0 +1,368 @@
+//! nftables as it stands: the rules that have connections tracked, and the flowtables.
+
+use std::io;
+use std::ops::ControlFlow;
+
+use super::module::Presence;
+use super::need::{Need, Needs, is_notrack, is_of_xtables};
+use super::query;
+use crate::netlink::attributes;
+
+// include/uapi/linux/netfilter/nf_tables.h
+const NFNL_SUBSYS_NFTABLES: u16 = 10;
+const NFT_MSG_GETRULE: u16 = 7;
+const NFT_MSG_GETOBJ: u16 = 19;
+const NFT_MSG_GETFLOWTABLE: u16 = 23;
+const NFTA_RULE_TABLE: u16 = 1;
+const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
+const NFTA_CT_KEY: u16 = 2;
+const NFTA_NAT_TYPE: u16 = 1;
+const NFTA_MATCH_NAME: u16 = 1;
+const NFTA_TARGET_INFO: u16 = 3;
+const NFTA_DYNSET_EXPR: u16 = 7;
+const NFTA_DYNSET_EXPRESSIONS: u16 = 10;
+const NFTA_OBJ_TABLE: u16 = 1;
+const NFTA_OBJ_NAME: u16 = 2;
+const NFTA_OBJ_TYPE: u16 = 3;
+const NFTA_FLOWTABLE_TABLE: u16 = 1;
+const NFTA_FLOWTABLE_NAME: u16 = 2;
+const NFTA_FLOWTABLE_FLAGS: u16 = 7;
+/// `NFT_FLOWTABLE_HW_OFFLOAD`.
+const FLOWTABLE_HARDWARE: u32 = 1;
+
+/// What is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ruleset {
+    /// Rules that have connections tracked.
+    pub needs: Needs,
+    /// All rules that were looked at.
+    pub rules: usize,
+    /// Whether those were all there are: a very large ruleset is not waited for.
+    pub complete: bool,
+    /// Flowtables.
+    pub flowtables: Vec<Flowtable>,
+}
+
+/// A flowtable, which takes established connections past the rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flowtable {
+    /// `table inet filter, flowtable f`.
+    pub place: String,
+    /// Whether the network card does it.
+    pub hardware: bool,
+}
+
+impl Ruleset {
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` without CAP_NET_ADMIN.
+    pub fn look() -> io::Result<Self> {
+        let mut ruleset = Self {
+            complete: true,
+            ..Self::default()
+        };
+        // Not loaded: no rules. And asking would load it.
+        if !Presence::of("nf_tables").can_be_asked() {
+            return Ok(ruleset);
+        }
+        let kind = |message| NFNL_SUBSYS_NFTABLES << 8 | message;
+        let complete = query::dump(kind(NFT_MSG_GETRULE), |family, rule| {
+            ruleset.rules += 1;
+            if let Some(need) = need(family, rule) {
+                ruleset.needs.add(need);
+            }
+            ControlFlow::Continue(())
+        });
+        ruleset.complete = without_subsystem(complete)?;
+        let complete = query::dump(kind(NFT_MSG_GETOBJ), |family, attributes| {
+            if let Some(need) = object(family, attributes) {
+                ruleset.needs.add(need);
+            }
+            ControlFlow::Continue(())
+        });
+        ruleset.complete &= without_subsystem(complete)?;
+        let flowtables = query::dump(kind(NFT_MSG_GETFLOWTABLE), |family, attributes| {
+            ruleset.flowtables.extend(flowtable(family, attributes));
+            ControlFlow::Continue(())
+        });
+        without_subsystem(flowtables)?;
+        Ok(ruleset)
+    }
+}
+
+/// A kernel without nftables, or without flowtables, has none.
+fn without_subsystem(answer: io::Result<bool>) -> io::Result<bool> {
+    match answer.as_ref().map_err(io::Error::raw_os_error) {
+        Err(Some(libc::EINVAL | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT)) => Ok(true),
+        _ => answer,
+    }
+}
+
+fn text(value: &[u8]) -> String {
+    let end = value.iter().position(|&byte| byte == 0);
+    String::from_utf8_lossy(&value[..end.unwrap_or(value.len())]).into_owned()
+}
+
+fn word(value: &[u8]) -> Option<u32> {
+    value.first_chunk().map(|be| u32::from_be_bytes(*be))
+}
+
+fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    attributes(bytes).find_map(|(found, value)| (found == kind).then_some(value))
+}
+
+/// `NFPROTO_*` of include/uapi/linux/netfilter.h, as nft(8) calls them.
+fn family_name(family: u8) -> &'static str {
+    match family {
+        1 => "inet",
+        2 => "ip",
+        3 => "arp",
+        5 => "netdev",
+        7 => "bridge",
+        10 => "ip6",
+        _ => "?",
+    }
+}
+
+/// What a rule needs, if it does.
+fn need(family: u8, rule: &[u8]) -> Option<Need> {
+    let expressions = find(rule, NFTA_RULE_EXPRESSIONS)?;
+    let what = attributes(expressions).find_map(|(_, expression)| describe(expression))?;
+    let part = |kind| find(rule, kind).map(text).unwrap_or_default();
+    let place = format!(
+        "table {} {}, chain {}",
+        family_name(family),
+        part(NFTA_RULE_TABLE),
+        part(NFTA_RULE_CHAIN)
+    );
+    Some(of_family(family, place, what))
+}
+
+/// What an object needs, if it does: those that call `nf_ct_netns_get` do so when they are made, not only
+/// when a rule refers to them.
+fn object(family: u8, attributes: &[u8]) -> Option<Need> {
+    let part = |kind| find(attributes, kind).map(text).unwrap_or_default();
+    // `NFT_OBJECT_*`.
+    let kind = match find(attributes, NFTA_OBJ_TYPE).and_then(word)? {
+        3 => "ct helper",
+        7 => "ct timeout",
+        9 => "ct expectation",
+        10 => "synproxy",
+        _ => return None,
+    };
+    let place = format!("table {} {}", family_name(family), part(NFTA_OBJ_TABLE));
+    let what = format!("{kind} {}", part(NFTA_OBJ_NAME));
+    Some(of_family(family, place, what))
+}
+
+fn of_family(family: u8, place: String, what: String) -> Need {
+    Need {
+        place,
+        what,
+        // `nf_ct_netns_get`: inet is both; a bridge has its own hooks, which take up both.
+        ipv4: matches!(family, 1 | 2 | 7),
+        ipv6: matches!(family, 1 | 7 | 10),
+    }
+}
+
+/// How nft(8) writes an expression that has connections tracked: those of net/netfilter/nft_*.c that call
+/// `nf_ct_netns_get` (Linux 6.18).
+fn describe(expression: &[u8]) -> Option<String> {
+    let name = text(find(expression, NFTA_EXPR_NAME)?);
+    let data = find(expression, NFTA_EXPR_DATA).unwrap_or_default();
+    Some(match name.as_str() {
+        "ct" => {
+            let key = find(data, NFTA_CT_KEY).and_then(word);
+            match key.and_then(|key| CT_KEYS.get(key as usize)) {
+                Some(key) => format!("ct {key}"),
+                None => "ct".into(),
+            }
+        }
+        "nat" => match find(data, NFTA_NAT_TYPE).and_then(word) {
+            Some(0) => "snat".into(),
+            _ => "dnat".into(),
+        },
+        "masq" => "masquerade".into(),
+        "redir" => "redirect".into(),
+        "connlimit" => "ct count".into(),
+        "flow_offload" => "flow add".into(),
+        "synproxy" => "synproxy".into(),
+        // What each new element of a set gets; itself never another set.
+        "dynset" => {
+            let one = find(data, NFTA_DYNSET_EXPR).into_iter();
+            let list = find(data, NFTA_DYNSET_EXPRESSIONS).unwrap_or_default();
+            return one
+                .chain(attributes(list).map(|(_, expression)| expression))
+                .filter(|expression| find(expression, NFTA_EXPR_NAME) != Some(b"dynset\0"))
+                .find_map(describe);
+        }
+        "match" | "target" => {
+            let extension = text(find(data, NFTA_MATCH_NAME)?);
+            let info = find(data, NFTA_TARGET_INFO).unwrap_or_default();
+            if !is_of_xtables(&extension) || is_notrack(&extension, info) {
+                return None;
+            }
+            let option = if name == "match" { "-m" } else { "-j" };
+            format!("{option} {extension}")
+        }
+        _ => return None,
+    })
+}
+
+/// `enum nft_ct_keys`.
+const CT_KEYS: [&str; 24] = [
+    "state",
+    "direction",
+    "status",
+    "mark",
+    "secmark",
+    "expiration",
+    "helper",
+    "l3proto",
+    "saddr",
+    "daddr",
+    "protocol",
+    "proto-src",
+    "proto-dst",
+    "label",
+    "packets",
+    "bytes",
+    "avgpkt",
+    "zone",
+    "event",
+    "ip saddr",
+    "ip daddr",
+    "ip6 saddr",
+    "ip6 daddr",
+    "id",
+];
+
+fn flowtable(family: u8, attributes: &[u8]) -> Option<Flowtable> {
+    let table = text(find(attributes, NFTA_FLOWTABLE_TABLE)?);
+    let name = text(find(attributes, NFTA_FLOWTABLE_NAME)?);
+    let flags = find(attributes, NFTA_FLOWTABLE_FLAGS).and_then(word);
+    Some(Flowtable {
+        place: format!("table {} {table}, flowtable {name}", family_name(family)),
+        hardware: flags.is_some_and(|flags| flags & FLOWTABLE_HARDWARE != 0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn rule(expressions: &[(&str, Vec<u8>)]) -> Vec<u8> {
+        let list: Vec<u8> = expressions
+            .iter()
+            .flat_map(|(name, data)| {
+                let name = attribute(NFTA_EXPR_NAME, format!("{name}\0").as_bytes());
+                attribute(1, &[name, attribute(NFTA_EXPR_DATA, data)].concat())
+            })
+            .collect();
+        [
+            attribute(NFTA_RULE_TABLE, b"filter\0"),
+            attribute(NFTA_RULE_CHAIN, b"forward\0"),
+            attribute(NFTA_RULE_EXPRESSIONS, &list),
+        ]
+        .concat()
+    }
+
+    fn described(family: u8, expressions: &[(&str, Vec<u8>)]) -> Option<String> {
+        need(family, &rule(expressions)).map(|need| need.to_string())
+    }
+
+    #[test]
+    fn rules_are_named_as_nft_writes_them() {
+        let state = attribute(NFTA_CT_KEY, &0_u32.to_be_bytes());
+        let both = [("meta", vec![]), ("ct", state)];
+        assert_eq!(
+            described(1, &both).as_deref(),
+            Some("table inet filter, chain forward: ct state")
+        );
+        let snat = attribute(NFTA_NAT_TYPE, &0_u32.to_be_bytes());
+        assert_eq!(
+            described(2, &[("nat", snat)]).as_deref(),
+            Some("table ip filter, chain forward: snat")
+        );
+        assert_eq!(described(1, &[("meta", vec![]), ("cmp", vec![])]), None);
+        assert_eq!(described(1, &[("notrack", vec![])]), None);
+    }
+
+    #[test]
+    fn a_rule_of_one_family_tracks_that_one() {
+        let need = |family| need(family, &rule(&[("masq", vec![])])).unwrap();
+        assert_eq!((need(1).ipv4, need(1).ipv6), (true, true));
+        assert_eq!((need(2).ipv4, need(2).ipv6), (true, false));
+        assert_eq!((need(10).ipv4, need(10).ipv6), (false, true));
+    }
+
+    #[test]
+    fn rules_of_iptables_nft_are_known() {
+        let of = |name: &str| attribute(NFTA_MATCH_NAME, format!("{name}\0").as_bytes());
+        let target = |flags: u16| {
+            let info = attribute(NFTA_TARGET_INFO, &flags.to_ne_bytes());
+            [of("CT"), info].concat()
+        };
+        let told = |expression, data| described(2, &[(expression, data)]);
+        assert!(
+            told("match", of("conntrack"))
+                .unwrap()
+                .ends_with(": -m conntrack")
+        );
+        assert!(told("target", target(0)).unwrap().ends_with(": -j CT"));
+        assert_eq!(told("target", target(1)), None);
+        assert_eq!(told("match", of("comment")), None);
+    }
+
+    #[test]
+    fn objects_and_elements_of_sets_count_too() {
+        let object_of = |kind: u32| {
+            let bytes = [
+                attribute(NFTA_OBJ_TABLE, b"filter\0"),
+                attribute(NFTA_OBJ_NAME, b"slow\0"),
+                attribute(NFTA_OBJ_TYPE, &kind.to_be_bytes()),
+            ];
+            object(2, &bytes.concat()).map(|need| need.to_string())
+        };
+        assert_eq!(
+            object_of(7).as_deref(),
+            Some("table ip filter: ct timeout slow")
+        );
+        assert_eq!(object_of(1), None);
+        let of = |name: &[u8]| {
+            let inner = attribute(NFTA_EXPR_NAME, name);
+            described(1, &[("dynset", attribute(NFTA_DYNSET_EXPR, &inner))])
+        };
+        assert!(of(b"connlimit\0").unwrap().ends_with(": ct count"));
+        assert_eq!(of(b"counter\0"), None);
+        assert_eq!(of(b"dynset\0"), None);
+    }
+
+    #[test]
+    fn flowtables_are_read() {
+        let bytes = [
+            attribute(NFTA_FLOWTABLE_TABLE, b"filter\0"),
+            attribute(NFTA_FLOWTABLE_NAME, b"fast\0"),
+            attribute(NFTA_FLOWTABLE_FLAGS, &1_u32.to_be_bytes()),
+        ];
+        let expected = Flowtable {
+            place: "table inet filter, flowtable fast".into(),
+            hardware: true,
+        };
+        assert_eq!(flowtable(1, &bytes.concat()), Some(expected));
+        assert_eq!(flowtable(1, &[]), None);
+    }
+}

@@ -1,0 +1,246 @@
+//! A soak: captures that run for long, while everything happens to them that happens in months.
+
+mod subject;
+mod trouble;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::flooding::Flood;
+use crate::netns::sh;
+use crate::program::{conntracker, run};
+use crate::temp::Folder;
+use crate::wait::until;
+
+use subject::{Subject, Subjects};
+use trouble::{Random, Trouble};
+
+/// Seeds that floods are made of: so many flows are distinct in all, and memory has to stop growing.
+const SEEDS: u64 = 12;
+/// Distinct flows of one seed.
+const FLOWS: u64 = 15_000;
+/// A capture may grow by this much after it has seen every flow: what allocators keep, and the copies that
+/// lists are made of.
+const GROWTH_MAX: f64 = 1.25;
+
+/// The state of a soak.
+#[derive(Debug)]
+pub struct Soak {
+    random: Random,
+    /// Lines of the classic list that were caused so far, without their numbers.
+    expected: BTreeSet<String>,
+    /// Those of them that were caused in the namespace of the captures.
+    expected_here: BTreeSet<String>,
+    folder: Folder,
+    floods: u64,
+    entries: u64,
+    troubles: [u64; Trouble::ALL.len()],
+}
+
+impl Soak {
+    /// A soak whose order of events comes from a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            random: Random::new(seed),
+            expected: BTreeSet::new(),
+            expected_here: BTreeSet::new(),
+            folder: Folder::new(),
+            floods: 0,
+            entries: 0,
+            troubles: [0; Trouble::ALL.len()],
+        }
+    }
+
+    /// Runs for so long, prints what came of it, and returns whether all went well.
+    ///
+    /// # Panics
+    ///
+    /// If the soak itself does not work.
+    #[must_use]
+    pub fn run(mut self, time: Duration) -> bool {
+        sh("mount --make-rprivate / && mount -t tmpfs none /run");
+        let disk = self.disk();
+        let mut subjects = Subjects::start(&disk);
+        let began = Instant::now();
+        let (mut round, mut settled) = (0_u64, None);
+        while began.elapsed() < time {
+            round += 1;
+            self.flood(&mut subjects, &disk);
+            // All flows were seen once, and every list was written since.
+            if settled.is_none() && self.floods > 3 * SEEDS {
+                settled = Some(subjects.resident_kib());
+            }
+            if round % 5 == 0 {
+                println!(
+                    "{:5.1} min: {} floods, {} entries, {} flows; {subjects}",
+                    began.elapsed().as_secs_f64() / 60.0,
+                    self.floods,
+                    self.entries,
+                    self.expected.len()
+                );
+            }
+            if round % 40 == 0 {
+                subjects.restart();
+            }
+        }
+        let last = subjects.resident_kib();
+        let mut well = true;
+        for (subject, (before, after)) in subjects.all().iter().zip(
+            settled
+                .unwrap_or_else(|| last.clone())
+                .into_iter()
+                .zip(last),
+        ) {
+            let growth = after as f64 / before as f64;
+            println!(
+                "{}: {before} KiB resident, later {after}: {growth:.2}",
+                subject.name
+            );
+            if growth > GROWTH_MAX {
+                println!("{}: GREW beyond its bound", subject.name);
+                well = false;
+            }
+        }
+        for (trouble, times) in Trouble::ALL.iter().zip(self.troubles) {
+            println!("{trouble:?}: {times} times");
+        }
+        for ended in subjects.finish() {
+            well &= ended.judge(if ended.everywhere {
+                &self.expected
+            } else {
+                &self.expected_here
+            });
+        }
+        println!("{}", if well { "well" } else { "NOT WELL" });
+        well
+    }
+
+    /// A small disk for all that is written.
+    fn disk(&self) -> PathBuf {
+        let disk = self.folder.join("disk");
+        fs::create_dir(&disk).expect("a folder of ours");
+        sh(&format!(
+            "mount -t tmpfs -o size=600m none {}",
+            disk.display()
+        ));
+        disk
+    }
+
+    /// One flood, and what goes wrong meanwhile.
+    fn flood(&mut self, subjects: &mut Subjects, disk: &std::path::Path) {
+        let seed = 1 + self.random.below(SEEDS);
+        let entries = FLOWS * (2 + self.random.below(3));
+        let family = ["4", "6", "mixed"][self.random.below(3) as usize];
+        let rate = [0, 5_000, 20_000][self.random.below(3) as usize];
+        let trouble = Trouble::ALL[self.random.below(Trouble::ALL.len() as u64) as usize];
+        self.troubles[trouble as usize] += 1;
+        let namespace = trouble == Trouble::Namespace;
+        let mut words = format!(
+            "--entries {entries} --distinct {FLOWS} --replied 30 --family {family} --seed {seed} --rate {rate}"
+        );
+        if namespace {
+            let name = format!("soak{}", self.floods);
+            sh(&format!("ip netns add {name}"));
+            // Until it has an id here, nobody hears of it.
+            until(
+                "the namespace to have an id",
+                Duration::from_secs(60),
+                || {
+                    let list = run("ip", ["netns", "list"]);
+                    list.contains(&format!("{name} (id:")).then_some(())
+                },
+            );
+            words.push_str(&format!(" --netns {name}"));
+        }
+        let flood = Flood::start(&words);
+        trouble.happen(&mut self.random, subjects, disk);
+        let model = flood.finish();
+        self.floods += 1;
+        self.entries += entries;
+        for line in model.list().lines() {
+            self.expected.insert(unnumbered(line));
+            if !namespace {
+                self.expected_here.insert(unnumbered(line));
+            }
+        }
+        subjects.drained();
+        // Captures that missed events read the kernel's table, before the entries go.
+        let patience = if trouble == Trouble::Stop { 6 } else { 2 };
+        std::thread::sleep(Duration::from_secs(patience));
+        if namespace {
+            sh(&format!("ip netns del soak{}", self.floods - 1));
+        } else {
+            // The same flows come again.
+            run("conntrack", ["-F"]);
+        }
+    }
+}
+
+/// A line of the classic list without its number, and without whether it is confirmed: replies repeat, flows
+/// are what may be lost.
+fn unnumbered(line: &str) -> String {
+    let (class, rest) = line.split_once(" [").expect("a line of the list");
+    let rest = rest.split_once(']').expect("a number").1;
+    let rest = rest.strip_suffix(" (confirmed)").unwrap_or(rest);
+    format!("{class}{rest}")
+}
+
+/// A list in any form as lines of the classic list.
+fn classic(path: &std::path::Path) -> BTreeSet<String> {
+    let list = run(
+        conntracker(),
+        [
+            "show".as_ref(),
+            path.as_os_str(),
+            "--format".as_ref(),
+            "classic".as_ref(),
+        ],
+    );
+    list.lines().map(unnumbered).collect()
+}
+
+/// What became of one capture.
+#[derive(Debug)]
+pub struct Ended {
+    name: &'static str,
+    /// Whether the list holds what came in other namespaces.
+    everywhere: bool,
+    owned_up: bool,
+    verdict: String,
+    list: BTreeSet<String>,
+}
+
+impl Ended {
+    /// Whether nothing is missing that the verdict does not own up to. Says so.
+    fn judge(&self, expected: &BTreeSet<String>) -> bool {
+        let missing = expected.difference(&self.list).count();
+        let more = self.list.difference(expected).count();
+        println!(
+            "{}: {} of {} flows, {missing} missing, {more} not expected; {}",
+            self.name,
+            self.list.len(),
+            expected.len(),
+            self.verdict
+        );
+        let well = more == 0 && (missing == 0 || self.owned_up);
+        if !well {
+            println!("{}: WRONG", self.name);
+        }
+        well
+    }
+}
+
+impl Subject {
+    fn ended(&self, verdict: &str) -> Ended {
+        Ended {
+            name: self.name,
+            everywhere: self.everywhere,
+            owned_up: verdict.contains("incomplete (") || verdict.contains("are not listed"),
+            verdict: verdict.trim().replace('\n', " | "),
+            list: classic(&self.output),
+        }
+    }
+}

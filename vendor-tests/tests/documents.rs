@@ -1,0 +1,259 @@
+//! Every command that README.md and docs/ show, run as it stands there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use vendor_tests::netns::{self, sh};
+use vendor_tests::program::{conntracker, flood};
+use vendor_tests::temp::Folder;
+
+/// Commands that are run elsewhere, by how they begin.
+const ELSEWHERE: [(&str, &str); 9] = [
+    ("make ", "what builds and tests this"),
+    ("psql -f docs/fleet", "the test of the fleet"),
+    (
+        "clickhouse-client ",
+        "the test of the fleet, by the embedded form",
+    ),
+    ("apt install ./conntracker_", "the test of the package"),
+    ("systemctl ", "the tests of the package and of the service"),
+    ("systemd-run ", "nothing: it takes a running systemd"),
+    ("setcap ", "nothing: it would change the program under test"),
+    ("cargo build ", "what builds and tests this"),
+    ("pkill -USR1 ", "the test of signals"),
+];
+
+/// Commands whose exit status may be another than 0, and which.
+const STATUS: [(&str, &[i32]); 4] = [
+    ("conntracker diff ", &[0, 1]),
+    ("conntracker check ", &[0, 1]),
+    ("conntracker show list.txt", &[1]),
+    ("conntracker doctor", &[0]),
+];
+
+/// Ends what captures until Ctrl-C.
+const CTRL_C: &str = "timeout --preserve-status -s INT 3 ";
+
+fn documents() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let docs = fs::read_dir(root.join("docs")).expect("the documents are there");
+    let docs = docs.map(|entry| entry.expect("an entry").path());
+    let mut paths: Vec<PathBuf> = docs
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect();
+    paths.push(root.join("README.md"));
+    paths.sort();
+    paths
+}
+
+/// The commands of a document: behind a prompt in a console block, in a block that is indented, or between
+/// backquotes in a table.
+fn commands(text: &str) -> Vec<String> {
+    let mut commands = Vec::new();
+    let mut console = false;
+    for line in text.lines() {
+        let inner = line.trim_start();
+        if let Some(kind) = inner.strip_prefix("```") {
+            console = kind == "console";
+            continue;
+        }
+        let ours = |command: &str| {
+            let command = command.trim_start_matches("sudo ");
+            command == "conntracker" || command.starts_with("conntracker ")
+        };
+        if console {
+            commands.extend(
+                ["$ ", "# "]
+                    .iter()
+                    .filter_map(|prompt| inner.strip_prefix(prompt)),
+            );
+        } else if line.starts_with("    ") && ours(inner) {
+            commands.push(inner);
+        } else if line.starts_with('|') {
+            let quoted = line.split('`').skip(1).step_by(2);
+            // An option's name or a form with a placeholder is no command.
+            commands.extend(
+                quoted.filter(|text| ours(text) && !text.contains("FILE") && !is_name(text)),
+            );
+        }
+    }
+    commands.into_iter().map(str::to_owned).collect()
+}
+
+/// Whether it only names one of our commands.
+fn is_name(text: &str) -> bool {
+    let commands = ["show", "merge", "diff", "rules", "check"];
+    commands
+        .iter()
+        .any(|command| text.strip_prefix("conntracker ") == Some(command))
+}
+
+/// Files by the names that the documents use, in the current folder of the commands.
+fn prepare(folder: &Path) {
+    let script = r#"
+        vectors=$1
+        for name in monday tuesday yesterday today known all day week flows gw1 gw2 gw1-a gw1-b gw2-monday old new; do
+            conntracker -q -r $vectors/real_nat.pcap --format json -o $name.json
+        done
+        conntracker -q -r $vectors/real_basic.pcap --format json -o today.json
+        conntracker -q -r $vectors/real_many.pcap -o old-list.txt
+        { head -16 old-list.txt; echo 'udp 17 29 src=10.0.0.1 dst=10.0.0.2 dport=53'; } > list.txt
+        cp $vectors/real_basic.pcap events.pcap
+        cp events.pcap capture.pcap
+        conntracker rules -q flows.json -o fw.nft
+        cp fw.nft gw1.nft; cp fw.nft rules.nft
+        conntracker rules -q --for iptables -4 flows.json -o rules.v4
+        conntracker rules -q --for iptables -6 all6.json -o rules.v6 2>/dev/null ||
+            printf '*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n' > rules.v6
+        mkdir -p /etc/iptables /var/lib/conntracker
+        cp rules.v4 rules.v6 /etc/iptables
+    "#;
+    let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors");
+    let output = Command::new("bash")
+        .args(["-euc", script, "prepare", vectors])
+        .current_dir(folder)
+        .env("PATH", path())
+        .output()
+        .expect("bash is there");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+}
+
+fn path() -> String {
+    let programs =
+        [conntracker(), flood()].map(|program| program.parent().expect("a folder").display());
+    format!(
+        "{}:{}:{}",
+        programs[0],
+        programs[1],
+        std::env::var("PATH").unwrap_or_default()
+    )
+}
+
+/// What is to be run instead of an hour's capture, and of one that ends with Ctrl-C.
+fn soon_over(command: &str) -> String {
+    let words: Vec<&str> = command.split(' ').collect();
+    let mut shorter: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+    for at in 1..shorter.len() {
+        if shorter[at - 1] == "--duration" {
+            shorter[at] = "1s".to_owned();
+        }
+    }
+    let command = shorter.join(" ");
+    let captures = |part: &str| {
+        let mut words = part.split_whitespace();
+        words.next() == Some("conntracker")
+            && words.next().is_none_or(|word| word.starts_with('-'))
+            && !part.contains("--duration")
+            && !part.contains(" -r ")
+            && !part.contains(" -d ")
+            && !part.contains("--help")
+    };
+    let parts = command.split(" && ").map(|part| {
+        if captures(part) {
+            format!("{CTRL_C}{part}")
+        } else {
+            part.to_owned()
+        }
+    });
+    parts.collect::<Vec<_>>().join(" && ")
+}
+
+#[test]
+fn the_commands_of_the_documents_work() {
+    if !rustix::process::geteuid().is_root() {
+        vendor_tests::skipped!("the_commands_of_the_documents_work: needs root");
+        return;
+    }
+    netns::run("the_commands_of_the_documents_work", || {
+        // SAFETY: takes flags only; it concerns this thread and the programs that it will start.
+        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+        let folder = Folder::new();
+        let disk = folder.join("disk");
+        fs::create_dir(&disk).expect("ours");
+        // Whatever they write outside of their folder is gone with the namespace.
+        sh(&format!(
+            "mount --make-rprivate /
+             mount -t tmpfs none {disk}
+             mkdir {disk}/etc {disk}/work {disk}/here
+             mount -t overlay overlay -o lowerdir=/etc,upperdir={disk}/etc,workdir={disk}/work /etc
+             mount -t tmpfs none /var/lib; mount -t tmpfs none /var/log; mount -t tmpfs none /run
+             ip netns add blue
+             nft 'table inet t {{ chain o {{ type filter hook output priority 0; ct state new; }}; }}'",
+            disk = disk.display()
+        ));
+        let here = disk.join("here");
+        prepare(&here);
+        let pristine = disk.join("pristine");
+        sh(&format!("cp -r {} {}", here.display(), pristine.display()));
+        let (mut run, mut wrong) = (0, Vec::new());
+        for document in documents() {
+            let text = fs::read_to_string(&document).expect("a document");
+            let name = document
+                .file_name()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned();
+            for command in commands(&text) {
+                let command = command.replace("sudo ", "");
+                if ELSEWHERE
+                    .iter()
+                    .any(|(begin, _)| command.starts_with(begin))
+                {
+                    continue;
+                }
+                let allowed = STATUS.iter().find(|(begin, _)| command.starts_with(begin));
+                let allowed = allowed.map_or(&[0][..], |(_, statuses)| statuses);
+                // What another command has written over them.
+                sh(&format!(
+                    "cp -r {}/. {}",
+                    pristine.display(),
+                    here.display()
+                ));
+                let output = Command::new("timeout")
+                    .args(["60", "bash", "-uc", &soon_over(&command)])
+                    .current_dir(&here)
+                    .env("PATH", path())
+                    .output()
+                    .expect("bash is there");
+                run += 1;
+                if !output
+                    .status
+                    .code()
+                    .is_some_and(|code| allowed.contains(&code))
+                {
+                    let said = String::from_utf8_lossy(&output.stderr);
+                    wrong.push(format!("{name}: {command}: {}: {said}", output.status));
+                }
+                // Daemons end with the test's commands.
+                sh("test ! -e /run/conntracker.pid || kill $(cat /run/conntracker.pid)");
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        assert!(run > 30, "{run} commands");
+    });
+}
+
+#[test]
+fn links_between_the_documents_lead_somewhere() {
+    for document in documents() {
+        let text = fs::read_to_string(&document).expect("a document");
+        let folder = document.parent().expect("a folder");
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let target = link.split('#').next().unwrap_or_default();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            assert!(
+                folder.join(target).exists(),
+                "{}: {link}",
+                document.display()
+            );
+        }
+    }
+}
