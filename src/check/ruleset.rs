@@ -60,6 +60,12 @@ impl Ruleset {
         let bytes = fs::read(path).map_err(wrong)?;
         let text = String::from_utf8(bytes)
             .map_err(|_| Error::file(path, "is not a ruleset: it is not text"))?;
+        if text.trim_start().starts_with("{\"") {
+            return Err(Error::file(
+                path,
+                "is JSON, as captures are, and no ruleset: name the ruleset first, then the captures",
+            ));
+        }
         let regular = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
         Ok(Self {
             path: regular.then(|| path.to_owned()),

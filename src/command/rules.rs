@@ -30,8 +30,22 @@ pub enum Firewall {
     Iptables,
 }
 
+const AFTER_HELP: &str = "\
+Examples:
+  sudo conntracker --all-protocols --duration 7d --format json -o gw1.json
+  conntracker rules gw1.json -o gw1.nft --report gw1.report
+  sudo conntracker check gw1.nft gw1.json
+  sudo nft -f gw1.nft
+
+Exit status:
+  0  the rules are written
+  1  error, or lines were skipped
+  2  bad arguments
+  3  the rules are written, but the capture is incomplete: they may be too few";
+
 /// Arguments of `conntracker rules`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct Rules {
     /// Captures; - is standard input
     #[arg(value_name = "FILE", required = true)]
@@ -107,6 +121,12 @@ impl Rules {
         };
         let plan = plan(&captures, &records, &options);
         drop(records);
+        if plan.rules.is_empty() && plan.missing().flows == 0 {
+            return Err(Error::new(
+                "the captures hold no flow that could have a rule, and rules without any would drop \
+                 everything",
+            ));
+        }
         if plan.rules.is_empty() {
             return Err(Error::new(format!(
                 "no flow to write a rule for: {} without an answer or otherwise left out. Such rules \
@@ -183,7 +203,7 @@ fn put(
     });
     match put {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        put => put.map_err(|error| Error::file(path, error)),
+        put => put.map_err(|error| Error::file(path, format!("can't be written: {error}"))),
     }
 }
 

@@ -185,6 +185,15 @@ fn a_wrong_ruleset_says_where() {
         );
         let outcome = Launch::new(["check", "/nonexistent", "/nonexistent"]).run();
         assert_eq!(outcome.code, Some(2), "{outcome:?}");
+        let folder = Folder::new();
+        let capture = folder.join("flows.json");
+        fs::write(&capture, Cases::parse(flow).file()).expect("the folder can be written");
+        let outcome = Launch::new(["check", text(&capture), "fw.nft"]).run();
+        assert_eq!(outcome.code, Some(2), "{outcome:?}");
+        assert!(
+            outcome.stderr.contains("name the ruleset first"),
+            "{outcome:?}"
+        );
         let outcome = Launch::new(["check", "only-one"]).run();
         assert_eq!(outcome.code, Some(2), "{outcome:?}");
     });
