@@ -49,9 +49,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Error
         return Cli::try_parse_from(arguments).and_then(Cli::check);
     };
     // Commands have no file, and ignoring errors makes them plain arguments.
-    if let Err(error) = Cli::try_parse_from(&arguments)
-        && error.get(ContextKind::InvalidSubcommand).is_some()
-    {
+    let command = Cli::try_parse_from(&arguments)
+        .err()
+        .filter(|error| error.get(ContextKind::InvalidSubcommand).is_some());
+    if let Some(error) = command {
         return Err(error);
     }
     let text = fs::read(path).map_err(|error| failure(format!("{}: {error}", path.display())))?;
