@@ -49,11 +49,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Error
         return Cli::try_parse_from(arguments).and_then(Cli::check);
     };
     // Commands have no file, and ignoring errors makes them plain arguments.
-    let command = Cli::try_parse_from(&arguments)
-        .err()
-        .filter(|error| error.get(ContextKind::InvalidSubcommand).is_some());
-    if let Some(error) = command {
-        return Err(error);
+    match Cli::try_parse_from(&arguments) {
+        Err(error) if error.get(ContextKind::InvalidSubcommand).is_some() => return Err(error),
+        _ => {}
     }
     let text = fs::read(path).map_err(|error| failure(format!("{}: {error}", path.display())))?;
     let mut entries = read(path, &text)?;
