@@ -118,7 +118,7 @@ pub struct Cli {
 
     /// Write figures for Prometheus to FILE every 15 seconds, for node_exporter's textfile collector
     ///
-    /// The file is replaced atomically. node_exporter reads files whose names end in .prom.
+    /// The file is replaced atomically. Its name has to end in .prom for node_exporter to read it.
     #[arg(
         long,
         value_name = "FILE",
