@@ -4,7 +4,7 @@
 //! end, when all captures are known (`tally`), so that neither order nor grouping matters: a union, written
 //! and read again, is worth as much as what it was made of.
 //!
-//! A flow takes 112 bytes in one array, and 4 and a tag byte in a hash table of indices, besides the room that
+//! A flow takes 128 bytes in one array, and 4 and a tag byte in a hash table of indices, besides the room that
 //! both have in reserve. A translation takes 48 more, and standing in several lists 16 for each.
 
 mod tally;

@@ -13,8 +13,8 @@ use crate::timestamp::Timestamp;
 
 #[test]
 fn arrays_of_flows_can_be_turned_in_place() {
-    assert_eq!(size_of::<Flow>(), 112);
-    assert_eq!(size_of::<listing::Flow>(), 112);
+    assert_eq!(size_of::<Flow>(), 128);
+    assert_eq!(size_of::<listing::Flow>(), 128);
 }
 
 /// The union of files, as `conntracker merge` writes it.

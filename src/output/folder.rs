@@ -137,7 +137,10 @@ mod tests {
         left.sort();
         assert_eq!(
             left,
-            ["flows-20200913T122641Z.json", "flows-20200913T122642Z.json"]
+            [
+                "flows-20200913T122641Z_2.json",
+                "flows-20200913T122642Z.json"
+            ]
         );
     }
 }

@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn damage_is_named() {
-        let good = "ipv4,tcp,6,10.0.0.1,1024,true,10.1.0.1,443,,,,true,1,,,0,,,,,,";
+        let good = "ipv4,tcp,6,10.0.0.1,1024,true,10.1.0.1,443,,,,true,1,,,0,,,,,,,";
         assert!(matches!(parse(good), Some(Ok(Line::Flow(_)))));
         for (from, to, why) in [
             ("10.1.0.1", "::1", "not all of the family"),
@@ -172,8 +172,8 @@ mod tests {
             (",1024,", ",,", "src_port is missing"),
             (",443,", ",66000,", "dst_port can't be \"66000\""),
             (",true,1,", ",yes,1,", "confirmed can't be"),
-            (",0,,,,,,", ",0,,,,,", "21 fields"),
-            (",0,,,,,,", ",0,,,,,,often", "classic can't"),
+            (",0,,,,,,,", ",0,,,,,,", "22 fields"),
+            (",0,,,,,,,", ",0,,,,,,,often", "classic can't"),
         ] {
             let line = good.replace(from, to);
             let error = parse(&line).expect("CSV").expect_err(&line);

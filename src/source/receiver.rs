@@ -137,6 +137,7 @@ pub(super) fn wait_stop(time: Duration, shared: &Shared<'_>) -> io::Result<()> {
 }
 
 /// Waits for a time, or until the receivers are to stop or a flush is wanted.
+#[cfg(feature = "ebpf")]
 pub(super) fn wait_flush(time: Duration, shared: &Shared<'_>) -> io::Result<()> {
     let timeout = timespec(time);
     let mut fds = [
