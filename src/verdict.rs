@@ -47,10 +47,10 @@ impl Loss {
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
-            missed: self.missed - earlier.missed,
-            recovered: self.recovered - earlier.recovered,
-            refused: self.refused - earlier.refused,
-            malformed: self.malformed - earlier.malformed,
+            missed: self.missed.saturating_sub(earlier.missed),
+            recovered: self.recovered.saturating_sub(earlier.recovered),
+            refused: self.refused.saturating_sub(earlier.refused),
+            malformed: self.malformed.saturating_sub(earlier.malformed),
             ..self.clone()
         }
     }
