@@ -55,8 +55,9 @@ fn built() -> &'static Path {
             .args(["--package", "conntracker", "--profile", profile])
             .arg("--manifest-path")
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"));
-        // Only the target folder itself carries the tag.
-        if above.join("CACHEDIR.TAG").exists() {
+        // Cargo keeps what it knows of the compiler in the target folder itself, not in those of triples. (It
+        // marks the folder with a CACHEDIR.TAG only if it made it.)
+        if above.join(".rustc_info.json").exists() {
             build.arg("--target-dir").arg(above);
         } else {
             build
