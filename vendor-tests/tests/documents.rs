@@ -93,7 +93,7 @@ fn is_name(text: &str) -> bool {
 fn prepare(folder: &Path) {
     let script = r#"
         vectors=$1
-        for name in monday tuesday yesterday today known all day week flows gw1 gw2 gw1-a gw1-b gw2-monday old new; do
+        for name in monday tuesday yesterday today known all day week flows gw1 gw2 gw1-a gw1-b gw2-monday old new big; do
             conntracker -q -r $vectors/real_nat.pcap --format json -o $name.json
         done
         conntracker -q -r $vectors/real_basic.pcap --format json -o today.json
@@ -102,7 +102,7 @@ fn prepare(folder: &Path) {
         cp $vectors/real_basic.pcap events.pcap
         cp events.pcap capture.pcap
         conntracker rules -q flows.json -o fw.nft
-        cp fw.nft gw1.nft; cp fw.nft rules.nft
+        cp fw.nft gw1.nft; cp fw.nft rules.nft; cp fw.nft big.nft
         conntracker rules -q --for iptables -4 flows.json -o rules.v4
         conntracker rules -q --for iptables -6 all6.json -o rules.v6 2>/dev/null ||
             printf '*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n' > rules.v6
