@@ -66,11 +66,17 @@ impl Soak {
         let mut subjects = Subjects::start(&disk);
         let began = Instant::now();
         let (mut round, mut settled) = (0_u64, None);
+        let (mut seen, mut quiet) = (0, 0);
         while began.elapsed() < time {
             round += 1;
             self.flood(&mut subjects, &disk);
-            // All flows were seen once, and every list was written since.
-            if settled.is_none() && self.floods > 3 * SEEDS {
+            // No new flow for long: from here on memory has no reason to grow.
+            if self.expected.len() > seen {
+                (seen, quiet) = (self.expected.len(), 0);
+            } else {
+                quiet += 1;
+            }
+            if settled.is_none() && quiet > SEEDS {
                 settled = Some(subjects.resident_kib());
             }
             if round % 5 == 0 {
@@ -123,7 +129,7 @@ impl Soak {
         let disk = self.folder.join("disk");
         fs::create_dir(&disk).expect("a folder of ours");
         sh(&format!(
-            "mount -t tmpfs -o size=600m none {}",
+            "mount -t tmpfs -o size=2g none {}",
             disk.display()
         ));
         disk

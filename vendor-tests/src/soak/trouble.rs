@@ -60,7 +60,7 @@ impl Trouble {
             Self::Disk => {
                 let filler = disk.join("filler");
                 // Until there is no room; what was written stays.
-                let _ = fs::write(&filler, vec![0; 1 << 30]);
+                let _ = fs::write(&filler, vec![0; 2 << 30]);
                 sleep(Duration::from_millis(2000 + random.below(6000)));
                 fs::remove_file(filler).expect("it is there");
             }
