@@ -32,8 +32,9 @@ const STATUS: [(&str, &[i32]); 4] = [
     ("conntracker doctor", &[0]),
 ];
 
-/// Ends what captures until Ctrl-C.
-const CTRL_C: &str = "timeout --preserve-status -s INT 3 ";
+/// Ends what captures until Ctrl-C. In the foreground, since timeout(1) else sends its signal to the program and to its
+/// group, and a second SIGINT ends at once.
+const CTRL_C: &str = "timeout --foreground --preserve-status -s INT 3 ";
 
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
