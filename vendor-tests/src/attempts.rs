@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::lab::Namespace;
+use crate::wait::bound;
 
 /// A place in the lab.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +34,7 @@ impl Place<'_> {
 #[must_use]
 pub fn tcp_opens(from: Place<'_>, to: Place<'_>, address: &str) -> bool {
     let address: SocketAddr = address.parse().expect("an address");
-    let listener = to.run(move || TcpListener::bind(address).expect("a free port"));
+    let listener = to.run(move || bound(|| TcpListener::bind(address)));
     let opened = from
         .run(move || TcpStream::connect_timeout(&address, Duration::from_millis(300)))
         .is_ok();
@@ -49,11 +50,11 @@ pub fn tcp_opens(from: Place<'_>, to: Place<'_>, address: &str) -> bool {
 #[must_use]
 pub fn udp_arrives(from: Place<'_>, to: Place<'_>, address: &str) -> bool {
     let address: SocketAddr = address.parse().expect("an address");
-    let socket = to.run(move || UdpSocket::bind(address).expect("a free port"));
+    let socket = to.run(move || bound(|| UdpSocket::bind(address)));
     let wait = Some(Duration::from_millis(300));
     socket.set_read_timeout(wait).expect("an option");
     from.run(move || {
-        let near = UdpSocket::bind(any(address)).expect("a free port");
+        let near = bound(|| UdpSocket::bind(any(address)));
         // It may be refused at once where the output chain drops it.
         let _ = near.send_to(b"?", address);
     });
@@ -68,8 +69,8 @@ pub fn udp_arrives(from: Place<'_>, to: Place<'_>, address: &str) -> bool {
 #[must_use]
 pub fn udp_is_answered(from: Place<'_>, to: Place<'_>, address: &str) -> bool {
     let address: SocketAddr = address.parse().expect("an address");
-    let far = to.run(move || UdpSocket::bind(address).expect("a free port"));
-    let near = from.run(move || UdpSocket::bind(any(address)).expect("a free port"));
+    let far = to.run(move || bound(|| UdpSocket::bind(address)));
+    let near = from.run(move || bound(|| UdpSocket::bind(any(address))));
     for socket in [&near, &far] {
         let wait = Some(Duration::from_millis(300));
         socket.set_read_timeout(wait).expect("an option");

@@ -17,6 +17,7 @@ use rustix::net::{
 };
 
 use crate::netns::sh;
+use crate::wait::bound;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -191,7 +192,7 @@ impl Lab {
             let from: IpAddr = client.parse().expect("an address");
             let listener = self
                 .server
-                .run(move || TcpListener::bind(to(443)).expect("a free port"));
+                .run(move || bound(|| TcpListener::bind(to(443))));
             for port in [1023, 1024, 1025, 65535] {
                 self.tcp(SocketAddr::new(from, port), to(443), &listener);
             }
@@ -210,7 +211,7 @@ impl Lab {
             }
             self.client.run(move || {
                 for port in [REFUSED_PORT, SILENT_PORT] {
-                    let socket = UdpSocket::bind(SocketAddr::new(from, 0)).expect("a free port");
+                    let socket = bound(|| UdpSocket::bind(SocketAddr::new(from, 0)));
                     socket.send_to(b"?", to(port)).expect("a way there");
                 }
             });
@@ -232,9 +233,7 @@ impl Lab {
             end(CLIENTS[0], source_port),
             end(SERVERS[0], destination_port),
         );
-        let listener = self
-            .server
-            .run(move || TcpListener::bind(to).expect("a free port"));
+        let listener = self.server.run(move || bound(|| TcpListener::bind(to)));
         self.connect(from, to, &listener)
     }
 
@@ -250,7 +249,7 @@ impl Lab {
             let socket =
                 socket_with(family(from), SocketType::STREAM, flags, None).expect("a socket");
             rustix::net::sockopt::set_socket_reuseaddr(&socket, true).expect("an option");
-            bind(&socket, &from).expect("a free port");
+            bound(|| Ok(bind(&socket, &from)?));
             connect(&socket, &to).expect("the server listens");
             socket.into()
         });
@@ -274,12 +273,8 @@ impl Lab {
 
     /// One UDP exchange.
     fn udp(&self, from: SocketAddr, to: SocketAddr) {
-        let far = self
-            .server
-            .run(move || UdpSocket::bind(to).expect("a free port"));
-        let near = self
-            .client
-            .run(move || UdpSocket::bind(from).expect("a free port"));
+        let far = self.server.run(move || bound(|| UdpSocket::bind(to)));
+        let near = self.client.run(move || bound(|| UdpSocket::bind(from)));
         far.set_read_timeout(Some(PATIENCE)).expect("an option");
         near.set_read_timeout(Some(PATIENCE)).expect("an option");
         near.send_to(b"question", to).expect("a way there");

@@ -1,5 +1,6 @@
 //! Waiting for something to become true, never longer than said.
 
+use std::io::{self, ErrorKind};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -32,4 +33,19 @@ pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>
 /// If it does not hold within [`LONG`].
 pub fn until_true(what: &str, mut holds: impl FnMut() -> bool) {
     until(what, LONG, || holds().then_some(()));
+}
+
+/// What `bind` binds, once its port is free.
+///
+/// A socket that a test has closed stays open for as long as a child that another thread has just forked
+/// takes to reach execve(2), where `O_CLOEXEC` closes its copy.
+///
+/// # Panics
+///
+/// If the port is not free within [`LONG`], or it can't be bound for another reason.
+pub fn bound<T>(bind: impl Fn() -> io::Result<T>) -> T {
+    until("a free port", LONG, || match bind() {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => None,
+        result => Some(result.expect("a port that can be bound")),
+    })
 }

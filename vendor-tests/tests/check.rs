@@ -16,6 +16,7 @@ use vendor_tests::netns::{self, sh};
 use vendor_tests::program::run;
 use vendor_tests::temp::Folder;
 use vendor_tests::terminal::Terminal;
+use vendor_tests::wait::bound;
 
 fn ruleset(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -233,8 +234,8 @@ fn real_connections_fare_as_judged() {
         fs::write(&path, rules).expect("the folder can be written");
         run("nft", ["-f", text(&path)]);
         let served = [443, 444, 445, 446];
-        let far = |port| TcpListener::bind(("10.2.0.2", port)).expect("a free port");
-        let near = |port| TcpListener::bind(("10.1.0.1", port)).expect("a free port");
+        let far = |port| bound(|| TcpListener::bind(("10.2.0.2", port)));
+        let near = |port| bound(|| TcpListener::bind(("10.1.0.1", port)));
         let _listeners = (
             lab.server.run(move || served.map(far)),
             [22, 23, 81, 82].map(near),
