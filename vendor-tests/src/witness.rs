@@ -1,21 +1,48 @@
 //! conntrack(8) listening beside the program: where the expected lists come from.
 
+use std::fs::{self, File};
+use std::process::Command;
+
 use crate::capture::{Capture, Launch};
 use crate::model::{Model, Sighting, parse};
 use crate::program::run;
+use crate::temp::Folder;
 use crate::wait::until_true;
 
 /// A running `conntrack -E`. Its receive buffer is the default one, 166 events: conntrack-tools 1.4.7 sets
-/// `-b` on another of its sockets. What it is to see has to come at a moderate rate.
+/// `-b` on another of its sockets. So it writes to a file, which never keeps it waiting, and runs before all
+/// others where that is allowed (sched(7)); still, what it is to see has to come at a moderate rate.
 #[derive(Debug)]
-pub struct Witness(Capture);
+pub struct Witness {
+    conntrack: Capture,
+    folder: Folder,
+}
+
+const EVENTS: &str = "events";
+/// Runs another program before all that are not as urgent.
+const URGENTLY: [&str; 3] = ["chrt", "-f", "1"];
 
 impl Witness {
     /// Starts it in the calling thread's namespace; it listens when this returns.
+    ///
+    /// # Panics
+    ///
+    /// If its file can't be made.
     #[must_use]
     pub fn start() -> Self {
+        let folder = Folder::new();
+        let events = File::create_new(folder.join(EVENTS)).expect("a new folder");
         let args = ["-E", "-e", "NEW,UPDATES", "-o", "extended"];
-        Self(Launch::of("conntrack", args).start())
+        let mut launch = Launch::of("conntrack", args).stdout(events);
+        let mut trial = Command::new(URGENTLY[0]);
+        trial.args(&URGENTLY[1..]).arg("true");
+        if trial.output().is_ok_and(|output| output.status.success()) {
+            launch = launch.under(URGENTLY);
+        }
+        Self {
+            conntrack: launch.start(),
+            folder,
+        }
     }
 
     /// Ends it after everything so far has come in, and returns the events.
@@ -25,17 +52,15 @@ impl Witness {
     /// If it has lost some.
     #[must_use]
     pub fn finish(self) -> Vec<Sighting> {
+        let events = || fs::read_to_string(self.folder.join(EVENTS)).expect("a file of ours");
         // Events come in order, so once this one is there all before it are.
         mark();
         until_true("conntrack -E to report the last event", || {
-            let events = self.0.stdout();
-            events
-                .windows(MARK.len())
-                .any(|part| part == MARK.as_bytes())
+            events().contains(MARK)
         });
-        let outcome = self.0.finish();
+        let outcome = self.conntrack.finish();
         assert!(!outcome.stderr.contains("ENOBUFS"), "{}", outcome.stderr);
-        outcome.text().lines().filter_map(parse).collect()
+        events().lines().filter_map(parse).collect()
     }
 
     /// The list that follows from what it has seen.
