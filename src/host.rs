@@ -3,21 +3,16 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 
 use ipnet::IpNet;
-use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with,
-};
 
 use crate::capture::{Capture, Interface, Route};
-use crate::netlink::{HEADER_LEN, attributes, messages};
+use crate::netlink::attributes;
+use crate::netlink::build::message;
+use crate::netlink::request::{self, Family, NLM_F_DUMP, NLM_F_REQUEST};
 
-// include/uapi/linux/netlink.h and rtnetlink.h
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLM_F_REQUEST: u16 = 0x1;
-const NLM_F_DUMP: u16 = 0x300;
+// include/uapi/linux/rtnetlink.h
 const RTM_GETLINK: u16 = 18;
 const RTM_GETADDR: u16 = 22;
 const RTM_GETROUTE: u16 = 26;
@@ -132,44 +127,24 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// Has rtnetlink(7) list objects of all families, and hands over each one's message.
+/// Has rtnetlink(7) list objects of all families, and hands over each one's message. One that lacks something
+/// needed is passed over.
 fn dump(kind: u16, mut take: impl FnMut(&[u8]) -> Option<()>) -> io::Result<()> {
-    let socket = socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        // NETLINK_ROUTE is 0.
-        None,
-    )?;
-    // The larger of the request headers, zeroed: everything, of AF_UNSPEC. RTM_GETADDR takes any length.
-    let mut request = vec![0; HEADER_LEN + 16];
-    let len = request.len() as u32;
-    request[..4].copy_from_slice(&len.to_ne_bytes());
-    request[4..6].copy_from_slice(&kind.to_ne_bytes());
-    request[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    sendto(
-        &socket,
-        &request,
-        SendFlags::empty(),
-        &SocketAddrNetlink::new(0, 0),
-    )?;
-    // Dumps come in pieces of at most 32 KiB (`netlink_dump`, net/netlink/af_netlink.c, Linux 6.18).
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let (len, _) = recv(&socket, &mut buffer[..], RecvFlags::empty())?;
-        for message in messages(&buffer[..len]) {
-            let message = message.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-            match message.kind {
-                NLMSG_DONE => return Ok(()),
-                NLMSG_ERROR => return Err(io::ErrorKind::Other.into()),
-                // What lacks something needed is passed over.
-                _ => drop(take(message.payload)),
-            }
-        }
-        if len == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
+    let socket = request::open(Family::Route, 0)?;
+    let mut bytes = Vec::new();
+    // The largest of the family headers, zeroed: everything, of AF_UNSPEC. The shorter ones may be longer.
+    message(
+        &mut bytes,
+        kind,
+        NLM_F_REQUEST | NLM_F_DUMP,
+        &[0; 16],
+        |_| {},
+    );
+    request::query(&socket, &bytes, None, |payload| {
+        take(payload);
+        ControlFlow::Continue(())
+    })?;
+    Ok(())
 }
 
 #[cfg(test)]

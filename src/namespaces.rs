@@ -8,19 +8,19 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::io::Errno;
-use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
-};
+use rustix::net::{RecvFlags, recv};
 
 use crate::namespace;
-use crate::netlink::{HEADER_LEN, attributes, messages};
+use crate::netlink::build::message;
+use crate::netlink::request::{self, Family, NLM_F_ACK, NLM_F_REQUEST};
+use crate::netlink::{attributes, messages};
 
 // include/uapi/linux/rtnetlink.h and net_namespace.h
 const RTM_NEWNSID: u16 = 88;
@@ -34,9 +34,6 @@ const NETNSA_FD: u16 = 3;
 const NOT_ASSIGNED: i32 = -1;
 /// `struct rtgenmsg`, padded.
 const RTGENMSG_LEN: usize = 4;
-const NLMSG_ERROR: u16 = 2;
-const NLM_F_REQUEST: u16 = 0x1;
-const NLM_F_ACK: u16 = 0x4;
 
 /// Before the id of a namespace without a name, where a name would stand.
 const UNNAMED: &str = "nsid:";
@@ -89,8 +86,7 @@ impl Namespaces {
     ///
     /// Those of socket(2) and bind(2).
     pub fn follow() -> io::Result<Self> {
-        let news = route_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
-        bind(&news, &SocketAddrNetlink::new(0, NSID_GROUP))?;
+        let news = request::open(Family::Route, NSID_GROUP)?;
         let namespaces = Self {
             state: Mutex::default(),
             news,
@@ -126,7 +122,7 @@ impl Namespaces {
     /// another one. To be called between batches of events, behind those that were sent before.
     pub fn catch_up(&self) {
         let mut buffer = [0; 1 << 13];
-        while let Ok((len @ 1.., _)) = recv(&self.news, &mut buffer[..], RecvFlags::empty()) {
+        while let Ok((len @ 1.., _)) = recv(&self.news, &mut buffer[..], RecvFlags::DONTWAIT) {
             for message in messages(&buffer[..len]).flatten() {
                 if message.kind != RTM_DELNSID {
                     continue;
@@ -153,7 +149,7 @@ impl Namespaces {
         let Ok(folder) = fs::read_dir(namespace::NAMED) else {
             return Ok(());
         };
-        let socket = route_socket(SocketFlags::CLOEXEC)?;
+        let socket = request::open(Family::Route, 0)?;
         for entry in folder.flatten() {
             // Names stand in lists of all formats; one with other characters is told by its id.
             let plain = |c: char| c.is_ascii_alphanumeric() || "-_.@+".contains(c);
@@ -255,57 +251,23 @@ fn id_by_path(socket: &OwnedFd, path: &Path) -> io::Result<Option<i32>> {
     ask(socket, RTM_GETNSID, &file, None)
 }
 
-fn route_socket(flags: SocketFlags) -> io::Result<OwnedFd> {
-    // NETLINK_ROUTE is 0.
-    Ok(socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        flags,
-        None,
-    )?)
-}
-
 /// Sends a request about the namespace behind a file, and returns the id in the answer, if there is one
 /// (`rtnl_net_getid` and `rtnl_net_newid`, net/core/net_namespace.c, Linux 6.18).
 fn ask(socket: &OwnedFd, kind: u16, file: &OwnedFd, id: Option<i32>) -> io::Result<Option<i32>> {
-    let mut request = vec![0; HEADER_LEN + RTGENMSG_LEN];
-    let mut attribute = |kind: u16, value: i32| {
-        request.extend_from_slice(&8_u16.to_ne_bytes());
-        request.extend_from_slice(&kind.to_ne_bytes());
-        request.extend_from_slice(&value.to_ne_bytes());
-    };
-    attribute(NETNSA_FD, file.as_fd().as_raw_fd());
-    if let Some(id) = id {
-        attribute(NETNSA_NSID, id);
-    }
-    let len = request.len() as u32;
     let flags = NLM_F_REQUEST | if id.is_some() { NLM_F_ACK } else { 0 };
-    request[..4].copy_from_slice(&len.to_ne_bytes());
-    request[4..6].copy_from_slice(&kind.to_ne_bytes());
-    request[6..8].copy_from_slice(&flags.to_ne_bytes());
-    sendto(
-        socket,
-        &request,
-        SendFlags::empty(),
-        &SocketAddrNetlink::new(0, 0),
-    )?;
-    let mut buffer = [0; 1 << 12];
-    let (len, _) = recv(socket, &mut buffer[..], RecvFlags::empty())?;
-    let Some(Ok(answer)) = messages(&buffer[..len]).next() else {
-        return Err(io::ErrorKind::InvalidData.into());
-    };
-    if answer.kind != NLMSG_ERROR {
-        return Ok(id_of(answer.payload));
-    }
-    match answer
-        .payload
-        .first_chunk::<4>()
-        .map(|code| i32::from_ne_bytes(*code))
-    {
-        Some(0) => Ok(None),
-        Some(code) => Err(io::Error::from_raw_os_error(-code)),
-        None => Err(io::ErrorKind::InvalidData.into()),
-    }
+    let mut bytes = Vec::new();
+    message(&mut bytes, kind, flags, &[0; RTGENMSG_LEN], |body| {
+        body.attribute(NETNSA_FD, &file.as_fd().as_raw_fd().to_ne_bytes());
+        if let Some(id) = id {
+            body.attribute(NETNSA_NSID, &id.to_ne_bytes());
+        }
+    });
+    let mut answer = None;
+    request::query(socket, &bytes, None, |payload| {
+        answer = id_of(payload);
+        ControlFlow::Break(())
+    })?;
+    Ok(answer)
 }
 
 fn id_of(payload: &[u8]) -> Option<i32> {

@@ -21,7 +21,7 @@ use std::os::fd::OwnedFd;
 
 use crate::error::Error;
 use crate::netlink::build::{Body, netfilter_message};
-use crate::netlink::request::{self, NLM_F_ACK, NLM_F_REQUEST};
+use crate::netlink::request::{self, Family, NLM_F_ACK, NLM_F_REQUEST};
 
 // include/uapi/linux/netfilter/nfnetlink.h
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
@@ -81,7 +81,7 @@ impl Track {
 }
 
 fn start() -> io::Result<OwnedFd> {
-    let socket = request::open(0)?;
+    let socket = request::open(Family::Netfilter, 0)?;
     let batch = batch(&format!("conntracker-{}", std::process::id()));
     request::transact(&socket, &batch.bytes, batch.requests)?;
     Ok(socket)

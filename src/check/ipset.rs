@@ -6,7 +6,7 @@ use std::io;
 
 use crate::check::ruleset::{Form, Ruleset};
 use crate::netlink::build::netfilter_message;
-use crate::netlink::request::{NLM_F_ACK, NLM_F_REQUEST, open, transact};
+use crate::netlink::request::{Family, NLM_F_ACK, NLM_F_REQUEST, open, transact};
 
 // include/uapi/linux/netfilter/nfnetlink.h and ipset/ip_set.h
 const NFNL_SUBSYS_IPSET: u16 = 6;
@@ -37,7 +37,7 @@ pub fn stand_in(ruleset: &Ruleset) -> io::Result<()> {
         Form::Ip6tables => NFPROTO_IPV6,
         _ => NFPROTO_IPV4,
     };
-    let socket = open(0)?;
+    let socket = open(Family::Netfilter, 0)?;
     for name in names {
         let mut bytes = Vec::new();
         let kind = NFNL_SUBSYS_IPSET << 8 | IPSET_CMD_CREATE;

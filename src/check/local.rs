@@ -15,7 +15,7 @@ use rustix::net::{
 
 use crate::check::guard::{GROUP, MARK, PREFIX};
 use crate::netlink::build::netfilter_message;
-use crate::netlink::request::{NLM_F_ACK, NLM_F_REQUEST, open, transact};
+use crate::netlink::request::{Family, NLM_F_ACK, NLM_F_REQUEST, open, transact};
 use crate::netlink::{NFGENMSG_LEN, attributes, messages};
 use crate::socket::{Batch, set_mark};
 
@@ -112,7 +112,7 @@ impl Log {
     ///
     /// A kernel without `nfnetlink_log`.
     pub fn new() -> io::Result<Self> {
-        let socket = open(0)?;
+        let socket = open(Family::Netfilter, 0)?;
         enlarge(&socket);
         let mut bytes = Vec::new();
         let kind = NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_CONFIG;

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use crate::check::guard::TABLE;
 use crate::check::local::enlarge;
-use crate::netlink::request::open;
+use crate::netlink::request::{Family, open};
 use crate::netlink::{HEADER_LEN, NFGENMSG_LEN, attributes, messages};
 use crate::socket::{Batch, attach_filter};
 use crate::thin::Instruction;
@@ -121,7 +121,7 @@ impl Tracer {
     ///
     /// Those of socket(2) and bind(2).
     pub fn new() -> io::Result<Self> {
-        let socket = open(TRACE_GROUP)?;
+        let socket = open(Family::Netfilter, TRACE_GROUP)?;
         enlarge(&socket);
         attach_filter(&socket, &TERMINAL)?;
         Ok(Self {

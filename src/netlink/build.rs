@@ -5,7 +5,26 @@ use super::HEADER_LEN;
 /// `NLA_F_NESTED` of `include/uapi/linux/netlink.h`.
 const NLA_F_NESTED: u16 = 0x8000;
 
-/// Appends a netfilter message: header, `struct nfgenmsg`, and the attributes that `write` adds.
+/// Appends a message: netlink's header, that of the family, and the attributes that `write` adds.
+pub fn message(
+    bytes: &mut Vec<u8>,
+    kind: u16,
+    flags: u16,
+    family_header: &[u8],
+    write: impl FnOnce(&mut Body<'_>),
+) {
+    let start = bytes.len();
+    bytes.extend_from_slice(&[0; HEADER_LEN]);
+    bytes.extend_from_slice(family_header);
+    write(&mut Body(bytes));
+    let len = (bytes.len() - start) as u32;
+    let header = &mut bytes[start..start + HEADER_LEN];
+    header[0..4].copy_from_slice(&len.to_ne_bytes());
+    header[4..6].copy_from_slice(&kind.to_ne_bytes());
+    header[6..8].copy_from_slice(&flags.to_ne_bytes());
+}
+
+/// Appends a netfilter message, whose family's header is `struct nfgenmsg`.
 pub fn netfilter_message(
     bytes: &mut Vec<u8>,
     kind: u16,
@@ -14,16 +33,8 @@ pub fn netfilter_message(
     resource: u16,
     write: impl FnOnce(&mut Body<'_>),
 ) {
-    let start = bytes.len();
-    bytes.extend_from_slice(&[0; HEADER_LEN]);
-    bytes.extend_from_slice(&[family, 0]);
-    bytes.extend_from_slice(&resource.to_be_bytes());
-    write(&mut Body(bytes));
-    let len = (bytes.len() - start) as u32;
-    let header = &mut bytes[start..start + HEADER_LEN];
-    header[0..4].copy_from_slice(&len.to_ne_bytes());
-    header[4..6].copy_from_slice(&kind.to_ne_bytes());
-    header[6..8].copy_from_slice(&flags.to_ne_bytes());
+    let [r0, r1] = resource.to_be_bytes();
+    message(bytes, kind, flags, &[family, 0, r0, r1], write);
 }
 
 /// The attributes of one message.
