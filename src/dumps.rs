@@ -184,13 +184,14 @@ impl<'a> Dumps<'a> {
         if !due.asked && !due.interval {
             return Ok(());
         }
-        let capture = self.describe(loss);
         let begins_anew = due.interval && self.reset;
         let mut contents = if begins_anew {
             self.intake.take()
         } else {
             self.intake.contents()
         };
+        // Afterwards, so that nothing in it was seen after its end.
+        let capture = self.describe(loss);
         let printed = self.printer.print(&mut contents, &capture);
         if printed.is_ok() {
             self.lists.lock().one_more();
@@ -217,8 +218,8 @@ impl<'a> Dumps<'a> {
         if let Some(after) = self.forget {
             self.forget(after);
         }
-        let capture = self.describe(loss);
         let mut contents = self.intake.contents();
+        let capture = self.describe(loss);
         let printed = self.printer.finish(&mut contents, &capture, console);
         if printed == 0 {
             self.lists.lock().one_more();

@@ -96,7 +96,10 @@ pub fn capture(
                 // Several that have come meanwhile are one.
                 let due = requests.try_iter().fold(due, Due::and);
                 if due.is_long() {
-                    supervisor.printing();
+                    // A reload, to a service manager; lists at intervals and forgetting are no news to it.
+                    if due.asked {
+                        supervisor.printing();
+                    }
                     if has_ring {
                         shared.flush();
                     }
@@ -106,7 +109,9 @@ pub fn capture(
                     {
                         signals.request_end();
                     }
-                    supervisor.printed();
+                    if due.asked {
+                        supervisor.printed();
+                    }
                 }
                 if let Some(monitor) = monitor {
                     monitor.write(intake, recovery.report(), &assess(), &dumps, console);

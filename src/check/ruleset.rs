@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::check::limits::without_quoted;
 use crate::check::namespace::Namespace;
 use crate::check::tool::{IP6TABLES_RESTORE, IPTABLES_RESTORE, NFT, Tool};
 use crate::error::Error;
@@ -43,6 +44,23 @@ impl Ruleset {
             text,
             path: None,
         }
+    }
+
+    /// The same ruleset for each program that loads it. A file of iptables-restore(8) whose rules say `-4` or `-6` is
+    /// for both: each passes over the rules of the other's family.
+    pub fn by_program(&self) -> Vec<Self> {
+        let family = |word: &str| ["-4", "-6", "--ipv4", "--ipv6"].contains(&word);
+        let mut rules = self.text.lines().filter(|line| line.starts_with('-'));
+        let for_both = rules.any(|rule| without_quoted(rule).split_whitespace().any(family));
+        if self.form == Form::Nft || !for_both {
+            return vec![self.clone()];
+        }
+        let forms = [Form::Iptables, Form::Ip6tables].into_iter();
+        let of = |form| Self {
+            form,
+            ..self.clone()
+        };
+        forms.map(of).collect()
     }
 
     /// Reads one from a file; `-` is standard input.
@@ -230,6 +248,20 @@ mod tests {
             form("*filter\n-A INPUT -p ipv6-icmp -j ACCEPT\nCOMMIT"),
             Form::Ip6tables
         );
+    }
+
+    #[test]
+    fn a_file_for_both_programs_is_loaded_by_both() {
+        let forms = |text: &str| -> Vec<Form> {
+            let rulesets = Ruleset::new("r", text).by_program();
+            rulesets.iter().map(|ruleset| ruleset.form).collect()
+        };
+        let both =
+            "*filter\n-4 -A INPUT -s 10.0.0.1 -j ACCEPT\n-6 -A INPUT -s ::1 -j ACCEPT\nCOMMIT\n";
+        assert_eq!(forms(both), [Form::Iptables, Form::Ip6tables]);
+        let quoted = "*filter\n-A INPUT -m comment --comment \"not -6 \" -j ACCEPT\nCOMMIT\n";
+        assert_eq!(forms(quoted), [Form::Iptables]);
+        assert_eq!(forms("table ip6 filter {\n}"), [Form::Nft]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::check::tool::{IP, NFT};
 use crate::check::trace::Tracer;
 use crate::check::wire::Wire;
 use crate::error::Error;
-use crate::netlink::request;
+use crate::netlink::request::{self, Family};
 
 /// Settings of the namespace, below /proc/sys/net. Those of `default` are for devices to come.
 const SETTINGS: [(&str, &str); 17] = [
@@ -78,11 +78,14 @@ impl Setup {
         let mut wire = namespace.run(Wire::new)??;
         let lacking = |error| Error::new(format!("netfilter can't be asked: {error}"));
         let tracer = namespace.run(Tracer::new)?.map_err(lacking)?;
-        let conntrack = namespace.run(|| request::open(0))?.map_err(lacking)?;
+        let conntrack = namespace
+            .run(|| request::open(Family::Netfilter, 0))?
+            .map_err(lacking)?;
         let before = Network::new(captures, hints, &BTreeSet::new());
         for name in before.devices() {
             namespace.run(|| wire.add(name))??;
         }
+        let rulesets: Vec<Ruleset> = rulesets.iter().flat_map(Ruleset::by_program).collect();
         let mut ordered: Vec<&Ruleset> = rulesets.iter().collect();
         // Files for nft(8) may begin with "flush ruleset".
         ordered.sort_by_key(|ruleset| ruleset.form);

@@ -25,6 +25,9 @@ use vendor_tests::netns;
 use vendor_tests::vectors::{self, Vector};
 use vendor_tests::world::{Dice, Model, Sight, World, is_group, record};
 
+/// Rules of iptables for both families, in one file.
+const ONE_FILE: &str = "iptables for both families";
+
 /// The plan in a firewall's language.
 fn written(plan: &Plan, firewall: &str) -> Vec<Ruleset> {
     let text = |write: &dyn Fn(&mut Vec<u8>)| {
@@ -37,9 +40,13 @@ fn written(plan: &Plan, firewall: &str) -> Vec<Ruleset> {
             nft::write(plan, nft::TABLE, out).expect("memory");
         })];
     }
-    let family =
-        |family| text(&|out| iptables::write(plan, Families::Only(family), out).expect("memory"));
-    vec![family(Family::V4), family(Family::V6)]
+    let rules = |families| text(&|out| iptables::write(plan, families, out).expect("memory"));
+    if firewall == ONE_FILE {
+        return vec![rules(Families::Both)];
+    }
+    [Family::V4, Family::V6]
+        .map(|family| rules(Families::Only(family)))
+        .into()
 }
 
 /// Has the kernel judge flows: as many verdicts.
@@ -131,7 +138,7 @@ fn generated_captures() {
             any::<u64>(),
             prop_oneof![3 => 40_usize..120, 1 => 300_usize..400],
             prop_oneof![Just(0_u8), 5_u8..60],
-            prop_oneof![2 => Just("nft"), 1 => Just("iptables")],
+            prop_oneof![4 => Just("nft"), 1 => Just("iptables"), 1 => Just(ONE_FILE)],
             (prop::bool::weighted(0.2), any::<bool>()),
         );
         let config = ProptestConfig {
