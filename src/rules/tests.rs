@@ -1,7 +1,7 @@
 //! Plans against an independent model: the set of flows that were seen, one by one.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+mod generated;
+mod model;
 
 use proptest::prelude::*;
 
@@ -9,239 +9,11 @@ use super::block::Family;
 use super::direction::Chain;
 use super::group::Matching;
 use super::*;
-use crate::capture::{Capture, Interface};
-use crate::record::{Dnat, Identity, Protocol, Record, Service, SourcePort, Translation};
+use crate::capture::Capture;
+use crate::record::{Identity, Protocol, Record, Service, SourcePort};
 
-fn capture() -> Capture {
-    let interface = |name: &str, addresses: &[&str]| Interface {
-        name: name.to_owned(),
-        addresses: addresses
-            .iter()
-            .map(|address| address.parse().unwrap())
-            .collect(),
-    };
-    Capture {
-        interfaces: vec![
-            interface("lo", &["127.0.0.1/8", "::1/128"]),
-            interface("lan", &["10.0.0.1/24", "fd00::1/64"]),
-        ],
-        ..Capture::default()
-    }
-}
-
-/// Addresses close to each other, the gateway's own among them, so that blocks and their neighbours come up.
-fn address(v4: bool) -> impl Strategy<Value = IpAddr> {
-    (0_u8..2, 0_u8..24).prop_map(move |(net, host)| {
-        if v4 {
-            IpAddr::from([10, 0, net, host])
-        } else {
-            IpAddr::from([0xfd00, 0, 0, u16::from(net), 0, 0, 0, u16::from(host)])
-        }
-    })
-}
-
-fn identity() -> impl Strategy<Value = Identity> {
-    let protocol = prop_oneof![
-        6 => Just(Protocol::TCP), 3 => Just(Protocol::UDP), 1 => Just(Protocol::ICMP),
-        1 => Just(Protocol::GRE), 1 => Just(Protocol::SCTP),
-    ];
-    let sport = prop_oneof![
-        8 => Just(SourcePort::Ephemeral), 1 => (120_u16..125).prop_map(SourcePort::Exact),
-        1 => (1020_u16..1030).prop_map(SourcePort::Exact),
-    ];
-    let port = prop_oneof![3 => Just(443_u16), 2 => 80_u16..84, 1 => 1_u16..200];
-    (any::<bool>(), protocol, sport, port, any::<u8>()).prop_flat_map(
-        |(v4, protocol, sport, port, dice)| {
-            (address(v4), address(v4), address(v4)).prop_map(
-                move |(source, destination, translated)| {
-                    let protocol = match protocol {
-                        Protocol::ICMP if !v4 => Protocol::ICMPV6,
-                        protocol => protocol,
-                    };
-                    let ports = protocol.has_ports();
-                    let echo = if v4 { 8 } else { 128 };
-                    let service = match protocol {
-                        _ if ports => Service::Port(port),
-                        Protocol::ICMP | Protocol::ICMPV6 if port > 443 => {
-                            Service::Icmp(echo + 5, 0)
-                        }
-                        Protocol::ICMP | Protocol::ICMPV6 => Service::Icmp(echo, 0),
-                        _ => Service::None,
-                    };
-                    Identity {
-                        source,
-                        destination,
-                        protocol,
-                        service,
-                        source_port: if ports { sport } else { SourcePort::None },
-                        zone: if dice == 7 { 3 } else { 0 },
-                        netns: None,
-                        translation: (dice < 20).then(|| {
-                            Box::new(Translation {
-                                dnat: Some(Dnat {
-                                    address: translated,
-                                    port: (ports && dice < 10).then_some(8080),
-                                }),
-                                snat: None,
-                            })
-                        }),
-                    }
-                },
-            )
-        },
-    )
-}
-
-fn records() -> impl Strategy<Value = Vec<Record>> {
-    let record = (identity(), prop::bool::weighted(0.8), 0_u64..9).prop_map(
-        |(identity, confirmed, connections)| Record {
-            identity,
-            confirmed,
-            connections,
-            first_seen: None,
-            last_seen: None,
-            classic: Record::usual_classic(confirmed),
-        },
-    );
-    let record = record.boxed();
-    prop_oneof![
-        prop::collection::vec(record.clone(), 0..60),
-        prop::collection::vec(record, 150..300),
-    ]
-}
-
-/// What the filter can tell of a packet, worked out by hand and slowly.
-type Sight = (Chain, u8, u16, IpAddr, IpAddr, Service);
-
-/// None for what goes over `lo`.
-fn sight(identity: &Identity) -> Option<Sight> {
-    let own = ["10.0.0.1", "fd00::1"].map(|address| address.parse::<IpAddr>().unwrap());
-    let (mut destination, mut service) = (identity.destination, identity.service);
-    if let Some(dnat) = identity.dnat() {
-        destination = dnat.address;
-        if let (Service::Port(_), Some(port)) = (service, dnat.port) {
-            service = Service::Port(port);
-        }
-    }
-    let broadcast = |address: IpAddr| address == "10.0.0.255".parse::<IpAddr>().unwrap();
-    let chain = if own.contains(&identity.source) {
-        if own.contains(&identity.destination) {
-            return None;
-        }
-        Chain::Output
-    } else if own.contains(&destination) || broadcast(destination) {
-        Chain::Input
-    } else {
-        Chain::Forward
-    };
-    let protocol = identity.protocol.0;
-    Some((
-        chain,
-        protocol,
-        identity.zone,
-        identity.source,
-        destination,
-        service,
-    ))
-}
-
-/// Source ports that were seen of each.
-#[derive(Default)]
-struct Model {
-    ports: HashMap<Sight, Vec<(u16, u16)>>,
-    zoned: bool,
-}
-
-impl Model {
-    fn new(records: &[Record], include_unconfirmed: bool) -> Self {
-        let mut model = Self {
-            zoned: records.iter().any(|record| record.identity.zone != 0),
-            ..Self::default()
-        };
-        for record in records
-            .iter()
-            .filter(|record| record.confirmed || include_unconfirmed)
-        {
-            let Some(sight) = sight(&record.identity) else {
-                continue;
-            };
-            let ports = model.ports.entry(sight).or_default();
-            match record.identity.source_port {
-                SourcePort::None => ports.push((0, 0)),
-                SourcePort::Exact(port) => ports.push((port, port)),
-                SourcePort::Ephemeral => ports.push((1024, u16::MAX)),
-            }
-        }
-        model
-    }
-
-    fn has_seen(&self, identity: &Identity) -> bool {
-        let Some(sight) = sight(identity) else {
-            return true;
-        };
-        let sport = match identity.source_port {
-            SourcePort::None => 0,
-            SourcePort::Exact(port) => port,
-            SourcePort::Ephemeral => panic!("probes have a port"),
-        };
-        let zone = if self.zoned { sight.2 } else { 0 };
-        let sight = (sight.0, sight.1, zone, sight.3, sight.4, sight.5);
-        let ranges = self.ports.get(&sight).into_iter().flatten();
-        ranges
-            .into_iter()
-            .any(|(first, last)| (first..=last).contains(&&sport))
-    }
-}
-
-/// A flow and its neighbours: another host just beside, another port, protocol, direction, source port.
-fn neighbours(identity: &Identity) -> Vec<Identity> {
-    let mut all = Vec::new();
-    let mut push = |change: &dyn Fn(&mut Identity)| {
-        let mut probe = identity.clone();
-        if probe.source_port == SourcePort::Ephemeral {
-            probe.source_port = SourcePort::Exact(40_000);
-        }
-        change(&mut probe);
-        all.push(probe);
-    };
-    let step = |address: IpAddr, by: i128| match address {
-        IpAddr::V4(v4) => IpAddr::from((v4.to_bits().wrapping_add(by as u32)).to_be_bytes()),
-        IpAddr::V6(v6) => IpAddr::from((v6.to_bits().wrapping_add(by as u128)).to_be_bytes()),
-    };
-    push(&|_| {});
-    for by in [-16, -2, -1, 1, 2, 16] {
-        push(&|probe| probe.source = step(probe.source, by));
-        push(&|probe| {
-            probe.translation = None;
-            probe.destination = step(probe.destination, by);
-        });
-        push(&|probe| {
-            if let Service::Port(port) = &mut probe.service {
-                *port = port.wrapping_add(by as u16);
-            }
-        });
-    }
-    push(&|probe| probe.translation = None);
-    push(&|probe| probe.zone = 9);
-    push(&|probe| {
-        probe.translation = None;
-        std::mem::swap(&mut probe.source, &mut probe.destination);
-    });
-    for port in [122, 1023, 1024, 1025, u16::MAX] {
-        push(&|probe| {
-            if probe.protocol.has_ports() {
-                probe.source_port = SourcePort::Exact(port);
-            }
-        });
-    }
-    push(&|probe| match probe.protocol {
-        Protocol::TCP => probe.protocol = Protocol::UDP,
-        Protocol::UDP | Protocol::SCTP => probe.protocol = Protocol::TCP,
-        Protocol::GRE => probe.protocol = Protocol(50),
-        _ => probe.service = Service::Icmp(15, 0),
-    });
-    all
-}
+use generated::{capture, neighbours, records};
+use model::Model;
 
 fn check(records: &[Record], options: &Options) -> Result<(), TestCaseError> {
     let plan = plan(&[capture()], records, options);
@@ -387,6 +159,28 @@ fn without_local_addresses_only_forward_is_filtered() {
             .iter()
             .any(|warning| warning.contains("--local"))
     );
+}
+
+#[test]
+fn a_gateway_that_would_be_cut_off_is_warned_of() {
+    let warned = |records: &[Record], of: &str| {
+        let warnings = plan(&[capture()], records, &Options::default()).warnings;
+        warnings.iter().any(|warning| warning.contains(of))
+    };
+    let [to, from] = [
+        "no flow to the gateway itself",
+        "no flow from the gateway itself",
+    ];
+    let through = tcp("10.0.0.2", "192.0.2.1", 443);
+    assert!(
+        [to, from]
+            .iter()
+            .all(|of| warned(std::slice::from_ref(&through), of))
+    );
+    let administered = [tcp("10.0.0.2", "10.0.0.1", 22)];
+    assert!(!warned(&administered, to) && warned(&administered, from));
+    let asking = [tcp("10.0.0.1", "192.0.2.1", 53)];
+    assert!(warned(&asking, to) && !warned(&asking, from));
 }
 
 #[test]
