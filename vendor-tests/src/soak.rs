@@ -4,14 +4,13 @@ mod subject;
 mod trouble;
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::flooding::Flood;
 use crate::netns::sh;
 use crate::program::{conntracker, run};
-use crate::temp::Folder;
+use crate::temp::Disk;
 use crate::wait::until;
 
 use subject::{Subject, Subjects};
@@ -21,8 +20,7 @@ use trouble::{Random, Trouble};
 const SEEDS: u64 = 12;
 /// Distinct flows of one seed.
 const FLOWS: u64 = 15_000;
-/// A capture may grow by this much after it has seen every flow: what allocators keep, and the copies that
-/// lists are made of.
+/// A capture may grow by this much after it has seen every flow: what allocators keep.
 const GROWTH_MAX: f64 = 1.25;
 
 /// The state of a soak.
@@ -33,7 +31,6 @@ pub struct Soak {
     expected: BTreeSet<String>,
     /// Those of them that were caused in the namespace of the captures.
     expected_here: BTreeSet<String>,
-    folder: Folder,
     floods: u64,
     entries: u64,
     troubles: [u64; Trouble::ALL.len()],
@@ -47,7 +44,6 @@ impl Soak {
             random: Random::new(seed),
             expected: BTreeSet::new(),
             expected_here: BTreeSet::new(),
-            folder: Folder::new(),
             floods: 0,
             entries: 0,
             troubles: [0; Trouble::ALL.len()],
@@ -62,14 +58,14 @@ impl Soak {
     #[must_use]
     pub fn run(mut self, time: Duration) -> bool {
         sh("mount --make-rprivate / && mount -t tmpfs none /run");
-        let disk = self.disk();
-        let mut subjects = Subjects::start(&disk);
+        let disk = Disk::new("2g");
+        let mut subjects = Subjects::start(disk.path());
         let began = Instant::now();
         let (mut round, mut settled) = (0_u64, None);
         let (mut seen, mut quiet) = (0, 0);
         while began.elapsed() < time {
             round += 1;
-            self.flood(&mut subjects, &disk);
+            self.flood(&mut subjects, disk.path());
             // No new flow for long: from here on memory has no reason to grow.
             if self.expected.len() > seen {
                 (seen, quiet) = (self.expected.len(), 0);
@@ -77,7 +73,7 @@ impl Soak {
                 quiet += 1;
             }
             if settled.is_none() && quiet > SEEDS {
-                settled = Some(subjects.resident_kib());
+                settled = Some(subjects.resting_kib());
             }
             if round % 5 == 0 {
                 println!(
@@ -92,7 +88,7 @@ impl Soak {
                 subjects.restart();
             }
         }
-        let last = subjects.resident_kib();
+        let last = subjects.resting_kib();
         let mut well = true;
         for (subject, (before, after)) in subjects.all().iter().zip(
             settled
@@ -124,19 +120,8 @@ impl Soak {
         well
     }
 
-    /// A small disk for all that is written.
-    fn disk(&self) -> PathBuf {
-        let disk = self.folder.join("disk");
-        fs::create_dir(&disk).expect("a folder of ours");
-        sh(&format!(
-            "mount -t tmpfs -o size=2g none {}",
-            disk.display()
-        ));
-        disk
-    }
-
     /// One flood, and what goes wrong meanwhile.
-    fn flood(&mut self, subjects: &mut Subjects, disk: &std::path::Path) {
+    fn flood(&mut self, subjects: &mut Subjects, disk: &Path) {
         let seed = 1 + self.random.below(SEEDS);
         let entries = FLOWS * (2 + self.random.below(3));
         let family = ["4", "6", "mixed"][self.random.below(3) as usize];
@@ -195,7 +180,7 @@ fn unnumbered(line: &str) -> String {
 }
 
 /// A list in any form as lines of the classic list.
-fn classic(path: &std::path::Path) -> BTreeSet<String> {
+fn classic(path: &Path) -> BTreeSet<String> {
     let list = run(
         conntracker(),
         [

@@ -1,6 +1,7 @@
-//! A folder of a test's own, removed with it.
+//! Folders of a test's own, removed with it.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -47,5 +48,43 @@ impl Drop for Folder {
     fn drop(&mut self) {
         // A test may have removed it itself.
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A folder that is a file system of its own, in memory.
+#[derive(Debug)]
+pub struct Disk(Folder);
+
+impl Disk {
+    /// Mounts one of at most `size`, as tmpfs(5) takes it, in the calling thread's mount namespace.
+    ///
+    /// # Panics
+    ///
+    /// If the privilege is missing.
+    #[must_use]
+    pub fn new(size: &str) -> Self {
+        let folder = Folder::new();
+        let path = folder.path().display();
+        crate::netns::sh(&format!("mount -t tmpfs -o size={size} none {path}"));
+        Self(folder)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The path of something in it.
+    #[must_use]
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Also if something has files open there, which ends with the test.
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
     }
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use vendor_tests::netns::{self, sh};
 use vendor_tests::program::{conntracker, flood};
-use vendor_tests::temp::Folder;
+use vendor_tests::temp::Disk;
 
 /// Commands that are run elsewhere, by how they begin.
 const ELSEWHERE: [(&str, &str); 9] = [
@@ -170,19 +170,16 @@ fn the_commands_of_the_documents_work() {
     netns::run("the_commands_of_the_documents_work", || {
         // SAFETY: takes flags only; it concerns this thread and the programs that it will start.
         assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
-        let folder = Folder::new();
-        let disk = folder.join("disk");
-        fs::create_dir(&disk).expect("ours");
+        sh("mount --make-rprivate /");
         // Whatever they write outside of their folder is gone with the namespace.
+        let disk = Disk::new("50%");
         sh(&format!(
-            "mount --make-rprivate /
-             mount -t tmpfs none {disk}
-             mkdir {disk}/etc {disk}/work {disk}/here
+            "mkdir {disk}/etc {disk}/work {disk}/here
              mount -t overlay overlay -o lowerdir=/etc,upperdir={disk}/etc,workdir={disk}/work /etc
              mount -t tmpfs none /var/lib; mount -t tmpfs none /var/log; mount -t tmpfs none /run
              ip netns add blue
              nft 'table inet t {{ chain o {{ type filter hook output priority 0; ct state new; }}; }}'",
-            disk = disk.display()
+            disk = disk.path().display()
         ));
         let here = disk.join("here");
         prepare(&here);

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use super::Ended;
 use crate::capture::{Capture, Launch, sockets};
@@ -163,7 +165,7 @@ impl Subjects {
             });
         }
         // The ring of the BPF program is emptied by a nap's end.
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        sleep(Duration::from_millis(500));
     }
 
     /// Ends one after the other, and starts it again with its state.
@@ -187,8 +189,20 @@ impl Subjects {
         }
     }
 
-    /// Memory of each.
-    pub fn resident_kib(&self) -> Vec<u64> {
+    /// Memory of each between lists: while one is written, it holds a copy of all flows.
+    pub fn resting_kib(&self) -> Vec<u64> {
+        let mut least = self.resident_kib();
+        // Longer than the longest interval, in steps shorter than the gap that a list takes.
+        for _ in 0..60 {
+            sleep(Duration::from_millis(100));
+            for (least, now) in least.iter_mut().zip(self.resident_kib()) {
+                *least = now.min(*least);
+            }
+        }
+        least
+    }
+
+    fn resident_kib(&self) -> Vec<u64> {
         let captures = self
             .all
             .iter()
