@@ -38,7 +38,7 @@ run: build
 	$(SUDO) target/release/conntracker --track
 
 build: build-packages
-	$(CARGO) build --release --locked --bins
+	$(CARGO) build --release --locked -p conntracker --bin conntracker
 
 # In this order even with make -j: cargo would only wait for itself.
 .NOTPARALLEL:
@@ -47,6 +47,7 @@ test: check unit vendor fuzz benches
 check: build-packages test-packages
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy -p conntracker --no-default-features --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 
 unit: build-packages
