@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::netlink::request::{self, Family};
 
 /// Settings of the namespace, below /proc/sys/net. Those of `default` are for devices to come.
-const SETTINGS: [(&str, &str); 17] = [
+const SETTINGS: [(&str, &str); 18] = [
     ("ipv4/ip_forward", "1"),
     ("ipv6/conf/all/forwarding", "1"),
     // Flows came in on their devices; whether the way back leads there too is not asked.
@@ -39,6 +39,9 @@ const SETTINGS: [(&str, &str); 17] = [
     ("ipv6/conf/default/addr_gen_mode", "1"),
     ("ipv6/conf/all/accept_redirects", "0"),
     ("netfilter/nf_conntrack_log_invalid", "0"),
+    // A listener anywhere would have them made here too (`ctnetlink_conntrack_event` of
+    // nf_conntrack_netlink.c asks `netlink_has_listeners`, which knows no namespaces; Linux 6.18).
+    ("netfilter/nf_conntrack_events", "0"),
     // Those of the packets are right, but the kernel gets those of UDP-Lite wrong (`udplite_error` of
     // nf_conntrack_proto_udp.c, Linux 6.18, takes UDP's pseudo header) where no device has checked them.
     ("netfilter/nf_conntrack_checksum", "0"),
