@@ -54,6 +54,8 @@ struct State {
     by_id: HashMap<i32, u16>,
     /// By number, from 1 on.
     known: Vec<Known>,
+    /// Ids that were taken back, which events not looked at yet may still mean.
+    leaving: Vec<i32>,
 }
 
 /// Namespaces that a record can't tell apart are one: those of the same name, one after the other.
@@ -118,20 +120,29 @@ impl Namespaces {
             .labelled(label, !label.starts_with(UNNAMED))
     }
 
-    /// Takes note of ids that were taken back since it was last asked: the next namespace with that id is
-    /// another one. To be called between batches of events, behind those that were sent before.
+    /// Takes note of ids that were taken back or given since it was last asked. To be called with a batch of events
+    /// in hand, before it is looked at: an id that was taken back and not given again means the old namespace in all
+    /// of the batch, up to [`settle`](Self::settle). One that was given again means the new one from here on, since
+    /// the last event of the old one is from before its clean-up, which takes the kernel a while.
     pub fn catch_up(&self) {
         let mut buffer = [0; 1 << 13];
         while let Ok((len @ 1.., _)) = recv(&self.news, &mut buffer[..], RecvFlags::DONTWAIT) {
             for message in messages(&buffer[..len]).flatten() {
-                if message.kind != RTM_DELNSID {
+                let Some(id) = id_of(message.payload) else {
                     continue;
-                }
-                if let Some(id) = id_of(message.payload) {
-                    self.state.lock().forget(id);
+                };
+                match message.kind {
+                    RTM_DELNSID => self.state.lock().leaving.push(id),
+                    RTM_NEWNSID => self.state.lock().comes(id),
+                    _ => {}
                 }
             }
         }
+    }
+
+    /// Forgets the ids that were taken back, after the batch.
+    pub fn settle(&self) {
+        self.state.lock().settle();
     }
 
     /// Looks what names there are in /run/netns, and gives an id to those that have none.
@@ -142,6 +153,7 @@ impl Namespaces {
     pub fn scan(&self) -> io::Result<()> {
         // A name must not go to the namespace that had the id before.
         self.catch_up();
+        self.settle();
         self.look()
     }
 
@@ -223,6 +235,20 @@ impl State {
         }
     }
 
+    /// Takes note of an id that is given.
+    fn comes(&mut self, id: i32) {
+        if self.leaving.contains(&id) {
+            self.leaving.retain(|&leaving| leaving != id);
+            self.forget(id);
+        }
+    }
+
+    fn settle(&mut self) {
+        for id in std::mem::take(&mut self.leaving) {
+            self.forget(id);
+        }
+    }
+
     fn forget(&mut self, id: i32) {
         if let Some(number) = self.by_id.remove(&id) {
             self.known[usize::from(number) - 1].alive = false;
@@ -293,6 +319,25 @@ mod tests {
         let names: Vec<_> = state.known.iter().map(|known| &*known.label).collect();
         assert_eq!(names, ["blue", "green"]);
         assert!(!state.known[0].alive && state.known[1].alive);
+    }
+
+    #[test]
+    fn an_id_means_the_old_namespace_until_it_is_given_again_or_the_batch_is_over() {
+        let mut state = State::default();
+        state.name(5, "blue");
+        state.leaving.push(5);
+        assert_eq!(state.by_id.get(&5), Some(&1));
+        state.settle();
+        assert_eq!(state.by_id.get(&5), None);
+        // Nobody was leaving.
+        state.comes(5);
+        state.name(5, "green");
+        state.leaving.push(5);
+        state.comes(5);
+        assert_eq!(state.by_id.get(&5), None);
+        state.name(5, "red");
+        state.settle();
+        assert_eq!(state.by_id.get(&5), Some(&3));
     }
 
     #[test]

@@ -107,6 +107,9 @@ impl Drain {
     ) {
         let mut asked = self.missed;
         let namespaces = shared.intake.namespaces();
+        if let Some(namespaces) = namespaces {
+            namespaces.catch_up();
+        }
         for datagram in self.batch.datagrams(received) {
             if datagram.truncated {
                 self.pending.tally.malformed += 1;
@@ -132,7 +135,7 @@ impl Drain {
         }
         shared.intake.fold(&mut self.pending);
         if let Some(namespaces) = namespaces {
-            namespaces.catch_up();
+            namespaces.settle();
         }
         if let Some(recorder) = &shared.recorder {
             let datagrams = self

@@ -14,6 +14,7 @@ pub mod netns;
 pub mod pcap;
 pub mod program;
 pub mod room;
+pub mod schema;
 pub mod sieve;
 pub mod soak;
 pub mod temp;

@@ -3,6 +3,7 @@
 use std::fs;
 
 use vendor_tests::files::{CAPTURE, captured, file, on, with_stdin};
+use vendor_tests::schema;
 use vendor_tests::temp::Folder;
 
 #[test]
@@ -23,6 +24,7 @@ fn merging_adds_what_does_not_overlap() {
 {"type":"flow","family":"ipv4","protocol":"icmp","protocol_number":1,"src":"10.0.0.2","dst":"10.1.0.1","icmp_type":8,"icmp_code":0,"icmp_name":"echo-request","confirmed":true,"connections":9,"first_seen":"2026-01-05T01:00:00.000000Z","last_seen":"2026-01-07T02:00:00.000000Z","seen_in":[{"capture":0,"connections":1},{"capture":1,"connections":9},{"capture":2,"connections":1}]}
 "#;
     assert_eq!(merged, expected);
+    schema::assert_holds(&merged);
     let path = file(&folder, "merged", &merged);
     assert_eq!(on("merge", &[&path, &both, &path]).list(), expected);
     let concatenated = captured("05 06", [3, 1], false, &seen(5)).repeat(2);
@@ -93,6 +95,7 @@ fn differences_have_marks_and_statuses() {
             "{text}"
         );
         let json = on("diff --format json", &[from, to]).text();
+        schema::assert_holds(&json);
         assert!(
             json.starts_with(&format!(
                 r#"{{"type":"flow","change":"{change}","family":"ipv4","protocol":"tcp""#

@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 
 use vendor_tests::capture::Launch;
 use vendor_tests::program::{conntracker, run};
+use vendor_tests::schema::SCHEMA;
 use vendor_tests::temp::Folder;
 use vendor_tests::vectors::{Vector, all};
 
-const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schema.json");
 const CHECK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/formats.py");
 
 /// The vectors that are captures. Not the largest, which has nothing in it that others have not.

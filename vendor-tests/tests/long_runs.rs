@@ -9,6 +9,7 @@ use serde_json::Value;
 use vendor_tests::capture::{Capture, Launch};
 use vendor_tests::netns;
 use vendor_tests::program::{conntracker, run};
+use vendor_tests::schema;
 use vendor_tests::temp::Folder;
 use vendor_tests::wait::{LONG, until, until_true};
 use vendor_tests::witness::insert;
@@ -192,6 +193,9 @@ fn a_restart_goes_on_where_it_was() {
             "{}",
             outcome.said
         );
+        for written in [&state, &path] {
+            schema::assert_holds(&fs::read_to_string(written).expect("what was written"));
+        }
         let (head, ports) = list(&path);
         assert_eq!(ports, [(1, 1), (2, 2), (4, 1)]);
         let gap = &head["gaps"][0];

@@ -6,6 +6,7 @@ use serde_json::Value;
 use vendor_tests::capture::{Capture, Launch};
 use vendor_tests::netns::{self, sh};
 use vendor_tests::program::{flood, run};
+use vendor_tests::schema;
 use vendor_tests::wait::until_true;
 
 /// Runs `body` in a network namespace of its own, with a /run of its own for names of others.
@@ -36,6 +37,7 @@ fn talk(name: &str, port: u16) {
 
 /// The namespaces of flows by destination port.
 fn by_port(list: &str) -> BTreeMap<u64, Option<String>> {
+    schema::assert_holds(list);
     let flows = list.lines().skip(1).map(|line| {
         let flow: Value = serde_json::from_str(line).expect("an object");
         let name = flow["netns"].as_str().map(str::to_owned);
@@ -65,6 +67,8 @@ fn all_namespaces_are_heard_and_told_apart() {
         add("green");
         scanned(&mut capture, "green");
         talk("green", 1002);
+        // Which namespace an id means is found out with its first event, as long as it is there.
+        capture.drained();
         let id = |name: &str| {
             let list = run("ip", ["netns", "list"]);
             let line = list.lines().find(|line| line.starts_with(name));

@@ -6,12 +6,14 @@ use serde_json::Value;
 use vendor_tests::capture::{Launch, Outcome};
 use vendor_tests::lab::Lab;
 use vendor_tests::netns;
+use vendor_tests::schema;
 use vendor_tests::wait::until;
 use vendor_tests::witness::insert;
 
 /// The lines of a list in JSON: the capture, and its flows.
 fn lines(outcome: &Outcome) -> (Value, Vec<Value>) {
     let list = outcome.list();
+    schema::assert_holds(&list);
     let mut lines = list
         .lines()
         .map(|line| serde_json::from_str(line).expect("an object a line"));
