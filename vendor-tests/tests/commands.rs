@@ -225,3 +225,59 @@ fn filters_are_noted() {
     let path = file(&folder, "b", &once);
     assert_eq!(on("merge --proto tcp", &[&path]).list(), once);
 }
+
+#[test]
+fn lists_have_the_order_that_is_asked_for() {
+    // Name, connections, last seen, and what follows.
+    let flows = [
+        ("a", 5, "03", "tcp 10.0.0.10 10.1.0.1 443"),
+        ("b", 9, "01", "tcp 10.0.0.9 10.1.0.1 443"),
+        ("c", 5, "04", "udp 10.0.0.9 10.1.0.1 53"),
+        ("d", 1, "", "tcp 9.0.0.200 10.1.0.9 80"),
+        ("e", 9, "02", "tcp fd00::10 fd00::1 443"),
+        ("f", 2, "04", "tcp fd00::9 fd00::1 443"),
+        ("g", 1, "05", "tcp 10.0.0.9 10.0.255.1 443"),
+    ];
+    let mut capture = format!("{CAPTURE}}}\n");
+    for (_, connections, seen, flow) in flows {
+        let [protocol, source, destination, port] = flow.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("four words")
+        };
+        let number = if protocol == "tcp" { 6 } else { 17 };
+        let family = if source.contains(':') { "ipv6" } else { "ipv4" };
+        let times = match seen {
+            "" => String::new(),
+            seen => format!(
+                r#","first_seen":"2026-01-01T00:00:00.000000Z","last_seen":"2026-01-{seen}T00:00:00.000000Z""#
+            ),
+        };
+        capture.push_str(&format!(
+            "{{\"type\":\"flow\",\"family\":\"{family}\",\"protocol\":\"{protocol}\",\"protocol_number\":{number},\
+             \"src\":\"{source}\",\"src_port\":1024,\"src_port_collapsed\":true,\"dst\":\"{destination}\",\
+             \"dst_port\":{port},\"confirmed\":true,\"connections\":{connections}{times}}}\n"
+        ));
+    }
+    let folder = Folder::new();
+    let path = file(&folder, "flows", capture);
+    for (order, expected) in [
+        // Addresses as numbers, so that neighbours stand together.
+        ("address", "dgbcafe"),
+        ("service", "dgbafec"),
+        ("connections", "becafdg"),
+        ("last-seen", "gcfaebd"),
+        // Class by class; IPv4 addresses from their last octet on, IPv6 addresses as text.
+        ("classic", "bgadcef"),
+    ] {
+        let list = on(&format!("show --format csv --sort {order}"), &[&path]).list();
+        let names: String = list
+            .lines()
+            .skip(1)
+            .map(|line| {
+                let fields: Vec<&str> = line.split(',').collect();
+                let same = |flow: &str| flow.split(' ').all(|word| fields.contains(&word));
+                flows.iter().find(|flow| same(flow.3)).expect("a flow").0
+            })
+            .collect();
+        assert_eq!(names, expected, "{order}:\n{list}");
+    }
+}
