@@ -4,6 +4,7 @@
 pub mod attempts;
 pub mod beside;
 pub mod capture;
+pub mod checking;
 pub mod files;
 pub mod flooding;
 pub mod judging;
