@@ -18,15 +18,46 @@ use trouble::{Random, Trouble};
 
 /// Seeds that floods are made of: so many flows are distinct in all, and memory has to stop growing.
 const SEEDS: u64 = 12;
+/// Seeds of floods in namespaces of their own, which are called by them: flows of another name are other records.
+const NAMESPACE_SEEDS: u64 = 2;
+const FAMILIES: [&str; 3] = ["4", "6", "mixed"];
+/// All captures are ended and started again after so many floods, and after twice as many. Later it is the last one
+/// only, so that the others show whether they grow.
+const RESTART: u64 = 40;
 /// Distinct flows of one seed.
 const FLOWS: u64 = 15_000;
 /// A capture may grow by this much after it has seen every flow: what allocators keep.
 const GROWTH_MAX: f64 = 1.25;
 
+/// What a flood consists of.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    namespace: bool,
+    seed: u64,
+    family: &'static str,
+}
+
+impl Kind {
+    /// Every kind.
+    fn all() -> Vec<Self> {
+        let of = |namespace, seeds| {
+            (1..=seeds).flat_map(move |seed| {
+                FAMILIES.map(|family| Self {
+                    namespace,
+                    seed,
+                    family,
+                })
+            })
+        };
+        of(false, SEEDS).chain(of(true, NAMESPACE_SEEDS)).collect()
+    }
+}
+
 /// The state of a soak.
 #[derive(Debug)]
 pub struct Soak {
     random: Random,
+    kinds: Vec<Kind>,
     /// Lines of the classic list that were caused so far, without their numbers.
     expected: BTreeSet<String>,
     /// Those of them that were caused in the namespace of the captures.
@@ -42,6 +73,7 @@ impl Soak {
     pub fn new(seed: u64) -> Self {
         Self {
             random: Random::new(seed),
+            kinds: Kind::all(),
             expected: BTreeSet::new(),
             expected_here: BTreeSet::new(),
             floods: 0,
@@ -62,17 +94,11 @@ impl Soak {
         let mut subjects = Subjects::start(disk.path());
         let began = Instant::now();
         let (mut round, mut settled) = (0_u64, None);
-        let (mut seen, mut quiet) = (0, 0);
         while began.elapsed() < time {
             round += 1;
             self.flood(&mut subjects, disk.path());
-            // No new flow for long: from here on memory has no reason to grow.
-            if self.expected.len() > seen {
-                (seen, quiet) = (self.expected.len(), 0);
-            } else {
-                quiet += 1;
-            }
-            if settled.is_none() && quiet > SEEDS {
+            // Every flow was there, and lists were written since the last start: memory has no reason to grow.
+            if round == 2 * RESTART + 5 {
                 settled = Some(subjects.resting_kib());
             }
             if round % 5 == 0 {
@@ -84,8 +110,8 @@ impl Soak {
                     self.expected.len()
                 );
             }
-            if round % 40 == 0 {
-                subjects.restart();
+            if round % RESTART == 0 {
+                subjects.restart(if round <= 2 * RESTART { 0 } else { 2 });
             }
         }
         let last = subjects.resting_kib();
@@ -122,18 +148,28 @@ impl Soak {
 
     /// One flood, and what goes wrong meanwhile.
     fn flood(&mut self, subjects: &mut Subjects, disk: &Path) {
-        let seed = 1 + self.random.below(SEEDS);
+        // Every kind once, and then as it comes.
+        let number = match self.kinds.get(self.floods as usize) {
+            Some(_) => self.floods as usize,
+            None => self.random.below(self.kinds.len() as u64) as usize,
+        };
+        let Kind {
+            namespace,
+            seed,
+            family,
+        } = self.kinds[number];
         let entries = FLOWS * (2 + self.random.below(3));
-        let family = ["4", "6", "mixed"][self.random.below(3) as usize];
         let rate = [0, 5_000, 20_000][self.random.below(3) as usize];
-        let trouble = Trouble::ALL[self.random.below(Trouble::ALL.len() as u64) as usize];
+        let trouble = match namespace {
+            true => Trouble::Namespace,
+            false => Trouble::OTHERS[self.random.below(Trouble::OTHERS.len() as u64) as usize],
+        };
         self.troubles[trouble as usize] += 1;
-        let namespace = trouble == Trouble::Namespace;
         let mut words = format!(
             "--entries {entries} --distinct {FLOWS} --replied 30 --family {family} --seed {seed} --rate {rate}"
         );
         if namespace {
-            let name = format!("soak{}", self.floods);
+            let name = format!("soak{seed}");
             sh(&format!("ip netns add {name}"));
             // Until it has an id here, nobody hears of it.
             until(
@@ -162,7 +198,7 @@ impl Soak {
         let patience = if trouble == Trouble::Stop { 6 } else { 2 };
         std::thread::sleep(Duration::from_secs(patience));
         if namespace {
-            sh(&format!("ip netns del soak{}", self.floods - 1));
+            sh(&format!("ip netns del soak{seed}"));
         } else {
             // The same flows come again.
             run("conntrack", ["-F"]);

@@ -36,6 +36,8 @@ impl Trouble {
         Self::Clock,
         Self::Namespace,
     ];
+    /// Those of floods in the namespace of the captures.
+    pub const OTHERS: &[Self] = Self::ALL.split_at(5).0;
 
     /// Has it happen.
     pub fn happen(self, random: &mut Random, subjects: &Subjects, disk: &Path) {
