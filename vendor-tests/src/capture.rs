@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -271,6 +272,8 @@ impl Capture {
                 .iter()
                 .all(|socket| socket.queued_bytes == 0)
         });
+        // What was taken from the queue last may still be in hand.
+        until_true("its threads to rest", || rests(self.pid()));
     }
 }
 
@@ -289,7 +292,18 @@ fn pid(child: &Child) -> Pid {
 
 /// The state letter of proc_pid_stat(5).
 fn state(pid: u32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    state_of(Path::new(&format!("/proc/{pid}")))
+}
+
+/// Whether no thread of a process is doing anything.
+fn rests(pid: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let mut tasks = tasks.into_iter().flatten().flatten();
+    tasks.all(|task| !matches!(state_of(&task.path()), Some('R' | 'D')))
+}
+
+fn state_of(task: &Path) -> Option<char> {
+    let stat = std::fs::read_to_string(task.join("stat")).ok()?;
     // The name before it is in parentheses and may hold any character.
     stat.rsplit_once(") ")?.1.chars().next()
 }
