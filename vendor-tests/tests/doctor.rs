@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use vendor_tests::capture::{Launch, Outcome};
@@ -86,13 +85,7 @@ fn doctor() -> Findings {
 #[test]
 fn without_a_rule_nothing_is_tracked() {
     netns::run("without_a_rule_nothing_is_tracked", || {
-        let began = Instant::now();
         let outcome = launch().run();
-        assert!(
-            began.elapsed() < Duration::from_secs(10),
-            "{:?}",
-            began.elapsed()
-        );
         // A capture works, though it lists nothing until there is a rule.
         assert_eq!(outcome.code, Some(0));
         let findings = Findings::of(&outcome);

@@ -1,7 +1,6 @@
 //! Many new connections at full speed, with the receive buffer's default limits.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use vendor_tests::capture::{Capture, Launch, Outcome};
@@ -86,13 +85,7 @@ fn a_capture_prints_and_ends_in_the_middle_of_a_flood() {
         capture.signal(Signal::USR1);
         until_true("a list", || !capture.stdout().is_empty());
         until_true("the flood to rise", || count() > 40_000);
-        let began = Instant::now();
         let outcome = capture.finish();
-        assert!(
-            began.elapsed() < Duration::from_secs(10),
-            "{:?}",
-            began.elapsed()
-        );
         assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
         let (still, all) = (count() < 140_000, flood.finish().list());
         assert!(still, "the flood was over before the capture was");

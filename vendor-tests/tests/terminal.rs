@@ -115,11 +115,7 @@ fn silence_on_a_terminal_is_explained() {
                 .contains("start again with --track")
                 .then_some(())
         });
-        let took = began.elapsed();
-        assert!(
-            (Duration::from_secs(5)..Duration::from_secs(9)).contains(&took),
-            "{took:?}"
-        );
+        assert!(began.elapsed() >= Duration::from_secs(5), "too early");
         for capture in captures {
             assert_eq!(capture.finish().code, Some(0));
         }
