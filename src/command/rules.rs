@@ -79,6 +79,13 @@ pub struct Rules {
     #[arg(long, value_name = "N%", value_parser = parse_percent, default_value = "0")]
     pub widen: u8,
 
+    /// Accept all of NETWORK where one of its addresses is a client, as with DHCP or IPv6 privacy addresses
+    ///
+    /// For every service that one of them used. Can be given several times: 10.0.0.0/24, 2001:db8:1::/64,
+    /// fe80::/10; 0.0.0.0/0 and ::/0 for anybody.
+    #[arg(long, value_name = "NETWORK", value_parser = parse_clients)]
+    pub clients: Vec<IpNet>,
+
     /// Write the rules to FILE, replaced atomically; - is standard output
     ///
     /// For iptables a folder gets two files, rules.v4 and rules.v6, as netfilter-persistent wants them.
@@ -116,6 +123,7 @@ impl Rules {
             include_unconfirmed: self.include_unconfirmed,
             include_multicast: self.include_multicast,
             widen: self.widen,
+            clients: self.clients.clone(),
             services: Services::load()
                 .map_err(|error| Error::file(Path::new(services::FILE), error))?,
         };
@@ -145,7 +153,7 @@ impl Rules {
             "{} for {}, {} admitted that were not observed; {} left out",
             text::counted(plan.rules.len() as u64, "rule"),
             text::counted(plan.carried().flows, "flow"),
-            header::extra(&plan),
+            header::show_extra(header::extra(&plan)),
             text::counted(plan.missing().flows, "flow"),
         ));
         Ok(match (read.skipped, plan.is_incomplete()) {
@@ -238,6 +246,19 @@ fn parse_local(text: &str) -> Result<IpNet, String> {
             text,
             net.trunc(),
             net.addr(),
+            net.trunc()
+        ));
+    }
+    Ok(net)
+}
+
+fn parse_clients(text: &str) -> Result<IpNet, String> {
+    let net: IpNet = text
+        .parse()
+        .map_err(|_| "write a network, for example 10.0.0.0/24 or 2001:db8:1::/64")?;
+    if net.trunc() != net {
+        return Err(format!(
+            "{text} is an address: its network is {}",
             net.trunc()
         ));
     }

@@ -60,6 +60,12 @@ pub struct Block {
 }
 
 impl Block {
+    /// The block of all addresses that share all but their last bits with `first`, where those are 0.
+    #[must_use]
+    pub const fn new(first: u128, host_bits: u8) -> Self {
+        Self { first, host_bits }
+    }
+
     /// One address.
     #[must_use]
     pub const fn single(address: u128) -> Self {
@@ -107,6 +113,13 @@ impl Block {
     #[must_use]
     pub const fn show(self, family: Family) -> Shown {
         Shown(self, family)
+    }
+
+    /// A network, host bits or not.
+    #[must_use]
+    pub fn of_net(net: IpNet) -> Self {
+        let net = net.trunc();
+        Self::new(number(net.addr()), net.max_prefix_len() - net.prefix_len())
     }
 
     /// As a network.

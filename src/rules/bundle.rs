@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use super::block::{Block, cover};
+use super::block::Block;
 use super::seen::Seen;
+use super::widening::Widening;
 use crate::record::Service;
 
 /// Which addresses are gathered first.
@@ -48,8 +49,8 @@ struct Merged<A, B> {
 
 /// Makes products of the flows that `members` names, each flow in one of them.
 #[must_use]
-pub fn bundles(flows: &[Seen], members: &[usize], side: Side, percent: u8) -> Vec<Bundle> {
-    let (runs, sets) = runs(flows, members, side, percent);
+pub fn bundles(flows: &[Seen], members: &[usize], side: Side, widening: &Widening) -> Vec<Bundle> {
+    let (runs, sets) = runs(flows, members, side, widening);
     // Both orders are exact. The first one keeps the services of a server together, so it wins a tie.
     let by_server = merge(&runs, |run| run.other, |run| run.service);
     let by_service = merge(&runs, |run| run.service, |run| run.other);
@@ -69,10 +70,10 @@ pub fn bundles(flows: &[Seen], members: &[usize], side: Side, percent: u8) -> Ve
         others.sort_unstable();
         let mut services = part.seconds;
         services.sort_unstable();
-        let (set, others) = (sets[part.set].clone(), cover(&others, percent));
+        let set = sets[part.set].clone();
         let (sources, destinations) = match side {
-            Side::Sources => (set, others),
-            Side::Destinations => (others, set),
+            Side::Sources => (set, widening.destinations(&others)),
+            Side::Destinations => (widening.sources(&others), set),
         };
         let members = part.runs.iter().flat_map(|&run| &runs[run].members);
         Bundle {
@@ -86,7 +87,12 @@ pub fn bundles(flows: &[Seen], members: &[usize], side: Side, percent: u8) -> Ve
 }
 
 /// Gathers runs, and the different sets that they have.
-fn runs(flows: &[Seen], members: &[usize], side: Side, percent: u8) -> (Vec<Run>, Vec<Vec<Block>>) {
+fn runs(
+    flows: &[Seen],
+    members: &[usize],
+    side: Side,
+    widening: &Widening,
+) -> (Vec<Run>, Vec<Vec<Block>>) {
     let key = |&index: &usize| {
         let seen = &flows[index];
         match side {
@@ -105,8 +111,12 @@ fn runs(flows: &[Seen], members: &[usize], side: Side, percent: u8) -> (Vec<Run>
     for members in members.chunk_by(same) {
         let addresses: Vec<u128> = members.iter().map(|index| key(index).2).collect();
         let (other, service, _) = key(&members[0]);
+        let blocks = match side {
+            Side::Sources => widening.sources(&addresses),
+            Side::Destinations => widening.destinations(&addresses),
+        };
         runs.push(Run {
-            set: sets.index(cover(&addresses, percent)),
+            set: sets.index(blocks),
             other,
             service,
             members: members.to_vec(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::block::{Block, contain, without};
 use super::group::{Group, Matching};
 use super::seen::Seen;
+use super::widening::{Beyond, Widening};
 use crate::record::{Protocol, Service};
 
 /// Flows that a rule admits and nobody saw: from each of the sources to each of the destinations for each
@@ -15,8 +16,8 @@ pub struct Extra {
     pub protocol: Protocol,
     /// Services.
     pub services: Vec<Service>,
-    /// Blocks of sources.
-    pub sources: Vec<Block>,
+    /// Sources.
+    pub sources: Beyond,
     /// Blocks of destinations.
     pub destinations: Vec<Block>,
 }
@@ -25,12 +26,11 @@ impl Extra {
     /// Addresses that it has of the one side and of the other, multiplied, for all services.
     #[must_use]
     pub fn count(&self) -> u64 {
-        let size = |blocks: &[Block]| {
-            let sizes = blocks.iter().map(|block| block.size());
-            sizes.fold(0_u64, u64::saturating_add)
-        };
-        size(&self.sources)
-            .saturating_mul(size(&self.destinations))
+        let sizes = self.destinations.iter().map(|block| block.size());
+        let destinations = sizes.fold(0_u64, u64::saturating_add);
+        self.sources
+            .size()
+            .saturating_mul(destinations)
             .saturating_mul(self.services.len() as u64)
     }
 
@@ -45,25 +45,31 @@ impl Extra {
     ) -> bool {
         self.protocol == protocol
             && self.services.contains(&service)
-            && contain(&self.sources, source)
+            && self.sources.contains(source)
             && contain(&self.destinations, destination)
     }
 }
 
 /// The sources that were seen, by service and destination.
-#[derive(Debug, Default)]
-pub struct Observed(BTreeMap<Service, BTreeMap<u128, Vec<u128>>>);
+#[derive(Debug)]
+pub struct Observed<'a> {
+    sources: BTreeMap<Service, BTreeMap<u128, Vec<u128>>>,
+    widening: &'a Widening,
+}
 
 /// By what is extra of the sources: the destinations.
-type BySources = BTreeMap<Vec<Block>, Vec<Block>>;
+type BySources = BTreeMap<Beyond, Vec<Block>>;
 
-impl Observed {
+impl<'a> Observed<'a> {
     /// Those of flows that share a class and source ports, sorted by source where all else is the same.
     #[must_use]
-    pub fn new(flows: &[Seen], members: &[usize]) -> Self {
-        let mut observed = Self::default();
+    pub fn new(flows: &[Seen], members: &[usize], widening: &'a Widening) -> Self {
+        let mut observed = Self {
+            sources: BTreeMap::new(),
+            widening,
+        };
         for seen in members.iter().map(|&index| &flows[index]) {
-            let destinations = observed.0.entry(seen.service).or_default();
+            let destinations = observed.sources.entry(seen.service).or_default();
             destinations
                 .entry(seen.destination)
                 .or_default()
@@ -91,7 +97,7 @@ impl Observed {
                     let services = element.service.as_slice().iter().chain(&group.services);
                     for &service in services {
                         let seen = self.sources(service, element.destination);
-                        let extra = without(&[element.source], seen);
+                        let extra = self.widening.beyond(&[element.source], seen);
                         let destinations = found.entry(service).or_default().entry(extra);
                         destinations
                             .or_default()
@@ -100,7 +106,7 @@ impl Observed {
                 }
             }
         }
-        let mut merged: BTreeMap<(Vec<Block>, Vec<Block>), Vec<Service>> = BTreeMap::new();
+        let mut merged: BTreeMap<(Beyond, Vec<Block>), Vec<Service>> = BTreeMap::new();
         for (service, by_sources) in found {
             for both in by_sources
                 .into_iter()
@@ -123,18 +129,21 @@ impl Observed {
     fn of_product(&self, service: Service, sources: &[Block], destinations: &[Block]) -> BySources {
         let mut by_sources = BySources::new();
         let mut known = Vec::new();
-        if let Some(seen) = self.0.get(&service) {
+        if let Some(seen) = self.sources.get(&service) {
             for block in destinations {
                 for (&destination, seen) in seen.range(block.first()..=block.last()) {
                     known.push(destination);
-                    let extra = by_sources.entry(without(sources, seen)).or_default();
+                    let beyond = self.widening.beyond(sources, seen);
+                    let extra = by_sources.entry(beyond).or_default();
                     extra.push(Block::single(destination));
                 }
             }
         }
         let unknown = without(destinations, &known);
         if !unknown.is_empty() {
-            let all = by_sources.entry(sources.to_vec()).or_default();
+            let all = by_sources
+                .entry(self.widening.beyond(sources, &[]))
+                .or_default();
             all.extend(unknown);
             all.sort_unstable();
         }
@@ -142,7 +151,7 @@ impl Observed {
     }
 
     fn sources(&self, service: Service, destination: u128) -> &[u128] {
-        let destinations = self.0.get(&service);
+        let destinations = self.sources.get(&service);
         destinations
             .and_then(|destinations| destinations.get(&destination))
             .map_or(&[], Vec::as_slice)

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::block::{Block, cover};
+use super::block::Block;
 use super::bundle::{Bundle, Side, bundles};
 use super::ports::PortRange;
 use super::seen::Seen;
+use super::widening::Widening;
 use crate::record::Service;
 
 /// As many products as this are written one by one, whatever they carry.
@@ -73,8 +74,8 @@ impl From<Bundle> for Group {
 
 /// Groups the flows that `members` names, all of one class and one set of source ports.
 #[must_use]
-pub fn groups(flows: &[Seen], members: &[usize], percent: u8) -> Vec<Group> {
-    let by_service = |members: &[usize]| bundles(flows, members, Side::Sources, percent);
+pub fn groups(flows: &[Seen], members: &[usize], widening: &Widening) -> Vec<Group> {
+    let by_service = |members: &[usize]| bundles(flows, members, Side::Sources, widening);
     let all = by_service(members);
     if all.len() <= FEW {
         return all.into_iter().map(Group::from).collect();
@@ -98,7 +99,7 @@ pub fn groups(flows: &[Seen], members: &[usize], percent: u8) -> Vec<Group> {
     let mut groups: Vec<Group> = large.into_iter().map(Group::from).collect();
     let mut pool = Vec::new();
     for (service, members) in services {
-        let own = of_service(flows, service, &members, percent);
+        let own = of_service(flows, service, &members, widening);
         match own {
             Some(own) if groups.len() + own.len() <= 2 * MOST || !is_port(service) => {
                 groups.extend(own);
@@ -110,7 +111,7 @@ pub fn groups(flows: &[Seen], members: &[usize], percent: u8) -> Vec<Group> {
     if pooled.len() <= FEW_OF_A_SERVICE {
         groups.extend(pooled.into_iter().map(Group::from));
     } else {
-        groups.push(list(flows, pool, None, percent));
+        groups.push(list(flows, pool, None, widening));
     }
     merge_lists(groups)
 }
@@ -120,17 +121,17 @@ fn of_service(
     flows: &[Seen],
     service: Service,
     members: &[usize],
-    percent: u8,
+    widening: &Widening,
 ) -> Option<Vec<Group>> {
     for side in [Side::Sources, Side::Destinations] {
-        let bundles = bundles(flows, members, side, percent);
+        let bundles = bundles(flows, members, side, widening);
         if bundles.len() <= FEW_OF_A_SERVICE {
             return Some(bundles.into_iter().map(Group::from).collect());
         }
     }
     // Other services than ports are few, and have no place in a list of several.
     let own = members.len() >= LIST || !is_port(service);
-    own.then(|| vec![list(flows, members.to_vec(), Some(service), percent)])
+    own.then(|| vec![list(flows, members.to_vec(), Some(service), widening)])
 }
 
 const fn is_port(service: Service) -> bool {
@@ -138,7 +139,12 @@ const fn is_port(service: Service) -> bool {
 }
 
 /// A list of flows: of one service, or with the service in each element.
-fn list(flows: &[Seen], mut members: Vec<usize>, service: Option<Service>, percent: u8) -> Group {
+fn list(
+    flows: &[Seen],
+    mut members: Vec<usize>,
+    service: Option<Service>,
+    widening: &Widening,
+) -> Group {
     let key = |&index: &usize| {
         let seen = &flows[index];
         (seen.service, seen.destination, seen.source)
@@ -159,7 +165,7 @@ fn list(flows: &[Seen], mut members: Vec<usize>, service: Option<Service>, perce
     });
     let blocks = blocks.flat_map(|run| {
         let sources: Vec<u128> = run.iter().map(|index| flows[*index].source).collect();
-        let blocks = cover(&sources, percent);
+        let blocks = widening.sources(&sources);
         blocks
             .into_iter()
             .map(|block| element(&run[0], block))
@@ -167,7 +173,7 @@ fn list(flows: &[Seen], mut members: Vec<usize>, service: Option<Service>, perce
     });
     let mut elements: Vec<Element> = blocks.collect();
     // A set without intervals is a hash in the kernel, found in one step. It is worth some more elements.
-    if percent == 0 && elements.len() * 3 > members.len() * 2 {
+    if widening.is_exact() && elements.len() * 3 > members.len() * 2 {
         let single = |index: &usize| element(index, Block::single(flows[*index].source));
         elements = members.iter().map(single).collect();
     }

@@ -32,9 +32,11 @@ pub fn top(plan: &Plan) -> Vec<String> {
     lines.push(match extra(plan) {
         0 => "Nothing is admitted that was not observed, but for what every ruleset needs (marked below)."
             .to_owned(),
+        1 => "Admitted though not observed: 1 combination of address and port; the report (--report) lists it."
+            .to_owned(),
         count => format!(
-            "Admitted though not observed: {} of address and port; the report (--report) lists them.",
-            counted(count, "combination")
+            "Admitted though not observed: {} combinations of address and port; the report (--report) lists them.",
+            show_extra(count)
         ),
     });
     for warning in &plan.warnings {
@@ -49,6 +51,17 @@ pub fn top(plan: &Plan) -> Vec<String> {
 pub fn extra(plan: &Plan) -> u64 {
     let extras = plan.rules.iter().flat_map(|rule| &rule.extras);
     extras.fold(0, |sum: u64, extra| sum.saturating_add(extra.count()))
+}
+
+/// Such a number as text. That of an IPv6 network would tell nobody anything.
+#[must_use]
+pub fn show_extra(count: u64) -> String {
+    const MOST: u64 = 1_000_000_000_000;
+    if count > MOST {
+        format!("more than {}", show_count(MOST))
+    } else {
+        show_count(count)
+    }
 }
 
 /// One line on a capture.

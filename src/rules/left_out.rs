@@ -3,6 +3,7 @@
 use super::block::Block;
 use super::bundle::{Side, bundles};
 use super::seen::{Class, Reason, Seen, Tally};
+use super::widening::Widening;
 use crate::record::Service;
 
 impl Reason {
@@ -67,7 +68,7 @@ pub fn left_out(flows: &[(Reason, Seen)]) -> Vec<LeftOut> {
             }
         }
         let members: Vec<usize> = (0..different.len()).collect();
-        let mut bundles = bundles(&different, &members, Side::Sources, 0);
+        let mut bundles = bundles(&different, &members, Side::Sources, &Widening::default());
         bundles.sort_by_key(|bundle| {
             (
                 bundle.services[0],

@@ -24,5 +24,6 @@ pub mod standing;
 mod tests;
 pub mod text;
 mod warnings;
+pub mod widening;
 
 pub use plan::{Admission, Options, Plan, Policies, Policy, plan};

@@ -5,15 +5,16 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::block::number;
+use super::block::{Block, Family, number};
 use super::direction::{Chain, Host, Way, destination};
 use super::extra::Observed;
 use super::group::{Group, groups, list_with_sports};
 use super::left_out::{LeftOut, left_out};
 use super::ports::PortRange;
 use super::rule::{Packet, Rule, merge_protocols};
-use super::seen::{Flows, Seen, Tally, class};
+use super::seen::{Class, Flows, Seen, Tally, class};
 use super::standing::Standing;
+use super::widening::Widening;
 use crate::capture::{Capture, Completeness};
 use crate::record::{Identity, Protocol, Record, Service};
 use crate::services::Services;
@@ -75,8 +76,23 @@ pub struct Options {
     pub include_multicast: bool,
     /// Per cent of a block's addresses that need not have been seen: 0 to 99.
     pub widen: u8,
+    /// Networks that are accepted as a whole where one of their addresses is a source.
+    pub clients: Vec<IpNet>,
     /// Names of ports.
     pub services: Services,
+}
+
+impl Options {
+    fn widening(&self, chain: Chain, family: Family) -> Widening {
+        let networks = self.clients.iter().filter(|net| {
+            // What the gateway sends has its own addresses, whatever network these are of.
+            Family::of(net.addr()) == family && chain != Chain::Output
+        });
+        Widening::new(
+            self.widen,
+            networks.map(|net| Block::of_net(*net)).collect(),
+        )
+    }
 }
 
 /// A ruleset.
@@ -122,7 +138,8 @@ pub fn plan(captures: &[Capture], records: &[Record], options: &Options) -> Plan
     let all: Vec<usize> = (0..flows.accepted.len()).collect();
     let class = |index: &usize| flows.accepted[*index].class;
     for members in all.chunk_by(|one, other| class(one) == class(other)) {
-        rules.extend(of_class(&flows, members, options.widen));
+        let Class { chain, family, .. } = flows.accepted[members[0]].class;
+        rules.extend(of_class(&flows, members, &options.widening(chain, family)));
     }
     let mut rules = merge_protocols(rules);
     rules.sort_by_cached_key(Rule::order);
@@ -145,7 +162,7 @@ pub fn plan(captures: &[Capture], records: &[Record], options: &Options) -> Plan
     plan
 }
 
-fn of_class(flows: &Flows, members: &[usize], widen: u8) -> Vec<Rule> {
+fn of_class(flows: &Flows, members: &[usize], widening: &Widening) -> Vec<Rule> {
     let sports = |index: &usize| flows.accepted[*index].sports;
     let chunks: Vec<&[usize]> = members
         .chunk_by(|one, other| sports(one) == sports(other))
@@ -158,8 +175,9 @@ fn of_class(flows: &Flows, members: &[usize], widen: u8) -> Vec<Rule> {
             mixed.extend_from_slice(chunk);
             continue;
         }
-        let observed = (widen > 0).then(|| Observed::new(&flows.accepted, chunk));
-        for group in groups(&flows.accepted, chunk, widen) {
+        let observed =
+            (!widening.is_exact()).then(|| Observed::new(&flows.accepted, chunk, widening));
+        for group in groups(&flows.accepted, chunk, widening) {
             rules.push(rule(flows, group, observed.as_ref()));
         }
     }
@@ -173,7 +191,7 @@ fn of_class(flows: &Flows, members: &[usize], widen: u8) -> Vec<Rule> {
     rules
 }
 
-fn rule(flows: &Flows, group: Group, observed: Option<&Observed>) -> Rule {
+fn rule(flows: &Flows, group: Group, observed: Option<&Observed<'_>>) -> Rule {
     let members: Vec<&Seen> = group
         .members
         .iter()
@@ -247,7 +265,10 @@ impl Plan {
     /// Whether the report lists a flow as admitted though nobody saw it.
     #[must_use]
     pub fn lists_as_extra(&self, identity: &Identity) -> bool {
-        let (_, packet) = self.packet(identity);
+        let (way, packet) = self.packet(identity);
+        if way == Way::Loopback {
+            return false;
+        }
         let uncoded =
             matches!(destination(identity).1, Service::Icmp(_, 1..)) && packet.coded.is_none();
         let mut rules = self.rules.iter();

@@ -4,9 +4,8 @@ use std::io::{self, Write};
 
 use super::header;
 use super::plan::Plan;
-use super::text::{self, addresses, blocks, counted, left_out, numbers};
+use super::text::{self, addresses, beyond, blocks, counted, left_out, numbers};
 use crate::record::Protocol;
-use crate::units::show_count;
 
 /// Writes the report.
 ///
@@ -52,7 +51,7 @@ pub fn write(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "\nAdmitted though not observed: {}",
-        show_count(header::extra(plan))
+        header::show_extra(header::extra(plan))
     )?;
     for (index, rule) in plan.rules.iter().enumerate() {
         for extra in &rule.extras {
@@ -62,7 +61,7 @@ pub fn write(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
                 index + 1,
                 rule.chain.name(),
                 numbers(extra.protocol, &extra.services, names, usize::MAX - 1),
-                blocks(&extra.sources, rule.family, usize::MAX - 1),
+                beyond(&extra.sources, rule.family),
                 blocks(&extra.destinations, rule.family, usize::MAX - 1),
             )?;
         }

@@ -15,6 +15,16 @@ use crate::record::{Identity, Protocol, Record, Service, SourcePort};
 use generated::{capture, neighbours, records};
 use model::Model;
 
+/// Around some of the addresses, all of one family, and one within another.
+const NETWORKS: [&str; 6] = [
+    "10.0.0.0/28",
+    "10.0.0.8/29",
+    "10.0.1.16/29",
+    "0.0.0.0/0",
+    "fd00::/64",
+    "fd00:0:0:1::/124",
+];
+
 fn check(records: &[Record], options: &Options) -> Result<(), TestCaseError> {
     let plan = plan(&[capture()], records, options);
     let model = Model::new(records, options.include_unconfirmed);
@@ -39,7 +49,7 @@ fn check(records: &[Record], options: &Options) -> Result<(), TestCaseError> {
             let shared = matches!(probe.source_port, SourcePort::Exact(1024..1030));
             prop_assert!(!expected || !listed || shared, "{probe:?} is listed");
             prop_assert!(
-                options.widen > 0 || admitted == expected,
+                options.widen > 0 || !options.clients.is_empty() || admitted == expected,
                 "{probe:?} is admitted"
             );
         }
@@ -63,6 +73,16 @@ proptest! {
     }
 
     #[test]
+    fn what_networks_of_clients_admit_is_listed(
+        records in records(),
+        clients in prop::sample::subsequence(NETWORKS.to_vec(), 1..=3),
+        widen in prop_oneof![2 => Just(0_u8), 1 => 1_u8..60],
+    ) {
+        let clients = clients.into_iter().map(|net| net.parse().unwrap()).collect();
+        check(&records, &Options { widen, clients, ..Options::default() })?;
+    }
+
+    #[test]
     fn the_order_of_the_flows_does_not_matter(mut records in records(), widen in prop_oneof![Just(0_u8), Just(30)]) {
         let options = Options { widen, ..Options::default() };
         let text = |records: &[Record]| {
@@ -79,9 +99,13 @@ proptest! {
     }
 
     #[test]
-    fn no_two_elements_of_a_list_overlap(records in prop::collection::vec(records(), 3), widen in 0_u8..60) {
+    fn no_two_elements_of_a_list_overlap(
+        records in prop::collection::vec(records(), 3),
+        widen in 0_u8..60,
+        clients in prop::sample::subsequence(NETWORKS.to_vec(), 0..=3),
+    ) {
         let records: Vec<Record> = records.into_iter().flatten().collect();
-        let plan = plan(&[capture()], &records, &Options { widen, ..Options::default() });
+        let plan = plan(&[capture()], &records, &Options { widen, clients: clients.into_iter().map(|net| net.parse().unwrap()).collect(), ..Options::default() });
         for rule in &plan.rules {
             let Matching::Listed(elements) = &rule.matching else { continue };
             for pair in elements.windows(2) {
@@ -159,6 +183,43 @@ fn without_local_addresses_only_forward_is_filtered() {
             .iter()
             .any(|warning| warning.contains("--local"))
     );
+}
+
+#[test]
+fn a_network_of_clients_gets_rules_as_a_whole() {
+    let records: Vec<Record> = (5..9)
+        .map(|host| tcp(&format!("10.0.0.{host}"), "192.0.2.1", 443))
+        .chain([
+            tcp("10.0.0.77", "192.0.2.2", 443),
+            tcp("10.0.0.77", "10.0.0.1", 22),
+            tcp("10.0.7.1", "192.0.2.1", 443),
+            tcp("10.0.0.1", "192.0.2.9", 53),
+        ])
+        .collect();
+    let options = Options {
+        clients: vec!["10.0.0.0/24".parse().unwrap()],
+        ..Options::default()
+    };
+    let plan = plan(&[capture()], &records, &options);
+    let admits = |source: &str, destination: &str, port: u16| {
+        plan.admits(&tcp(source, destination, port).identity)
+            .is_some()
+    };
+    assert!(admits("10.0.0.200", "192.0.2.1", 443) && admits("10.0.0.200", "192.0.2.2", 443));
+    assert!(admits("10.0.0.200", "10.0.0.1", 22));
+    assert!(!admits("10.0.0.200", "192.0.2.1", 80) && !admits("10.0.1.5", "192.0.2.1", 443));
+    assert!(admits("10.0.7.1", "192.0.2.1", 443) && !admits("10.0.7.2", "192.0.2.1", 443));
+    let mut text = Vec::new();
+    report::write(&plan, &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    for listed in [
+        "forward: tcp port 443, 10.0.0.0/24 except 10.0.0.5, 10.0.0.6/31, 10.0.0.8 to 192.0.2.1",
+        "input: tcp port 22, 10.0.0.0/24 except 10.0.0.77 to 10.0.0.1",
+    ] {
+        assert!(text.contains(listed), "{text}");
+    }
+    // The gateway's own address stands for nobody else.
+    assert!(!text.contains("output: tcp port 53, 10.0.0.0"), "{text}");
 }
 
 #[test]

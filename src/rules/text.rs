@@ -4,13 +4,14 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use super::block::{Block, Family};
+use super::block::{Block, Family, cover};
 use super::direction::Chain;
 use super::group::Matching;
 use super::left_out::LeftOut;
 use super::ports::{PortRange, joined};
 use super::rule::Rule;
 use super::seen::{Asked, Tally};
+use super::widening::Beyond;
 use crate::icmp;
 use crate::record::{Protocol, Service};
 use crate::services::Services;
@@ -163,6 +164,20 @@ pub fn minute(time: Timestamp) -> String {
 pub fn blocks(blocks: &[Block], family: Family, most: usize) -> String {
     let shown = blocks.iter().map(|block| block.show(family).to_string());
     some(shown, blocks.len(), most)
+}
+
+/// Addresses that are admitted and were not seen.
+#[must_use]
+pub fn beyond(beyond: &Beyond, family: Family) -> String {
+    let mut text = blocks(&beyond.blocks, family, usize::MAX - 1);
+    if !beyond.except.is_empty() {
+        let _ = write!(
+            text,
+            " except {}",
+            blocks(&cover(&beyond.except, 0), family, usize::MAX - 1)
+        );
+    }
+    text
 }
 
 fn some(shown: impl Iterator<Item = String>, count: usize, most: usize) -> String {

@@ -18,6 +18,8 @@ struct Line {
     /// Ports, or names of ICMP types.
     services: Vec<String>,
     sources: Vec<Range>,
+    /// Not these of the sources.
+    except: Vec<Range>,
     destinations: Vec<Range>,
 }
 
@@ -53,7 +55,8 @@ impl Listed {
 }
 
 impl Line {
-    /// `    2  forward: tcp ports 80-81, 443, 10.0.0.8/31 to 10.0.1.20`
+    /// `    2  forward: tcp ports 80-81, 443, 10.0.0.8/31 to 10.0.1.20`, the sources perhaps with
+    /// ` except 10.0.0.9, 10.0.0.11`
     fn parse(line: &str) -> Self {
         let wrong = || -> ! { panic!("{line:?}: not a line of a report") };
         let parts = line
@@ -67,11 +70,13 @@ impl Line {
         let Some((chain, (left, destinations))) = parts else {
             wrong()
         };
+        let (left, except) = left.split_once(" except ").unwrap_or((left, ""));
         let mut parsed = Self {
             chain: chain.to_owned(),
             protocol: String::new(),
             services: Vec::new(),
             sources: Vec::new(),
+            except: except.split(", ").filter_map(range).collect(),
             destinations: destinations.split(", ").filter_map(range).collect(),
         };
         for word in left.split(", ") {
@@ -107,6 +112,7 @@ impl Line {
             && self.protocol == sight.protocol.to_string()
             && self.has_service(sight.protocol, sight.service)
             && within(&self.sources, sight.source)
+            && !within(&self.except, sight.source)
             && within(&self.destinations, sight.destination)
     }
 

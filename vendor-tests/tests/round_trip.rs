@@ -28,6 +28,17 @@ use vendor_tests::world::{Dice, Model, Sight, World, is_group, record};
 /// Rules of iptables for both families, in one file.
 const ONE_FILE: &str = "iptables for both families";
 
+/// Networks that clients may be told by.
+const NETWORKS: [&str; 7] = [
+    "10.0.0.0/24",
+    "10.8.0.0/16",
+    "198.51.100.0/27",
+    "0.0.0.0/0",
+    "fd00::/64",
+    "fd08::/16",
+    "::/0",
+];
+
 /// The plan in a firewall's language.
 fn written(plan: &Plan, firewall: &str) -> Vec<Ruleset> {
     let text = |write: &dyn Fn(&mut Vec<u8>)| {
@@ -113,7 +124,10 @@ fn round_trip(
             prop_assert!(verdict.passes(), "seen: {identity:?}: {verdict:?}");
             count.seen += 1;
         } else if plan.lists_as_extra(identity) {
-            prop_assert!(options.widen > 0, "not asked for: {identity:?}");
+            prop_assert!(
+                options.widen > 0 || !options.clients.is_empty(),
+                "not asked for: {identity:?}"
+            );
             prop_assert!(verdict.passes(), "listed: {identity:?}: {verdict:?}");
             prop_assert!(
                 sight.is_some_and(|sight| listed.holds(&sight)),
@@ -140,6 +154,10 @@ fn generated_captures() {
             prop_oneof![Just(0_u8), 5_u8..60],
             prop_oneof![4 => Just("nft"), 1 => Just("iptables"), 1 => Just(ONE_FILE)],
             (prop::bool::weighted(0.2), any::<bool>()),
+            prop_oneof![
+                2 => Just(Vec::new()),
+                1 => prop::sample::subsequence(NETWORKS.to_vec(), 1..=3),
+            ],
         );
         let config = ProptestConfig {
             cases: cases(40),
@@ -150,10 +168,14 @@ fn generated_captures() {
         let count = RefCell::new(Count::default());
         let run = TestRunner::new(config).run(
             &strategy,
-            |(seed, flows, widen, firewall, (include_unconfirmed, include_multicast))| {
+            |(seed, flows, widen, firewall, (include_unconfirmed, include_multicast), clients)| {
                 let world = World::new(seed, flows, 1000);
                 let options = Options {
                     widen,
+                    clients: clients
+                        .into_iter()
+                        .map(|net| net.parse().expect("a network"))
+                        .collect(),
                     include_unconfirmed,
                     include_multicast,
                     ..Options::default()
