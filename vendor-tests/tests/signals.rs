@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::io::ioctl_fionread;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -165,10 +165,9 @@ fn nohup_is_respected() {
 fn a_capture_ends_after_its_duration() {
     netns::run("a_capture_ends_after_its_duration", || {
         let began = Instant::now();
-        let capture = Launch::new(["--duration", "1s"]).start();
+        let capture = Launch::new(["--duration", "2s"]).start();
         first();
         assert_eq!(capture.wait().list(), FIRST);
-        let took = began.elapsed();
-        assert!((1..10).contains(&took.as_secs()), "{took:?}");
+        assert!(began.elapsed().as_secs() >= 2, "too early");
     });
 }
