@@ -289,6 +289,7 @@ fn check_accepts_what_rules_were_written_for_and_drops_the_rest() {
             20_usize..200,
             prop_oneof![Just(0_u8), 10_u8..60],
             prop_oneof![Just("nft"), Just("iptables")],
+            prop_oneof![Just(None), Just(Some("10.0.0.0/24"))],
         );
         let config = ProptestConfig {
             cases: 12,
@@ -296,65 +297,75 @@ fn check_accepts_what_rules_were_written_for_and_drops_the_rest() {
             failure_persistence: None,
             ..ProptestConfig::default()
         };
-        let run = TestRunner::new(config).run(&strategy, |(seed, flows, widen, firewall)| {
-            let world = World::new(seed, flows, 300);
-            let options = Options {
-                widen,
-                ..Options::default()
-            };
-            let plan = plan(&[world.capture], &world.records, &options);
-            let model = Model::new(world.records.iter().filter(|record| record.confirmed), true);
-            let probes = world.probes.into_iter().filter(|probe| {
-                !is_group(probe.destination)
-                    && !model.has_seen(probe)
-                    && !plan.lists_as_extra(probe)
+        let run =
+            TestRunner::new(config).run(&strategy, |(seed, flows, widen, firewall, clients)| {
+                let world = World::new(seed, flows, 300);
+                let options = Options {
+                    widen,
+                    clients: clients
+                        .map(|net| net.parse().expect("a network"))
+                        .into_iter()
+                        .collect(),
+                    ..Options::default()
+                };
+                let plan = plan(&[world.capture], &world.records, &options);
+                let model =
+                    Model::new(world.records.iter().filter(|record| record.confirmed), true);
+                let probes = world.probes.into_iter().filter(|probe| {
+                    !is_group(probe.destination)
+                        && !model.has_seen(probe)
+                        && !plan.lists_as_extra(probe)
+                });
+                let others: Vec<Record> = probes.map(|probe| record(probe, true, 1)).collect();
+                let count = others.len();
+                write_capture(&seen, world.records);
+                write_capture(&unseen, others);
+                let (output, rulesets) = match firewall {
+                    "nft" => (nft.as_path(), vec![text(&nft)]),
+                    _ => (folder.path(), vec![text(&v4), "--also", text(&v6)]),
+                };
+                let percent = widen.to_string();
+                let mut words = vec![
+                    "rules",
+                    "--for",
+                    firewall,
+                    "--widen",
+                    &percent,
+                    "--source-ports=keep",
+                    text(&seen),
+                    "-o",
+                    text(output),
+                ];
+                if let Some(network) = clients {
+                    words.extend(["--clients", network]);
+                }
+                let outcome = conntracker(&words);
+                prop_assert_eq!(outcome.code, Some(0), "{:?}", outcome);
+                let check = |capture: &Path, more: &[&str]| {
+                    conntracker(
+                        &[
+                            &["check", "--source-ports=keep"],
+                            &*rulesets,
+                            &[text(capture)],
+                            more,
+                        ]
+                        .concat(),
+                    )
+                };
+                let outcome = check(&seen, &[]);
+                prop_assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+                let outcome = check(&unseen, &["--format", "json"]);
+                let lines = outcome.text();
+                let verdicts = lines.lines().skip(1);
+                let verdicts: Vec<Value> = verdicts
+                    .map(|line| serde_json::from_str(line).expect("JSON"))
+                    .collect();
+                prop_assert_eq!(verdicts.len(), count, "{:?}", outcome);
+                for verdict in verdicts {
+                    prop_assert_eq!(&verdict["verdict"], "dropped", "{}", verdict);
+                }
+                Ok(())
             });
-            let others: Vec<Record> = probes.map(|probe| record(probe, true, 1)).collect();
-            let count = others.len();
-            write_capture(&seen, world.records);
-            write_capture(&unseen, others);
-            let (output, rulesets) = match firewall {
-                "nft" => (nft.as_path(), vec![text(&nft)]),
-                _ => (folder.path(), vec![text(&v4), "--also", text(&v6)]),
-            };
-            let percent = widen.to_string();
-            let outcome = conntracker(&[
-                "rules",
-                "--for",
-                firewall,
-                "--widen",
-                &percent,
-                "--source-ports=keep",
-                text(&seen),
-                "-o",
-                text(output),
-            ]);
-            prop_assert_eq!(outcome.code, Some(0), "{:?}", outcome);
-            let check = |capture: &Path, more: &[&str]| {
-                conntracker(
-                    &[
-                        &["check", "--source-ports=keep"],
-                        &*rulesets,
-                        &[text(capture)],
-                        more,
-                    ]
-                    .concat(),
-                )
-            };
-            let outcome = check(&seen, &[]);
-            prop_assert_eq!(outcome.code, Some(0), "{}", outcome.text());
-            let outcome = check(&unseen, &["--format", "json"]);
-            let lines = outcome.text();
-            let verdicts = lines.lines().skip(1);
-            let verdicts: Vec<Value> = verdicts
-                .map(|line| serde_json::from_str(line).expect("JSON"))
-                .collect();
-            prop_assert_eq!(verdicts.len(), count, "{:?}", outcome);
-            for verdict in verdicts {
-                prop_assert_eq!(&verdict["verdict"], "dropped", "{}", verdict);
-            }
-            Ok(())
-        });
         run.expect("the round trip");
     });
 }
