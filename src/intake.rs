@@ -13,7 +13,7 @@ use crate::record::{Classic, Record};
 use crate::records::Records;
 use crate::select::Selection;
 use crate::sighting::Sighting;
-use crate::table::{Effect, Plan, Table, Unseen};
+use crate::table::{Effect, Merging, Plan, Table, Unseen};
 use crate::timestamp::Timestamp;
 
 /// Counts of what went through an [`Intake`].
@@ -371,6 +371,12 @@ impl Intake {
         tally.events += 1;
         tally.begun += u64::from(observation.event == Event::New);
         self.table.apply(observation, Unseen::Ignore);
+    }
+
+    /// To be kept while the kernel's table is read: see [`Table::merging`].
+    #[must_use]
+    pub fn merging(&self) -> Merging<'_> {
+        self.table.merging()
     }
 
     /// Takes in a sighting that makes up for missed events: an entry of the kernel's table, or its end.

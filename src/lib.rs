@@ -65,4 +65,5 @@ pub mod thin;
 pub mod timestamp;
 pub mod track;
 pub mod units;
+pub mod unlisted;
 pub mod verdict;

@@ -4,12 +4,14 @@
 //! stripe that its hash picks; nothing ever locks two stripes at once.
 
 use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
 
 use crate::flow::{Flow, Key, Observation, Transport};
 use crate::snapshot::Snapshot;
 use crate::stripes::Stripes;
+use crate::unlisted::Unlisted;
 
 /// Bit of [`Key::source_port`] that an entry uses for "confirmed". Free, since collapsed ports end at
 /// 1024: the flag costs no byte, and an IPv4 flow takes 12.
@@ -67,7 +69,11 @@ type Family<A> = [HashTable<Entry<A>>; 3];
 struct Stripe {
     v4: Family<[u8; 4]>,
     v6: Family<[u8; 16]>,
+    unlisted: Unlisted,
 }
+
+/// So many replies to flows that are not listed are noted at most while the kernel's table is read.
+const UNLISTED_MAX: usize = 1 << 16;
 
 /// Takes an entry out; whether there was one.
 fn take_out<A: Copy + PartialEq>(table: &mut HashTable<Entry<A>>, hash: u64, key: &Key<A>) -> bool {
@@ -83,8 +89,10 @@ fn take_out<A: Copy + PartialEq>(table: &mut HashTable<Entry<A>>, hash: u64, key
 /// What one observation did to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// The flow was listed before and nothing changed, or it is not listed and stays so.
+    /// The flow was listed before and nothing changed.
     Nothing,
+    /// The flow is not listed and stays so.
+    Unlisted,
     /// The flow is listed now.
     Listed,
     /// The flow was listed and is confirmed now.
@@ -119,6 +127,26 @@ struct Visit {
 #[derive(Debug)]
 pub struct Table {
     stripes: Stripes<Stripe>,
+    /// How many read the kernel's table just now.
+    merging: AtomicUsize,
+}
+
+/// For as long as it lives, replies to flows that are not listed are noted: see [`Table::merging`].
+#[derive(Debug)]
+pub struct Merging<'a>(&'a Table);
+
+impl Drop for Merging<'_> {
+    fn drop(&mut self) {
+        if self.0.merging.fetch_sub(1, Ordering::AcqRel) == 1 {
+            for mut stripe in self.0.stripes.each() {
+                // Another has begun since, and ends after this.
+                if self.0.merging.load(Ordering::Acquire) > 0 {
+                    return;
+                }
+                stripe.unlisted.clear();
+            }
+        }
+    }
 }
 
 impl Table {
@@ -127,6 +155,7 @@ impl Table {
     pub fn new(max: usize) -> Self {
         Self {
             stripes: Stripes::for_this_machine(max),
+            merging: AtomicUsize::new(0),
         }
     }
 
@@ -135,7 +164,16 @@ impl Table {
     pub fn with_stripes(max: usize, stripes: usize) -> Self {
         Self {
             stripes: Stripes::new(max, stripes),
+            merging: AtomicUsize::new(0),
         }
+    }
+
+    /// To be called before the kernel is asked for its table, and to be kept until all that it says was taken in: an
+    /// entry lists its flow as confirmed also if the reply came in as an event in between.
+    #[must_use]
+    pub fn merging(&self) -> Merging<'_> {
+        self.merging.fetch_add(1, Ordering::AcqRel);
+        Merging(self)
     }
 
     /// Takes in one observation. Locks one stripe.
@@ -180,9 +218,10 @@ impl Table {
         observation: &Observation,
         unseen: Unseen,
     ) -> Effect {
-        let replied = observation.replied;
-        let may_list = !replied || unseen == Unseen::List;
-        match observation.flow {
+        let may_list = !observation.replied || unseen == Unseen::List;
+        let replied =
+            observation.replied || unseen == Unseen::List && stripe.unlisted.has(&observation.flow);
+        let effect = match observation.flow {
             Flow::V4(transport, key) => {
                 let table = &mut stripe.v4[transport as usize];
                 self.insert(table, transport, hash, key, replied, may_list)
@@ -191,7 +230,12 @@ impl Table {
                 let table = &mut stripe.v6[transport as usize];
                 self.insert(table, transport, hash, key, replied, may_list)
             }
+        };
+        if effect == Effect::Unlisted && self.merging.load(Ordering::Acquire) > 0 {
+            let max = UNLISTED_MAX / self.stripes.count();
+            stripe.unlisted.note(observation.flow, max);
         }
+        effect
     }
 
     fn insert<const N: usize>(
@@ -211,7 +255,7 @@ impl Table {
             return Effect::Nothing;
         }
         if !may_list {
-            return Effect::Nothing;
+            return Effect::Unlisted;
         }
         let rehash = |entry: &Entry<[u8; N]>| self.hash(transport, &entry.key);
         if self.stripes.is_full() || table.try_reserve(1, rehash).is_err() {
@@ -297,13 +341,24 @@ impl Table {
     pub fn take(&self) -> Self {
         let taken = self.stripes.alike();
         for index in 0..self.stripes.count() {
-            let stripe = std::mem::take(&mut *self.stripes.lock(index));
+            let mut stripe = self.stripes.lock(index);
+            let unlisted = std::mem::take(&mut stripe.unlisted);
+            let stripe = std::mem::replace(
+                &mut *stripe,
+                Stripe {
+                    unlisted,
+                    ..Stripe::default()
+                },
+            );
             let v4 = stripe.v4.iter().map(HashTable::len).sum::<usize>();
             let v6 = stripe.v6.iter().map(HashTable::len).sum::<usize>();
             self.stripes.removed(v4 + v6);
             *taken.lock(index) = stripe;
         }
-        Self { stripes: taken }
+        Self {
+            stripes: taken,
+            merging: AtomicUsize::new(0),
+        }
     }
 
     /// Takes one flow out, if it is listed. Locks one stripe.

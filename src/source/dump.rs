@@ -22,6 +22,7 @@ use crate::timestamp::Timestamp;
 /// Those of `nfct_open` and `nfct_query(NFCT_Q_DUMP)`, and namespaces that can't be read; what was read before is listed.
 pub fn merge(intake: &Intake) -> io::Result<Tally> {
     let mut tally = Tally::default();
+    let _merging = intake.merging();
     merge_one(intake, OWN, &mut tally)?;
     let mut unread = Vec::new();
     for other in intake.namespaces().map_or_else(Vec::new, Namespaces::all) {
