@@ -49,7 +49,7 @@ impl Kind {
                 })
             })
         };
-        of(false, SEEDS).chain(of(true, NAMESPACE_SEEDS)).collect()
+        of(true, NAMESPACE_SEEDS).chain(of(false, SEEDS)).collect()
     }
 }
 
