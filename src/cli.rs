@@ -27,7 +27,6 @@ Examples:
   conntracker show day.json             the same in columns; conntracker help show
   conntracker rules day.json -o fw.nft  firewall rules for these flows
   sudo conntracker check fw.nft day.json
-  sudo conntracker doctor               why nothing is listed
 
 Signals:
   SIGINT, SIGTERM, SIGHUP   print the list and end; a second one ends at once
