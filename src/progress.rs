@@ -9,6 +9,8 @@ use crate::units::show_count;
 const QUIET: Duration = Duration::from_secs(1);
 /// Units between two looks at the clock.
 const STRIDE: u64 = 1024;
+/// Columns of the bar of a job whose size is known.
+const BAR: usize = 20;
 
 /// The progress of one job. The line is taken away when this is dropped.
 #[derive(Debug)]
@@ -52,15 +54,25 @@ impl<'a> Progress<'a> {
         };
         if waited {
             self.drawn = Some(Instant::now());
-            console.draw(&self.line());
+            console.draw(&self.line(self.began.elapsed()));
         }
     }
 
-    fn line(&self) -> String {
+    fn line(&self, took: Duration) -> String {
         match self.total {
             Some(total) if total > 0 => {
-                let percent = (self.done.min(total) as f64 / total as f64 * 100.0) as u64;
-                format!("{}  {percent} %", self.job)
+                // A file may grow while it is read.
+                let done = self.done.min(total);
+                let share = done as f64 / total as f64;
+                let left = (took.as_secs_f64() * (1.0 - share) / share).ceil() as u64;
+                format!(
+                    "{}  [{:BAR$}]  {} %  {:02}:{:02} left",
+                    self.job,
+                    "#".repeat((share * BAR as f64) as usize),
+                    (share * 100.0) as u64,
+                    left / 60,
+                    left % 60
+                )
             }
             _ => format!("{}  {}", self.job, show_count(self.done)),
         }
@@ -81,16 +93,26 @@ mod tests {
     use crate::console::Verbosity;
 
     #[test]
-    fn percent_where_the_size_is_known() {
+    fn a_bar_where_the_size_is_known() {
         let console = Console::stderr(Verbosity::Quiet);
         let mut progress = Progress::new(&console, "reading a", Some(400));
-        progress.advance(399);
-        assert_eq!(progress.line(), "reading a  99 %");
-        // A file may grow while it is read.
         progress.advance(100);
-        assert_eq!(progress.line(), "reading a  100 %");
+        assert_eq!(
+            progress.line(Duration::from_secs(25)),
+            "reading a  [#####               ]  25 %  01:15 left"
+        );
+        progress.advance(299);
+        assert_eq!(
+            progress.line(Duration::from_secs(60)),
+            "reading a  [################### ]  99 %  00:01 left"
+        );
+        progress.advance(100);
+        assert_eq!(
+            progress.line(Duration::from_secs(61)),
+            "reading a  [####################]  100 %  00:00 left"
+        );
         let mut progress = Progress::new(&console, "reading -", None);
         progress.advance(1234);
-        assert_eq!(progress.line(), "reading -  1,234");
+        assert_eq!(progress.line(Duration::from_secs(2)), "reading -  1,234");
     }
 }

@@ -11,6 +11,7 @@ use crate::description;
 use crate::error::Error;
 use crate::intake::Intake;
 use crate::printer::Printer;
+use crate::progress::Progress;
 use crate::source::file;
 use crate::units::show_count;
 use crate::verdict::Loss;
@@ -27,10 +28,18 @@ pub fn replay(
     printer: &Printer,
     console: &Console,
 ) -> Result<u8, Error> {
-    let input: Box<dyn Read> = if path.as_os_str() == "-" {
-        Box::new(io::stdin())
+    let failed = |error| Error::file(path, error);
+    let (input, len): (Box<dyn Read>, _) = if path.as_os_str() == "-" {
+        (Box::new(io::stdin()), None)
     } else {
-        Box::new(File::open(path).map_err(|error| Error::file(path, error))?)
+        let file = File::open(path).map_err(failed)?;
+        let kind = file.metadata().map_err(failed)?;
+        (Box::new(file), kind.is_file().then_some(kind.len()))
+    };
+    let unit = if len.is_none() { ", bytes:" } else { "" };
+    let input = Counted {
+        input,
+        progress: Progress::new(console, format!("reading {}{unit}", path.display()), len),
     };
     let read = file::read(BufReader::with_capacity(1 << 18, input), intake)
         .map_err(|error| Error::file(path, error))?;
@@ -71,4 +80,18 @@ pub fn replay(
     } else {
         status
     })
+}
+
+/// A reader that shows how far it is.
+struct Counted<'a, R> {
+    input: R,
+    progress: Progress<'a>,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        self.progress.advance(read as u64);
+        Ok(read)
+    }
 }

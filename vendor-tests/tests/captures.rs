@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -230,33 +231,44 @@ fn incomplete_captures_are_told() {
     assert_eq!(detail.lines().count(), 2, "{detail}");
 }
 
-#[test]
-fn long_reading_shows_its_progress() {
+/// What `args` and then the name of a pipe draw on a terminal while these come through it, slowly.
+fn drawn_while_read_slowly(args: &[&str], parts: [&[u8]; 3]) -> String {
+    // More than a pipe holds: the first is over when it is being read.
+    assert!(parts[0].len() > 1 << 17);
     let folder = Folder::new();
     let path = folder.join("slow");
     run("mkfifo", [&path]);
     let terminal = Terminal::new(80);
-    let capture = Launch::new([
-        "merge".as_ref(),
-        "-o".as_ref(),
-        "/dev/null".as_ref(),
-        path.as_os_str(),
-    ])
-    .stderr(terminal.end())
-    .spawn();
-    let writer = thread::spawn(move || {
-        let mut file = File::options().write(true).open(path).expect("a reader");
-        let line = "conntrack v1.4.7 (conntrack-tools): 0 flow entries have been shown.\n";
-        for _ in 0..3 {
-            // The pipe may be closed when the test has failed.
-            let _ = file.write_all(line.repeat(3000).as_bytes());
-            thread::sleep(Duration::from_millis(600));
-        }
+    let args = args.iter().map(AsRef::as_ref).chain([path.as_os_str()]);
+    let capture = Launch::new(args).stderr(terminal.end()).spawn();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut file = File::options().write(true).open(&path).expect("a reader");
+            for part in parts {
+                // The pipe may be closed when the test has failed.
+                let _ = file.write_all(part);
+                thread::sleep(Duration::from_millis(600));
+            }
+        });
+        assert_eq!(capture.wait().code, Some(0));
     });
-    assert_eq!(capture.wait().code, Some(0));
-    writer.join().expect("it does not panic");
     until_true("the progress to be shown and taken away", || {
-        let text = terminal.text();
-        text.contains("reading /") && text.ends_with("\r\u{1b}[K")
+        terminal.text().ends_with("\r\u{1b}[K")
     });
+    terminal.text()
+}
+
+#[test]
+fn long_reading_shows_its_progress() {
+    let line = "conntrack v1.4.7 (conntrack-tools): 0 flow entries have been shown.\n";
+    let lines = line.repeat(3000);
+    let drawn = drawn_while_read_slowly(&["merge", "-o", "/dev/null"], [lines.as_bytes(); 3]);
+    assert!(drawn.contains("reading /"), "{drawn:?}");
+
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    let recording = fs::read(vectors.join("fuzz_06.pcap")).expect("a vector");
+    let (_header, records) = recording.split_at(24);
+    let parts = [&recording, records, records];
+    let drawn = drawn_while_read_slowly(&["-o", "/dev/null", "-r"], parts);
+    assert!(drawn.contains("reading /"), "{drawn:?}");
 }

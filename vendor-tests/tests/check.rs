@@ -312,7 +312,7 @@ fn a_bar_is_drawn_on_a_terminal_and_taken_away() {
             .find(|drawn| drawn.contains("judging  "))
             .expect("a bar");
         assert!(
-            drawn.contains(" %") && drawn.ends_with("\r\x1b[K"),
+            drawn.contains(" %  00:") && drawn.ends_with("\r\x1b[K"),
             "{drawn:?}"
         );
     });
