@@ -1,11 +1,10 @@
-//! Where every source delivers: decoding, the table, and the count of what was taken in.
+//! Where every source delivers: decoding, the tables, and the count of what was taken in.
 
 use std::iter;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::contents::Contents;
-use crate::decode::{self, Skip, decode};
+use crate::decode::{self, decode};
 use crate::flow::{Event, Observation};
 use crate::namespaces::{Namespaces, OWN};
 use crate::netlink::messages;
@@ -14,26 +13,8 @@ use crate::records::Records;
 use crate::select::Selection;
 use crate::sighting::Sighting;
 use crate::table::{Effect, Merging, Plan, Table, Unseen};
+use crate::tally::{Counters, Tally};
 use crate::timestamp::Timestamp;
-
-/// Counts of what went through an [`Intake`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// NEW and UPDATE events of listed classes.
-    pub events: u64,
-    /// Those of them that are NEW events.
-    pub begun: u64,
-    /// DESTROY events of listed classes, whether they meant something or not.
-    pub ended: u64,
-    /// Messages that are no events of an entry.
-    pub not_events: u64,
-    /// Events of families and protocols that are not listed.
-    pub not_listed: u64,
-    /// Messages whose framing or needed attributes can't be read.
-    pub malformed: u64,
-    /// Flows that were listed because they made up for missed events.
-    pub recovered: u64,
-}
 
 /// Events that were decoded and are to be taken in together. One receiver's, and used again for every
 /// batch.
@@ -94,36 +75,24 @@ pub struct Intake {
     table: Table,
     detail: Option<Detail>,
     namespaces: Option<Namespaces>,
-    events: AtomicU64,
-    begun: AtomicU64,
-    ended: AtomicU64,
-    not_events: AtomicU64,
-    not_listed: AtomicU64,
-    malformed: AtomicU64,
-    recovered: AtomicU64,
+    counters: Counters,
 }
 
 impl Intake {
     /// An intake into `table`.
     #[must_use]
-    pub const fn new(table: Table) -> Self {
+    pub fn new(table: Table) -> Self {
         Self::with_detail(table, None)
     }
 
     /// An intake into `table` that looks at more than that needs, if there is a `detail`.
     #[must_use]
-    pub const fn with_detail(table: Table, detail: Option<Detail>) -> Self {
+    pub fn with_detail(table: Table, detail: Option<Detail>) -> Self {
         Self {
             table,
             detail,
             namespaces: None,
-            events: AtomicU64::new(0),
-            begun: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
-            not_events: AtomicU64::new(0),
-            not_listed: AtomicU64::new(0),
-            malformed: AtomicU64::new(0),
-            recovered: AtomicU64::new(0),
+            counters: Counters::default(),
         }
     }
 
@@ -275,7 +244,7 @@ impl Intake {
                         pending.tally.not_events += 1;
                     }
                 }
-                Err(skip) => Self::skipped(skip, &mut pending.tally),
+                Err(skip) => pending.tally.skipped(skip),
             }
         }
     }
@@ -299,7 +268,7 @@ impl Intake {
                     let missed = sighting.event == Event::Destroy && missed();
                     self.sighting(detail, &sighting, now, missed, &mut pending.tally);
                 }
-                Err(skip) => Self::skipped(skip, &mut pending.tally),
+                Err(skip) => pending.tally.skipped(skip),
             }
         }
     }
@@ -387,52 +356,14 @@ impl Intake {
         }
     }
 
-    /// Counts a message that gave no observation.
-    pub const fn skipped(skip: Skip, tally: &mut Tally) {
-        match skip {
-            Skip::NotAnEvent => tally.not_events += 1,
-            Skip::NotListed => tally.not_listed += 1,
-            Skip::Malformed => tally.malformed += 1,
-        }
-    }
-
     /// Adds a receiver's counts to the shared ones.
     pub fn count(&self, tally: Tally) {
-        let Tally {
-            events,
-            begun,
-            ended,
-            not_events,
-            not_listed,
-            malformed,
-            recovered,
-        } = tally;
-        for (total, more) in [
-            (&self.events, events),
-            (&self.begun, begun),
-            (&self.ended, ended),
-            (&self.not_events, not_events),
-            (&self.not_listed, not_listed),
-            (&self.malformed, malformed),
-            (&self.recovered, recovered),
-        ] {
-            if more > 0 {
-                total.fetch_add(more, Ordering::Relaxed);
-            }
-        }
+        self.counters.add(tally);
     }
 
     /// The counts so far.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        Tally {
-            events: self.events.load(Ordering::Relaxed),
-            begun: self.begun.load(Ordering::Relaxed),
-            ended: self.ended.load(Ordering::Relaxed),
-            not_events: self.not_events.load(Ordering::Relaxed),
-            not_listed: self.not_listed.load(Ordering::Relaxed),
-            malformed: self.malformed.load(Ordering::Relaxed),
-            recovered: self.recovered.load(Ordering::Relaxed),
-        }
+        self.counters.so_far()
     }
 }

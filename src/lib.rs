@@ -61,6 +61,7 @@ pub mod state;
 pub mod stripes;
 pub mod syslog;
 pub mod table;
+pub mod tally;
 pub mod thin;
 pub mod timestamp;
 pub mod track;

@@ -3,61 +3,23 @@
 //! It is fed beside the table of the classic list and only if it is asked for. A plain IPv4 flow takes 48
 //! bytes here, an IPv6 flow 72, and a translation 44 more on the heap; hashing adds its slack.
 
+mod stored;
+
 use std::collections::HashSet;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use crate::flow::{Event, Flow, icmp_service};
-use crate::record::{Classic, Identity, Protocol, Record, Service, SourcePort, Translation};
+use crate::flow::{Event, Flow};
+use crate::record::{Classic, Record};
 use crate::sighting::{Facts, Sighting};
 use crate::stripes::Stripes;
 use crate::table::Table;
 use crate::timestamp::Timestamp;
 
-/// [`Stored::first_us`] of a flow that no time is known of: later than any, and none that is shown.
-const UNKNOWN_FIRST: u64 = u64::MAX;
-
-/// The source port stands for all ephemeral ones.
-const EPHEMERAL: u8 = 1;
-/// Packets were seen in both directions.
-const CONFIRMED: u8 = 2;
-
-/// A record as the table keeps it.
-#[derive(Clone, Debug)]
-struct Stored<A> {
-    key: Packed<A>,
-    translation: Option<Box<Translation>>,
-    /// Stays at the largest number once it is there.
-    connections: u32,
-    first_us: u64,
-    last_us: u64,
-}
-
-/// What makes a flow this one, but for its translation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Packed<A> {
-    source: A,
-    destination: A,
-    service: u16,
-    source_port: u16,
-    zone: u16,
-    namespace: u16,
-    protocol: u8,
-    flags: u8,
-}
-
-impl<A: PartialEq + Copy> Packed<A> {
-    fn same_flow(&self, other: &Self) -> bool {
-        let flow = |key: &Self| Self {
-            flags: key.flags & !CONFIRMED,
-            ..*key
-        };
-        flow(self) == flow(other)
-    }
-}
+use stored::{Packed, Seen, Stored, UNKNOWN_FIRST, UNKNOWN_LAST};
 
 #[derive(Debug, Default)]
 struct Stripe {
@@ -114,35 +76,20 @@ impl Records {
         let translation = seen.translation;
         match (facts.source, facts.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let key = pack(facts, namespace, source.octets(), destination.octets());
-                let hash = self.hash(&key, translation.as_ref());
+                let key = Packed::new(facts, namespace, source.octets(), destination.octets());
+                let hash = key.place(translation.as_ref(), self.stripes.hasher());
                 let mut stripe = self.stripes.lock(self.stripes.index(hash));
                 self.insert(&mut stripe.v4, hash, key, seen);
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let key = pack(facts, namespace, source.octets(), destination.octets());
-                let hash = self.hash(&key, translation.as_ref());
+                let key = Packed::new(facts, namespace, source.octets(), destination.octets());
+                let hash = key.place(translation.as_ref(), self.stripes.hasher());
                 let mut stripe = self.stripes.lock(self.stripes.index(hash));
                 self.insert(&mut stripe.v6, hash, key, seen);
             }
             // No tuple has addresses of two families.
             _ => {}
         }
-    }
-
-    fn hash<A: Hash + PartialEq + Copy>(
-        &self,
-        key: &Packed<A>,
-        translation: Option<&Translation>,
-    ) -> u64 {
-        let mut hasher = self.stripes.hasher().build_hasher();
-        Packed {
-            flags: key.flags & !CONFIRMED,
-            ..*key
-        }
-        .hash(&mut hasher);
-        translation.hash(&mut hasher);
-        hasher.finish()
     }
 
     fn insert<A: Hash + PartialEq + Copy>(
@@ -152,35 +99,18 @@ impl Records {
         key: Packed<A>,
         seen: Seen,
     ) {
-        let found = table.find_mut(hash, |stored| {
-            stored.key.same_flow(&key) && stored.translation.as_deref() == seen.translation.as_ref()
-        });
+        let found = table.find_mut(hash, |stored| stored.is_of(&key, seen.translation.as_ref()));
         if let Some(stored) = found {
-            stored.first_us = stored.first_us.min(seen.first_us);
-            stored.last_us = stored.last_us.max(seen.last_us);
-            stored.connections = stored.connections.saturating_add(seen.connections);
-            if seen.replied {
-                stored.key.flags |= CONFIRMED;
-            }
+            stored.add(&seen);
             return;
         }
-        let rehash = |stored: &Stored<A>| self.hash(&stored.key, stored.translation.as_deref());
+        let rehash = |stored: &Stored<A>| stored.place(self.stripes.hasher());
         if self.stripes.is_full() || table.try_reserve(1, rehash).is_err() {
             self.stripes.refuse();
             return;
         }
         self.stripes.added();
-        let mut stored = Stored {
-            key,
-            translation: seen.translation.map(Box::new),
-            connections: seen.connections,
-            first_us: seen.first_us,
-            last_us: seen.last_us,
-        };
-        if seen.replied {
-            stored.key.flags |= CONFIRMED;
-        }
-        table.insert_unique(hash, stored, rehash);
+        table.insert_unique(hash, Stored::new(key, seen), rehash);
     }
 
     /// Number of records. Locks nothing.
@@ -263,7 +193,7 @@ impl Records {
                 translation: record.identity.translation.as_deref().copied(),
                 // A flow that no time is known of gets none by being restored.
                 first_us: time(record.first_seen).unwrap_or(UNKNOWN_FIRST),
-                last_us: time(record.last_seen).unwrap_or(0),
+                last_us: time(record.last_seen).unwrap_or(UNKNOWN_LAST),
                 connections: u32::try_from(record.connections).unwrap_or(u32::MAX),
                 replied: record.confirmed,
             },
@@ -300,17 +230,17 @@ impl Records {
 }
 
 /// Empties a table of what was last seen before a time, into `gone`.
-fn forget_old<A: Into<IpAddr> + Copy>(
+fn forget_old<A: Into<IpAddr> + Hash + PartialEq + Copy>(
     table: &mut HashTable<Stored<A>>,
     before_us: u64,
     gone: &mut HashSet<Flow>,
 ) {
     table.retain(|stored| {
-        let stays = stored.last_us == 0 || stored.last_us >= before_us;
-        if !stays {
+        let old = stored.is_older(before_us);
+        if old {
             gone.extend(stored.flow());
         }
-        stays
+        !old
     });
 }
 
@@ -318,79 +248,6 @@ impl Stripe {
     fn copy(&self, names: &[Option<Arc<str>>], to: &mut Vec<Record>) {
         to.extend(self.v4.iter().map(|stored| stored.unpack(names)));
         to.extend(self.v6.iter().map(|stored| stored.unpack(names)));
-    }
-}
-
-/// What a sighting adds to a record.
-#[derive(Clone, Copy)]
-struct Seen {
-    translation: Option<Translation>,
-    first_us: u64,
-    last_us: u64,
-    connections: u32,
-    replied: bool,
-}
-
-fn pack<A>(facts: &Facts, namespace: u16, source: A, destination: A) -> Packed<A> {
-    Packed {
-        source,
-        destination,
-        service: match facts.service {
-            Service::None => 0,
-            Service::Port(port) => port,
-            Service::Icmp(icmp_type, code) => icmp_service(icmp_type, code),
-        },
-        source_port: facts.source_port.number().unwrap_or(0),
-        zone: facts.zone,
-        namespace,
-        protocol: facts.protocol.0,
-        flags: match facts.source_port {
-            SourcePort::Ephemeral => EPHEMERAL,
-            SourcePort::None | SourcePort::Exact(_) => 0,
-        },
-    }
-}
-
-impl<A: Into<IpAddr> + Copy> Stored<A> {
-    /// The flow as the classic list has it, if it has the protocol.
-    fn flow(&self) -> Option<Flow> {
-        self.unpack(&[]).identity.facts().flow()
-    }
-
-    fn unpack(&self, names: &[Option<Arc<str>>]) -> Record {
-        let key = &self.key;
-        let (source, protocol) = (key.source.into(), Protocol(key.protocol));
-        let (service, source_port) = if protocol.has_ports() {
-            let port = if key.flags & EPHEMERAL == 0 {
-                SourcePort::Exact(key.source_port)
-            } else {
-                SourcePort::Ephemeral
-            };
-            (Service::Port(key.service), port)
-        } else if protocol.is_icmp_of(source) {
-            let [icmp_type, code] = key.service.to_be_bytes();
-            (Service::Icmp(icmp_type, code), SourcePort::None)
-        } else {
-            (Service::None, SourcePort::None)
-        };
-        let confirmed = key.flags & CONFIRMED != 0;
-        Record {
-            identity: Identity {
-                source,
-                destination: key.destination.into(),
-                protocol,
-                service,
-                source_port,
-                zone: key.zone,
-                translation: self.translation.clone(),
-                netns: names.get(usize::from(key.namespace)).cloned().flatten(),
-            },
-            confirmed,
-            connections: self.connections.into(),
-            first_seen: Timestamp::from_us(self.first_us),
-            last_seen: Timestamp::from_us(self.last_us),
-            classic: Record::usual_classic(confirmed),
-        }
     }
 }
 
@@ -408,16 +265,4 @@ fn classic(record: &Record, state: impl Fn(&Flow) -> Option<bool>) -> Classic {
         Some(true) => Classic::Confirmed,
     };
     usual.min(line)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_sizes_are_those_that_are_promised() {
-        assert_eq!(size_of::<Stored<[u8; 4]>>(), 48);
-        assert_eq!(size_of::<Stored<[u8; 16]>>(), 72);
-        assert_eq!(size_of::<Translation>(), 44);
-    }
 }

@@ -1,17 +1,14 @@
-//! The report on a check, for people and as JSON.
+//! The report on a check, for people (`text`) and as JSON.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+mod text;
+
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::check::limits::flows;
 use crate::check::verdict::{Outcome, Rule, Verdict};
-use crate::icmp;
 use crate::json;
-use crate::record::{Identity, Record, Service, SourcePort};
-use crate::units::show_count;
+use crate::record::Record;
 
 /// A check that is over.
 #[derive(Clone, Copy, Debug)]
@@ -164,155 +161,6 @@ impl Report<'_> {
         }
         Ok(())
     }
-
-    /// Writes it for people.
-    ///
-    /// # Errors
-    ///
-    /// Errors of `out`.
-    pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
-        let summary = self.summary();
-        writeln!(out, "{}", self.headline())?;
-        counts(out, "confirmed flows", &summary.confirmed)?;
-        counts(out, "their replies", &summary.replies)?;
-        if summary.unconfirmed.flows > 0 {
-            counts(out, "unconfirmed flows", &summary.unconfirmed)?;
-        }
-        if self.left_out > 0 {
-            let (noun, verb) = match self.left_out {
-                1 => ("flow", "was"),
-                _ => ("flows", "were"),
-            };
-            writeln!(
-                out,
-                "  {} unconfirmed {noun} {verb} left out: --all judges them too",
-                show_count(self.left_out)
-            )?;
-        }
-        self.groups(out)?;
-        if !self.limits.is_empty() {
-            writeln!(out, "\nLimits: what could not be judged as on the host")?;
-            for limit in self.limits {
-                writeln!(out, "  - {limit}")?;
-            }
-        }
-        Ok(())
-    }
-
-    fn headline(&self) -> String {
-        let rulesets = self.rulesets.join(" and ");
-        match self.passes() {
-            Some(true) => format!("{rulesets}: every confirmed flow passes"),
-            Some(false) => format!("{rulesets}: some confirmed flows do not pass"),
-            None => {
-                format!("{rulesets}: of some confirmed flows it is not known whether they pass")
-            }
-        }
-    }
-
-    /// Unconfirmed flows that pass; then what does not pass, by what it does not pass.
-    fn groups(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut groups: BTreeMap<(bool, &Outcome), Vec<&Record>> = BTreeMap::new();
-        for (record, verdict) in self.records.iter().zip(self.verdicts) {
-            let worst = verdict.worst();
-            if *worst != Outcome::Accepted {
-                let reply = verdict.first == Outcome::Accepted;
-                groups.entry((reply, worst)).or_default().push(record);
-            }
-        }
-        let pairs = self.records.iter().zip(self.verdicts);
-        let open: Vec<&Record> = pairs
-            .filter(|(record, verdict)| !record.confirmed && verdict.passes())
-            .map(|(record, _)| record)
-            .collect();
-        if !open.is_empty() {
-            let number = flows(open.len() as u64);
-            writeln!(out, "\n{number} accepted that nobody has answered")?;
-            for record in open {
-                writeln!(out, "  {}", show_flow(record))?;
-            }
-        }
-        for ((reply, outcome), records) in groups {
-            let what = if reply { "replies of " } else { "" };
-            let number = flows(records.len() as u64);
-            write!(out, "\n{what}{number} {}", outcome.name())?;
-            match outcome.rule() {
-                Some(rule) => writeln!(out, " by {}", show_rule(rule))?,
-                None => writeln!(out)?,
-            }
-            if let Some(reason) = outcome.reason() {
-                writeln!(out, "    {reason}")?;
-            }
-            for record in records {
-                writeln!(out, "  {}", show_flow(record))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn counts(out: &mut impl Write, what: &str, counts: &Counts) -> io::Result<()> {
-    write!(out, "  {:>9} {what}:", show_count(counts.flows))?;
-    write!(out, " {} accepted", show_count(counts.accepted))?;
-    for (number, name) in [
-        (counts.dropped, "dropped"),
-        (counts.rejected, "rejected"),
-        (counts.undecided, "undecided"),
-    ] {
-        if number > 0 || name == "dropped" {
-            write!(out, ", {} {name}", show_count(number))?;
-        }
-    }
-    writeln!(out)
-}
-
-fn show_rule(rule: &Rule) -> String {
-    let Rule {
-        family,
-        table,
-        chain,
-        handle,
-        text,
-    } = rule;
-    match handle {
-        Some(handle) => {
-            format!("table {family} {table}, chain {chain}, rule {handle}:\n    {text}")
-        }
-        None => format!("the policy of table {family} {table}, chain {chain}:\n    {text}"),
-    }
-}
-
-/// A flow in a line.
-#[must_use]
-pub fn show_flow(record: &Record) -> String {
-    let identity: &Identity = &record.identity;
-    let bracket = |address: std::net::IpAddr| match address {
-        std::net::IpAddr::V4(address) => address.to_string(),
-        std::net::IpAddr::V6(address) => format!("[{address}]"),
-    };
-    let mut text = format!("{:<6} {}", identity.protocol, identity.source);
-    let _ = match identity.service {
-        Service::Port(port) => write!(text, " -> {}:{port}", bracket(identity.destination)),
-        Service::Icmp(icmp_type, code) => {
-            let _ = write!(text, " -> {} ", identity.destination);
-            match (icmp::name(identity.protocol, icmp_type), code) {
-                (Some(name), 0) => write!(text, "{name}"),
-                _ => write!(text, "type {icmp_type} code {code}"),
-            }
-        }
-        Service::None => write!(text, " -> {}", identity.destination),
-    };
-    if let SourcePort::Exact(port) = identity.source_port {
-        let _ = write!(text, " from port {port}");
-    }
-    if let Some(dnat) = identity.dnat() {
-        let port = dnat.port.map(|port| format!(":{port}")).unwrap_or_default();
-        let _ = write!(text, " to {}{port}", bracket(dnat.address));
-    }
-    if !record.confirmed {
-        text.push_str(" (unconfirmed)");
-    }
-    text
 }
 
 #[cfg(test)]
@@ -320,7 +168,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::record::{Classic, Protocol};
+    use crate::record::{Classic, Identity, Protocol, Service, SourcePort};
 
     fn record(destination: &str, confirmed: bool) -> Record {
         Record {

@@ -9,8 +9,8 @@ use super::entry::{observe, sighting};
 use super::receiver::{Shared, wait_readable};
 use super::tuning::Buffer;
 use crate::flow::Event;
-use crate::intake::{Intake, Tally};
 use crate::socket::memory;
+use crate::tally::Tally;
 use crate::timestamp::Timestamp;
 
 /// Receives until told to stop and the queue is empty.
@@ -40,7 +40,7 @@ pub fn receive(handle: &mut Handle, mut buffer: Buffer, shared: &Shared<'_>) -> 
                         missed,
                         &mut tally,
                     ),
-                    Err(skip) => Intake::skipped(skip, &mut tally),
+                    Err(skip) => tally.skipped(skip),
                 }
                 return ControlFlow::Continue(());
             }
@@ -56,7 +56,7 @@ pub fn receive(handle: &mut Handle, mut buffer: Buffer, shared: &Shared<'_>) -> 
                         tally.not_events += 1;
                     }
                 }
-                Err(skip) => Intake::skipped(skip, &mut tally),
+                Err(skip) => tally.skipped(skip),
             }
             ControlFlow::Continue(())
         });

@@ -9,9 +9,10 @@ use netfilter_conntrack::{Family, Groups, Handle};
 
 use super::entry::{observe, sighting};
 use crate::flow::Event;
-use crate::intake::{Intake, Tally};
+use crate::intake::Intake;
 use crate::namespace;
 use crate::namespaces::{Namespaces, OWN};
+use crate::tally::Tally;
 use crate::timestamp::Timestamp;
 
 /// Lists every entry of the kernel's table that is not listed yet; of all namespaces that are listened to, as far as

@@ -17,8 +17,8 @@ use super::batch::Drain;
 use super::receiver::{Shared, wait_flush};
 use super::tuning::Buffer;
 use crate::flow::{Event, Flow, Key, Observation, Transport};
-use crate::intake::Tally;
 use crate::table::Plan;
+use crate::tally::Tally;
 
 /// Time between two looks at the ring. Five a second cost next to nothing; more would bring nothing, since
 /// a list that is asked for has the ring emptied first.
