@@ -8,6 +8,8 @@
 
 #[path = "live/clock.rs"]
 mod clock;
+#[path = "live/cpus.rs"]
+mod cpus;
 #[path = "live/discard.rs"]
 mod discard;
 #[path = "live/figures.rs"]

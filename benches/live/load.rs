@@ -1,6 +1,7 @@
 //! What a flood consists of.
 
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use conntracker::flood::flow::{Family, Profile, Protocol};
@@ -14,6 +15,7 @@ use conntracker::table::Table;
 
 use crate::Failure;
 use crate::clock::Interrupt;
+use crate::cpus::{self, Side};
 use crate::namespace::Namespace;
 use crate::process::{Cpu, Process};
 
@@ -79,8 +81,13 @@ impl Load {
     }
 
     /// Floods a namespace; gives the flooder's own processor time. Making an entry, its event and handing
-    /// that to each listener all happen within its system calls.
-    pub fn flood(&self, namespace: &Namespace, interrupt: &Interrupt) -> Result<Cpu, Failure> {
+    /// that to each listener all happen within its system calls. `bound` is whether it stays on its processor.
+    pub fn flood(
+        &self,
+        namespace: &Namespace,
+        bound: bool,
+        interrupt: &Interrupt,
+    ) -> Result<Cpu, Failure> {
         let mut command = Command::new(FLOOD);
         command
             .args(["--netns", namespace.name()])
@@ -90,7 +97,18 @@ impl Load {
             .args(["--rate", &self.rate.to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let mut process = Process::new(&command.spawn()?)?;
+        // Binding concerns a thread and what it starts.
+        let spawn = || {
+            if bound {
+                cpus::bind(Side::Flooder)?;
+            }
+            Ok::<_, Failure>(command.spawn()?)
+        };
+        let child = match thread::scope(|scope| scope.spawn(spawn).join()) {
+            Ok(child) => child?,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        let mut process = Process::new(&child)?;
         let paced = Duration::from_secs(self.events.checked_div(self.rate).unwrap_or(0));
         let ended = process.end(interrupt, LIMIT + paced)?;
         if !ended.status.success() {

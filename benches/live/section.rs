@@ -200,7 +200,7 @@ impl Bench<'_> {
             .collect();
         let mut unheard_us = Vec::new();
         for _ in 0..self.rounds {
-            unheard_us.push(unheard(&workload.load, self.interrupt)?);
+            unheard_us.push(unheard(&workload.load, workload.form, self.interrupt)?);
             for (program, series) in self.programs.iter().zip(&mut all) {
                 let trial = workload.trial(program, self.test);
                 let outcome = trial

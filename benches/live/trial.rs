@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use crate::Failure;
 use crate::clock::Interrupt;
+use crate::cpus::{self, Side};
 use crate::figures::Figures;
 use crate::load::Load;
 use crate::namespace::Namespace;
@@ -93,7 +94,9 @@ impl Trial<'_> {
         if self.form != Form::Paced {
             process.stop(interrupt)?;
         }
-        let flood = self.load.flood(&namespace, interrupt)?;
+        let flood = self
+            .load
+            .flood(&namespace, self.form != Form::Paced, interrupt)?;
         let resumed = Instant::now();
         process.signal(Signal::CONT)?;
         let drained = rest(process, interrupt)?;
@@ -131,7 +134,13 @@ impl Trial<'_> {
         let mut command = self.program.command(buffer_bytes)?;
         let mut sink = Sink::new(self.sink, &mut command)?;
         command.stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut child = namespace.inside(move || Ok(command.spawn()?))?;
+        let bound = self.form != Form::Paced;
+        let mut child = namespace.inside(move || {
+            if bound {
+                cpus::bind(Side::Receiver)?;
+            }
+            Ok(command.spawn()?)
+        })?;
         let process = Process::new(&child)?;
         sink.attach(&mut child, self.keeps());
         let stderr = child.stderr.take().ok_or("no pipe for standard error")?;
@@ -184,10 +193,10 @@ impl Trial<'_> {
 }
 
 /// A flood that nobody hears of: what making the entries costs.
-pub fn unheard(load: &Load, interrupt: &Interrupt) -> Result<f64, Failure> {
+pub fn unheard(load: &Load, form: Form, interrupt: &Interrupt) -> Result<f64, Failure> {
     let namespace = Namespace::new()?;
     namespace.without_events()?;
-    let cpu = load.flood(&namespace, interrupt)?;
+    let cpu = load.flood(&namespace, form != Form::Paced, interrupt)?;
     drop(namespace);
     interrupt.sleep(Duration::from_micros(load.events * 3))?;
     Ok(per_event(cpu, load))
