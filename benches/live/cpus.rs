@@ -1,7 +1,7 @@
 //! Which processor a backlog's two sides run on.
 //!
-//! Freeing a packet costs the kernel more on another processor than the one that made it. The scheduler's choice
-//! would be most of the difference between two rounds.
+//! Where the scheduler moves them about, draining the same backlog took from 0.6 to 1.0 s of CPU; bound, 0.82 to 0.87 s
+//! (600,000 events, `batch`, two cores).
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
