@@ -6,6 +6,7 @@ pub mod beside;
 pub mod capture;
 pub mod checking;
 pub mod files;
+pub mod findings;
 pub mod flooding;
 pub mod judging;
 pub mod lab;

@@ -1,86 +1,18 @@
 //! `conntracker doctor` in network namespaces where something is wrong, and in those where nothing is.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
-use serde_json::Value;
-use vendor_tests::capture::{Launch, Outcome};
+use vendor_tests::capture::Launch;
+use vendor_tests::findings::{Findings, doctor, launch};
 use vendor_tests::netns::{self, sh};
 use vendor_tests::skipped;
 use vendor_tests::temp::Folder;
-use vendor_tests::terminal::Terminal;
 use vendor_tests::wait::until_true;
 use vendor_tests::witness;
 
-/// Every check, in the order of the lines.
-const CHECKS: [&str; 13] = [
-    "kernel",
-    "privileges",
-    "events",
-    "tracking",
-    "table",
-    "traffic",
-    "buffer",
-    "listeners",
-    "offload",
-    "kernel-source",
-    "bpf-jit",
-    "accounting",
-    "timestamps",
-];
 const RULE: &str = "nft 'table inet firewall { chain forward { type filter hook forward priority 0; \
      ct state established accept; }; }'";
-
-/// What a run found, by the names of checks.
-struct Findings(BTreeMap<String, Value>);
-
-impl Findings {
-    /// Reads the JSON form.
-    fn of(outcome: &Outcome) -> Self {
-        assert_eq!(outcome.stderr, "", "{outcome:?}");
-        let lines: Vec<Value> = outcome
-            .text()
-            .lines()
-            .map(|line| {
-                serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))
-            })
-            .collect();
-        let names: Vec<&str> = lines
-            .iter()
-            .filter_map(|line| line["name"].as_str())
-            .collect();
-        assert_eq!(names, CHECKS);
-        let prevented = lines.iter().any(|line| line["prevents_capture"] == true);
-        assert_eq!(outcome.code, Some(i32::from(prevented)), "{outcome:?}");
-        let by_name = lines.iter().map(|line| {
-            assert_eq!(line["type"], "finding");
-            (line["name"].as_str().unwrap().to_owned(), line.clone())
-        });
-        Self(by_name.collect())
-    }
-
-    /// Checks one of them: its state, and words of its text and next step.
-    fn assert(&self, name: &str, state: &str, words: &[&str]) -> &Value {
-        let finding = &self.0[name];
-        assert_eq!(finding["state"], state, "{finding}");
-        let said = format!("{}; {}", finding["text"], finding["next"]);
-        for word in words {
-            // As within a JSON text.
-            let word = word.replace('"', "\\\"");
-            assert!(said.contains(&word), "{word} is not in: {said}");
-        }
-        finding
-    }
-}
-
-fn launch() -> Launch {
-    Launch::new(["doctor", "--format", "json"])
-}
-
-fn doctor() -> Findings {
-    Findings::of(&launch().run())
-}
 
 #[test]
 fn without_a_rule_nothing_is_tracked() {
@@ -407,82 +339,4 @@ fn a_flowtable_is_told() {
         findings.assert("offload", "note", &["table inet fast, flowtable way"]);
         findings.assert("tracking", "problem", &["no rule"]);
     });
-}
-
-#[test]
-fn both_forms_say_the_same() {
-    netns::run("both_forms_say_the_same", || {
-        let findings = doctor();
-        let outcome = Launch::new(["doctor"]).run();
-        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
-        let text = outcome.text();
-        assert_eq!(text.lines().count(), CHECKS.len(), "{text}");
-        for (line, name) in text.lines().zip(CHECKS) {
-            let finding = &findings.0[name];
-            let mut words = line.split_whitespace();
-            let head = (words.next(), words.next());
-            assert_eq!(head, (finding["state"].as_str(), Some(name)), "{line}");
-            if name != "traffic" {
-                assert!(
-                    line.contains(finding["text"].as_str().unwrap()),
-                    "{line}: {finding}"
-                );
-            }
-            if let Some(next) = finding["next"].as_str() {
-                assert!(line.ends_with(&format!("; {next}")), "{line}: {finding}");
-            }
-        }
-        assert!(!text.contains('\x1b'));
-    });
-}
-
-#[test]
-fn only_a_terminal_gets_colours() {
-    netns::run("only_a_terminal_gets_colours", || {
-        for (variable, coloured) in [("TERM=xterm", true), ("NO_COLOR=1", false)] {
-            let terminal = Terminal::new(200);
-            let under = ["env", "-u", "NO_COLOR", "TERM=xterm", variable];
-            let launch = Launch::new(["doctor"]).under(under);
-            assert_eq!(launch.stdout(terminal.end()).run().code, Some(0));
-            until_true("the last line", || terminal.text().contains("timestamps"));
-            let problem = terminal
-                .text()
-                .contains("\x1b[1;31mproblem\x1b[0m  tracking");
-            assert_eq!(problem, coloured, "{}", terminal.text());
-        }
-    });
-}
-
-#[test]
-fn its_output_can_be_cut_short() {
-    netns::run("its_output_can_be_cut_short", || {
-        let closed = std::os::unix::net::UnixStream::pair().expect("a pair").0;
-        let outcome = Launch::new(["doctor"]).stdout(closed).run();
-        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
-    });
-}
-
-#[test]
-fn every_check_and_value_is_documented() {
-    netns::run("every_check_and_value_is_documented", || {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/doctor.md");
-        let text = fs::read_to_string(path).expect("the documentation is there");
-        for (name, finding) in doctor().0 {
-            let heading = |line: &str| {
-                let names = line.strip_prefix("### ");
-                names.is_some_and(|names| names.split(", ").any(|other| other == name))
-            };
-            assert!(text.lines().any(heading), "{name} has no section");
-            for value in finding.as_object().expect("an object").keys() {
-                assert!(text.contains(&format!("`{value}`")), "{name}: {value}");
-            }
-        }
-    });
-}
-
-#[test]
-fn a_bad_format_is_refused() {
-    let outcome = Launch::new(["doctor", "--format", "csv"]).run();
-    assert_eq!(outcome.code, Some(2));
-    assert!(outcome.stderr.contains("table, json"), "{}", outcome.stderr);
 }
