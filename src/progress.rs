@@ -1,5 +1,7 @@
 //! How far a long job is, in one line on a terminal.
 
+use std::io::{self, Read, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::console::{Console, REDRAW};
@@ -84,6 +86,48 @@ impl Drop for Progress<'_> {
         if let Some(console) = self.console.filter(|_| self.drawn.is_some()) {
             console.clear_status();
         }
+    }
+}
+
+/// What is read from or written to, where every byte is a unit of the job.
+#[derive(Debug)]
+pub struct Counted<'a, T> {
+    inner: T,
+    progress: Progress<'a>,
+}
+
+impl<'a, T> Counted<'a, T> {
+    /// What is read, by the name `path` in messages, of `len` bytes if that is known.
+    pub fn reading(inner: T, path: &Path, len: Option<u64>, console: &'a Console) -> Self {
+        let unit = if len.is_none() { ", bytes:" } else { "" };
+        let progress = Progress::new(console, format!("reading {}{unit}", path.display()), len);
+        Self { inner, progress }
+    }
+
+    /// What is written, however much that will be.
+    pub fn writing(inner: T, console: &'a Console) -> Self {
+        let progress = Progress::new(console, "writing, bytes:", None);
+        Self { inner, progress }
+    }
+}
+
+impl<T: Read> Read for Counted<'_, T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.progress.advance(read as u64);
+        Ok(read)
+    }
+}
+
+impl<T: Write> Write for Counted<'_, T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.progress.advance(written as u64);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 

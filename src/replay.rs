@@ -11,7 +11,7 @@ use crate::description;
 use crate::error::Error;
 use crate::intake::Intake;
 use crate::printer::Printer;
-use crate::progress::Progress;
+use crate::progress::Counted;
 use crate::source::file;
 use crate::units::show_count;
 use crate::verdict::Loss;
@@ -36,11 +36,7 @@ pub fn replay(
         let kind = file.metadata().map_err(failed)?;
         (Box::new(file), kind.is_file().then_some(kind.len()))
     };
-    let unit = if len.is_none() { ", bytes:" } else { "" };
-    let input = Counted {
-        input,
-        progress: Progress::new(console, format!("reading {}{unit}", path.display()), len),
-    };
+    let input = Counted::reading(input, path, len, console);
     let read = file::read(BufReader::with_capacity(1 << 18, input), intake)
         .map_err(|error| Error::file(path, error))?;
     if read.truncated {
@@ -80,18 +76,4 @@ pub fn replay(
     } else {
         status
     })
-}
-
-/// A reader that shows how far it is.
-struct Counted<'a, R> {
-    input: R,
-    progress: Progress<'a>,
-}
-
-impl<R: Read> Read for Counted<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.input.read(buffer)?;
-        self.progress.advance(read as u64);
-        Ok(read)
-    }
 }

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::output::destination::Destination;
 use crate::output::layout::Layout;
 use crate::output::listing::Listing;
-use crate::progress::Progress;
+use crate::progress::Counted;
 use crate::reader::complaints::Complaints;
 use crate::reader::{Reader, Sink};
 use crate::record::Record;
@@ -212,33 +212,16 @@ pub fn put(
     // On a terminal the list itself shows how far it is.
     let shown = *destination != Destination::Stdout || !io::stdout().is_terminal();
     let written = destination.put(|out| {
-        let progress = shown.then(|| Progress::new(console, "writing, bytes:", None));
-        write(&mut Counted { out, progress })
+        if shown {
+            write(&mut Counted::writing(out, console))
+        } else {
+            write(out)
+        }
     });
     match (written, destination) {
         (Ok(()), _) => Ok(()),
         (Err(error), Destination::Stdout) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         (Err(error), Destination::Stdout) => Err(Error::new(format!("standard output: {error}"))),
         (Err(error), Destination::File(path)) => Err(Error::file(path, error)),
-    }
-}
-
-/// A writer that shows how far it is.
-struct Counted<'a> {
-    out: &'a mut dyn Write,
-    progress: Option<Progress<'a>>,
-}
-
-impl Write for Counted<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        if let Some(progress) = &mut self.progress {
-            progress.advance(written as u64);
-        }
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }

@@ -21,7 +21,6 @@ pub struct Lines<R> {
     input: R,
     buffer: Vec<u8>,
     number: u64,
-    consumed: u64,
     line_max: usize,
 }
 
@@ -32,7 +31,6 @@ impl<R: BufRead> Lines<R> {
             input,
             buffer: Vec::new(),
             number: 0,
-            consumed: 0,
             line_max: LINE_MAX,
         }
     }
@@ -41,12 +39,6 @@ impl<R: BufRead> Lines<R> {
     #[must_use]
     pub const fn number(&self) -> u64 {
         self.number
-    }
-
-    /// Bytes read so far.
-    #[must_use]
-    pub const fn consumed(&self) -> u64 {
-        self.consumed
     }
 
     /// The next line, or `None` at the end.
@@ -75,7 +67,6 @@ impl<R: BufRead> Lines<R> {
             let ended = end.is_some() || chunk.is_empty();
             self.input.consume(used);
             let began = !self.buffer.is_empty() || !whole || end.is_some();
-            self.consumed += used as u64;
             if ended {
                 if !began {
                     return Ok(None);
@@ -112,7 +103,7 @@ mod tests {
                 assert_eq!(lines.next_line().unwrap(), Some(expected));
             }
             assert_eq!(lines.next_line().unwrap(), None);
-            assert_eq!((lines.number(), lines.consumed()), (4, text.len() as u64));
+            assert_eq!(lines.number(), 4);
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::capture::Capture;
 use crate::console::Console;
 use crate::error::Error;
 use crate::json::{self, Unreadable};
-use crate::progress::Progress;
+use crate::progress::Counted;
 use crate::record::Record;
 
 use complaints::Complaints;
@@ -81,11 +81,12 @@ impl Reader<'_> {
     /// As those of [`read`](Self::read).
     pub fn read_from(
         &self,
-        mut input: impl Read,
+        input: impl Read,
         path: &Path,
         size: Option<u64>,
         sink: &mut dyn Sink,
     ) -> Result<Complaints, Error> {
+        let mut input = Counted::reading(input, path, size, self.console);
         let mut magic = Vec::with_capacity(4);
         (&mut input)
             .take(4)
@@ -96,10 +97,9 @@ impl Reader<'_> {
         }
         let recording = pcap::is_magic(&magic);
         let input = BufReader::with_capacity(1 << 18, io::Cursor::new(magic).chain(input));
-        let mut progress = Progress::new(self.console, format!("reading {}", path.display()), size);
         if recording {
             let (keep_ports, console) = (self.keep_ports, self.console);
-            pcap::read(input, path, keep_ports, sink, console, &mut progress)?;
+            pcap::read(input, path, keep_ports, sink, console)?;
             return Ok(Complaints::default());
         }
         let mut text = Text {
@@ -109,7 +109,7 @@ impl Reader<'_> {
             context: Context::default(),
             complaints: Complaints::default(),
         };
-        text.read(Lines::new(input), size.is_some(), &mut progress)?;
+        text.read(Lines::new(input))?;
         Ok(text.complaints)
     }
 }
@@ -147,13 +147,7 @@ struct Text<'a> {
 }
 
 impl Text<'_> {
-    fn read(
-        &mut self,
-        mut lines: Lines<impl io::BufRead>,
-        sized: bool,
-        progress: &mut Progress<'_>,
-    ) -> Result<(), Error> {
-        let mut consumed = 0;
+    fn read(&mut self, mut lines: Lines<impl io::BufRead>) -> Result<(), Error> {
         loop {
             let taken = match lines.next_line() {
                 Ok(None) => return Ok(()),
@@ -177,12 +171,6 @@ impl Text<'_> {
                 }
                 Err(Unreadable::Malformed(why)) => self.complain(lines.number(), &why)?,
             }
-            progress.advance(if sized {
-                lines.consumed() - consumed
-            } else {
-                1
-            });
-            consumed = lines.consumed();
         }
     }
 

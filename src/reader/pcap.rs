@@ -9,7 +9,6 @@ use crate::error::Error;
 use crate::intake::{Detail, Intake, Pending, Received};
 use crate::namespaces::OWN;
 use crate::pcap::{HeaderError, Reader, Record};
-use crate::progress::Progress;
 use crate::reader::Sink;
 use crate::records::Records;
 use crate::select::Selection;
@@ -44,7 +43,6 @@ pub fn read(
     keep_ports: bool,
     sink: &mut dyn Sink,
     console: &Console,
-    progress: &mut Progress<'_>,
 ) -> Result<(), Error> {
     let failed = |error: HeaderError| Error::file(path, error);
     let mut reader = Reader::new(input).map_err(failed)?;
@@ -66,8 +64,6 @@ pub fn read(
                 span = Some(span.map_or((time, time), |(first, last)| {
                     (first.min(time), last.max(time))
                 }));
-                // Besides the datagram: the headers of the record and of the link type.
-                progress.advance(datagram.len() as u64 + 32);
                 intake.gather_from(Received::At(time), OWN, datagram, &mut pending, || false);
             }
             Ok(Some(Record::Foreign)) => foreign += 1,
