@@ -21,12 +21,13 @@ install = dpkg -s $(1) >/dev/null 2>&1 || { $(SUDO) apt-get update -q && \
 .DEFAULT_GOAL := help
 include debian/deb.mk
 
-.PHONY: help run build test check unit vendor benches fuzz bench bench-live soak clean
+.PHONY: help run build test check unit vendor properties benches fuzz bench bench-live soak clean
 
 help:
 	@echo 'make run         build and start conntracker --track on this host (Ctrl-C prints the list)'
 	@echo 'make build       build the release: target/release/conntracker'
 	@echo 'make test        everything CI runs'
+	@echo 'make properties  tests that make their cases up, with many new ones (PROPERTY_CASES=5000); as root'
 	@echo 'make deb         build the Debian package: target/deb/*.deb'
 	@echo 'make man         the manual and the shell completions: target/man/'
 	@echo 'make bench       criterion benches'
@@ -50,12 +51,21 @@ check: build-packages test-packages
 	$(CARGO) clippy -p conntracker --no-default-features --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 
+# The same cases each time, so that what fails was broken by a change. `make properties` looks for new ones.
+unit vendor: export PROPTEST_RNG_SEED ?= 1
+
 unit: build-packages
 	$(CARGO) test --locked -p conntracker -p netfilter-conntrack -p netfilter-conntrack-sys -p conntracker-manual
 
 # With the package, so that it is installed into a fresh root.
 vendor: build-packages test-packages deb-lint man-lint
 	CONNTRACKER_DEB=$(CURDIR)/$(DEB_FILE) $(CARGO) test --locked -p vendor-tests
+
+PROPERTY_CASES ?= 1000
+properties: build-packages test-packages
+	PROPTEST_CASES=$(PROPERTY_CASES) $(CARGO) test --release --locked -p conntracker --lib -- rules:: collection::
+	PROPTEST_CASES=$(PROPERTY_CASES) $(CARGO) test --release --locked -p vendor-tests --test rules --test round_trip -- \
+		whatever_is_written_loads check_accepts generated_captures
 
 # Every bench once, to see that it works and that what it computes is right.
 benches: build-packages

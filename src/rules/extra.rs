@@ -50,7 +50,7 @@ impl Extra {
     }
 }
 
-/// The sources that were seen, by service and destination.
+/// The sources that were seen, by service and destination, in order.
 #[derive(Debug)]
 pub struct Observed<'a> {
     sources: BTreeMap<Service, BTreeMap<u128, Vec<u128>>>,
@@ -61,19 +61,27 @@ pub struct Observed<'a> {
 type BySources = BTreeMap<Beyond, Vec<Block>>;
 
 impl<'a> Observed<'a> {
-    /// Those of flows that share a class and source ports, sorted by source where all else is the same.
+    /// Those of the flows that `members` names, all of one class and each from all source ports of a rule.
     #[must_use]
-    pub fn new(flows: &[Seen], members: &[usize], widening: &'a Widening) -> Self {
+    pub fn new(
+        flows: &[Seen],
+        members: impl Iterator<Item = usize>,
+        widening: &'a Widening,
+    ) -> Self {
         let mut observed = Self {
             sources: BTreeMap::new(),
             widening,
         };
-        for seen in members.iter().map(|&index| &flows[index]) {
+        for seen in members.map(|index| &flows[index]) {
             let destinations = observed.sources.entry(seen.service).or_default();
             destinations
                 .entry(seen.destination)
                 .or_default()
                 .push(seen.source);
+        }
+        let destinations = observed.sources.values_mut();
+        for sources in destinations.flat_map(BTreeMap::values_mut) {
+            sources.sort_unstable();
         }
         observed
     }

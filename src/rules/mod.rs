@@ -5,6 +5,7 @@
 
 pub mod block;
 pub mod bundle;
+mod covering;
 pub mod direction;
 pub mod extra;
 pub mod group;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::block::{Block, Family, number};
+use super::covering::Covering;
 use super::direction::{Chain, Host, Way, destination};
 use super::extra::Observed;
 use super::group::{Group, groups, list_with_sports};
@@ -168,15 +169,22 @@ fn of_class(flows: &Flows, members: &[usize], widening: &Widening) -> Vec<Rule> 
         .chunk_by(|one, other| sports(one) == sports(other))
         .collect();
     let many = chunks.len() > SPORT_SETS;
+    let ports = |chunk: &[usize]| flows.sports[sports(&chunk[0])].as_slice();
+    let covering = (!widening.is_exact())
+        .then(|| Covering::new(chunks.iter().map(|chunk| ports(chunk)).collect()));
     let mut rules = Vec::new();
     let mut mixed = Vec::new();
-    for chunk in chunks {
+    for &chunk in &chunks {
         if many && chunk.len() < SPORT_FLOWS {
             mixed.extend_from_slice(chunk);
             continue;
         }
-        let observed =
-            (!widening.is_exact()).then(|| Observed::new(&flows.accepted, chunk, widening));
+        // What was seen from more source ports than the rule has is another's, and not beyond this one.
+        let observed = covering.as_ref().map(|covering| {
+            let covering = covering.of(ports(chunk));
+            let members = covering.flat_map(|other| chunks[other]).copied();
+            Observed::new(&flows.accepted, members, widening)
+        });
         for group in groups(&flows.accepted, chunk, widening) {
             rules.push(rule(flows, group, observed.as_ref()));
         }
@@ -265,14 +273,19 @@ impl Plan {
     /// Whether the report lists a flow as admitted though nobody saw it.
     #[must_use]
     pub fn lists_as_extra(&self, identity: &Identity) -> bool {
+        self.listing(identity).next().is_some()
+    }
+
+    /// The rules that admit a flow of which the report says that nobody saw it.
+    pub(super) fn listing(&self, identity: &Identity) -> impl Iterator<Item = &Rule> {
         let (way, packet) = self.packet(identity);
-        if way == Way::Loopback {
-            return false;
-        }
         let uncoded =
             matches!(destination(identity).1, Service::Icmp(_, 1..)) && packet.coded.is_none();
-        let mut rules = self.rules.iter();
-        rules.any(|rule| rule.admits(&packet) && (uncoded || rule.lists_as_extra(&packet)))
+        self.rules.iter().filter(move |rule| {
+            way != Way::Loopback
+                && rule.admits(&packet)
+                && (uncoded || rule.lists_as_extra(&packet))
+        })
     }
 
     /// Flows and connections that rules carry, that for `lo` included.

@@ -38,6 +38,12 @@ impl PortRange {
         }
     }
 
+    /// Whether it has more than so many ports.
+    #[must_use]
+    pub const fn is_wider_than(self, ports: u16) -> bool {
+        self.last - self.first >= ports
+    }
+
     /// Whether all of another range is in it.
     #[must_use]
     pub const fn holds(self, other: Self) -> bool {

@@ -15,6 +15,7 @@ pub mod model;
 pub mod netns;
 pub mod pcap;
 pub mod program;
+pub mod properties;
 pub mod room;
 pub mod schema;
 pub mod sieve;

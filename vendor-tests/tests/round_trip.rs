@@ -17,11 +17,11 @@ use conntracker::rules::block::Family;
 use conntracker::rules::iptables::{self, Families};
 use conntracker::rules::{Options, Plan, nft, plan, report};
 use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
 use vendor_tests::beside::beside;
 use vendor_tests::capture::Launch;
 use vendor_tests::listed::Listed;
 use vendor_tests::netns;
+use vendor_tests::properties;
 use vendor_tests::vectors::{self, Vector};
 use vendor_tests::world::{Dice, Model, Sight, World, is_group, record};
 
@@ -159,14 +159,8 @@ fn generated_captures() {
                 1 => prop::sample::subsequence(NETWORKS.to_vec(), 1..=3),
             ],
         );
-        let config = ProptestConfig {
-            cases: cases(40),
-            max_shrink_iters: 0,
-            failure_persistence: None,
-            ..ProptestConfig::default()
-        };
         let count = RefCell::new(Count::default());
-        let run = TestRunner::new(config).run(
+        let run = properties::runner(40).run(
             &strategy,
             |(seed, flows, widen, firewall, (include_unconfirmed, include_multicast), clients)| {
                 let world = World::new(seed, flows, 1000);
@@ -314,10 +308,4 @@ fn golden_vectors() {
             "{count:?}"
         );
     });
-}
-
-/// So many, or what `PROPTEST_CASES` says.
-fn cases(number: u32) -> u32 {
-    let said = std::env::var("PROPTEST_CASES").ok();
-    said.and_then(|said| said.parse().ok()).unwrap_or(number)
 }

@@ -11,10 +11,10 @@ use conntracker::json;
 use conntracker::record::{Identity, Protocol, Record, Service, SourcePort};
 use conntracker::rules::{Options, Plan, iptables, nft, nft_words, plan};
 use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
 use serde_json::Value;
 use vendor_tests::capture::{Launch, Outcome};
 use vendor_tests::netns::{self, sh};
+use vendor_tests::properties;
 use vendor_tests::temp::Folder;
 use vendor_tests::world::{Model, World, gateway, is_group, record};
 
@@ -187,12 +187,7 @@ fn whatever_is_written_loads() {
             prop::collection::vec(any_identity(), 400..1500)
         ];
         let strategy = (sizes, prop_oneof![Just(0_u8), 1_u8..100], any::<bool>());
-        let config = ProptestConfig {
-            cases: 30,
-            failure_persistence: None,
-            ..ProptestConfig::default()
-        };
-        let run = TestRunner::new(config).run(&strategy, |(flows, widen, known)| {
+        let run = properties::runner(30).run(&strategy, |(flows, widen, known)| {
             let records: Vec<Record> = flows.into_iter().map(seen).collect();
             let captures = if known { vec![gateway()] } else { vec![] };
             let plan = plan(
@@ -291,14 +286,8 @@ fn check_accepts_what_rules_were_written_for_and_drops_the_rest() {
             prop_oneof![Just("nft"), Just("iptables")],
             prop_oneof![Just(None), Just(Some("10.0.0.0/24"))],
         );
-        let config = ProptestConfig {
-            cases: 12,
-            max_shrink_iters: 0,
-            failure_persistence: None,
-            ..ProptestConfig::default()
-        };
         let run =
-            TestRunner::new(config).run(&strategy, |(seed, flows, widen, firewall, clients)| {
+            properties::runner(12).run(&strategy, |(seed, flows, widen, firewall, clients)| {
                 let world = World::new(seed, flows, 300);
                 let options = Options {
                     widen,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::record::{Identity, Record, Service, SourcePort};
 use crate::rules::direction::Chain;
+use crate::rules::ports::PortRange;
 
 /// What the filter can tell of a packet, worked out by hand and slowly.
 type Sight = (Chain, u8, u16, IpAddr, IpAddr, Service);
@@ -69,6 +70,17 @@ impl Model {
             }
         }
         model
+    }
+
+    /// Whether it was seen from each of these ports too, with which it shares all else.
+    pub(super) fn has_seen_from_all(&self, identity: &Identity, ports: &[PortRange]) -> bool {
+        let mut ports = ports.iter().flat_map(|range| range.first..=range.last);
+        ports.all(|port| {
+            self.has_seen(&Identity {
+                source_port: SourcePort::Exact(port),
+                ..identity.clone()
+            })
+        })
     }
 
     pub(super) fn has_seen(&self, identity: &Identity) -> bool {
