@@ -3,6 +3,7 @@
 use crate::capture::{Capture, Completeness, Counts};
 use crate::cli::Cli;
 use crate::host;
+use crate::select::SourcePorts;
 use crate::timestamp::Timestamp;
 use crate::verdict::{Loss, Verdict};
 
@@ -15,6 +16,10 @@ pub fn begin(cli: &Cli, source: &str) -> Capture {
         (cli.track, "--track"),
         (cli.all_protocols, "--all-protocols"),
         (cli.all_netns, "--all-netns"),
+        (
+            cli.selection.source_ports == SourcePorts::Keep,
+            SourcePorts::KEPT,
+        ),
     ];
     let options = options.into_iter().filter(|(set, _)| *set);
     Capture {

@@ -71,6 +71,11 @@ pub enum SourcePorts {
     Collapse,
 }
 
+impl SourcePorts {
+    /// The option that keeps them, for the description of a capture.
+    pub const KEPT: &str = "--source-ports=keep";
+}
+
 /// A condition or its opposite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Not<T> {
@@ -250,10 +255,6 @@ impl Selection {
             (self.ipv6, "--ipv6"),
             (self.confirmed, "--confirmed"),
             (self.unconfirmed, "--unconfirmed"),
-            (
-                self.source_ports == SourcePorts::Keep,
-                "--source-ports=keep",
-            ),
         ];
         let flags = flags
             .into_iter()

@@ -125,6 +125,9 @@ impl Sink for Sieve<'_> {
                 capture.filters.push(filter.clone());
             }
         }
+        if self.folds {
+            capture.options.retain(|option| option != SourcePorts::KEPT);
+        }
         self.sink.capture(capture)
     }
 

@@ -44,17 +44,20 @@ fn ports_that_are_folded_while_merging_count_once() {
             )
         })
         .collect();
-    let kept = file(&folder, "kept", format!("{CAPTURE}}}\n{kept}"));
+    let capture = format!(r#"{CAPTURE},"options":["--source-ports=keep"]}}"#);
+    let kept = file(&folder, "kept", format!("{capture}\n{kept}"));
     let merged = on("merge", &[&kept]).list();
     assert!(
         merged.contains(r#""src_port":1024,"src_port_collapsed":true"#),
         "{merged}"
     );
     assert!(merged.contains(r#""connections":3"#), "{merged}");
+    assert!(!merged.contains("--source-ports"), "{merged}");
     let path = file(&folder, "merged", &merged);
     assert_eq!(on("merge", &[&kept, &kept, &path]).list(), merged);
     let exact = on("merge --source-ports keep", &[&kept]);
     assert_eq!(exact.list().lines().count(), 4);
+    assert!(exact.list().contains("--source-ports=keep"), "{exact:?}");
     let one = on("show --sport 3000 --group src", &[&kept]).list();
     assert!(
         one.lines().nth(1).is_some_and(|line| line.contains(" 1 ")),

@@ -142,7 +142,12 @@ fn flows_with_other_translations_or_zones_are_other_records_and_one_classic_line
                     "7 null null 1",
                 ]
             );
-            let (_, flows) = lines(&kept.finish());
+            let (capture, flows) = lines(&kept.finish());
+            let [options, filters] = ["options", "filters"].map(|key| capture[key].to_string());
+            assert_eq!(
+                [&*options, &filters],
+                [r#"["--source-ports=keep"]"#, "null"]
+            );
             assert_eq!(flows.len(), 6);
             let ports: Vec<_> = flows.iter().map(|flow| &flow["src_port"]).collect();
             assert_eq!(ports, [5000, 5001, 5002, 5003, 5004, 5005]);
