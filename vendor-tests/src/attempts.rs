@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::lab::Namespace;
 use crate::wait::bound;
 
+/// How long to wait for what is not expected. What is comes at once.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A place in the lab.
 #[derive(Clone, Copy, Debug)]
 pub enum Place<'a> {
@@ -36,7 +39,7 @@ pub fn tcp_opens(from: Place<'_>, to: Place<'_>, address: &str) -> bool {
     let address: SocketAddr = address.parse().expect("an address");
     let listener = to.run(move || bound(|| TcpListener::bind(address)));
     let opened = from
-        .run(move || TcpStream::connect_timeout(&address, Duration::from_millis(300)))
+        .run(move || TcpStream::connect_timeout(&address, PATIENCE))
         .is_ok();
     drop(listener);
     opened
@@ -51,8 +54,7 @@ pub fn tcp_opens(from: Place<'_>, to: Place<'_>, address: &str) -> bool {
 pub fn udp_arrives(from: Place<'_>, to: Place<'_>, address: &str) -> bool {
     let address: SocketAddr = address.parse().expect("an address");
     let socket = to.run(move || bound(|| UdpSocket::bind(address)));
-    let wait = Some(Duration::from_millis(300));
-    socket.set_read_timeout(wait).expect("an option");
+    socket.set_read_timeout(Some(PATIENCE)).expect("an option");
     from.run(move || {
         let near = bound(|| UdpSocket::bind(any(address)));
         // It may be refused at once where the output chain drops it.
@@ -72,8 +74,7 @@ pub fn udp_is_answered(from: Place<'_>, to: Place<'_>, address: &str) -> bool {
     let far = to.run(move || bound(|| UdpSocket::bind(address)));
     let near = from.run(move || bound(|| UdpSocket::bind(any(address))));
     for socket in [&near, &far] {
-        let wait = Some(Duration::from_millis(300));
-        socket.set_read_timeout(wait).expect("an option");
+        socket.set_read_timeout(Some(PATIENCE)).expect("an option");
     }
     let _ = near.send_to(b"?", address);
     let Ok((_, back)) = far.recv_from(&mut [0; 1]) else {

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -390,7 +389,7 @@ impl Collector {
     /// Everything, up to the end of the pipe.
     fn all(&mut self) -> Vec<u8> {
         if let Some(thread) = self.thread.take() {
-            until("the end of the output", Duration::from_secs(10), || {
+            until("the end of the output", LONG, || {
                 thread.is_finished().then_some(())
             });
             thread.join().expect("a collector does not panic");

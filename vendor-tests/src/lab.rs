@@ -17,10 +17,7 @@ use rustix::net::{
 };
 
 use crate::netns::sh;
-use crate::wait::bound;
-
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::wait::{LONG, bound};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -255,7 +252,7 @@ impl Lab {
         });
         let (mut far, _) = listener.accept().expect("the client has connected");
         for end in [&near, &far] {
-            end.set_read_timeout(Some(PATIENCE)).expect("an option");
+            end.set_read_timeout(Some(LONG)).expect("an option");
         }
         near.write_all(b"question").expect("an open connection");
         let mut text = [0; 8];
@@ -275,8 +272,8 @@ impl Lab {
     fn udp(&self, from: SocketAddr, to: SocketAddr) {
         let far = self.server.run(move || bound(|| UdpSocket::bind(to)));
         let near = self.client.run(move || bound(|| UdpSocket::bind(from)));
-        far.set_read_timeout(Some(PATIENCE)).expect("an option");
-        near.set_read_timeout(Some(PATIENCE)).expect("an option");
+        far.set_read_timeout(Some(LONG)).expect("an option");
+        near.set_read_timeout(Some(LONG)).expect("an option");
         near.send_to(b"question", to).expect("a way there");
         let (_, back) = far.recv_from(&mut [0; 8]).expect("a question");
         far.send_to(b"answer", back).expect("a way back");

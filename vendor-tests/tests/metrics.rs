@@ -309,12 +309,18 @@ fn a_file_that_cant_be_written_is_told_of_once_and_ends_nothing() {
             let running = Run::start("-o /dev/null");
             let folder = running.metrics.parent().expect("a folder").to_owned();
             fs::remove_dir_all(&folder).expect("it is ours");
+            let told = || {
+                let said = running.capture.stderr();
+                said.matches("conntracker.prom").count()
+            };
+            running.capture.signal(Signal::USR1);
+            until_true("the message", || told() > 0);
             for _ in 0..3 {
                 running.capture.signal(Signal::USR1);
                 thread::sleep(Duration::from_millis(200));
             }
             let said = running.capture.stderr();
-            assert_eq!(said.matches("conntracker.prom").count(), 1, "{said}");
+            assert_eq!(told(), 1, "{said}");
             assert!(said.contains("the capture goes on"), "{said}");
             udp("10.9.0.1", "10.9.0.2", 5000, 53);
             fs::create_dir(&folder).expect("a folder");

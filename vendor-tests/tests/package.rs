@@ -142,7 +142,8 @@ impl Root {
             command
         };
         let log = UnixDatagram::bind(self.0.join("dev/log")).unwrap();
-        log.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        log.set_read_timeout(Some(Duration::from_secs(120)))
+            .unwrap();
 
         run(&mut inside(
             "conntracker --verbose --track -d -o /tmp/flows.txt",

@@ -98,7 +98,7 @@ impl Stage {
         let socket = UnixDatagram::bind(folder.join("notify")).unwrap();
         fs::set_permissions(folder.join("notify"), Permissions::from_mode(0o666)).unwrap();
         socket
-            .set_read_timeout(Some(Duration::from_secs(10)))
+            .set_read_timeout(Some(Duration::from_secs(120)))
             .unwrap();
         Self { folder, socket }
     }

@@ -57,7 +57,7 @@ pub fn sh(script: &str) -> String {
 /// Waits until `condition` gives a value.
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(120);
     loop {
         if let Some(value) = condition() {
             return value;
