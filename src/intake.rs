@@ -1,17 +1,18 @@
 //! Where every source delivers: decoding, the tables, and the count of what was taken in.
 
+mod detailed;
+
 use std::iter;
 use std::sync::Arc;
 
 use crate::contents::Contents;
-use crate::decode::{self, decode};
+use crate::decode::decode;
 use crate::flow::{Event, Observation};
 use crate::namespaces::{Namespaces, OWN};
 use crate::netlink::messages;
 use crate::record::{Classic, Record};
 use crate::records::Records;
 use crate::select::Selection;
-use crate::sighting::Sighting;
 use crate::table::{Effect, Merging, Plan, Table, Unseen};
 use crate::tally::{Counters, Tally};
 use crate::timestamp::Timestamp;
@@ -246,83 +247,6 @@ impl Intake {
                 }
                 Err(skip) => pending.tally.skipped(skip),
             }
-        }
-    }
-
-    fn gather_detail(
-        &self,
-        detail: &Detail,
-        (now, namespace): (Timestamp, u16),
-        datagram: &[u8],
-        pending: &mut Pending,
-        mut missed: impl FnMut() -> bool,
-    ) {
-        for message in messages(datagram) {
-            let Ok(message) = message else {
-                pending.tally.malformed += 1;
-                break;
-            };
-            match decode::sighting(message, detail.all_protocols) {
-                Ok(mut sighting) => {
-                    sighting.namespace = namespace;
-                    let missed = sighting.event == Event::Destroy && missed();
-                    self.sighting(detail, &sighting, now, missed, &mut pending.tally);
-                }
-                Err(skip) => pending.tally.skipped(skip),
-            }
-        }
-    }
-
-    /// Takes in one event with its detail. `missed` is whether a DESTROY event makes up for others.
-    pub fn sighting(
-        &self,
-        detail: &Detail,
-        sighting: &Sighting,
-        now: Timestamp,
-        missed: bool,
-        tally: &mut Tally,
-    ) {
-        match sighting.event {
-            Event::Destroy => {
-                tally.ended += 1;
-                if missed {
-                    self.made_up_sighting(detail, sighting, now, tally);
-                } else {
-                    tally.not_events += 1;
-                }
-            }
-            Event::New | Event::Update => {
-                tally.events += 1;
-                tally.begun += u64::from(sighting.event == Event::New);
-                if !detail.selection.wants(&sighting.facts) {
-                    return;
-                }
-                if let Some(observation) = sighting.observation() {
-                    self.table.apply(&observation, Unseen::Ignore);
-                }
-                if let Some(records) = &detail.records {
-                    records.apply(sighting, now);
-                }
-            }
-        }
-    }
-
-    /// [`made_up`](Self::made_up) with detail.
-    pub fn made_up_sighting(
-        &self,
-        detail: &Detail,
-        sighting: &Sighting,
-        now: Timestamp,
-        tally: &mut Tally,
-    ) {
-        if !detail.selection.wants(&sighting.facts) {
-            return;
-        }
-        if let Some(observation) = sighting.observation() {
-            self.made_up(&observation, tally);
-        }
-        if let Some(records) = &detail.records {
-            records.apply(sighting, now);
         }
     }
 

@@ -3,64 +3,20 @@
 //! Several receivers may feed it while a reader goes over it stripe by stripe. A flow belongs to the
 //! stripe that its hash picks; nothing ever locks two stripes at once.
 
+mod entry;
+
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
 
+pub use entry::Entry;
+use entry::Hashable;
+
 use crate::flow::{Flow, Key, Observation, Transport};
 use crate::snapshot::Snapshot;
 use crate::stripes::Stripes;
 use crate::unlisted::Unlisted;
-
-/// Bit of [`Key::source_port`] that an entry uses for "confirmed". Free, since collapsed ports end at
-/// 1024: the flag costs no byte, and an IPv4 flow takes 12.
-const CONFIRMED: u16 = 0x8000;
-
-/// A flow as the table keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry<A> {
-    key: Key<A>,
-}
-
-impl<A: Copy + PartialEq> Entry<A> {
-    /// The flow's identity.
-    #[must_use]
-    pub fn key(&self) -> Key<A> {
-        Key {
-            source_port: self.key.source_port & !CONFIRMED,
-            ..self.key
-        }
-    }
-
-    /// Whether a reply was seen after the flow was listed.
-    #[must_use]
-    pub fn confirmed(&self) -> bool {
-        self.key.source_port & CONFIRMED != 0
-    }
-
-    fn holds(&self, key: &Key<A>) -> bool {
-        self.key.destination == key.destination
-            && self.key.source == key.source
-            && self.key.service == key.service
-            && self.key.source_port & !CONFIRMED == key.source_port
-    }
-}
-
-/// The key's bytes as the hash takes them.
-trait Hashable {
-    fn feed(&self, hasher: &mut impl Hasher);
-}
-
-impl<const N: usize> Hashable for Key<[u8; N]> {
-    #[inline]
-    fn feed(&self, hasher: &mut impl Hasher) {
-        hasher.write(&self.source);
-        hasher.write(&self.destination);
-        let port = self.source_port & !CONFIRMED;
-        hasher.write_u32(u32::from(self.service) << 16 | u32::from(port));
-    }
-}
 
 /// The tables of one address family, by transport.
 type Family<A> = [HashTable<Entry<A>>; 3];
@@ -248,7 +204,7 @@ impl Table {
     ) -> Effect {
         if let Some(entry) = table.find_mut(hash, |entry| entry.holds(&key)) {
             if replied && !entry.confirmed() {
-                entry.key.source_port |= CONFIRMED;
+                entry.confirm();
                 return Effect::Confirmed;
             }
             return Effect::Nothing;
@@ -256,15 +212,15 @@ impl Table {
         if !may_list {
             return Effect::Unlisted;
         }
-        let rehash = |entry: &Entry<[u8; N]>| self.hash(transport, &entry.key);
+        let rehash = |entry: &Entry<[u8; N]>| self.hash(transport, &entry.key());
         if self.stripes.is_full() || table.try_reserve(1, rehash).is_err() {
             self.stripes.refuse();
             return Effect::Refused;
         }
         self.stripes.added();
-        let mut entry = Entry { key };
+        let mut entry = Entry::new(key);
         if replied {
-            entry.key.source_port |= CONFIRMED;
+            entry.confirm();
         }
         table.insert_unique(hash, entry, rehash);
         Effect::Listed

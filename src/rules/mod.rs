@@ -3,6 +3,7 @@
 //! [`plan()`] makes a [`Plan`], which knows no firewall's language: [`nft`] and
 //! [`iptables`] write it, [`report`] explains it.
 
+pub mod admission;
 pub mod block;
 pub mod bundle;
 mod covering;
@@ -27,4 +28,5 @@ pub mod text;
 mod warnings;
 pub mod widening;
 
-pub use plan::{Admission, Options, Plan, Policies, Policy, plan};
+pub use admission::Admission;
+pub use plan::{Options, Plan, Policies, Policy, plan};

@@ -5,19 +5,17 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::block::{Block, Family, number};
+use super::block::{Block, Family};
 use super::covering::Covering;
-use super::direction::{Chain, Host, Way, destination};
+use super::direction::{Chain, Host};
 use super::extra::Observed;
 use super::group::{Group, groups, list_with_sports};
 use super::left_out::{LeftOut, left_out};
-use super::ports::PortRange;
-use super::rule::{Packet, Rule, merge_protocols};
-use super::seen::{Class, Flows, Seen, Tally, class};
-use super::standing::Standing;
+use super::rule::{Rule, merge_protocols};
+use super::seen::{Class, Flows, Seen, Tally};
 use super::widening::Widening;
 use crate::capture::{Capture, Completeness};
-use crate::record::{Identity, Protocol, Record, Service};
+use crate::record::Record;
 use crate::services::Services;
 
 /// So many sets of source ports within a class get rules of their own. There are more only in captures that
@@ -115,19 +113,6 @@ pub struct Plan {
     /// What the administrator has to know before anything else.
     pub warnings: Vec<String>,
     host: Host,
-}
-
-/// Why a flow is accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// By this rule of [`Plan::rules`].
-    Rule(usize),
-    /// By the rule for `lo`.
-    Loopback,
-    /// By the standing rules for ICMPv6.
-    Icmpv6,
-    /// By the policy, or because the ruleset does not have the chain.
-    Policy,
 }
 
 /// Plans a ruleset for the flows of some captures.
@@ -234,60 +219,6 @@ fn different(addresses: impl Iterator<Item = u128>) -> usize {
 }
 
 impl Plan {
-    /// Whether the ruleset accepts the first packet of a flow, and by what. An [`Ephemeral`] source port
-    /// asks for all that it stands for.
-    ///
-    /// [`Ephemeral`]: crate::record::SourcePort::Ephemeral
-    #[must_use]
-    pub fn admits(&self, identity: &Identity) -> Option<Admission> {
-        if identity.netns.is_some() {
-            return None;
-        }
-        let (way, packet) = self.packet(identity);
-        let chain = match way {
-            Way::Loopback => return Some(Admission::Loopback),
-            Way::Chain(chain) => chain,
-            Way::Group => return Some(Admission::Policy),
-            Way::LinkLocal => return None,
-        };
-        if !self.chains.contains(&chain) {
-            return Some(Admission::Policy);
-        }
-        let icmp_type = match packet.service {
-            Service::Icmp(icmp_type, _) if packet.protocol == Protocol::ICMPV6 => Some(icmp_type),
-            _ => None,
-        };
-        let standing = icmp_type.is_some_and(|icmp_type| {
-            let mut standing = Standing::of(chain).iter();
-            standing.any(|standing| standing.types.contains(&icmp_type))
-        });
-        if standing {
-            return Some(Admission::Icmpv6);
-        }
-        let rule = self.rules.iter().position(|rule| rule.admits(&packet));
-        rule.map(Admission::Rule).or_else(|| {
-            (self.options.policies.of(chain) == Policy::Accept).then_some(Admission::Policy)
-        })
-    }
-
-    /// Whether the report lists a flow as admitted though nobody saw it.
-    #[must_use]
-    pub fn lists_as_extra(&self, identity: &Identity) -> bool {
-        self.listing(identity).next().is_some()
-    }
-
-    /// The rules that admit a flow of which the report says that nobody saw it.
-    pub(super) fn listing(&self, identity: &Identity) -> impl Iterator<Item = &Rule> {
-        let (way, packet) = self.packet(identity);
-        let uncoded =
-            matches!(destination(identity).1, Service::Icmp(_, 1..)) && packet.coded.is_none();
-        self.rules.iter().filter(move |rule| {
-            way != Way::Loopback
-                && rule.admits(&packet)
-                && (uncoded || rule.lists_as_extra(&packet))
-        })
-    }
-
     /// Flows and connections that rules carry, that for `lo` included.
     #[must_use]
     pub fn carried(&self) -> Tally {
@@ -319,24 +250,6 @@ impl Plan {
     pub fn is_incomplete(&self) -> bool {
         let mut captures = self.captures.iter();
         captures.any(|capture| capture.verdict == Some(Completeness::Incomplete))
-    }
-
-    fn packet(&self, identity: &Identity) -> (Way, Packet) {
-        let way = self.host.way(identity);
-        let (class, service) = class(identity, way);
-        let (destination, _) = destination(identity);
-        let packet = Packet {
-            chain: class.chain,
-            family: class.family,
-            zone: class.zone,
-            protocol: class.protocol,
-            coded: class.coded,
-            service,
-            source: number(identity.source),
-            destination: number(destination),
-            sports: PortRange::of(identity.source_port),
-        };
-        (way, packet)
     }
 
     pub(super) const fn host(&self) -> &Host {
