@@ -31,7 +31,9 @@ pub fn write(listing: &Listing, out: &mut impl Write) -> io::Result<Vec<String>>
         for capture in &plan.captures {
             writeln!(out, "# {}", header::capture(capture))?;
         }
-        writeln!(out, "# WARNING: {none}.")?;
+        for line in header::warning(&none) {
+            writeln!(out, "# {line}")?;
+        }
         return Ok(vec![none]);
     }
     nft::write(&plan, nft::TABLE, out)?;

@@ -11,6 +11,9 @@ const SHOWN: usize = 40;
 /// So many blocks or ports of an entry.
 const SHOWN_OF_ONE: usize = 6;
 
+/// So long is a line of words at most.
+const COLUMNS: usize = 100;
+
 /// The top.
 #[must_use]
 pub fn top(plan: &Plan) -> Vec<String> {
@@ -39,10 +42,29 @@ pub fn top(plan: &Plan) -> Vec<String> {
             show_extra(count)
         ),
     });
-    for warning in &plan.warnings {
+    for text in &plan.warnings {
         lines.push(String::new());
-        lines.push(format!("WARNING: {warning}."));
+        lines.extend(warning(text));
     }
+    lines
+}
+
+/// The lines of a warning.
+#[must_use]
+pub fn warning(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = "WARNING:".to_owned();
+    for word in text.split_whitespace() {
+        if line.len() + 1 + word.len() > COLUMNS {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    line.push('.');
+    lines.push(line);
     lines
 }
 
