@@ -8,7 +8,8 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser};
 
-use crate::command::Command;
+use crate::command::{Command, Conflict};
+use crate::output::folder::Folder;
 use crate::output::layout::LayoutArgs;
 use crate::select::Selection;
 use crate::source::method::Source;
@@ -244,15 +245,49 @@ impl Cli {
     ///
     /// # Errors
     ///
-    /// A daemon that would write to standard output, which it does not have.
+    /// Options that ask for what can't be.
     pub fn check(self) -> Result<Self, clap::Error> {
-        let nowhere = |path: &PathBuf| path.as_os_str() == "-";
-        if self.daemon && (nowhere(&self.output) || self.write.as_ref().is_some_and(nowhere)) {
-            return Err(Self::command().error(
-                ErrorKind::MissingRequiredArgument,
-                "a daemon has no standard output: name a file with -o FILE",
-            ));
+        let mut program = Self::command();
+        let wrong = match &self.command {
+            Some(command) => command.conflict(),
+            None => self.conflict(),
+        };
+        let Some((kind, why)) = wrong else {
+            return Ok(self);
+        };
+        program.build();
+        let name = self.command.as_ref().map(Command::name);
+        let command = name.and_then(|name| program.find_subcommand_mut(name));
+        Err(match command {
+            Some(command) => command.error(kind, why),
+            None => program.error(kind, why),
+        })
+    }
+
+    fn conflict(&self) -> Option<Conflict> {
+        let standard_output = |path: &PathBuf| path.as_os_str() == "-";
+        let listed = standard_output(&self.output);
+        let recorded = self.write.as_ref().is_some_and(standard_output);
+        if self.daemon && (listed || recorded) {
+            let why = "a daemon has no standard output: name a file with -o FILE";
+            return Some((ErrorKind::MissingRequiredArgument, why));
         }
-        Ok(self)
+        if self.keep.is_some() && !Folder::is_named(&self.output) {
+            let why = "--keep is for a folder with a file for each list: name one with -o DIR/";
+            return Some((ErrorKind::MissingRequiredArgument, why));
+        }
+        let why = if listed && recorded {
+            "the list and the recording can't both go to standard output: name a file with -o or -w"
+        } else if self.source != Source::Callback {
+            return None;
+        } else if self.all_netns {
+            "--all-netns takes to be told where an event comes from, which --source callback is not: \
+             leave out --source"
+        } else if self.write.is_some() {
+            "-w records raw events, which --source callback does not see: leave out --source"
+        } else {
+            return None;
+        };
+        Some((ErrorKind::ArgumentConflict, why))
     }
 }

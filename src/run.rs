@@ -1,7 +1,5 @@
 //! One run of the program, from parsed options to exit status.
 
-use std::path::PathBuf;
-
 use crate::cli::Cli;
 use crate::console::{Console, Verbosity};
 use crate::daemon::{self, Daemon};
@@ -19,7 +17,6 @@ use crate::printer::{Goal, Printer};
 use crate::records::Records;
 use crate::replay;
 use crate::select::SourcePorts;
-use crate::source::method::Source;
 use crate::state::State;
 use crate::table::Table;
 
@@ -48,23 +45,6 @@ pub fn run(cli: &Cli) -> u8 {
 }
 
 fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
-    if cli.all_netns && cli.source == Source::Callback {
-        return Err(Error::new(
-            "--all-netns takes to be told where an event comes from, which --source callback is not: \
-             leave out --source",
-        ));
-    }
-    if cli.write.is_some() && cli.source == Source::Callback {
-        return Err(Error::new(
-            "-w records raw events, which --source callback does not see: leave out --source",
-        ));
-    }
-    let standard_output = |path: &PathBuf| path.as_os_str() == "-";
-    if cli.write.as_ref().is_some_and(standard_output) && standard_output(&cli.output) {
-        return Err(Error::new(
-            "the list and the recording can't both go to standard output: name a file with -o or -w",
-        ));
-    }
     let cli = &daemon::absolute(cli)?;
     let daemon = cli
         .daemon
@@ -114,11 +94,6 @@ fn goal(cli: &Cli, format: Format) -> Result<Goal, Error> {
     if let Some(folder) = Folder::named(&cli.output, format.extension(), keep) {
         folder.check().map_err(unwritable)?;
         return Ok(Goal::Each(folder));
-    }
-    if keep.is_some() {
-        return Err(Error::new(
-            "--keep is for a folder with a file for each list: name one with -o DIR/",
-        ));
     }
     let destination = Destination::new(&cli.output);
     destination.check().map_err(unwritable)?;

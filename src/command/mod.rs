@@ -11,6 +11,7 @@ pub mod rules;
 pub mod show;
 
 use clap::Subcommand;
+use clap::error::ErrorKind;
 
 use crate::console::Console;
 use crate::error::Error;
@@ -32,7 +33,32 @@ pub enum Command {
     Doctor(doctor::Doctor),
 }
 
+/// What is wrong with options that are right one by one: of what kind, and why.
+pub type Conflict = (ErrorKind, &'static str);
+
 impl Command {
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Check(_) => "check",
+            Self::Show(_) => "show",
+            Self::Merge(_) => "merge",
+            Self::Diff(_) => "diff",
+            Self::Rules(_) => "rules",
+            Self::Doctor(_) => "doctor",
+        }
+    }
+
+    /// What its options ask for that can't be.
+    #[must_use]
+    pub fn conflict(&self) -> Option<Conflict> {
+        match self {
+            Self::Show(show) => show.conflict(),
+            _ => None,
+        }
+    }
+
     /// Runs it and returns the exit status.
     ///
     /// # Errors

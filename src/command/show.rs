@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::error::ErrorKind;
 
+use super::Conflict;
 use super::reading::{self, Read, Reading};
 use crate::capture::Capture;
 use crate::console::Console;
@@ -45,6 +47,27 @@ pub struct Show {
 }
 
 impl Show {
+    /// What its options ask for that can't be.
+    #[must_use]
+    pub fn conflict(&self) -> Option<Conflict> {
+        self.group.as_ref()?;
+        let why = match self.layout.format {
+            Some(Format::Classic) => {
+                "the classic list has no groups: leave out --group, or choose --format table, json or csv"
+            }
+            Some(Format::Nft) => {
+                "rules are made of flows, not of groups: leave out --group, or choose --format table, json \
+                 or csv"
+            }
+            _ if self.layout.sort.is_some() => {
+                "--sort orders flows, and groups are in the order of their size: leave out one of --sort and \
+                 --group"
+            }
+            _ => return None,
+        };
+        Some((ErrorKind::ArgumentConflict, why))
+    }
+
     /// Shows the captures; the exit status is 1 if lines were skipped.
     ///
     /// # Errors
@@ -75,22 +98,6 @@ impl Show {
         console: &Console,
     ) -> Result<bool, Error> {
         let format = self.layout.format_or(Format::Table);
-        let without = match format {
-            Format::Classic => Some("the classic list has no groups"),
-            Format::Nft => Some("rules are made of flows, not of groups"),
-            Format::Table | Format::Json | Format::Csv => None,
-        };
-        if let Some(why) = without {
-            return Err(Error::new(format!(
-                "{why}: leave out --group, or choose --format table, json or csv"
-            )));
-        }
-        if self.layout.sort.is_some() {
-            return Err(Error::new(
-                "--sort orders flows, and groups are in the order of their size: leave out one of \
-                 --sort and --group",
-            ));
-        }
         let Read { content, skipped } = match self.files.as_slice() {
             [file] if file.is_file() => match self.stream(file, keys, console)? {
                 Some(read) => read,

@@ -23,12 +23,17 @@ impl Folder {
     /// `keep` stay, if that is given.
     #[must_use]
     pub fn named(path: &Path, extension: &'static str, keep: Option<usize>) -> Option<Self> {
-        let slash = path.as_os_str().as_encoded_bytes().ends_with(b"/");
-        (slash || path.is_dir()).then(|| Self {
+        Self::is_named(path).then(|| Self {
             path: path.to_owned(),
             extension,
             keep,
         })
+    }
+
+    /// Whether a path names one.
+    #[must_use]
+    pub fn is_named(path: &Path) -> bool {
+        path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir()
     }
 
     /// The folder.

@@ -207,7 +207,7 @@ DST       SERVICE            FLOWS  CONFIRMED  CLIENTS  CONNECTIONS  FIRST SEEN 
         ("show --group dst --sort service", "--sort orders flows"),
     ] {
         let outcome = on(words, &[&first]);
-        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        assert_eq!(outcome.code, Some(2), "{outcome:?}");
         assert!(outcome.stderr.contains(cause), "{}", outcome.stderr);
     }
     assert_eq!(on("show --group destination", &[&first]).code, Some(2));

@@ -101,6 +101,17 @@ fn options_that_do_not_go_together_are_told_with_their_line() {
         "",
         "1: daemon: a daemon has no standard output: name a file with -o FILE",
     );
+    refused(
+        "interval = '1h'\nkeep = 2\noutput = 'flows.txt'\n",
+        "",
+        "2: keep: --keep is for a folder with a file for each list: name one with -o DIR/",
+    );
+    refused(
+        "source = 'callback'\nall-netns = true\n",
+        "",
+        "2: --all-netns takes to be told where an event comes from, which --source callback is not: leave out \
+         --source",
+    );
 }
 
 #[test]
