@@ -1,15 +1,15 @@
 //! The command line: the one definition that parsing, `--help`, the manual and the shell completions
 //! come from.
 
+mod conflict;
+
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory, Parser};
+use clap::{ArgAction, Parser};
 
-use crate::command::{Command, Conflict};
-use crate::output::folder::Folder;
+use crate::command::Command;
 use crate::output::layout::LayoutArgs;
 use crate::select::Selection;
 use crate::source::method::Source;
@@ -238,56 +238,4 @@ pub struct Cli {
         help_heading = "Daemon"
     )]
     pub pid_file: PathBuf,
-}
-
-impl Cli {
-    /// Refuses what parsing alone can't.
-    ///
-    /// # Errors
-    ///
-    /// Options that ask for what can't be.
-    pub fn check(self) -> Result<Self, clap::Error> {
-        let mut program = Self::command();
-        let wrong = match &self.command {
-            Some(command) => command.conflict(),
-            None => self.conflict(),
-        };
-        let Some((kind, why)) = wrong else {
-            return Ok(self);
-        };
-        program.build();
-        let name = self.command.as_ref().map(Command::name);
-        let command = name.and_then(|name| program.find_subcommand_mut(name));
-        Err(match command {
-            Some(command) => command.error(kind, why),
-            None => program.error(kind, why),
-        })
-    }
-
-    fn conflict(&self) -> Option<Conflict> {
-        let standard_output = |path: &PathBuf| path.as_os_str() == "-";
-        let listed = standard_output(&self.output);
-        let recorded = self.write.as_ref().is_some_and(standard_output);
-        if self.daemon && (listed || recorded) {
-            let why = "a daemon has no standard output: name a file with -o FILE";
-            return Some((ErrorKind::MissingRequiredArgument, why));
-        }
-        if self.keep.is_some() && !Folder::is_named(&self.output) {
-            let why = "--keep is for a folder with a file for each list: name one with -o DIR/";
-            return Some((ErrorKind::MissingRequiredArgument, why));
-        }
-        let why = if listed && recorded {
-            "the list and the recording can't both go to standard output: name a file with -o or -w"
-        } else if self.source != Source::Callback {
-            return None;
-        } else if self.all_netns {
-            "--all-netns takes to be told where an event comes from, which --source callback is not: \
-             leave out --source"
-        } else if self.write.is_some() {
-            "-w records raw events, which --source callback does not see: leave out --source"
-        } else {
-            return None;
-        };
-        Some((ErrorKind::ArgumentConflict, why))
-    }
 }

@@ -39,19 +39,13 @@ pub struct Socket {
     pub method: Method,
 }
 
-/// Opens and subscribes as many sockets as are asked for, and says what came of it. `detailed` is whether
-/// more of an event is needed than the classic list does.
+/// Opens and subscribes as many sockets as are asked for, and says what came of it.
 ///
 /// # Errors
 ///
 /// No privilege, no events in this kernel, or a source that was asked for by name and can't be had.
-pub fn open(cli: &Cli, detailed: bool, console: &Console) -> Result<Vec<Socket>, Error> {
-    let unfit = unfit_for_kernel(cli, detailed);
-    if let (Source::Kernel, Some(reason)) = (cli.source, unfit) {
-        return Err(Error::new(format!(
-            "--source kernel does not go with {reason}"
-        )));
-    }
+pub fn open(cli: &Cli, console: &Console) -> Result<Vec<Socket>, Error> {
+    let unfit = cli.unfit_for_kernel();
     let in_kernel = cli.source == Source::Kernel || (cli.source == Source::Auto && unfit.is_none());
     let settings = Settings {
         buffer_bytes: cli.buffer,
@@ -102,23 +96,6 @@ pub fn open(cli: &Cli, detailed: bool, console: &Console) -> Result<Vec<Socket>,
         });
     }
     Ok(sockets)
-}
-
-/// What keeps a BPF program that drops what it has handled from serving, if anything does.
-fn unfit_for_kernel(cli: &Cli, detailed: bool) -> Option<&'static str> {
-    if detailed {
-        Some("filters and formats that need more of an event than the classic list does")
-    } else if cli.write.is_some() {
-        Some("-w, which records every event")
-    } else if cli.reset {
-        Some("--reset: it tells of a flow once, not once an interval")
-    } else if cli.no_thin {
-        Some("--no-thin, which takes every event up")
-    } else if cli.workers > 1 {
-        Some("--workers: it leaves next to nothing to share out")
-    } else {
-        None
-    }
 }
 
 #[cfg(feature = "ebpf")]

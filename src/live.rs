@@ -48,7 +48,7 @@ pub fn capture(
     let signals =
         Signals::install().map_err(|error| Error::new(format!("can't take signals: {error}")))?;
     listen::refuse_if_events_are_off()?;
-    let sockets = listen::open(cli, intake.detail().is_some(), console)?;
+    let sockets = listen::open(cli, console)?;
     let recorder = cli.write.as_deref().map(start_recording).transpose()?;
     let track = cli.track.then(Track::start).transpose()?;
 

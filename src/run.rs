@@ -12,7 +12,7 @@ use crate::namespaces::Namespaces;
 use crate::notify::Supervisor;
 use crate::output::destination::Destination;
 use crate::output::folder::Folder;
-use crate::output::layout::{Format, Layout};
+use crate::output::layout::Format;
 use crate::printer::{Goal, Printer};
 use crate::records::Records;
 use crate::replay;
@@ -66,8 +66,7 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
     let namespaces = cli.all_netns.then(Namespaces::follow).transpose();
     let namespaces = namespaces
         .map_err(|error| Error::new(format!("--all-netns: can't follow namespaces: {error}")))?;
-    let intake =
-        Intake::with_detail(Table::new(cli.max_flows), detail(cli, &layout)).of_all(namespaces);
+    let intake = Intake::with_detail(Table::new(cli.max_flows), detail(cli)).of_all(namespaces);
     let printer = Printer::new(goal, layout, cli.selection.clone(), cli.daemon);
     let state = cli.state.as_deref().map(State::new).transpose()?;
     let monitor = cli
@@ -101,14 +100,12 @@ fn goal(cli: &Cli, format: Format) -> Result<Goal, Error> {
 }
 
 /// What there is to look at beyond what the classic list needs.
-fn detail(cli: &Cli, layout: &Layout) -> Option<Detail> {
+fn detail(cli: &Cli) -> Option<Detail> {
     let keep_ports = cli.selection.source_ports == SourcePorts::Keep;
-    // To forget a flow takes to know when it was last seen.
-    let recorded = !layout.is_classic() || keep_ports || cli.forget.is_some();
-    let wanted = recorded || cli.all_protocols || cli.selection.filters_sightings();
-    wanted.then(|| Detail {
+    let records = cli.keeps_records();
+    cli.is_detailed().then(|| Detail {
         selection: cli.selection.clone(),
         all_protocols: cli.all_protocols,
-        records: recorded.then(|| Records::new(cli.max_flows, keep_ports)),
+        records: records.then(|| Records::new(cli.max_flows, keep_ports)),
     })
 }

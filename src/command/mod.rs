@@ -10,6 +10,8 @@ pub mod reading;
 pub mod rules;
 pub mod show;
 
+use std::borrow::Cow;
+
 use clap::Subcommand;
 use clap::error::ErrorKind;
 
@@ -34,7 +36,7 @@ pub enum Command {
 }
 
 /// What is wrong with options that are right one by one: of what kind, and why.
-pub type Conflict = (ErrorKind, &'static str);
+pub type Conflict = (ErrorKind, Cow<'static, str>);
 
 impl Command {
     /// Its name.

@@ -65,7 +65,7 @@ impl Show {
             }
             _ => return None,
         };
-        Some((ErrorKind::ArgumentConflict, why))
+        Some((ErrorKind::ArgumentConflict, why.into()))
     }
 
     /// Shows the captures; the exit status is 1 if lines were skipped.

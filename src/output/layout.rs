@@ -117,12 +117,6 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Whether all it shows is in the table of the classic list.
-    #[must_use]
-    pub fn is_classic(&self) -> bool {
-        (self.format, self.sort) == (Format::Classic, Sort::Classic)
-    }
-
     /// Sorts a list and writes it. What is returned its reader has to know besides.
     ///
     /// # Errors

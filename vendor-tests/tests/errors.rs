@@ -128,6 +128,8 @@ fn bad_arguments_are_told() {
         &["-w", "/dev/null", "--source", "callback"],
         &["-w", "-"],
         &["--all-netns", "--source", "callback"],
+        &["--source", "kernel", "--format", "json"],
+        &["--source", "kernel", "--interval", "1s", "--reset"],
         &["--interval", "1s", "--keep", "2", "-o", "flows.txt"],
         &[
             "show",

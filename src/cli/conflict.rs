@@ -1,0 +1,106 @@
+//! Options that are right one by one, and ask together for what can't be.
+
+use std::path::PathBuf;
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+
+use super::Cli;
+use crate::command::{Command, Conflict};
+use crate::output::folder::Folder;
+use crate::output::layout::Format;
+use crate::output::sort::Sort;
+use crate::select::SourcePorts;
+use crate::source::method::Source;
+
+impl Cli {
+    /// Refuses what parsing alone can't.
+    ///
+    /// # Errors
+    ///
+    /// Options that ask for what can't be.
+    pub fn check(self) -> Result<Self, clap::Error> {
+        let mut program = Self::command();
+        let wrong = match &self.command {
+            Some(command) => command.conflict(),
+            None => self.conflict(),
+        };
+        let Some((kind, why)) = wrong else {
+            return Ok(self);
+        };
+        program.build();
+        let name = self.command.as_ref().map(Command::name);
+        let command = name.and_then(|name| program.find_subcommand_mut(name));
+        Err(match command {
+            Some(command) => command.error(kind, why),
+            None => program.error(kind, why),
+        })
+    }
+
+    /// Whether more of an event is needed than the classic list does.
+    #[must_use]
+    pub fn is_detailed(&self) -> bool {
+        self.keeps_records() || self.all_protocols || self.selection.filters_sightings()
+    }
+
+    /// Whether records are kept.
+    #[must_use]
+    pub fn keeps_records(&self) -> bool {
+        let format = self.layout.format_or(Format::Classic);
+        format != Format::Classic
+            || self.layout.sort_of(format) != Sort::Classic
+            || self.selection.source_ports == SourcePorts::Keep
+            // To forget a flow takes to know when it was last seen.
+            || self.forget.is_some()
+    }
+
+    /// What keeps a BPF program that drops what it has handled from serving, if anything does.
+    #[must_use]
+    pub fn unfit_for_kernel(&self) -> Option<&'static str> {
+        if self.is_detailed() {
+            Some("filters and formats that need more of an event than the classic list does")
+        } else if self.write.is_some() {
+            Some("-w, which records every event")
+        } else if self.reset {
+            Some("--reset: it tells of a flow once, not once an interval")
+        } else if self.no_thin {
+            Some("--no-thin, which takes every event up")
+        } else if self.workers > 1 {
+            Some("--workers: it leaves next to nothing to share out")
+        } else {
+            None
+        }
+    }
+
+    fn conflict(&self) -> Option<Conflict> {
+        let standard_output = |path: &PathBuf| path.as_os_str() == "-";
+        let listed = standard_output(&self.output);
+        let recorded = self.write.as_ref().is_some_and(standard_output);
+        if self.daemon && (listed || recorded) {
+            let why = "a daemon has no standard output: name a file with -o FILE";
+            return Some((ErrorKind::MissingRequiredArgument, why.into()));
+        }
+        if self.keep.is_some() && !Folder::is_named(&self.output) {
+            let why = "--keep is for a folder with a file for each list: name one with -o DIR/";
+            return Some((ErrorKind::MissingRequiredArgument, why.into()));
+        }
+        if self.source == Source::Kernel {
+            let reason = self.unfit_for_kernel()?;
+            let why = format!("--source kernel does not go with {reason}");
+            return Some((ErrorKind::ArgumentConflict, why.into()));
+        }
+        let why = if listed && recorded {
+            "the list and the recording can't both go to standard output: name a file with -o or -w"
+        } else if self.source != Source::Callback {
+            return None;
+        } else if self.all_netns {
+            "--all-netns takes to be told where an event comes from, which --source callback is not: \
+             leave out --source"
+        } else if self.write.is_some() {
+            "-w records raw events, which --source callback does not see: leave out --source"
+        } else {
+            return None;
+        };
+        Some((ErrorKind::ArgumentConflict, why.into()))
+    }
+}
