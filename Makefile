@@ -61,15 +61,17 @@ unit: build-packages
 vendor: build-packages test-packages deb-lint man-lint
 	CONNTRACKER_DEB=$(CURDIR)/$(DEB_FILE) $(CARGO) test --locked -p vendor-tests
 
+BENCHES := decode table dump replay
 PROPERTY_CASES ?= 1000
 properties: build-packages test-packages
 	PROPTEST_CASES=$(PROPERTY_CASES) $(CARGO) test --release --locked -p conntracker --lib -- rules:: collection::
 	PROPTEST_CASES=$(PROPERTY_CASES) $(CARGO) test --release --locked -p vendor-tests --test rules --test round_trip -- \
 		whatever_is_written_loads check_accepts generated_captures
 
-# Every bench once, to see that it works and that what it computes is right.
+# Every bench once, to see that it works and that what it computes is right: built as tests are, which takes a tenth
+# of the time.
 benches: build-packages
-	$(CARGO) bench --locked --benches -- --test
+	$(CARGO) test --locked $(BENCHES:%=--bench %) --bench live -- --test
 
 # libFuzzer's instrumentation by stable flags, as cargo fuzz sets them for its own runs on nightly.
 FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -90,7 +92,7 @@ fuzz: build-packages test-packages
 		target/fuzz/corpus/$$target fuzz/corpus/$$target || exit 1; done
 
 bench: build-packages
-	$(CARGO) bench --locked --bench decode --bench table --bench dump --bench replay
+	$(CARGO) bench --locked $(BENCHES:%=--bench %)
 
 # As root: it makes network namespaces. CONNTRACKER_REFERENCE may name the C tool.
 bench-live: build-packages

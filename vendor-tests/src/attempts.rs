@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::lab::Namespace;
 use crate::wait::bound;
 
-/// How long to wait for what is not expected. What is comes at once.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait. Most attempts are expected to fail, so this is short: the others are to be made again.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// A place in the lab.
 #[derive(Clone, Copy, Debug)]
