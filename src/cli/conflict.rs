@@ -20,7 +20,6 @@ impl Cli {
     ///
     /// Options that ask for what can't be.
     pub fn check(self) -> Result<Self, clap::Error> {
-        let mut program = Self::command();
         let wrong = match &self.command {
             Some(command) => command.conflict(),
             None => self.conflict(),
@@ -28,6 +27,7 @@ impl Cli {
         let Some((kind, why)) = wrong else {
             return Ok(self);
         };
+        let mut program = Self::command();
         program.build();
         let name = self.command.as_ref().map(Command::name);
         let command = name.and_then(|name| program.find_subcommand_mut(name));
