@@ -13,7 +13,7 @@ use crate::intake::Intake;
 use crate::printer::Printer;
 use crate::state::State;
 use crate::timestamp::Timestamp;
-use crate::verdict::Loss;
+use crate::verdict::{Loss, Verdict};
 
 /// What is due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,6 +133,8 @@ pub struct Dumps<'a> {
     /// How the capture began, and what was lost before the interval that runs.
     begun: Mutex<(Capture, Loss)>,
     lists: Mutex<Lists>,
+    /// The last warning about a list.
+    said: Mutex<String>,
 }
 
 /// The lists that were written.
@@ -169,15 +171,16 @@ impl<'a> Dumps<'a> {
             forget,
             begun: Mutex::new((begun, Loss::default())),
             lists: Mutex::default(),
+            said: Mutex::default(),
         }
     }
 
-    /// Does what is due. `loss` is what was lost since the capture began.
+    /// Does what is due. `assess` tells what was lost since the capture began, as of the moment it is called.
     ///
     /// # Errors
     ///
     /// A list that could not be printed.
-    pub fn run(&self, due: Due, loss: &Loss, console: &Console) -> io::Result<()> {
+    pub fn run(&self, due: Due, assess: &dyn Fn() -> Loss, console: &Console) -> io::Result<()> {
         if let (true, Some(after)) = (due.forget, self.forget) {
             self.forget(after);
         }
@@ -185,18 +188,23 @@ impl<'a> Dumps<'a> {
             return Ok(());
         }
         let begins_anew = due.interval && self.reset;
+        // What is lost while flows are copied may be of this list or of the next, so both have to own up to it: the
+        // next one counts from before the copy, this one up to after it.
+        let next_begins = begins_anew.then(|| (Timestamp::now(), assess()));
         let mut contents = if begins_anew {
             self.intake.take()
         } else {
             self.intake.contents()
         };
+        let loss = assess();
         // Afterwards, so that nothing in it was seen after its end.
-        let capture = self.describe(loss);
+        let capture = self.describe(&loss);
+        self.warn(&self.of_next(&loss).verdict(), console);
         let printed = self.printer.print(&mut contents, &capture);
         if printed.is_ok() {
             self.lists.lock().one_more();
         }
-        if begins_anew {
+        if let Some((start, lost_before)) = next_begins {
             if printed.is_err() {
                 // It is in the next list then.
                 let _ = contents.each(|record| {
@@ -205,12 +213,24 @@ impl<'a> Dumps<'a> {
                 });
             } else {
                 let mut begun = self.begun.lock();
-                begun.0.start = capture.end;
-                begun.1 = loss.clone();
+                begun.0.start = Some(start);
+                begun.1 = lost_before;
             }
         }
         self.save(&contents, &capture, console);
         printed
+    }
+
+    /// Says how a list while the capture runs is not complete, unless that has been said in these words before.
+    fn warn(&self, verdict: &Verdict, console: &Console) {
+        if let Verdict::Incomplete(_) = verdict {
+            let text = verdict.to_string();
+            let mut said = self.said.lock();
+            if *said != text {
+                console.note(&format!("the list up to now is {text}"));
+                *said = text;
+            }
+        }
     }
 
     /// Prints the last list and returns the exit status.

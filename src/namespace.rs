@@ -1,8 +1,9 @@
 //! Network namespaces by the names that people give them.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::{fmt, io};
+use std::{fmt, io, thread};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -81,6 +82,23 @@ pub fn enter(name: &str) -> Result<(), EnterError> {
         Ok(move_into_link_name_space(link.as_fd(), kind)?)
     });
     entered.map_err(|error| EnterError { path, error })
+}
+
+/// Does something in a namespace, in a thread of its own: one that has left its namespace may not come back.
+///
+/// # Errors
+///
+/// If no thread can be made, the namespace can't be entered, or `body` fails.
+pub fn within<T: Send>(name: &str, body: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let inside = thread::Builder::new()
+            .name("namespace".into())
+            .spawn_scoped(scope, || {
+                enter(name).map_err(io::Error::other)?;
+                body()
+            })?;
+        inside.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 #[cfg(test)]

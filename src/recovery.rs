@@ -1,5 +1,14 @@
 //! Making up for missed events: watching the sockets' drop counters, and reading the kernel's table
 //! when one has moved.
+//!
+//! What an event that was dropped stood for may still be found in one of these places:
+//!
+//! ```text
+//!  an entry of the kernel's table ──► read with NFCT_Q_DUMP
+//!  an entry that has ended        ──► with --reliable, the kernel keeps it on its dying list until its
+//!                                     DESTROY event has found room: read with IPCTNL_MSG_CT_GET_DYING
+//!  nowhere                        ──► the list is incomplete, and says by how much at the most
+//! ```
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,6 +20,7 @@ use parking_lot::Mutex;
 use crate::intake::Intake;
 use crate::socket::memory;
 use crate::source::{dump, tuning};
+use crate::timestamp::Timestamp;
 
 /// How often the drop counters are read.
 pub const CLOCK: Duration = Duration::from_millis(500);
@@ -27,14 +37,44 @@ pub struct Recovery<'a> {
     sockets: Vec<Watched>,
     /// Events lost elsewhere than in a socket's queue.
     lost: &'a AtomicU64,
-    lost_seen: AtomicU64,
+    counted: Mutex<Counted>,
+    /// One read of the kernel's table at a time. Holds the namespaces that were gone when nothing was missing.
+    reading: Mutex<Gone>,
     missed: AtomicU64,
     /// What `missed` was when the last successful read of the table began.
     covered: AtomicU64,
     resyncs: AtomicU64,
+    /// Entries that may have been in the kernel's table before anybody listened.
+    older: AtomicU64,
+    /// Whether no flow leaves the list while the capture runs, so that one that the kernel's table adds was never
+    /// listed before.
+    keeps_all: bool,
     reliable: bool,
     gave_up: AtomicBool,
     failure: Mutex<Option<String>>,
+    /// What is gone for good, in words.
+    beyond: Mutex<Vec<String>>,
+}
+
+/// What the drop counters have shown.
+#[derive(Debug)]
+struct Counted {
+    lost_seen: u64,
+    /// The last look at which no counter had moved.
+    quiet: Timestamp,
+    span: Option<Span>,
+}
+
+/// Numbers of the namespaces that were gone.
+type Gone = Vec<u16>;
+
+/// The time in which events were missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The last look before, at which nothing had been missed since the one before that.
+    pub from: Timestamp,
+    /// The last look at which events had been missed.
+    pub to: Timestamp,
 }
 
 /// Figures of the sockets and of what was done about a loss.
@@ -54,7 +94,8 @@ struct Watched {
 }
 
 impl<'a> Recovery<'a> {
-    /// Watches these sockets, and a counter of what is lost elsewhere.
+    /// Watches these sockets, and a counter of what is lost elsewhere. `keeps_all` is whether no flow leaves the list
+    /// before the capture ends.
     ///
     /// # Errors
     ///
@@ -64,6 +105,7 @@ impl<'a> Recovery<'a> {
         sockets: &[S],
         lost: &'a AtomicU64,
         reliable: bool,
+        keeps_all: bool,
     ) -> io::Result<Self> {
         let watched = |socket: &S| -> io::Result<Watched> {
             Ok(Watched {
@@ -71,18 +113,36 @@ impl<'a> Recovery<'a> {
                 drops: AtomicU64::new(0),
             })
         };
+        // Of this namespace only: in others there may be any number.
+        let older = match intake.namespaces() {
+            None => sysctl("nf_conntrack_count").unwrap_or(u64::MAX),
+            Some(_) => u64::MAX,
+        };
         Ok(Self {
             intake,
             sockets: sockets.iter().map(watched).collect::<io::Result<_>>()?,
             lost,
-            lost_seen: AtomicU64::new(0),
+            counted: Mutex::new(Counted {
+                lost_seen: 0,
+                quiet: Timestamp::now(),
+                span: None,
+            }),
+            reading: Mutex::new(dump::gone(intake)),
             missed: AtomicU64::new(0),
             covered: AtomicU64::new(0),
             resyncs: AtomicU64::new(0),
+            older: AtomicU64::new(older),
+            keeps_all,
             reliable,
             gave_up: AtomicBool::new(false),
             failure: Mutex::new(None),
+            beyond: Mutex::default(),
         })
+    }
+
+    /// Says that the kernel's table was read at the start, so that every entry older than the capture is listed.
+    pub fn existing_are_listed(&self) {
+        self.older.store(0, Ordering::Relaxed);
     }
 
     /// Upper bound of the events missed so far, as of the last look.
@@ -91,43 +151,109 @@ impl<'a> Recovery<'a> {
         self.missed.load(Ordering::Relaxed)
     }
 
+    /// When events were missed, as of the last look.
+    #[must_use]
+    pub fn span(&self) -> Option<Span> {
+        self.counted.lock().span
+    }
+
+    /// Of the events missed, those that can be shown to have been NEW events of flows that are listed now.
+    ///
+    /// A flow that only the kernel's table has told of had its NEW event dropped, unless the entry is older than the
+    /// capture (`older` bounds these) or the event was still queued when the table was read (`belated` counts these
+    /// when they come). Each such flow accounts for at least one drop. So where the table has added as many as were
+    /// dropped, every drop is accounted for: none of them was a flow that ended meanwhile, or a reply.
+    ///
+    /// ```text
+    /// 2,949 drops, the table adds 2,949 flows, none older, none belated:  2,949 shown, nothing is missing
+    /// 2,949 drops, the table adds 2,900 flows:                            up to 49 may be missing
+    /// ```
+    #[must_use]
+    pub fn shown(&self) -> u64 {
+        let missed = self.missed();
+        if self.reliable() {
+            return missed;
+        }
+        if !self.keeps_all {
+            return 0;
+        }
+        let doubtful = self
+            .older
+            .load(Ordering::Relaxed)
+            .saturating_add(self.intake.table().belated());
+        let recovered = self.intake.tally().recovered;
+        recovered.saturating_sub(doubtful).min(missed)
+    }
+
     /// Reads the drop counters.
     ///
     /// # Errors
     ///
     /// Those of getsockopt(2).
     pub fn look(&self) -> io::Result<u64> {
+        let mut counted = self.counted.lock();
+        // Before the counters are read: what moves them later is seen at the next look.
+        let now = Timestamp::now();
+        let mut all = 0;
         for socket in &self.sockets {
             let drops = memory(&socket.fd)?.drops;
             let before = socket.drops.load(Ordering::Relaxed);
             // The kernel's counter has 32 bits and wraps.
             let more = u64::from(drops.wrapping_sub(before as u32));
             socket.drops.store(before + more, Ordering::Relaxed);
-            self.missed.fetch_add(more, Ordering::Relaxed);
+            all += more;
         }
         let lost = self.lost.load(Ordering::Relaxed);
-        let more = lost - self.lost_seen.swap(lost, Ordering::Relaxed);
-        self.missed.fetch_add(more, Ordering::Relaxed);
+        all += lost - counted.lost_seen;
+        counted.lost_seen = lost;
+        if all == 0 {
+            counted.quiet = now;
+        } else {
+            self.missed.fetch_add(all, Ordering::Relaxed);
+            let from = counted.span.map_or(counted.quiet, |span| span.from);
+            counted.span = Some(Span {
+                from,
+                to: Timestamp::now(),
+            });
+        }
         Ok(self.missed())
     }
 
-    /// Reads the kernel's table if events were missed since it was last read.
+    /// Reads what the kernel still knows if events were missed since it was last read.
     pub fn resync(&self) {
+        let mut gone = self.reading.lock();
         let missed = match self.look() {
             Ok(missed) => missed,
             Err(error) => return self.fail(format!("the drop counter can't be read: {error}")),
         };
+        let gone_now = dump::gone(self.intake);
         if missed == self.covered.load(Ordering::Relaxed) {
+            *gone = gone_now;
             return;
         }
-        match dump::merge(self.intake) {
-            Ok(tally) => {
-                self.intake.count(tally);
+        // What has gone with its namespace is nowhere any more.
+        for name in dump::names(self.intake, gone_now.iter().filter(|n| !gone.contains(n))) {
+            self.beyond.lock().push(format!(
+                "events of the network namespace {name} were missed before it was removed"
+            ));
+        }
+        *gone = gone_now;
+        match self.read_kernel() {
+            Ok(()) => {
                 self.covered.store(missed, Ordering::Relaxed);
                 self.resyncs.fetch_add(1, Ordering::Relaxed);
             }
             Err(error) => self.fail(format!("the kernel's table can't be read: {error}")),
         }
+    }
+
+    fn read_kernel(&self) -> io::Result<()> {
+        // The table first: an entry that ends meanwhile is on the dying list after that.
+        self.intake.count(dump::merge(self.intake)?);
+        if self.reliable() {
+            self.intake.count(dump::merge_dying(self.intake)?);
+        }
+        Ok(())
     }
 
     fn fail(&self, cause: String) {
@@ -205,15 +331,51 @@ impl<'a> Recovery<'a> {
         self.failure.lock().clone()
     }
 
-    /// Stops the delivery of events to all sockets.
+    /// What no recovery can bring back, in words.
+    #[must_use]
+    pub fn beyond(&self) -> Vec<String> {
+        self.beyond.lock().clone()
+    }
+
+    /// Ends the delivery of new flows, fetches what the kernel has kept back, and ends all delivery. The receivers
+    /// must still run, and drain their queues afterwards.
+    ///
+    /// With reliable delivery the kernel keeps every entry whose DESTROY event has found no room, and would take it
+    /// for delivered as soon as a filter drops it. So first only NEW and UPDATE events are dropped; then the table is
+    /// read, then the list of what is kept back; and only then everything is dropped. An entry that was kept back when
+    /// this began is in the table, on that list, or its DESTROY event is queued.
     ///
     /// # Errors
     ///
-    /// Those of setsockopt(2).
-    pub fn cut_off(&self) -> io::Result<()> {
-        self.sockets
-            .iter()
-            .try_for_each(|socket| tuning::cut_off(&socket.fd))
+    /// Those of setsockopt(2), in words.
+    pub fn cut_off(&self) -> Result<(), String> {
+        let exact = |error: io::Error| format!("the end is not exact: {error}");
+        let every = |what: fn(&OwnedFd) -> io::Result<()>| {
+            let mut sockets = self.sockets.iter();
+            sockets.try_for_each(|socket| what(&socket.fd))
+        };
+        if self.reliable() {
+            every(|socket| tuning::leave_only_ends(socket)).map_err(exact)?;
+            if self.look().is_ok_and(|missed| missed > 0) {
+                // With next to no room, hardly anything leaves the list of what is kept back while it is read.
+                every(|socket| tuning::shrink(socket)).map_err(exact)?;
+                let mut gone = self.reading.lock();
+                match self.read_kernel() {
+                    Ok(()) => {
+                        self.resyncs.fetch_add(1, Ordering::Relaxed);
+                        every(|socket| tuning::cut_off(socket)).map_err(exact)?;
+                        // What has found no room since this began has been read, or was nothing that was missed.
+                        if let Ok(missed) = self.look() {
+                            self.covered.store(missed, Ordering::Relaxed);
+                        }
+                        *gone = dump::gone(self.intake);
+                        return Ok(());
+                    }
+                    Err(error) => self.fail(format!("the kernel's table can't be read: {error}")),
+                }
+            }
+        }
+        every(|socket| tuning::cut_off(socket)).map_err(exact)
     }
 }
 

@@ -6,14 +6,14 @@
 mod entry;
 
 use std::hash::{BuildHasher, Hasher};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
 
 pub use entry::Entry;
 use entry::Hashable;
 
-use crate::flow::{Flow, Key, Observation, Transport};
+use crate::flow::{Event, Flow, Key, Observation, Transport};
 use crate::snapshot::Snapshot;
 use crate::stripes::Stripes;
 use crate::unlisted::Unlisted;
@@ -66,6 +66,17 @@ pub enum Unseen {
     List,
 }
 
+/// One observation, as far as the table looks at it.
+#[derive(Clone, Copy, Debug)]
+struct Sight {
+    replied: bool,
+    may_list: bool,
+    /// It makes up for an event that was missed.
+    made_up: bool,
+    /// It is a NEW event.
+    new: bool,
+}
+
 /// Room for [`Table::apply_all`] to plan its way through the stripes; kept by the caller, so that no
 /// batch allocates.
 #[derive(Debug, Default)]
@@ -85,6 +96,8 @@ pub struct Table {
     stripes: Stripes<Stripe>,
     /// How many read the kernel's table just now.
     merging: AtomicUsize,
+    /// NEW events of flows that were made up for before.
+    belated: AtomicU64,
 }
 
 /// For as long as it lives, replies to flows that are not listed are noted: see [`Table::merging`].
@@ -112,6 +125,7 @@ impl Table {
         Self {
             stripes: Stripes::for_this_machine(max),
             merging: AtomicUsize::new(0),
+            belated: AtomicU64::new(0),
         }
     }
 
@@ -121,6 +135,7 @@ impl Table {
         Self {
             stripes: Stripes::new(max, stripes),
             merging: AtomicUsize::new(0),
+            belated: AtomicU64::new(0),
         }
     }
 
@@ -176,14 +191,20 @@ impl Table {
         let may_list = !observation.replied || unseen == Unseen::List;
         let replied =
             observation.replied || unseen == Unseen::List && stripe.unlisted.has(&observation.flow);
+        let sight = Sight {
+            replied,
+            may_list,
+            made_up: unseen == Unseen::List,
+            new: unseen == Unseen::Ignore && observation.event == Event::New,
+        };
         let effect = match observation.flow {
             Flow::V4(transport, key) => {
                 let table = &mut stripe.v4[transport as usize];
-                self.insert(table, transport, hash, key, replied, may_list)
+                self.insert(table, transport, hash, key, sight)
             }
             Flow::V6(transport, key) => {
                 let table = &mut stripe.v6[transport as usize];
-                self.insert(table, transport, hash, key, replied, may_list)
+                self.insert(table, transport, hash, key, sight)
             }
         };
         if effect == Effect::Unlisted && self.merging.load(Ordering::Acquire) > 0 {
@@ -199,10 +220,17 @@ impl Table {
         transport: Transport,
         hash: u64,
         key: Key<[u8; N]>,
-        replied: bool,
-        may_list: bool,
+        Sight {
+            replied,
+            may_list,
+            made_up,
+            new,
+        }: Sight,
     ) -> Effect {
         if let Some(entry) = table.find_mut(hash, |entry| entry.holds(&key)) {
+            if new && entry.take_made_up() {
+                self.belated.fetch_add(1, Ordering::Relaxed);
+            }
             if replied && !entry.confirmed() {
                 entry.confirm();
                 return Effect::Confirmed;
@@ -221,6 +249,9 @@ impl Table {
         let mut entry = Entry::new(key);
         if replied {
             entry.confirm();
+        }
+        if made_up {
+            entry.make_up();
         }
         table.insert_unique(hash, entry, rehash);
         Effect::Listed
@@ -274,6 +305,13 @@ impl Table {
         self.stripes.refused()
     }
 
+    /// NEW events of flows that the kernel's table had listed before: these events were not missed but only read late,
+    /// so that what the table gave of them makes up for nothing. Locks nothing.
+    #[must_use]
+    pub fn belated(&self) -> u64 {
+        self.belated.load(Ordering::Relaxed)
+    }
+
     /// Flows by class, in the order of [`Class::ALL`](crate::flow::Class::ALL). Locks the stripes one
     /// after the other, each for a few loads.
     #[must_use]
@@ -313,6 +351,7 @@ impl Table {
         Self {
             stripes: taken,
             merging: AtomicUsize::new(0),
+            belated: AtomicU64::new(0),
         }
     }
 

@@ -63,6 +63,9 @@ const NLATTR: u32 = (-0x1000_i32 + 12) as u32;
 /// The same within the nest at A.
 const NLATTR_NEST: u32 = (-0x1000_i32 + 16) as u32;
 
+/// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE`.
+const CT_DELETE: u16 = 0x0102;
+
 const ACCEPT: u32 = u32::MAX;
 const DROP: u32 = 0;
 
@@ -82,6 +85,23 @@ use Step::{At, Do, If};
 #[must_use]
 pub fn nothing() -> Vec<Instruction> {
     assemble(&[Do(RET, DROP)])
+}
+
+/// A filter that lets pass the ends of entries alone (`IPCTNL_MSG_CT_DELETE`).
+#[must_use]
+pub fn only_ends() -> Vec<Instruction> {
+    // `nlmsg_type` is in host order, and a filter loads bytes in network order.
+    let [upper, lower] = CT_DELETE.to_ne_bytes().map(u32::from);
+    assemble(&[
+        Do(LD_BYTE, 4),
+        If(JEQ, upper, "", "drop"),
+        Do(LD_BYTE, 5),
+        If(JEQ, lower, "end", "drop"),
+        At("end"),
+        Do(RET, ACCEPT),
+        At("drop"),
+        Do(RET, DROP),
+    ])
 }
 
 /// The filter for one socket: its share of the flows and, if `thin`, without the events that cannot

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::recovery::Span;
 use crate::units::show_count;
 
 /// What happened on the way to the list.
@@ -10,18 +11,23 @@ pub struct Loss {
     /// Events that the kernel could not deliver. With reliable delivery the kernel counts every retry
     /// of an event, so this bounds the number from above.
     pub missed: u64,
+    /// Of these, events that can be shown to stand for nothing but flows that are in the list:
+    /// [`Recovery::shown`](crate::recovery::Recovery::shown).
+    pub shown: u64,
+    /// When events were missed.
+    pub span: Option<Span>,
     /// Whether the kernel's table was read after the last loss.
     pub resynced: bool,
     /// Flows that reading it, or the ends of entries, added to the list.
     pub recovered: u64,
-    /// Whether ends of entries were listened to as well, so that nothing can be missing.
-    pub reliable: bool,
     /// Events whose flow was not recorded, because the table was full.
     pub refused: u64,
     /// Events that could not be read.
     pub malformed: u64,
-    /// Everything else that takes from the list, as it is to be told.
+    /// Everything else that takes from the list, as it is said to people.
     pub other: Vec<String>,
+    /// What took from the list for a while and does so no longer.
+    pub over: Vec<String>,
 }
 
 /// The judgement on a list.
@@ -29,28 +35,32 @@ pub struct Loss {
 pub enum Verdict {
     /// Every event was taken in.
     Complete,
-    /// Events were missed, and what they stood for was read from the kernel's table.
+    /// Events were missed, and each of them can be shown to stand for flows that are in the list.
     Recovered {
         /// Upper bound of the events missed.
         missed: u64,
         /// Flows that were added.
         recovered: u64,
-        /// Whether a flow that began and ended within a gap is listed too.
-        reliable: bool,
     },
     /// Flows may be missing, for these reasons.
     Incomplete(Vec<String>),
 }
 
 impl Loss {
-    /// What was lost after `earlier`.
+    /// What was lost after `earlier`, as far as that can be told apart.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
+        let over = self.over.iter();
         Self {
             missed: self.missed.saturating_sub(earlier.missed),
+            shown: self.shown.saturating_sub(earlier.shown),
             recovered: self.recovered.saturating_sub(earlier.recovered),
             refused: self.refused.saturating_sub(earlier.refused),
             malformed: self.malformed.saturating_sub(earlier.malformed),
+            over: over
+                .filter(|trouble| !earlier.over.contains(trouble))
+                .cloned()
+                .collect(),
             ..self.clone()
         }
     }
@@ -58,11 +68,24 @@ impl Loss {
     /// Judges.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let mut reasons = self.other.clone();
+        let mut reasons: Vec<String> = self.other.iter().chain(&self.over).cloned().collect();
+        let when = self.span.map_or(String::new(), |span| {
+            format!(" between {} and {}", span.from, span.to)
+        });
+        let hidden = self.missed.saturating_sub(self.shown);
         if self.missed > 0 && !self.resynced {
             reasons.push(format!(
-                "up to {} events missed and not made up for",
+                "up to {} events missed{when} and not made up for",
                 show_count(self.missed)
+            ));
+        } else if hidden > 0 {
+            reasons.push(format!(
+                "up to {} events missed{when}, and {} flows read from the kernel's table to make up for \
+                 them: up to {} flows that began and ended in that time are not listed, or as many replies \
+                 are not; a larger --buffer avoids such gaps, --reliable fills them",
+                show_count(self.missed),
+                show_count(self.recovered),
+                show_count(hidden)
             ));
         }
         if self.refused > 0 {
@@ -80,7 +103,6 @@ impl Loss {
             Verdict::Recovered {
                 missed: self.missed,
                 recovered: self.recovered,
-                reliable: self.reliable,
             }
         } else {
             Verdict::Complete
@@ -117,25 +139,12 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Complete => f.write_str("complete"),
-            Self::Recovered {
-                missed,
-                recovered,
-                reliable,
-            } => {
-                write!(
-                    f,
-                    "recovered ({} events missed, {} flows recovered)",
-                    show_count(*missed),
-                    show_count(*recovered)
-                )?;
-                if !reliable {
-                    f.write_str(
-                        "; flows that began and ended in the gap are not listed: \
-                         a larger --buffer avoids gaps, --reliable fills them",
-                    )?;
-                }
-                Ok(())
-            }
+            Self::Recovered { missed, recovered } => write!(
+                f,
+                "recovered ({} events missed, {} flows recovered)",
+                show_count(*missed),
+                show_count(*recovered)
+            ),
             Self::Incomplete(reasons) => write!(f, "incomplete ({})", reasons.join("; ")),
         }
     }
@@ -146,19 +155,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_made_up_for_is_recovered() {
+    fn only_what_can_be_shown_to_be_listed_is_recovered() {
         let mut loss = Loss::default();
         assert_eq!(loss.verdict(), Verdict::Complete);
         loss.missed = 7;
         assert_eq!(loss.verdict().exit_status(), 3);
         loss.resynced = true;
+        loss.recovered = 9;
+        loss.shown = 6;
+        assert_eq!(loss.verdict().exit_status(), 3);
+        assert!(loss.verdict().to_string().contains("up to 1 flows"));
+        loss.shown = 7;
         assert_eq!(loss.verdict().exit_status(), 0);
-        assert!(
-            loss.verdict()
-                .to_string()
-                .starts_with("recovered (7 events missed")
-        );
+        let text = loss.verdict().to_string();
+        assert!(text.starts_with("recovered (7 events missed"), "{text}");
         loss.refused = 1;
         assert_eq!(loss.verdict().exit_status(), 3);
+    }
+
+    #[test]
+    fn what_is_over_belongs_to_the_interval_in_which_it_ended() {
+        let earlier = Loss {
+            over: vec!["a".into()],
+            other: vec!["b".into()],
+            ..Loss::default()
+        };
+        let later = Loss {
+            over: vec!["a".into(), "c".into()],
+            ..earlier.clone()
+        };
+        let Verdict::Incomplete(reasons) = later.since(&earlier).verdict() else {
+            panic!("something is lasting");
+        };
+        assert_eq!(reasons, ["b", "c"]);
     }
 }

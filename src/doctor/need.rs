@@ -35,6 +35,21 @@ pub struct Needs {
     pub ipv4: bool,
     /// Whether one has IPv6 tracked.
     pub ipv6: bool,
+    /// Rules that keep events from listeners, each by its place and what it says; the first [`MASKS`] of them.
+    pub masks: Vec<String>,
+}
+
+/// How many rules that keep events back are named.
+pub const MASKS: usize = 3;
+
+/// The events that a list rests on, as bits of an event mask: `IPCT_NEW`, `IPCT_RELATED` and `IPCT_REPLY` of
+/// include/uapi/linux/netfilter/nf_conntrack_common.h.
+const EVENTS_NEEDED: u32 = 1 << 0 | 1 << 1 | 1 << 3;
+
+/// Whether a mask of events lets everything pass that a list rests on.
+#[must_use]
+pub const fn lets_events_pass(mask: u32) -> bool {
+    mask & EVENTS_NEEDED == EVENTS_NEEDED
 }
 
 impl Needs {
@@ -49,9 +64,19 @@ impl Needs {
         }
     }
 
+    /// Adds a rule that keeps events back.
+    pub fn add_mask(&mut self, rule: String) {
+        if self.masks.len() < MASKS {
+            self.masks.push(rule);
+        }
+    }
+
     /// Both together.
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {
+        for mask in &other.masks {
+            self.add_mask(mask.clone());
+        }
         self.count += other.count;
         self.ipv4 |= other.ipv4;
         self.ipv6 |= other.ipv6;
@@ -96,9 +121,37 @@ pub fn is_notrack(name: &str, data: &[u8]) -> bool {
     name == "CT" && flags.is_some_and(|flags| flags & 1 != 0)
 }
 
+/// The event mask that the data of the target `CT` set, if they set one: `ct_events` and `exp_events` of `struct
+/// xt_ct_target_info`, behind flags and zone. Either of the two has both taken over (`xt_ct_tg_check`).
+#[must_use]
+pub fn event_mask(name: &str, data: &[u8]) -> Option<u32> {
+    let word = |at: usize| {
+        let bytes = data.get(at..)?.first_chunk()?;
+        Some(u32::from_ne_bytes(*bytes))
+    };
+    let (events, expectations) = (word(4)?, word(8)?);
+    (name == "CT" && !is_notrack(name, data) && (events != 0 || expectations != 0))
+        .then_some(events)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn masks_are_read_from_the_target() {
+        let data = |flags: u16, events: u32, expectations: u32| {
+            let halves = [flags.to_ne_bytes(), [0, 0]].concat();
+            let words = [events.to_ne_bytes(), expectations.to_ne_bytes()].concat();
+            [halves, words, vec![0; 20]].concat()
+        };
+        assert_eq!(event_mask("CT", &data(0, 0b101, 0)), Some(0b101));
+        assert_eq!(event_mask("CT", &data(0, 0, 1)), Some(0));
+        assert_eq!(event_mask("CT", &data(0, 0, 0)), None);
+        assert_eq!(event_mask("CT", &data(1, 0b101, 0)), None);
+        assert_eq!(event_mask("CT", &[0; 11]), None);
+        assert!(lets_events_pass(0b1111) && !lets_events_pass(0b0111));
+    }
 
     #[test]
     fn one_rule_of_a_chain_is_named_and_all_are_counted() {

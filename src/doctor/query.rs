@@ -36,6 +36,15 @@ pub fn ask(kind: u16) -> io::Result<()> {
     exchange(kind, NLM_F_ACK, |_, _| ControlFlow::Continue(())).map(drop)
 }
 
+/// Asks for one object, and hands its family and attributes to `each`.
+///
+/// # Errors
+///
+/// As [`dump`].
+pub fn get(kind: u16, each: impl FnMut(u8, &[u8]) -> ControlFlow<()>) -> io::Result<bool> {
+    exchange(kind, 0, each)
+}
+
 fn exchange(
     kind: u16,
     flags: u16,

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::ControlFlow;
 
 use super::module::Presence;
-use super::need::{Need, Needs, is_notrack, is_of_xtables};
+use super::need::{Need, Needs, event_mask, is_notrack, is_of_xtables, lets_events_pass};
 use super::query;
 use crate::netlink::attributes;
 
@@ -18,7 +18,15 @@ const NFTA_RULE_CHAIN: u16 = 2;
 const NFTA_RULE_EXPRESSIONS: u16 = 4;
 const NFTA_EXPR_NAME: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
+const NFT_MSG_GETGEN: u16 = 16;
+const NFTA_GEN_ID: u16 = 1;
 const NFTA_CT_KEY: u16 = 2;
+const NFTA_CT_SREG: u16 = 4;
+/// `NFT_CT_EVENTMASK`.
+const CT_EVENTMASK: u32 = 18;
+const NFTA_IMMEDIATE_DREG: u16 = 1;
+const NFTA_IMMEDIATE_DATA: u16 = 2;
+const NFTA_DATA_VALUE: u16 = 1;
 const NFTA_NAT_TYPE: u16 = 1;
 const NFTA_MATCH_NAME: u16 = 1;
 const NFTA_TARGET_INFO: u16 = 3;
@@ -76,6 +84,9 @@ impl Ruleset {
             if let Some(need) = need(family, rule) {
                 ruleset.needs.add(need);
             }
+            if let Some(mask) = mask(family, rule) {
+                ruleset.needs.add_mask(mask);
+            }
             ControlFlow::Continue(())
         });
         ruleset.complete = without_subsystem(complete)?;
@@ -93,6 +104,24 @@ impl Ruleset {
         without_subsystem(flowtables)?;
         Ok(ruleset)
     }
+}
+
+/// The number of the ruleset's generation, which every change raises; `None` where nftables is not loaded.
+///
+/// # Errors
+///
+/// Those of the socket, and `EPERM` without CAP_NET_ADMIN.
+pub fn generation() -> io::Result<Option<u32>> {
+    if !Presence::of("nf_tables").can_be_asked() {
+        return Ok(None);
+    }
+    let mut generation = None;
+    let kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN;
+    let answer = query::get(kind, |_, attributes| {
+        generation = find(attributes, NFTA_GEN_ID).and_then(word);
+        ControlFlow::Break(())
+    });
+    without_subsystem(answer).map(|_| generation)
 }
 
 /// A kernel without nftables, or without flowtables, has none.
@@ -133,14 +162,57 @@ fn family_name(family: u8) -> &'static str {
 fn need(family: u8, rule: &[u8]) -> Option<Need> {
     let expressions = find(rule, NFTA_RULE_EXPRESSIONS)?;
     let what = attributes(expressions).find_map(|(_, expression)| describe(expression))?;
+    Some(of_family(family, place(family, rule), what))
+}
+
+/// `table inet filter, chain forward`.
+fn place(family: u8, rule: &[u8]) -> String {
     let part = |kind| find(rule, kind).map(text).unwrap_or_default();
-    let place = format!(
+    format!(
         "table {} {}, chain {}",
         family_name(family),
         part(NFTA_RULE_TABLE),
         part(NFTA_RULE_CHAIN)
-    );
-    Some(of_family(family, place, what))
+    )
+}
+
+/// A rule that keeps events from listeners: `ct event set` or `-j CT --ctevents` with a mask that a list can't do with.
+fn mask(family: u8, rule: &[u8]) -> Option<String> {
+    let expressions = find(rule, NFTA_RULE_EXPRESSIONS)?;
+    // Registers with constants in them, as the expressions so far have left them.
+    let mut constants: Vec<(u32, u32)> = Vec::new();
+    for (_, expression) in attributes(expressions) {
+        let name = find(expression, NFTA_EXPR_NAME).map(text);
+        let data = find(expression, NFTA_EXPR_DATA).unwrap_or_default();
+        let field = |kind| find(data, kind).and_then(word);
+        match name.as_deref() {
+            Some("immediate") => {
+                let value = find(data, NFTA_IMMEDIATE_DATA)
+                    .and_then(|data| find(data, NFTA_DATA_VALUE)?.first_chunk());
+                if let (Some(register), Some(value)) = (field(NFTA_IMMEDIATE_DREG), value) {
+                    // In host order, unlike netlink's own numbers (nft_ct_set_eval, net/netfilter/nft_ct.c).
+                    constants.push((register, u32::from_ne_bytes(*value)));
+                }
+            }
+            Some("ct") if field(NFTA_CT_KEY) == Some(CT_EVENTMASK) => {
+                let source = field(NFTA_CT_SREG)?;
+                let constant = constants.iter().rfind(|(register, _)| *register == source);
+                // A mask from a map may be any.
+                if constant.is_none_or(|(_, mask)| !lets_events_pass(*mask)) {
+                    return Some(format!("{}: ct event set", place(family, rule)));
+                }
+            }
+            Some("target") => {
+                let target = find(data, NFTA_MATCH_NAME).map(text).unwrap_or_default();
+                let info = find(data, NFTA_TARGET_INFO).unwrap_or_default();
+                if event_mask(&target, info).is_some_and(|mask| !lets_events_pass(mask)) {
+                    return Some(format!("{}: -j CT --ctevents", place(family, rule)));
+                }
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// What an object needs, if it does: those that call `nf_ct_netns_get` do so when they are made, not only

@@ -5,7 +5,7 @@ use std::io;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-use super::need::{Need, Needs, is_notrack, is_of_xtables};
+use super::need::{Need, Needs, event_mask, is_notrack, is_of_xtables, lets_events_pass};
 use crate::socket::read_option;
 
 /// `IPT_SO_GET_INFO` and `IP6T_SO_GET_INFO`.
@@ -145,6 +145,15 @@ fn find(family: Family, table: &str, entries: &[u8], hooks: [Option<u32>; 5], ne
                 chain = text(data);
                 continue;
             }
+        }
+        let mask = extensions
+            .last()
+            .and_then(|target| event_mask(&target.name, target.data));
+        if mask.is_some_and(|mask| !lets_events_pass(mask)) {
+            let program = family.program;
+            needs.add_mask(format!(
+                "{program} table {table}, chain {chain}: -j CT --ctevents"
+            ));
         }
         let need = extensions
             .iter()

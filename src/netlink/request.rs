@@ -100,7 +100,7 @@ pub fn transact(socket: impl AsFd, bytes: &[u8], requests: usize) -> io::Result<
     Ok(())
 }
 
-/// Sends a request, and hands the messages of its answer to `each`, until that breaks, the answer ends, or it is
+/// Sends a request, and hands the payloads of its answer to `each`, until that breaks, the answer ends, or it is
 /// too late. Returns whether the answer came to its end.
 ///
 /// # Errors
@@ -112,6 +112,20 @@ pub fn query(
     deadline: Option<Instant>,
     mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> io::Result<bool> {
+    exchange(socket, request, deadline, |message| each(message.payload))
+}
+
+/// [`query`], which hands over whole messages.
+///
+/// # Errors
+///
+/// The kernel's, or those of the socket.
+pub fn exchange(
+    socket: impl AsFd,
+    request: &[u8],
+    deadline: Option<Instant>,
+    mut each: impl FnMut(Message<'_>) -> ControlFlow<()>,
+) -> io::Result<bool> {
     send(&socket, request)?;
     let mut buffer = vec![0; ANSWER_MAX];
     while deadline.is_none_or(|deadline| Instant::now() < deadline) {
@@ -120,7 +134,7 @@ pub fn query(
             if let Some(status) = status(&message) {
                 return status.map(|()| true);
             }
-            if each(message.payload).is_break() {
+            if each(message).is_break() {
                 return Ok(false);
             }
         }

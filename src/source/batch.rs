@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use netfilter_conntrack::Handle;
 
-use super::receiver::{Shared, wait_readable, wait_stop};
+use super::receiver::{Flush, Seat, Shared, wait_readable, wait_time};
 use super::tuning::{Buffer, EVENT_TRUESIZE_BYTES};
 use crate::intake::{Intake, Pending, Received};
 use crate::namespaces::OWN;
@@ -31,20 +31,28 @@ fn nap(limit_bytes: u32) -> Duration {
 /// # Errors
 ///
 /// Errors of the socket that no retry helps.
-pub fn receive(handle: &Handle, mut buffer: Buffer, shared: &Shared<'_>) -> io::Result<()> {
+pub fn receive(
+    handle: &Handle,
+    mut buffer: Buffer,
+    shared: &Shared<'_>,
+    seat: &Seat,
+) -> io::Result<()> {
     let mut drain = Drain::new(shared.intake);
     loop {
         // Before the drain, so that what comes between the two is still drained.
         let stopping = shared.stopping();
-        buffer.grow_under_pressure(handle)?;
-        let drained = drain.run(handle, shared, || false)?;
+        let flush = seat.wanted(handle);
+        if !shared.closing() {
+            buffer.grow_under_pressure(handle)?;
+        }
+        let drained = drain.run(handle, shared, flush.map(|flush| (seat, flush)), || false)?;
         if stopping {
             return Ok(());
         }
         if drained == 0 {
-            wait_readable(handle, shared)?;
+            wait_readable(handle, shared, seat)?;
         }
-        wait_stop(nap(buffer.granted_bytes()), shared)?;
+        wait_time(nap(buffer.granted_bytes()), shared, seat)?;
     }
 }
 
@@ -69,8 +77,8 @@ impl Drain {
         }
     }
 
-    /// Takes all that is queued, and returns how many datagrams that were. `lost_elsewhere` tells of
-    /// events that were missed without the socket's counter showing it.
+    /// Takes all that is queued, and returns how many datagrams that were. A flush is served on the way.
+    /// `lost_elsewhere` tells of events that were missed without the socket's counter showing it.
     ///
     /// # Errors
     ///
@@ -79,6 +87,7 @@ impl Drain {
         &mut self,
         handle: &Handle,
         shared: &Shared<'_>,
+        mut flush: Option<(&Seat, Flush)>,
         lost_elsewhere: impl Fn() -> bool,
     ) -> io::Result<usize> {
         let mut drained = 0;
@@ -92,7 +101,13 @@ impl Drain {
             };
             drained += received;
             self.take(received, handle, shared, &lost_elsewhere);
-            if received < BATCH_LEN {
+            let empty = received < BATCH_LEN;
+            if let Some((seat, served)) =
+                flush.take_if(|(_, flush)| empty || flush.is_served_by(drained))
+            {
+                seat.flushed(served);
+            }
+            if empty {
                 return Ok(drained);
             }
         }

@@ -6,26 +6,49 @@ use std::ops::ControlFlow;
 use netfilter_conntrack::{EventType, Handle};
 
 use super::entry::{observe, sighting};
-use super::receiver::{Shared, wait_readable};
+use super::receiver::{Seat, Shared, wait_readable};
 use super::tuning::Buffer;
 use crate::flow::Event;
 use crate::socket::memory;
 use crate::tally::Tally;
 use crate::timestamp::Timestamp;
 
+/// After so many events the receiver looks up: counts are added, and a list may wait for what was queued.
+const EVENTS_AT_ONCE: usize = 1 << 12;
+
 /// Receives until told to stop and the queue is empty.
 ///
 /// # Errors
 ///
 /// Errors of the socket that no retry helps.
-pub fn receive(handle: &mut Handle, mut buffer: Buffer, shared: &Shared<'_>) -> io::Result<()> {
+pub fn receive(
+    handle: &mut Handle,
+    mut buffer: Buffer,
+    shared: &Shared<'_>,
+    seat: &Seat,
+) -> io::Result<()> {
     rustix::io::ioctl_fionbio(&*handle, true)?;
+    let mut flush = None;
+    let mut since_flush = 0;
     loop {
         let stopping = shared.stopping();
-        buffer.grow_under_pressure(&*handle)?;
+        if flush.is_none() {
+            flush = seat.wanted(&*handle);
+            since_flush = 0;
+        }
+        if !shared.closing() {
+            buffer.grow_under_pressure(&*handle)?;
+        }
         let missed = memory(&*handle).map_or(true, |memory| memory.drops > 0);
         let mut tally = Tally::default();
+        let mut caught = 0;
         let result = handle.catch(|event, entry| {
+            caught += 1;
+            let go_on = if caught < EVENTS_AT_ONCE {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            };
             let event = match event {
                 EventType::New => Event::New,
                 EventType::Update => Event::Update,
@@ -42,7 +65,7 @@ pub fn receive(handle: &mut Handle, mut buffer: Buffer, shared: &Shared<'_>) -> 
                     ),
                     Err(skip) => tally.skipped(skip),
                 }
-                return ControlFlow::Continue(());
+                return go_on;
             }
             match observe(entry, event) {
                 Ok(observation) if event != Event::Destroy => {
@@ -58,15 +81,20 @@ pub fn receive(handle: &mut Handle, mut buffer: Buffer, shared: &Shared<'_>) -> 
                 }
                 Err(skip) => tally.skipped(skip),
             }
-            ControlFlow::Continue(())
+            go_on
         });
         shared.intake.count(tally);
+        since_flush += caught;
+        let empty = matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        if let Some(served) = flush.take_if(|flush| empty || flush.is_served_by(since_flush)) {
+            seat.flushed(served);
+        }
         match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if stopping {
                     return Ok(());
                 }
-                wait_readable(&*handle, shared)?;
+                wait_readable(&*handle, shared, seat)?;
             }
             Err(error) => shared.overrun_or(error)?,
             Ok(()) => {}

@@ -14,7 +14,7 @@ use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use netfilter_conntrack::Handle;
 
 use super::batch::Drain;
-use super::receiver::{Shared, wait_flush};
+use super::receiver::{Seat, Shared, wait_time};
 use super::tuning::Buffer;
 use crate::flow::{Event, Flow, Key, Observation, Transport};
 use crate::table::Plan;
@@ -306,6 +306,7 @@ pub fn receive(
     mut kernel: Kernel,
     mut buffer: Buffer,
     shared: &Shared<'_>,
+    seat: &Seat,
 ) -> io::Result<()> {
     let mut drain = Drain::new(shared.intake);
     let mut sightings = Vec::with_capacity(FOLD_LEN);
@@ -315,11 +316,13 @@ pub fn receive(
     let half_full = Duration::from_micros(u64::from(kernel.ring_bytes / RECORD6_BYTES / 2));
     for look in (0..LOOKS_A_COUNT).cycle() {
         let stopping = shared.stopping();
-        let flush = shared.flush_wanted();
-        buffer.grow_under_pressure(handle)?;
+        let flush = seat.wanted(handle);
+        if !shared.closing() {
+            buffer.grow_under_pressure(handle)?;
+        }
         // The socket first: what came before the program was attached lies there.
         let lost = || kernel.counts().map_or(true, |counts| counts.ring_full > 0);
-        drain.run(handle, shared, lost)?;
+        drain.run(handle, shared, None, lost)?;
         loop {
             sightings.extend(std::iter::from_fn(|| kernel.next_sighting()).take(FOLD_LEN));
             shared.intake.table().apply_all(&sightings, &mut plan);
@@ -329,7 +332,7 @@ pub fn receive(
                 break;
             }
         }
-        if look == 0 || stopping {
+        if look == 0 || stopping || flush.is_some() {
             let counts = kernel.counts()?;
             shared.intake.count(Tally {
                 events: counts.events - counted.events,
@@ -339,11 +342,13 @@ pub fn receive(
             shared.lose(counts.ring_full - counted.ring_full);
             counted = counts;
         }
-        shared.flushed(flush);
+        if let Some(flush) = flush {
+            seat.flushed(flush);
+        }
         if stopping {
             break;
         }
-        wait_flush(NAP.min(half_full), shared)?;
+        wait_time(NAP.min(half_full), shared, seat)?;
     }
     Ok(())
 }

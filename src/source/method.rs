@@ -5,7 +5,7 @@ use std::io;
 use clap::ValueEnum;
 use netfilter_conntrack::Handle;
 
-use super::receiver::Shared;
+use super::receiver::{Seat, Shared};
 use super::tuning::Buffer;
 use super::{batch, callback};
 
@@ -46,16 +46,6 @@ impl Method {
         }
     }
 
-    /// Whether what has come in may lie in a ring until [`Shared::flush`].
-    #[must_use]
-    pub const fn has_ring(&self) -> bool {
-        match self {
-            Self::Batch | Self::Callback => false,
-            #[cfg(feature = "ebpf")]
-            Self::Kernel(_) => true,
-        }
-    }
-
     /// Receives until told to stop and all queues are empty.
     ///
     /// # Errors
@@ -66,12 +56,13 @@ impl Method {
         mut handle: Handle,
         buffer: Buffer,
         shared: &Shared<'_>,
+        seat: &Seat,
     ) -> io::Result<()> {
         match self {
-            Self::Batch => batch::receive(&handle, buffer, shared),
-            Self::Callback => callback::receive(&mut handle, buffer, shared),
+            Self::Batch => batch::receive(&handle, buffer, shared, seat),
+            Self::Callback => callback::receive(&mut handle, buffer, shared, seat),
             #[cfg(feature = "ebpf")]
-            Self::Kernel(kernel) => super::kernel::receive(&handle, *kernel, buffer, shared),
+            Self::Kernel(kernel) => super::kernel::receive(&handle, *kernel, buffer, shared, seat),
         }
     }
 }

@@ -3,12 +3,19 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::record::Recorder;
 use crate::intake::Intake;
+use crate::socket::memory;
+
+/// How long a list that is asked for waits for what was queued before.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
+/// What the kernel charges a receive buffer for one datagram at the least (`struct sk_buff`, its data and
+/// `struct skb_shared_info`, Linux 5.10 to 6.18, are never below 640 bytes together).
+const DATAGRAM_TRUESIZE_BYTES_MIN: u32 = 512;
 
 /// Shared by the receivers and whoever controls them.
 #[derive(Debug)]
@@ -17,35 +24,104 @@ pub struct Shared<'a> {
     pub intake: &'a Intake,
     /// Where raw datagrams go, if anywhere.
     pub recorder: Option<Recorder>,
+    /// One for each receiver.
+    seats: Vec<Seat>,
     stop: AtomicBool,
+    closing: AtomicBool,
     /// Readable from the stop on: written once and never read, so that it wakes every receiver.
     wake: OwnedFd,
-    /// Readable while a flush is wanted; read by the one receiver that serves it.
-    prod: OwnedFd,
-    flush_wanted: AtomicU64,
-    flushed: AtomicU64,
     overruns: AtomicU64,
     lost: AtomicU64,
 }
 
+/// What one receiver and those who wait for it have in common.
+#[derive(Debug)]
+pub struct Seat {
+    /// Readable while a flush is wanted.
+    prod: OwnedFd,
+    wanted: AtomicU64,
+    flushed: AtomicU64,
+}
+
+/// A flush that a receiver has set out to serve.
+#[derive(Clone, Copy, Debug)]
+pub struct Flush {
+    number: u64,
+    /// So many datagrams at the most were queued when it began.
+    datagrams: u64,
+}
+
+impl Seat {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            prod: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            wanted: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
+        })
+    }
+
+    /// The flush that is wanted last, if it has not been served yet. To be asked for before anything is drained.
+    pub fn wanted(&self, socket: impl AsFd) -> Option<Flush> {
+        let number = self.wanted.load(Ordering::Acquire);
+        if number <= self.flushed.load(Ordering::Relaxed) {
+            return None;
+        }
+        // Empty unless prodded.
+        let _ = rustix::io::read(&self.prod, &mut [0; 8]);
+        let queued = memory(socket).map_or(u32::MAX, |memory| memory.queued_bytes);
+        Some(Flush {
+            number,
+            datagrams: u64::from(queued / DATAGRAM_TRUESIZE_BYTES_MIN),
+        })
+    }
+
+    /// Says that everything queued before that flush was wanted has been taken in.
+    pub fn flushed(&self, flush: Flush) {
+        self.flushed.store(flush.number, Ordering::Release);
+    }
+}
+
+impl Flush {
+    /// Whether so many datagrams are all that were queued when it began: under a flood, a queue never runs empty.
+    #[must_use]
+    pub const fn is_served_by(&self, datagrams: usize) -> bool {
+        datagrams as u64 > self.datagrams
+    }
+}
+
 impl<'a> Shared<'a> {
-    /// Receivers that deliver to `intake`.
+    /// Of `receivers` receivers that deliver to `intake`.
     ///
     /// # Errors
     ///
     /// Those of eventfd(2).
-    pub fn new(intake: &'a Intake, recorder: Option<Recorder>) -> io::Result<Self> {
+    pub fn new(
+        intake: &'a Intake,
+        recorder: Option<Recorder>,
+        receivers: usize,
+    ) -> io::Result<Self> {
         Ok(Self {
             intake,
             recorder,
+            seats: (0..receivers)
+                .map(|_| Seat::new())
+                .collect::<io::Result<_>>()?,
             stop: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            prod: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            flush_wanted: AtomicU64::new(0),
-            flushed: AtomicU64::new(0),
             overruns: AtomicU64::new(0),
             lost: AtomicU64::new(0),
         })
+    }
+
+    /// The seat of a receiver.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many receivers.
+    #[must_use]
+    pub fn seat(&self, receiver: usize) -> &Seat {
+        &self.seats[receiver]
     }
 
     /// Tells the receivers to drain their queues and return.
@@ -61,28 +137,39 @@ impl<'a> Shared<'a> {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// Has a receiver that naps over a ring take in what lies in it, and waits for that; for a second at
-    /// the most, since a list that is a nap old is better than none.
-    pub fn flush(&self) {
-        let wanted = self.flush_wanted.fetch_add(1, Ordering::AcqRel) + 1;
-        let _ = rustix::io::write(&self.prod, &1_u64.to_ne_bytes());
-        for _ in 0..1000 {
-            if self.flushed.load(Ordering::Acquire) >= wanted || self.stopping() {
-                return;
+    /// Tells the receivers that the end has begun, and that buffers are not to grow any more.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    #[must_use]
+    pub fn closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Has all receivers take in what lies in their queues and rings now, and waits for that. Returns whether all of
+    /// it was taken in: a receiver that is starved of processor time is not waited for without end.
+    #[must_use]
+    pub fn flush(&self) -> bool {
+        let wanted = self.seats.iter().map(|seat| {
+            let number = seat.wanted.fetch_add(1, Ordering::AcqRel) + 1;
+            let _ = rustix::io::write(&seat.prod, &1_u64.to_ne_bytes());
+            (seat, number)
+        });
+        let wanted: Vec<_> = wanted.collect();
+        let deadline = Instant::now() + FLUSH_PATIENCE;
+        loop {
+            let served =
+                |(seat, number): &(&Seat, u64)| seat.flushed.load(Ordering::Acquire) >= *number;
+            if wanted.iter().all(served) {
+                return true;
+            }
+            if self.stopping() || Instant::now() > deadline {
+                return false;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-    }
-
-    /// The number of the flush that is wanted last. To be read before the ring is.
-    #[must_use]
-    pub fn flush_wanted(&self) -> u64 {
-        self.flush_wanted.load(Ordering::Acquire)
-    }
-
-    /// Says that the ring was empty after that flush was wanted.
-    pub fn flushed(&self, wanted: u64) {
-        self.flushed.store(wanted, Ordering::Release);
     }
 
     /// Counts events that were lost other than by a full socket.
@@ -117,37 +204,27 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// Waits until the socket has something to read or the receivers are to stop.
-pub(super) fn wait_readable(socket: impl AsFd, shared: &Shared<'_>) -> io::Result<()> {
+/// Waits until the socket has something to read, a flush is wanted, or the receivers are to stop.
+pub(super) fn wait_readable(socket: impl AsFd, shared: &Shared<'_>, seat: &Seat) -> io::Result<()> {
     let mut fds = [
         PollFd::new(&socket, PollFlags::IN),
         PollFd::new(&shared.wake, PollFlags::IN),
+        PollFd::new(&seat.prod, PollFlags::IN),
     ];
     uninterrupted(poll(&mut fds, None))
 }
 
-/// Waits for a time, or until the receivers are to stop.
-pub(super) fn wait_stop(time: Duration, shared: &Shared<'_>) -> io::Result<()> {
+/// Waits for a time, or until a flush is wanted or the receivers are to stop.
+pub(super) fn wait_time(time: Duration, shared: &Shared<'_>, seat: &Seat) -> io::Result<()> {
     if time.is_zero() {
         return Ok(());
     }
     let timeout = timespec(time);
-    let mut fds = [PollFd::new(&shared.wake, PollFlags::IN)];
-    uninterrupted(poll(&mut fds, Some(&timeout)))
-}
-
-/// Waits for a time, or until the receivers are to stop or a flush is wanted.
-#[cfg(feature = "ebpf")]
-pub(super) fn wait_flush(time: Duration, shared: &Shared<'_>) -> io::Result<()> {
-    let timeout = timespec(time);
     let mut fds = [
         PollFd::new(&shared.wake, PollFlags::IN),
-        PollFd::new(&shared.prod, PollFlags::IN),
+        PollFd::new(&seat.prod, PollFlags::IN),
     ];
-    uninterrupted(poll(&mut fds, Some(&timeout)))?;
-    // Empty unless prodded.
-    let _ = rustix::io::read(&shared.prod, &mut [0; 8]);
-    Ok(())
+    uninterrupted(poll(&mut fds, Some(&timeout)))
 }
 
 /// A duration as poll(2) takes it.

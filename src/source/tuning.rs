@@ -126,6 +126,25 @@ pub fn cut_off(socket: impl AsFd) -> io::Result<()> {
     attach_filter(socket, &thin::nothing())
 }
 
+/// Has a socket be sent nothing but ends of entries from here on: see
+/// [`Recovery::cut_off`](crate::recovery::Recovery::cut_off).
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn leave_only_ends(socket: impl AsFd) -> io::Result<()> {
+    attach_filter(socket, &thin::only_ends())
+}
+
+/// Makes the receive buffer as small as the kernel lets it be; what is queued stays.
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn shrink(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_socket_recv_buffer_size(socket.as_fd(), 1)?)
+}
+
 /// Gives up being told of every event: the kernel keeps nothing back for this socket any more.
 ///
 /// # Errors

@@ -7,6 +7,10 @@ use crate::flow::Key;
 /// Bit of [`Key::source_port`] that an entry uses for "confirmed". Free, since collapsed ports end at
 /// 1024: the flag costs no byte, and an IPv4 flow takes 12.
 const CONFIRMED: u16 = 0x8000;
+/// The next bit: the flow was listed by an entry of the kernel's table or by its end, and no NEW event of it has
+/// come yet.
+const MADE_UP: u16 = 0x4000;
+const FLAGS: u16 = CONFIRMED | MADE_UP;
 
 /// A flow as the table keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +29,23 @@ impl<A: Copy + PartialEq> Entry<A> {
         self.key.source_port |= CONFIRMED;
     }
 
+    /// Marks it as listed by something else than an event.
+    pub(super) fn make_up(&mut self) {
+        self.key.source_port |= MADE_UP;
+    }
+
+    /// Takes that mark off; whether it was there.
+    pub(super) fn take_made_up(&mut self) -> bool {
+        let made_up = self.key.source_port & MADE_UP != 0;
+        self.key.source_port &= !MADE_UP;
+        made_up
+    }
+
     /// The flow's identity.
     #[must_use]
     pub fn key(&self) -> Key<A> {
         Key {
-            source_port: self.key.source_port & !CONFIRMED,
+            source_port: self.key.source_port & !FLAGS,
             ..self.key
         }
     }
@@ -44,7 +60,7 @@ impl<A: Copy + PartialEq> Entry<A> {
         self.key.destination == key.destination
             && self.key.source == key.source
             && self.key.service == key.service
-            && self.key.source_port & !CONFIRMED == key.source_port
+            && self.key.source_port & !FLAGS == key.source_port
     }
 }
 
