@@ -24,6 +24,16 @@
  *    the flow's next event tries again; and the record that lists a flow is always before the one that
  *    confirms it, since the ring keeps the order of reservations.
  *  - Where the table of flows is full, sightings go into the ring unmarked: that costs time, no flow.
+ *
+ * What makes it load: without CAP_PERFMON the verifier trusts a program less, and kernels from 5.10 to 7.3 differ
+ * in what they refuse then (check_stack_write_fixed_off, sanitize_speculative_path and sanitize_ptr_alu,
+ * kernel/bpf/verifier.c). Three habits satisfy all of them:
+ *  - No loop is left in the code. The verifier follows also what a processor may guess wrongly, and there a
+ *    loop has no end ("The sequence of 8193 jumps is too complex", up to 6.14).
+ *  - What lies on the stack is written once, by the eight bytes of its slot or by the kernel: a part of a slot
+ *    beside another that is known is refused ("attempt to corrupt spilled pointer on stack", up to 6.1).
+ *    build.rs has the compiler do so with what it puts there itself.
+ *  - No pointer is chosen among several or computed: all are read at constant offsets.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -48,16 +58,21 @@
 #define ATTR(len, type) ((__u32)(len) | (__u32)(type) << 16)
 #define BE16(x) __builtin_bswap16(x)
 #define BE32(x) __builtin_bswap32(x)
+/* Two values as they lie in memory, one after the other. */
+#define PAIR32(first, second) ((__u32)(first) | (__u32)(second) << 16)
+#define PAIR64(first, second) ((__u64)(first) | (__u64)(second) << 32)
 #else
 #define ATTR(len, type) ((__u32)(len) << 16 | (__u32)(type))
 #define BE16(x) (x)
 #define BE32(x) (x)
+#define PAIR32(first, second) ((__u32)(first) << 16 | (__u32)(second))
+#define PAIR64(first, second) ((__u64)(first) << 32 | (__u64)(second))
 #endif
 #define NEST(len, type) ATTR(len, (type) | 0x8000)
 
-/* Attributes behind the original tuple that are looked at before a message counts as odd; the kernel
- * has no more than this many (CTA_MAX). */
-#define ATTRIBUTES_MAX 28
+/* Attributes behind the original tuple that are looked at before a message counts as odd. The kernel's events
+ * have at most 15 (ctnetlink_conntrack_event, Linux 5.8 to 6.18). */
+#define ATTRIBUTES_MAX 16
 
 /* Bits of port_and_class; the source port after collapsing takes the lower 11. */
 #define CLASS_UDP (1 << 11)
@@ -79,19 +94,14 @@ struct key6 {
 	__u16 port_and_class;
 };
 
-struct seen {
-	__u64 connections; /* NEW events */
-	__u64 last_ns;     /* CLOCK_MONOTONIC of the last event */
-	__u64 confirmed;
-};
-
 struct counters {
 	__u64 events;     /* of listed classes, handled here */
 	__u64 begun;      /* those of them that are NEW */
 	__u64 ring_full;  /* sightings lost */
+	__u64 lost_new;   /* those of them that are NEW events */
 	__u64 table_full; /* sightings delivered unmarked */
 	__u64 passed;     /* messages left to the socket */
-	__u64 unused[3];  /* to the end of the cache line */
+	__u64 unused[2];  /* to the end of the cache line */
 };
 
 struct {
@@ -99,7 +109,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1 << 20);
 	__type(key, struct key4);
-	__type(value, struct seen);
+	__type(value, __u32); /* whether a reply was seen */
 } flows4 SEC(".maps");
 
 struct {
@@ -107,7 +117,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1 << 19);
 	__type(key, struct key6);
-	__type(value, struct seen);
+	__type(value, __u32); /* whether a reply was seen */
 } flows6 SEC(".maps");
 
 struct {
@@ -159,13 +169,14 @@ static __always_inline __u16 collapse(__u16 port_be)
  */
 static __always_inline int walk(struct __sk_buff *skb, __u32 offset, __u32 *status, int found)
 {
+#pragma clang loop unroll(full)
 	for (int i = 0; i < ATTRIBUTES_MAX; i++) {
-		__u16 attr[2];
+		__u16 attr[4];
 		__u16 type;
 
 		if (offset == skb->len)
 			return found;
-		if (bpf_skb_load_bytes(skb, offset, attr, sizeof(attr)))
+		if (bpf_skb_load_bytes(skb, offset, attr, 4))
 			return 0;
 		if (attr[0] < 4 || offset + attr[0] > skb->len)
 			return 0;
@@ -173,18 +184,33 @@ static __always_inline int walk(struct __sk_buff *skb, __u32 offset, __u32 *stat
 		if (type == CTA_TUPLE_ORIG)
 			return 0;
 		if (type == CTA_STATUS) {
-			__u32 status_be;
+			__u32 status_be[2];
 
 			if (found || attr[0] != 8)
 				return 0;
-			if (bpf_skb_load_bytes(skb, offset + 4, &status_be, sizeof(status_be)))
+			if (bpf_skb_load_bytes(skb, offset + 4, status_be, 4))
 				return 0;
-			*status = BE32(status_be);
+			*status = BE32(status_be[0]);
 			found = 1;
 		}
 		offset += (attr[0] + 3) & ~3;
 	}
 	return 0;
+}
+
+/*
+ * What follows the reply tuple of a usual message: id, status and timeout, then of TCP its state. True if it is
+ * that; then `status` is known and `next` lies behind it.
+ */
+static __always_inline int usual(const __u32 *tail, __u32 message_len, __u32 *next, __u32 *status)
+{
+	if (tail[0] != ATTR(8, 12) || tail[2] != ATTR(8, CTA_STATUS) || tail[4] != ATTR(8, 7))
+		return 0;
+	*status = BE32(tail[3]);
+	*next += 24;
+	if (*next != message_len && tail[6] == NEST(48, 4))
+		*next += 48;
+	return 1;
 }
 
 /*
@@ -231,75 +257,70 @@ static __always_inline int proto(const __u32 *word, __u8 icmp, __u16 icmp_attr, 
 static __always_inline void count(__u64 *counter)
 {
 	/* Atomic, also because a softirq may interrupt the filter on the same CPU. */
-	__sync_fetch_and_add(counter, 1);
+	__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
 }
 
 /*
- * One sighting. A macro, since a map and the size reserved in the ring have to be constants.
- * What is sent is the key with REPLIED and IS_NEW in it.
+ * One sighting. What is sent is the key with REPLIED and IS_NEW in it. Inlined for each family, since the map and
+ * the size reserved in the ring have to be constants.
  */
-#define SIGHT(flows, key, bits, counters)                                                          \
-	do {                                                                                       \
-		struct seen *seen = bpf_map_lookup_elem(&flows, &key);                             \
-		void *record;                                                                      \
-                                                                                                   \
-		if (seen) {                                                                        \
-			if ((bits) & IS_NEW)                                                       \
-				__sync_fetch_and_add(&seen->connections, 1);                       \
-			seen->last_ns = bpf_ktime_get_ns();                                        \
-			if (!((bits) & REPLIED) || seen->confirmed)                                \
-				return DROP;                                                       \
-		}                                                                                  \
-		record = bpf_ringbuf_reserve(&sightings, sizeof(key), 0);                          \
-		if (!record) {                                                                     \
-			count(&(counters)->ring_full);                                   \
-			return DROP;                                                               \
-		}                                                                                  \
-		if (seen) {                                                                        \
-			seen->confirmed = 1;                                                       \
-		} else if (!((bits) & REPLIED)) {                                                  \
-			struct seen first = {                                                      \
-				.connections = (bits) & IS_NEW ? 1 : 0,                            \
-				.last_ns = bpf_ktime_get_ns(),                                     \
-			};                                                                         \
-			long error = bpf_map_update_elem(&flows, &key, &first, BPF_NOEXIST);       \
-                                                                                                   \
-			if (error == -EEXIST) {                                                    \
-				/* Another CPU was faster; its record is in the ring. */           \
-				bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);                     \
-				seen = bpf_map_lookup_elem(&flows, &key);                          \
-				if (seen && (bits) & IS_NEW)                                       \
-					__sync_fetch_and_add(&seen->connections, 1);               \
-				return DROP;                                                       \
-			}                                                                          \
-			if (error)                                                                 \
-				count(&(counters)->table_full);                          \
-		}                                                                                  \
-		key.port_and_class |= (bits);                                                      \
-		__builtin_memcpy(record, &key, sizeof(key));                                       \
-		/* User space comes by on a timer: no wake-up for each. */                         \
-		bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);                                      \
-		return DROP;                                                                       \
-	} while (0)
+static __always_inline void sight(void *flows, const void *key, const __u64 size, __u32 bits,
+				  struct counters *counters)
+{
+	__u32 *confirmed = bpf_map_lookup_elem(flows, key);
+	__u16 *record;
+
+	if (confirmed && (!(bits & REPLIED) || *confirmed))
+		return;
+	record = bpf_ringbuf_reserve(&sightings, size, 0);
+	if (!record) {
+		count(&counters->ring_full);
+		if (bits & IS_NEW)
+			count(&counters->lost_new);
+		return;
+	}
+	if (confirmed) {
+		*confirmed = 1;
+	} else if (!(bits & REPLIED)) {
+		const __u32 unconfirmed = 0;
+		long error = bpf_map_update_elem(flows, key, &unconfirmed, BPF_NOEXIST);
+
+		if (error == -EEXIST) {
+			/* Another CPU was faster; its record is in the ring. */
+			bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+			return;
+		}
+		if (error)
+			count(&counters->table_full);
+	}
+	__builtin_memcpy(record, key, size);
+	/* port_and_class, the last of both keys. */
+	record[size / 2 - 1] |= bits;
+	/* User space comes by on a timer: no wake-up for each. */
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
 
 SEC("socket")
 int dedup(struct __sk_buff *skb)
 {
 	struct head head;
 	__u32 cpu = bpf_get_smp_processor_id() % COUNTS, status = 0, len, tuple, start, next;
-	__u16 service, port_and_class, bits;
+	__u16 service, port_and_class;
 	struct counters *counters = bpf_map_lookup_elem(&counts, &cpu);
-	__u32 tail6[7] = {};
-	const __u32 *tail;
-	int judged;
+	__u32 bits;
+	int judged, known = 0;
 
-	/* One call for all that is looked at as a rule: each costs about 15 ns. */
-	head.word[WORD(148)] = 0;
 	if (!counters)
 		return PASS;
-	if (skb->len >= sizeof(head) ? bpf_skb_load_bytes(skb, 0, &head, sizeof(head)) :
-				       bpf_skb_load_bytes(skb, 0, &head, HEAD_MIN))
-		goto pass;
+	/* One call for all that is looked at as a rule: each costs about 15 ns. */
+	if (skb->len >= sizeof(head)) {
+		if (bpf_skb_load_bytes(skb, 0, &head, sizeof(head)))
+			goto pass;
+	} else {
+		if (bpf_skb_load_bytes(skb, 0, &head, HEAD_MIN))
+			goto pass;
+		head.word[WORD(148)] = 0;
+	}
 	/* One message, the whole datagram, and an event. */
 	if (head.len != skb->len || head.type != CT_NEW)
 		goto pass;
@@ -327,9 +348,9 @@ int dedup(struct __sk_buff *skb)
 	/* The tuple ends here, or with a zone, which is not part of a flow. */
 	next = 20 + tuple;
 	if (head.word[WORD(20)] == NEST(tuple + 8, 1)) {
-		__u32 zone;
+		__u32 zone[2];
 
-		if (bpf_skb_load_bytes(skb, next, &zone, sizeof(zone)) || zone != ATTR(6, 3))
+		if (bpf_skb_load_bytes(skb, next, zone, 4) || zone[0] != ATTR(6, 3))
 			goto pass;
 		next += 8;
 	} else if (head.word[WORD(20)] != NEST(tuple, 1)) {
@@ -338,29 +359,27 @@ int dedup(struct __sk_buff *skb)
 	start = next;
 	/* The usual message goes on with the reply tuple, the id, the status and the timeout. */
 	if (next == 72 && head.word[WORD(72)] == NEST(52, 2)) {
-		tail = &head.word[WORD(124)];
 		next = 124;
+		known = usual(&head.word[WORD(124)], skb->len, &next, &status);
 	} else if (next == 96 && head.word[WORD(96)] == NEST(76, 2)) {
 		/* Of IPv6 that lies beyond the head. */
-		tail = tail6;
+		__u32 tail[8];
+
+		if (skb->len >= 200) {
+			if (bpf_skb_load_bytes(skb, 172, tail, 28))
+				goto pass;
+		} else {
+			if (bpf_skb_load_bytes(skb, 172, tail, 24))
+				goto pass;
+			tail[6] = 0;
+		}
 		next = 172;
-		if (skb->len >= 200 ? bpf_skb_load_bytes(skb, 172, tail6, 28) :
-				      bpf_skb_load_bytes(skb, 172, tail6, 24))
-			goto pass;
-	} else {
-		tail = 0;
+		known = usual(tail, skb->len, &next, &status);
 	}
-	if (tail && tail[0] == ATTR(8, 12) && tail[2] == ATTR(8, CTA_STATUS) && tail[4] == ATTR(8, 7)) {
-		status = BE32(tail[3]);
-		next += 24;
-		/* TCP tells its state next, and as a rule nothing else. */
-		if (next != skb->len && tail[6] == NEST(48, 4))
-			next += 48;
-		if (next != skb->len && !walk(skb, next, &status, 1))
-			goto pass;
-	} else if (!walk(skb, start, &status, 0)) {
+	if (!known)
+		next = start;
+	if (!(known && next == skb->len) && !walk(skb, next, &status, known))
 		goto pass;
-	}
 
 	bits = (status & IPS_SEEN_REPLY ? REPLIED : 0) | (head.flags & NLM_F_CREATE ? IS_NEW : 0);
 	count(&counters->events);
@@ -370,25 +389,27 @@ int dedup(struct __sk_buff *skb)
 	 */
 	if (bits & IS_NEW)
 		count(&counters->begun);
+	/* Keys are written by whole slots of the stack, see the top. */
 	if (head.family == AF_INET) {
-		struct key4 key = {
-			.source_be = head.word[WORD(32)],
-			.destination_be = head.word[WORD(40)],
-			.service = service,
-			.port_and_class = port_and_class,
+		__u64 key[2] = {
+			PAIR64(head.word[WORD(32)], head.word[WORD(40)]),
+			PAIR64(PAIR32(service, port_and_class), 0),
 		};
 
-		SIGHT(flows4, key, bits, counters);
+		sight(&flows4, key, sizeof(struct key4), bits, counters);
 	} else {
-		struct key6 key = {
-			.service = service,
-			.port_and_class = port_and_class,
+		const __u32 *word = head.word;
+		__u64 key[5] = {
+			PAIR64(word[WORD(32)], word[WORD(36)]),
+			PAIR64(word[WORD(40)], word[WORD(44)]),
+			PAIR64(word[WORD(52)], word[WORD(56)]),
+			PAIR64(word[WORD(60)], word[WORD(64)]),
+			PAIR64(PAIR32(service, port_and_class), 0),
 		};
 
-		__builtin_memcpy(key.source_be, &head.word[WORD(32)], 16);
-		__builtin_memcpy(key.destination_be, &head.word[WORD(52)], 16);
-		SIGHT(flows6, key, bits, counters);
+		sight(&flows6, key, sizeof(struct key6), bits, counters);
 	}
+	return DROP;
 
 pass:
 	count(&counters->passed);

@@ -76,7 +76,8 @@ impl Sizes {
     }
 
     /// Kernel memory when the tables are full: an entry is allocated with its first event and takes 96
-    /// bytes for IPv4, 128 for IPv6 (`struct htab_elem` of 48, the key, the value; Linux 6.18).
+    /// bytes for IPv4, 128 for IPv6 (`struct htab_elem` of 48, the key, the value, in the next size that the
+    /// kernel has; Linux 6.18).
     #[must_use]
     pub fn max_bytes(&self) -> u64 {
         self.start_bytes() + u64::from(self.flows4) * 96 + u64::from(self.flows6) * 128
@@ -87,8 +88,8 @@ impl Sizes {
 pub struct Kernel {
     /// Holds the program.
     _ebpf: Ebpf,
-    flows4: HashMap<MapData, [u8; KEY4_LEN], [u64; 3]>,
-    flows6: HashMap<MapData, [u8; KEY6_LEN], [u64; 3]>,
+    flows4: HashMap<MapData, [u8; KEY4_LEN], u32>,
+    flows6: HashMap<MapData, [u8; KEY6_LEN], u32>,
     ring: RingBuf<MapData>,
     counts: Array<MapData, [u64; 8]>,
     ring_bytes: u32,
@@ -97,27 +98,6 @@ pub struct Kernel {
 impl std::fmt::Debug for Kernel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Kernel").finish_non_exhaustive()
-    }
-}
-
-/// What the kernel keeps of a flow: `struct seen` of the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Connections begun (NEW events) since the flow was first seen.
-    pub connections: u64,
-    /// When its last event came, `CLOCK_MONOTONIC` in nanoseconds.
-    pub last_ns: u64,
-    /// Whether a reply was seen.
-    pub confirmed: bool,
-}
-
-impl From<[u64; 3]> for Seen {
-    fn from([connections, last_ns, confirmed]: [u64; 3]) -> Self {
-        Self {
-            connections,
-            last_ns,
-            confirmed: confirmed != 0,
-        }
     }
 }
 
@@ -130,6 +110,8 @@ pub struct Counts {
     pub begun: u64,
     /// Sightings lost because the ring was full.
     pub ring_full: u64,
+    /// Those of them that are NEW events.
+    pub lost_new: u64,
     /// Sightings delivered unmarked because the table was full.
     pub table_full: u64,
     /// Messages left to the socket.
@@ -188,32 +170,33 @@ impl Kernel {
     pub fn counts(&self) -> io::Result<Counts> {
         let mut sum = Counts::default();
         for index in 0..self.counts.len() {
-            let [events, begun, ring_full, table_full, passed, ..] =
+            let [events, begun, ring_full, lost_new, table_full, passed, ..] =
                 self.counts.get(&index, 0).map_err(io::Error::other)?;
             sum.events += events;
             sum.begun += begun;
             sum.ring_full += ring_full;
+            sum.lost_new += lost_new;
             sum.table_full += table_full;
             sum.passed += passed;
         }
         Ok(sum)
     }
 
-    /// The IPv4 flows that the kernel knows, by the bytes of `struct key4`, and how often and when it saw
-    /// them. Two system calls a flow: for a dump, not for the way of an event.
-    pub fn seen4(&self) -> impl Iterator<Item = ([u8; KEY4_LEN], Seen)> {
+    /// The IPv4 flows that the kernel knows, by the bytes of `struct key4`, and whether a reply was seen. Two
+    /// system calls a flow: for a look, not for the way of an event.
+    pub fn known4(&self) -> impl Iterator<Item = ([u8; KEY4_LEN], bool)> {
         self.flows4
             .iter()
             .flatten()
-            .map(|(key, seen)| (key, Seen::from(seen)))
+            .map(|(key, confirmed)| (key, confirmed != 0))
     }
 
     /// The IPv6 flows, by the bytes of `struct key6`.
-    pub fn seen6(&self) -> impl Iterator<Item = ([u8; KEY6_LEN], Seen)> {
+    pub fn known6(&self) -> impl Iterator<Item = ([u8; KEY6_LEN], bool)> {
         self.flows6
             .iter()
             .flatten()
-            .map(|(key, seen)| (key, Seen::from(seen)))
+            .map(|(key, confirmed)| (key, confirmed != 0))
     }
 
     /// Takes the next sighting out of the ring.

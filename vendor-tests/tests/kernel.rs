@@ -146,21 +146,31 @@ fn nothing_is_marked_that_was_not_delivered() {
     };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
     let file = fs::read(folder.join("collapse_tcp4.pcap")).unwrap();
-    let send_all = || {
+    let send_all = |kernel: &Kernel| {
         let mut reader = Reader::new(&file[..]).unwrap();
+        let before = kernel.counts().unwrap();
+        let mut lost_new = 0;
         while let Some(Record::Datagram(_, datagram)) = reader.next_record().unwrap() {
             // Replies of unknown flows are told each time, and would leave this ring to nothing else.
             let message = messages(datagram).next().unwrap().unwrap();
-            if decode(message).is_ok_and(|observation| !observation.replied) {
+            let Ok(observation) = decode(message) else {
+                continue;
+            };
+            if !observation.replied {
+                let full = kernel.counts().unwrap().ring_full;
                 let _ = sender.send(datagram);
+                let lost = kernel.counts().unwrap().ring_full - full;
+                lost_new += lost * u64::from(observation.event == Event::New);
             }
         }
+        let after = kernel.counts().unwrap();
+        assert_eq!(after.lost_new - before.lost_new, lost_new);
     };
     let intake = Intake::new(Table::new(usize::MAX));
     let mut rounds = 0;
     let mut lost = 0;
     loop {
-        send_all();
+        send_all(&kernel);
         while let Some(sighting) = kernel.next_sighting() {
             intake.table().apply(&sighting, Unseen::Ignore);
         }
@@ -176,6 +186,7 @@ fn nothing_is_marked_that_was_not_delivered() {
         );
     }
     assert!(lost > 0, "the ring was never full");
+    assert!(kernel.counts().unwrap().lost_new > 0);
     let mut list = Vec::new();
     classic::write(&intake.table().snapshot(), &mut list).unwrap();
     let expected = fs::read(folder.join("collapse_tcp4.expected")).unwrap();
@@ -188,7 +199,7 @@ fn nothing_is_marked_that_was_not_delivered() {
 }
 
 #[test]
-fn the_kernel_counts_the_connections_of_every_flow() {
+fn the_kernel_knows_every_flow_and_what_found_no_room() {
     let (sender, receiver) = UnixDatagram::pair().unwrap();
     receiver.set_nonblocking(true).unwrap();
     sender.set_nonblocking(true).unwrap();
@@ -199,8 +210,9 @@ fn the_kernel_counts_the_connections_of_every_flow() {
             return;
         }
     };
-    // NEW events by flow, of those that are not replied from the start; the flow's bytes are its name.
-    let mut expected: HashMap<Vec<u8>, u64> = HashMap::new();
+    // Flows that were first seen unreplied, and whether a reply was; the flow's bytes are its name.
+    let mut expected: HashMap<Vec<u8>, bool> = HashMap::new();
+    let mut begun = 0;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
     let file = fs::read(folder.join("real_many.pcap")).unwrap();
     let mut reader = Reader::new(&file[..]).unwrap();
@@ -215,21 +227,32 @@ fn the_kernel_counts_the_connections_of_every_flow() {
         let Ok(observation) = decode(message) else {
             continue;
         };
+        begun += u64::from(observation.event == Event::New);
         let Flow::V4(transport, key) = observation.flow else {
             continue;
         };
         let mut name = [key.source, key.destination].concat();
         name.extend(key.service.to_ne_bytes());
         name.extend((key.source_port | (transport as u16) << 11).to_ne_bytes());
-        *expected.entry(name).or_default() += u64::from(observation.event == Event::New);
+        if observation.replied {
+            expected
+                .entry(name)
+                .and_modify(|confirmed| *confirmed = true);
+        } else {
+            expected.entry(name).or_default();
+        }
     }
     while kernel.next_sighting().is_some() {}
 
-    let found: HashMap<Vec<u8>, u64> = kernel
-        .seen4()
-        .map(|(key, seen)| (key.to_vec(), seen.connections))
+    let found: HashMap<Vec<u8>, bool> = kernel
+        .known4()
+        .map(|(key, confirmed)| (key.to_vec(), confirmed))
         .collect();
-    assert!(found.len() > 10 && found.values().any(|&connections| connections > 1));
-    assert!(kernel.seen4().all(|(_, seen)| seen.last_ns > 0));
+    assert!(found.len() > 10 && found.values().any(|&confirmed| confirmed));
     assert_eq!(found, expected);
+    let counts = kernel.counts().unwrap();
+    assert_eq!(
+        (counts.begun, counts.ring_full, counts.lost_new),
+        (begun, 0, 0)
+    );
 }
