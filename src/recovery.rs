@@ -6,13 +6,14 @@
 //! ```text
 //!  an entry of the kernel's table ──► read with NFCT_Q_DUMP
 //!  an entry that has ended        ──► with --reliable, the kernel keeps it on its dying list until its
-//!                                     DESTROY event has found room: read with IPCTNL_MSG_CT_GET_DYING
+//!                                     DESTROY event has found room: waited for until that list is empty
 //!  nowhere                        ──► the list is incomplete, and says by how much at the most
 //! ```
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -29,6 +30,12 @@ pub const CLOCK: Duration = Duration::from_millis(500);
 const REST_FACTOR: u32 = 4;
 /// Reliability is given up when the kernel's table is this full.
 const RELIABLE_PERCENT_MAX: u64 = 75;
+
+/// How long ends that the kernel keeps back are waited for when a list is made, and at the end of a capture.
+const KEPT_PATIENCE: Duration = Duration::from_secs(3);
+const KEPT_PATIENCE_AT_END: Duration = Duration::from_secs(30);
+/// Between two looks at whether it still keeps any.
+const KEPT_NAP: Duration = Duration::from_millis(10);
 
 /// The loss of one capture, and what was done about it.
 #[derive(Debug)]
@@ -238,7 +245,7 @@ impl<'a> Recovery<'a> {
             ));
         }
         *gone = gone_now;
-        match self.read_kernel() {
+        match self.read_kernel(KEPT_PATIENCE) {
             Ok(()) => {
                 self.covered.store(missed, Ordering::Relaxed);
                 self.resyncs.fetch_add(1, Ordering::Relaxed);
@@ -247,11 +254,22 @@ impl<'a> Recovery<'a> {
         }
     }
 
-    fn read_kernel(&self) -> io::Result<()> {
+    /// Reads the kernel's table, and waits for the ends that it keeps back.
+    fn read_kernel(&self, patience: Duration) -> io::Result<()> {
         // The table first: an entry that ends meanwhile is on the dying list after that.
         self.intake.count(dump::merge(self.intake)?);
-        if self.reliable() {
-            self.intake.count(dump::merge_dying(self.intake)?);
+        if !self.reliable() {
+            return Ok(());
+        }
+        let deadline = Instant::now() + patience;
+        while dump::keeps_ends_back(self.intake)? {
+            if Instant::now() > deadline {
+                return Err(io::Error::other(
+                    "it still keeps back the ends of connections, because the receive buffer has no room \
+                     for them",
+                ));
+            }
+            thread::sleep(KEPT_NAP);
         }
         Ok(())
     }
@@ -337,13 +355,13 @@ impl<'a> Recovery<'a> {
         self.beyond.lock().clone()
     }
 
-    /// Ends the delivery of new flows, fetches what the kernel has kept back, and ends all delivery. The receivers
+    /// Ends the delivery of new flows, waits for what the kernel has kept back, and ends all delivery. The receivers
     /// must still run, and drain their queues afterwards.
     ///
     /// With reliable delivery the kernel keeps every entry whose DESTROY event has found no room, and would take it
     /// for delivered as soon as a filter drops it. So first only NEW and UPDATE events are dropped; then the table is
-    /// read, then the list of what is kept back; and only then everything is dropped. An entry that was kept back when
-    /// this began is in the table, on that list, or its DESTROY event is queued.
+    /// read, and the list of what is kept back waited for until it is empty; and only then everything is dropped. An
+    /// entry whose NEW event was missed before this began is in the table, or its DESTROY event has been queued.
     ///
     /// # Errors
     ///
@@ -354,28 +372,34 @@ impl<'a> Recovery<'a> {
             let mut sockets = self.sockets.iter();
             sockets.try_for_each(|socket| what(&socket.fd))
         };
-        if self.reliable() {
-            every(|socket| tuning::leave_only_ends(socket)).map_err(exact)?;
-            if self.look().is_ok_and(|missed| missed > 0) {
-                // With next to no room, hardly anything leaves the list of what is kept back while it is read.
-                every(|socket| tuning::shrink(socket)).map_err(exact)?;
-                let mut gone = self.reading.lock();
-                match self.read_kernel() {
-                    Ok(()) => {
-                        self.resyncs.fetch_add(1, Ordering::Relaxed);
-                        every(|socket| tuning::cut_off(socket)).map_err(exact)?;
-                        // What has found no room since this began has been read, or was nothing that was missed.
-                        if let Ok(missed) = self.look() {
-                            self.covered.store(missed, Ordering::Relaxed);
-                        }
-                        *gone = dump::gone(self.intake);
-                        return Ok(());
-                    }
-                    Err(error) => self.fail(format!("the kernel's table can't be read: {error}")),
-                }
+        if !self.reliable() {
+            return every(|socket| tuning::cut_off(socket)).map_err(exact);
+        }
+        every(|socket| tuning::leave_only_ends(socket)).map_err(exact)?;
+        // One that reads the table already is waited for.
+        let mut gone = self.reading.lock();
+        // After the filter: what finds no room from here on is the end of a flow that is known.
+        let missed = self.look().map_err(exact)?;
+        let read = if missed == self.covered.load(Ordering::Relaxed) {
+            Ok(())
+        } else {
+            every(|socket| tuning::make_room_for_ends(socket)).map_err(exact)?;
+            self.read_kernel(KEPT_PATIENCE_AT_END)
+        };
+        every(|socket| tuning::cut_off(socket)).map_err(exact)?;
+        *gone = dump::gone(self.intake);
+        match read {
+            Ok(()) => {
+                let missed = self.look().map_err(exact)?;
+                self.covered.store(missed, Ordering::Relaxed);
+                self.resyncs.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => {
+                let cause = format!("the kernel's table can't be read: {error}");
+                self.beyond.lock().push(cause);
             }
         }
-        every(|socket| tuning::cut_off(socket)).map_err(exact)
+        Ok(())
     }
 }
 

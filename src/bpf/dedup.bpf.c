@@ -20,9 +20,11 @@
  *  - A replied sighting of an unknown flow goes into the ring each time and marks nothing: user space
  *    may know the flow from elsewhere (the socket, a dump of the kernel's table), and if it does not,
  *    the list's rule is that such a sighting means nothing.
- *  - Room in the ring is reserved before the flow is marked. What finds no room is not marked, so that
- *    the flow's next event tries again; and the record that lists a flow is always before the one that
- *    confirms it, since the ring keeps the order of reservations.
+ *  - Room in the ring is reserved before the flow is marked, and the record that lists a flow is always before
+ *    the one that confirms it, since the ring keeps the order of reservations.
+ *  - What finds no room in the ring is marked in the map of flows as not told, and counted after that. User space
+ *    sees the count move and fetches what is marked, so that a reader that is stopped or starved loses nothing as
+ *    long as the map has room. It takes no mark off: to be told of a flow twice changes nothing.
  *  - Where the table of flows is full, sightings go into the ring unmarked: that costs time, no flow.
  *
  * What makes it load: without CAP_PERFMON the verifier trusts a program less, and kernels from 5.10 to 7.3 differ
@@ -80,6 +82,10 @@
 #define REPLIED (1 << 13)
 #define IS_NEW (1 << 14)
 
+/* Bits of a flow's value in its map. */
+#define CONFIRMED 1 /* a reply was seen */
+#define UNTOLD 2    /* a sighting found no room in the ring: user space reads the flow from the map */
+
 struct key4 {
 	__u32 source_be;
 	__u32 destination_be;
@@ -101,7 +107,8 @@ struct counters {
 	__u64 lost_new;   /* those of them that are NEW events */
 	__u64 table_full; /* sightings delivered unmarked */
 	__u64 passed;     /* messages left to the socket */
-	__u64 unused[2];  /* to the end of the cache line */
+	__u64 untold;     /* sightings that found no room in the ring, and that the maps keep */
+	__u64 unused;     /* to the end of the cache line */
 };
 
 struct {
@@ -109,7 +116,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1 << 20);
 	__type(key, struct key4);
-	__type(value, __u32); /* whether a reply was seen */
+	__type(value, __u32); /* CONFIRMED, UNTOLD */
 } flows4 SEC(".maps");
 
 struct {
@@ -117,7 +124,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1 << 19);
 	__type(key, struct key6);
-	__type(value, __u32); /* whether a reply was seen */
+	__type(value, __u32); /* CONFIRMED, UNTOLD */
 } flows6 SEC(".maps");
 
 struct {
@@ -267,26 +274,43 @@ static __always_inline void count(__u64 *counter)
 static __always_inline void sight(void *flows, const void *key, const __u64 size, __u32 bits,
 				  struct counters *counters)
 {
-	__u32 *confirmed = bpf_map_lookup_elem(flows, key);
+	__u32 *state = bpf_map_lookup_elem(flows, key);
 	__u16 *record;
+	long error;
 
-	if (confirmed && (!(bits & REPLIED) || *confirmed))
+	if (state && (!(bits & REPLIED) || *state & CONFIRMED))
 		return;
 	record = bpf_ringbuf_reserve(&sightings, size, 0);
 	if (!record) {
+		/* The map keeps it instead, for user space to fetch. What is no flow of the map is lost. */
+		if (state) {
+			*state |= CONFIRMED | UNTOLD;
+			count(&counters->untold);
+			return;
+		}
+		if (!(bits & REPLIED)) {
+			const __u32 untold = UNTOLD;
+
+			error = bpf_map_update_elem(flows, key, &untold, BPF_NOEXIST);
+			if (!error)
+				count(&counters->untold);
+			/* Another CPU was faster: the flow is told already, or will be fetched. */
+			if (!error || error == -EEXIST)
+				return;
+		}
 		count(&counters->ring_full);
 		if (bits & IS_NEW)
 			count(&counters->lost_new);
 		return;
 	}
-	if (confirmed) {
-		*confirmed = 1;
+	if (state) {
+		*state |= CONFIRMED;
 	} else if (!(bits & REPLIED)) {
-		const __u32 unconfirmed = 0;
-		long error = bpf_map_update_elem(flows, key, &unconfirmed, BPF_NOEXIST);
+		const __u32 told = 0;
 
+		error = bpf_map_update_elem(flows, key, &told, BPF_NOEXIST);
 		if (error == -EEXIST) {
-			/* Another CPU was faster; its record is in the ring. */
+			/* Another CPU was faster. */
 			bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
 			return;
 		}

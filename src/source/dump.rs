@@ -5,13 +5,12 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use netfilter_conntrack::{Family, Groups, Handle};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::entry::{observe, sighting};
-use crate::decode;
 use crate::flow::Event;
 use crate::intake::Intake;
 use crate::namespace;
@@ -25,8 +24,6 @@ use crate::timestamp::Timestamp;
 const GET_DYING: u16 = 0x0106;
 /// How long the kernel may take for each piece of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long reading the dying list may take in all, which grows while it is read.
-const PATIENCE_IN_ALL: Duration = Duration::from_secs(60);
 
 /// Lists every entry of the kernel's table that is not listed yet; of all namespaces that are listened to, as far as
 /// they have names by which they can be entered.
@@ -35,18 +32,42 @@ const PATIENCE_IN_ALL: Duration = Duration::from_secs(60);
 ///
 /// Those of `nfct_open` and `nfct_query(NFCT_Q_DUMP)`, and namespaces that can't be read; what was read before is listed.
 pub fn merge(intake: &Intake) -> io::Result<Tally> {
-    everywhere(intake, merge_one)
+    let mut tally = Tally::default();
+    let _merging = intake.merging();
+    everywhere(intake, &mut tally, merge_one)?;
+    Ok(tally)
 }
 
-/// Lists the flows of all entries that have ended, but whose DESTROY event found no room in the queue of a listener
-/// that wants to be told of every event. The kernel keeps these on its dying list (`ctnetlink_dump_dying`,
+/// Whether the kernel keeps back ends of entries, in any namespace that is listened to: DESTROY events that found no
+/// room in the queue of a listener that wants to be told of every event. The kernel keeps their entries on its dying list
+/// and tries again (`ecache_work`, net/netfilter/nf_conntrack_ecache.c, and `ctnetlink_dump_dying`,
 /// net/netfilter/nf_conntrack_netlink.c, Linux 5.10 to 6.18).
 ///
 /// # Errors
 ///
-/// Those of the socket, the kernel's, and a list that grows faster than it can be read.
-pub fn merge_dying(intake: &Intake) -> io::Result<Tally> {
-    everywhere(intake, merge_dying_of_one)
+/// Those of the socket, and the kernel's.
+pub fn keeps_ends_back(intake: &Intake) -> io::Result<bool> {
+    let mut kept = Tally::default();
+    everywhere(intake, &mut kept, |_, _, kept| {
+        let socket = request::open(request::Family::Netfilter, 0)?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+        let mut bytes = Vec::new();
+        netfilter_message(
+            &mut bytes,
+            GET_DYING,
+            NLM_F_REQUEST | NLM_F_DUMP,
+            0,
+            0,
+            |_| {},
+        );
+        // The first one is enough. Reading all of them takes the kernel a time that grows with their square.
+        request::query(&socket, &bytes, None, |_| {
+            kept.ended += 1;
+            ControlFlow::Break(())
+        })
+        .map(drop)
+    })?;
+    Ok(kept.ended > 0)
 }
 
 /// The numbers of the namespaces that are there no more.
@@ -67,14 +88,13 @@ pub fn names<'a>(intake: &Intake, numbers: impl Iterator<Item = &'a u16>) -> Vec
         .collect()
 }
 
-/// Reads something in every namespace that is listened to.
-fn everywhere(
+/// Does something in every namespace that is listened to.
+fn everywhere<T: Send>(
     intake: &Intake,
-    read: fn(&Intake, u16, &mut Tally) -> io::Result<()>,
-) -> io::Result<Tally> {
-    let mut tally = Tally::default();
-    let _merging = intake.merging();
-    read(intake, OWN, &mut tally)?;
+    sum: &mut T,
+    each: fn(&Intake, u16, &mut T) -> io::Result<()>,
+) -> io::Result<()> {
+    each(intake, OWN, sum)?;
     let mut unread = Vec::new();
     for other in intake.namespaces().map_or_else(Vec::new, Namespaces::all) {
         // What is gone has no entries any more.
@@ -85,13 +105,13 @@ fn everywhere(
             unread.push(other.label.to_string());
             continue;
         }
-        let entered = namespace::within(&other.label, || read(intake, other.number, &mut tally));
+        let entered = namespace::within(&other.label, || each(intake, other.number, sum));
         if let Err(error) = entered {
             unread.push(format!("{} ({error})", other.label));
         }
     }
     if unread.is_empty() {
-        Ok(tally)
+        Ok(())
     } else {
         Err(io::Error::other(format!(
             "not that of these namespaces: {}",
@@ -114,67 +134,4 @@ fn merge_one(intake: &Intake, namespace: u16, tally: &mut Tally) -> io::Result<(
             intake.made_up(&observation, tally);
         }
     })
-}
-
-/// Reads the dying list of the namespace that the calling thread is in, until reading it again tells nothing new.
-///
-/// Once is not enough: if the entry at which a piece of the answer has ended leaves the list before the next piece is
-/// asked for, the kernel does not find its place again, and the answer ends there without a word.
-fn merge_dying_of_one(intake: &Intake, namespace: u16, tally: &mut Tally) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE_IN_ALL;
-    let mut quiet = 0;
-    while quiet < 2 {
-        let known = tally.recovered;
-        let entries = read_dying(intake, namespace, deadline, tally)?;
-        if entries == 0 {
-            return Ok(());
-        }
-        quiet = if tally.recovered == known {
-            quiet + 1
-        } else {
-            0
-        };
-    }
-    Ok(())
-}
-
-/// Reads it once, and returns how many entries were told.
-fn read_dying(
-    intake: &Intake,
-    namespace: u16,
-    deadline: Instant,
-    tally: &mut Tally,
-) -> io::Result<u64> {
-    let socket = request::open(request::Family::Netfilter, 0)?;
-    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-    let mut bytes = Vec::new();
-    netfilter_message(
-        &mut bytes,
-        GET_DYING,
-        NLM_F_REQUEST | NLM_F_DUMP,
-        0,
-        0,
-        |_| {},
-    );
-    let now = Timestamp::now();
-    let mut entries = 0;
-    let whole = request::exchange(&socket, &bytes, Some(deadline), |message| {
-        entries += 1;
-        if let Some(detail) = intake.detail() {
-            if let Ok(mut sighting) = decode::sighting(message, detail.all_protocols) {
-                sighting.namespace = namespace;
-                intake.made_up_sighting(detail, &sighting, now, tally);
-            }
-        } else if let Ok(observation) = decode::decode(message) {
-            intake.made_up(&observation, tally);
-        }
-        ControlFlow::Continue(())
-    })?;
-    if whole {
-        Ok(entries)
-    } else {
-        Err(io::Error::other(
-            "the ended connections that the kernel keeps back grow faster than they can be read",
-        ))
-    }
 }

@@ -17,7 +17,7 @@ use super::batch::Drain;
 use super::receiver::{Seat, Shared, wait_time};
 use super::tuning::Buffer;
 use crate::flow::{Event, Flow, Key, Observation, Transport};
-use crate::table::Plan;
+use crate::table::{Plan, Unseen};
 use crate::tally::Tally;
 
 /// Time between two looks at the ring. Five a second cost next to nothing; more would bring nothing, since
@@ -34,6 +34,9 @@ const CLASS_SHIFT: u16 = 11;
 const CLASS_MASK: u16 = 3;
 const REPLIED: u16 = 1 << 13;
 const IS_NEW: u16 = 1 << 14;
+// Bits of a flow's value in its map.
+const CONFIRMED: u32 = 1;
+const UNTOLD: u32 = 2;
 const KEY4_LEN: usize = 12;
 const KEY6_LEN: usize = 36;
 /// `BPF_RINGBUF_HDR_SZ`, and records are padded to 8 bytes.
@@ -108,7 +111,7 @@ pub struct Counts {
     pub events: u64,
     /// Those of them that are NEW events.
     pub begun: u64,
-    /// Sightings lost because the ring was full.
+    /// Sightings lost because both the ring and the table were full.
     pub ring_full: u64,
     /// Those of them that are NEW events.
     pub lost_new: u64,
@@ -116,6 +119,8 @@ pub struct Counts {
     pub table_full: u64,
     /// Messages left to the socket.
     pub passed: u64,
+    /// Sightings that found no room in the ring, and that the tables keep for [`Kernel::untold`].
+    pub untold: u64,
 }
 
 impl Kernel {
@@ -146,7 +151,10 @@ impl Kernel {
             .try_into()
             .map_err(explain)?;
         program.load().map_err(explain)?;
-        program.attach(socket).map_err(explain)?;
+        let link = program.attach(socket).map_err(explain)?;
+        // The program goes with the socket. To detach it, as aya does when the link is dropped, would take away the
+        // filter that ends the capture, if that is attached by then: SO_DETACH_FILTER takes whichever there is.
+        std::mem::forget(program.take_link(link).map_err(explain)?);
         let mut map = |name| ebpf.take_map(name).ok_or("a map is not in the object file");
         let ring = RingBuf::try_from(map("sightings")?).map_err(explain)?;
         let counts = Array::try_from(map("counts")?).map_err(explain)?;
@@ -170,14 +178,23 @@ impl Kernel {
     pub fn counts(&self) -> io::Result<Counts> {
         let mut sum = Counts::default();
         for index in 0..self.counts.len() {
-            let [events, begun, ring_full, lost_new, table_full, passed, ..] =
-                self.counts.get(&index, 0).map_err(io::Error::other)?;
+            let [
+                events,
+                begun,
+                ring_full,
+                lost_new,
+                table_full,
+                passed,
+                untold,
+                _,
+            ] = self.counts.get(&index, 0).map_err(io::Error::other)?;
             sum.events += events;
             sum.begun += begun;
             sum.ring_full += ring_full;
             sum.lost_new += lost_new;
             sum.table_full += table_full;
             sum.passed += passed;
+            sum.untold += untold;
         }
         Ok(sum)
     }
@@ -188,7 +205,7 @@ impl Kernel {
         self.flows4
             .iter()
             .flatten()
-            .map(|(key, confirmed)| (key, confirmed != 0))
+            .map(|(key, state)| (key, state & CONFIRMED != 0))
     }
 
     /// The IPv6 flows, by the bytes of `struct key6`.
@@ -196,7 +213,29 @@ impl Kernel {
         self.flows6
             .iter()
             .flatten()
-            .map(|(key, confirmed)| (key, confirmed != 0))
+            .map(|(key, state)| (key, state & CONFIRMED != 0))
+    }
+
+    /// Hands over the flows of which a sighting found no room in the ring, each with whether a reply was seen. A flow
+    /// may be handed over again: what is known already changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of bpf(2).
+    fn untold(&self, mut take: impl FnMut(&[u8], bool)) -> io::Result<()> {
+        for entry in self.flows4.iter() {
+            let (key, state) = entry.map_err(io::Error::other)?;
+            if state & UNTOLD != 0 {
+                take(&key, state & CONFIRMED != 0);
+            }
+        }
+        for entry in self.flows6.iter() {
+            let (key, state) = entry.map_err(io::Error::other)?;
+            if state & UNTOLD != 0 {
+                take(&key, state & CONFIRMED != 0);
+            }
+        }
+        Ok(())
     }
 
     /// Takes the next sighting out of the ring.
@@ -279,6 +318,24 @@ fn key<const N: usize>(
     })
 }
 
+/// Takes in what found no room in the ring.
+fn fetch_untold(kernel: &Kernel, shared: &Shared<'_>) -> io::Result<()> {
+    let table = shared.intake.table();
+    kernel.untold(|key, confirmed| {
+        let Some(listed) = decode(key) else {
+            return;
+        };
+        table.apply(&listed, Unseen::Ignore);
+        if confirmed {
+            let replied = Observation {
+                replied: true,
+                ..listed
+            };
+            table.apply(&replied, Unseen::Ignore);
+        }
+    })
+}
+
 /// Receives until told to stop, and both the socket and the ring are empty.
 ///
 /// # Errors
@@ -317,6 +374,10 @@ pub fn receive(
         }
         if look == 0 || stopping || flush.is_some() {
             let counts = kernel.counts()?;
+            if counts.untold > counted.untold {
+                // What was counted up to now was marked before that.
+                fetch_untold(&kernel, shared)?;
+            }
             shared.intake.count(Tally {
                 events: counts.events - counted.events,
                 begun: counts.begun - counted.begun,
