@@ -5,33 +5,41 @@ CARGO ?= cargo
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # To build: the C library's header, libclang for the bindings, clang for the BPF program.
-BUILD_PACKAGES := gcc pkg-config libnetfilter-conntrack-dev libclang-dev clang libbpf-dev
+BUILD_PACKAGES := gcc libc6-dev pkg-config libnetfilter-conntrack-dev libclang-dev clang libbpf-dev
+# Where cargo is Debian's own, its formatter and its linter are packages beside it.
+CARGO_PACKAGES = $(if $(findstring /usr/bin/cargo,$(shell command -v $(CARGO))),rustfmt rust-clippy)
 # To test: the real counterparts on this kernel.
-TEST_PACKAGES := g++ conntrack nftables iptables iproute2 iputils-ping netbase netcat-openbsd tshark \
-	util-linux procps kmod python3-jsonschema python3-pip postgresql $(DEB_TEST_PACKAGES)
-# ClickHouse's embedded form, for the statements of docs/fleet. Its test is skipped where it can't be had.
-CHDB := target/chdb
-# promtool, out of Debian's package but not installed: that would start a server that listens. Its test is
-# skipped where it can't be had.
+TEST_PACKAGES = g++ conntrack nftables iptables iproute2 iputils-ping netbase netcat-openbsd tshark mount \
+	util-linux procps kmod python3-jsonschema tzdata $(CARGO_PACKAGES) $(DEB_TEST_PACKAGES)
+# Servers and their tools, out of Debian's packages but not installed: that would start them. What a test
+# needs of them and can't be had skips it.
 PROMETHEUS := target/prometheus
+POSTGRESQL := target/postgresql
+# ClickHouse's embedded form, for the statements of docs/fleet: 555 MB, so only with `make test FLEET=1`.
+CHDB := target/chdb
 # Installs packages that are missing, and only then asks the network for anything.
 install = dpkg -s $(1) >/dev/null 2>&1 || { $(SUDO) apt-get update -q && \
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(1); }
+# Warnings end a run only with the toolchain that continuous integration uses (.ci/run): another one may warn of
+# what this one does not know.
+FATAL := $(if $(FATAL_WARNINGS),-D warnings)
 
 .DEFAULT_GOAL := help
 include debian/deb.mk
 
-.PHONY: help run build test check unit vendor properties benches fuzz bench bench-live soak clean
+.PHONY: help run build test check unit vendor properties benches fuzz bench bench-live soak bare install clean
 
 help:
 	@echo 'make run         build and start conntracker --track on this host (Ctrl-C prints the list)'
 	@echo 'make build       build the release: target/release/conntracker'
-	@echo 'make test        everything CI runs'
+	@echo 'make test        everything CI runs (FLEET=1: with ClickHouse, 555 MB more to download)'
 	@echo 'make properties  tests that make their cases up, with many new ones (PROPERTY_CASES=5000); as root'
 	@echo 'make deb         build the Debian package: target/deb/*.deb'
+	@echo 'make install     what the package has, below PREFIX=/usr/local (DESTDIR=, WITHOUT_SERVICE=1)'
 	@echo 'make man         the manual and the shell completions: target/man/'
 	@echo 'make bench       criterion benches'
 	@echo 'make bench-live  floods the real program in a namespace of its own'
+	@echo 'make bare        make test and make run in fresh roots of Debian 12 and 13, over an hour; as root'
 	@echo 'make soak        five minutes of floods and faults (SOAK_MINUTES=60 for an hour); as root'
 	@echo 'Each installs what it needs with apt.'
 
@@ -47,9 +55,9 @@ test: check unit vendor fuzz benches
 
 check: build-packages test-packages
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(CARGO) clippy -p conntracker --no-default-features --locked -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
+	$(CARGO) clippy --workspace --all-targets --locked -- $(FATAL)
+	$(CARGO) clippy -p conntracker --no-default-features --locked -- $(FATAL)
+	RUSTDOCFLAGS='$(FATAL)' $(CARGO) doc --workspace --no-deps --locked
 
 # The same cases each time, so that what fails was broken by a change. `make properties` looks for new ones.
 unit vendor: export PROPTEST_RNG_SEED ?= 1
@@ -104,11 +112,52 @@ build-packages:
 
 test-packages:
 	@$(call install,$(TEST_PACKAGES))
-	@test -d $(CHDB)/chdb || python3 -m pip install --quiet --no-deps --target $(CHDB) chdb chdb-core || \
-		echo 'chdb can not be installed: the test of ClickHouse will be skipped'
 	@test -x $(PROMETHEUS)/usr/bin/promtool || { mkdir -p $(PROMETHEUS) && cd $(PROMETHEUS) && \
-		apt-get download -q prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb; } || \
+		{ apt-get download -q promtool || apt-get download -q prometheus; } 2>/dev/null && \
+		dpkg -x prom*.deb . && rm prom*.deb; } || \
 		echo 'promtool can not be had: the test of the metrics with it will be skipped'
+	@test -e $(POSTGRESQL)/usr/lib/postgresql || { \
+		server=$$(apt-cache depends postgresql | sed -n 's/^ *Depends: \(postgresql-[0-9]*\)$$/\1/p') && \
+		mkdir -p $(POSTGRESQL)/archives/partial && $(SUDO) apt-get install -q -y --download-only \
+			--reinstall --no-install-recommends -o Dir::Cache::Archives=$(CURDIR)/$(POSTGRESQL)/archives $$server && \
+		for deb in $(POSTGRESQL)/archives/*.deb; do dpkg -x $$deb $(POSTGRESQL) || exit 1; done && \
+		$(SUDO) rm -r $(POSTGRESQL)/archives; } || \
+		echo 'PostgreSQL can not be had: the test of docs/fleet with it will be skipped'
+	@test -d $(CHDB)/chdb || test -z '$(FLEET)' || { \
+		$(call install,python3-pip) && \
+		python3 -m pip install --quiet --no-deps --target $(CHDB) chdb chdb-core; } || \
+		echo 'ClickHouse (chdb) can not be had: the test of docs/fleet with it will be skipped'
+	@test -d $(CHDB)/chdb || test -n '$(FLEET)' || \
+		echo 'The test of docs/fleet with ClickHouse will be skipped: make test FLEET=1 downloads it, 555 MB'
+
+# Debian 12 and 13 as they come, with Rust by rustup in one and Debian's own in the other.
+bare:
+	vendor-tests/bare/bare.sh bookworm whole
+	vendor-tests/bare/bare.sh trixie whole
+
+# The program, its manual, completions, documents and service, for systems without a package.
+PREFIX ?= /usr/local
+BUILT_INSTALL := target/release/conntracker target/man/conntracker.8
+install:
+	@for built in $(BUILT_INSTALL); do test -e $$built || { \
+		echo 'make build man first, as the user whose cargo it is; then make install as root' >&2; exit 1; }; done
+	install -D -m 755 target/release/conntracker $(DESTDIR)$(PREFIX)/sbin/conntracker
+	install -d $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/doc/conntracker/fleet
+	install -m 644 target/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 644 README.md CHANGELOG.md docs/*.md docs/schema.json $(DESTDIR)$(PREFIX)/share/doc/conntracker
+	install -m 644 docs/fleet/*.sql $(DESTDIR)$(PREFIX)/share/doc/conntracker/fleet
+	install -D -m 644 target/man/conntracker.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/conntracker
+	install -D -m 644 target/man/_conntracker $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_conntracker
+	install -D -m 644 target/man/conntracker.fish \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/conntracker.fish
+ifeq ($(WITHOUT_SERVICE),)
+	test -e $(DESTDIR)/etc/conntracker/conntracker.toml || \
+		install -D -m 644 debian/conntracker.toml $(DESTDIR)/etc/conntracker/conntracker.toml
+	install -d $(DESTDIR)/etc/systemd/system
+	sed 's#/usr/sbin/conntracker#$(PREFIX)/sbin/conntracker#' debian/conntracker.service \
+		>$(DESTDIR)/etc/systemd/system/conntracker.service
+endif
 
 # As root. Ends with figures, and fails if a flow was lost that the verdict does not own up to.
 SOAK_MINUTES ?= 5

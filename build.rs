@@ -1,7 +1,8 @@
 //! Compiles the BPF program of the `kernel` source (feature `ebpf`) with clang.
 
 use std::env;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
 const SOURCE: &str = "src/bpf/dedup.bpf.c";
@@ -15,7 +16,6 @@ fn main() {
     }
     let out =
         PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("dedup.bpf.o");
-    let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
     let endian = match env::var("CARGO_CFG_TARGET_ENDIAN").as_deref() {
         Ok("big") => "bpfeb",
         _ => "bpfel",
@@ -30,8 +30,7 @@ fn main() {
         // For the same reason no two things share a slot.
         .args(["-mllvm", "-no-stack-coloring"])
         .args(["-mllvm", "-no-stack-slot-sharing"])
-        // Debian keeps <asm/types.h> with the architecture, which the BPF target is none of.
-        .arg(format!("-I/usr/include/{arch}-linux-gnu"))
+        .args(asm_headers().map(|folder| format!("-I{}", folder.display())))
         .args(["-c", SOURCE, "-o"])
         .arg(&out)
         .output();
@@ -49,4 +48,18 @@ fn main() {
          the kernel source: cargo build --release --no-default-features"
     );
     exit(1);
+}
+
+/// Where <asm/types.h> is. Debian keeps it with the architecture, which the BPF target is none of. Which one is no
+/// matter to what the program takes of it; that of the machine that builds is there also where another one's
+/// program is built.
+fn asm_headers() -> Option<PathBuf> {
+    let include = Path::new("/usr/include");
+    let has_it = |folder: &Path| folder.join("asm/types.h").exists();
+    if has_it(include) {
+        return None;
+    }
+    let folders = fs::read_dir(include).ok()?;
+    let folders = folders.filter_map(|entry| Some(entry.ok()?.path()));
+    folders.filter(|folder| has_it(folder)).min()
 }

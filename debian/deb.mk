@@ -6,7 +6,7 @@
 DEB_PACKAGES = dpkg-dev lintian mandoc man-db binutils
 # What the tests of package, service and manual take. systemd is there for
 # systemd-analyze; nothing starts it.
-DEB_TEST_PACKAGES = gcc iproute2 iputils-ping libseccomp-dev mmdebstrap netcat-openbsd \
+DEB_TEST_PACKAGES = gcc iproute2 iputils-ping libseccomp-dev mmdebstrap mount netcat-openbsd \
 	pkgconf procps systemd util-linux ca-certificates
 
 DEB_VERSION = $(shell sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog)

@@ -144,7 +144,9 @@ pub struct Cli {
     /// Have the kernel track connections as long as this program runs
     ///
     /// Connections are only tracked where some firewall rule needs it. This adds an nftables table of
-    /// two rules without a verdict, which the kernel removes with the process, however that ends.
+    /// two rules without a verdict, which the kernel removes with the process, however that ends. Before Linux
+    /// 5.12 it does not: there the table is removed at the end, and that of a killed program by the next start
+    /// with --track.
     #[arg(long, conflicts_with = "read", help_heading = "Capture")]
     pub track: bool,
 

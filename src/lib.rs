@@ -31,6 +31,7 @@ pub mod host;
 pub mod icmp;
 pub mod intake;
 pub mod json;
+pub mod kernel_stat;
 pub mod listen;
 pub mod live;
 pub mod metrics;

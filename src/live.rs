@@ -15,6 +15,7 @@ use crate::description;
 use crate::dumps::Dumps;
 use crate::error::Error;
 use crate::intake::Intake;
+use crate::kernel_stat::KernelStat;
 use crate::listen;
 use crate::monitor::Monitor;
 use crate::notify::Supervisor;
@@ -44,6 +45,7 @@ pub fn capture(
     let signals =
         Signals::install().map_err(|error| Error::new(format!("can't take signals: {error}")))?;
     listen::refuse_if_events_are_off()?;
+    let kernel_stat = KernelStat::start()?;
     let sockets = listen::open(cli, console)?;
     let recorder = cli.write.as_deref().map(start_recording).transpose()?;
     let track = cli.track.then(Track::start).transpose()?;
@@ -67,7 +69,8 @@ pub fn capture(
     let session = Session::new(
         cli,
         intake,
-        (&shared, &recovery, &conditions, &dumps),
+        (&shared, &recovery, &dumps),
+        (&conditions, &kernel_stat),
         (printer, monitor),
         (supervisor, &signals, console),
     );

@@ -22,6 +22,7 @@ use crate::conditions::Conditions;
 use crate::console::{Console, REDRAW, Rate, Status};
 use crate::dumps::{Due, Dumps, Schedule};
 use crate::intake::Intake;
+use crate::kernel_stat::KernelStat;
 use crate::monitor::{self, Monitor};
 use crate::notify::Supervisor;
 use crate::printer::Printer;
@@ -44,6 +45,7 @@ pub struct Session<'a> {
     shared: &'a Shared<'a>,
     recovery: &'a Recovery<'a>,
     conditions: &'a Conditions,
+    kernel_stat: &'a KernelStat,
     dumps: &'a Dumps<'a>,
     printer: &'a Printer,
     monitor: Option<&'a Monitor>,
@@ -71,12 +73,8 @@ impl<'a> Session<'a> {
     pub fn new(
         cli: &'a Cli,
         intake: &'a Intake,
-        (shared, recovery, conditions, dumps): (
-            &'a Shared<'a>,
-            &'a Recovery<'a>,
-            &'a Conditions,
-            &'a Dumps<'a>,
-        ),
+        (shared, recovery, dumps): (&'a Shared<'a>, &'a Recovery<'a>, &'a Dumps<'a>),
+        (conditions, kernel_stat): (&'a Conditions, &'a KernelStat),
         (printer, monitor): (&'a Printer, Option<&'a Monitor>),
         (supervisor, signals, console): (&'a Supervisor, &'a Signals, &'a Console),
     ) -> Self {
@@ -86,6 +84,7 @@ impl<'a> Session<'a> {
             shared,
             recovery,
             conditions,
+            kernel_stat,
             dumps,
             printer,
             monitor,
@@ -300,6 +299,7 @@ impl<'a> Session<'a> {
             over: [self.recovery.beyond(), over].concat(),
         };
         loss.other.extend(lasting);
+        loss.other.extend(self.kernel_stat.trouble());
         if let Err(error) = looked {
             loss.other
                 .push(format!("the drop counter can't be read: {error}"));

@@ -1,5 +1,6 @@
 //! Whether this kernel has connection tracking and its events.
 
+use std::fs;
 use std::path::Path;
 
 use super::finding::Finding;
@@ -21,6 +22,8 @@ pub struct Kernel {
     pub ctnetlink: Presence,
     /// Whether that answers; `None` if it can't be asked.
     pub answers: Option<bool>,
+    /// kernel.modules_disabled: nothing can be loaded any more.
+    pub locked: bool,
 }
 
 impl Kernel {
@@ -48,6 +51,8 @@ impl Kernel {
             conntrack: Path::new("/proc/sys/net/netfilter/nf_conntrack_max").exists(),
             ctnetlink,
             answers,
+            locked: fs::read_to_string("/proc/sys/kernel/modules_disabled")
+                .is_ok_and(|setting| setting.trim() == "1"),
         }
     }
 
@@ -79,6 +84,11 @@ pub fn judge(kernel: &Kernel) -> Finding {
         (Presence::Here | Presence::Static, None, _) => {
             Finding::ok(NAME, format!("Linux {release} has connection tracking"))
         }
+        (Presence::Loadable, ..) if kernel.locked => Finding::obstacle(
+            NAME,
+            "the module nf_conntrack_netlink is not loaded, and kernel.modules_disabled is 1",
+        )
+        .next("have it loaded when the system starts (modules-load.d(5)), and reboot"),
         (Presence::Loadable, ..) => Finding::note(
             NAME,
             "the module nf_conntrack_netlink is not loaded, so that some checks are left out",
@@ -105,21 +115,28 @@ mod tests {
 
     #[test]
     fn a_kernel_without_events_is_told_from_a_module_not_loaded() {
-        let judge = |ctnetlink, answers, conntrack| {
+        let judge_locked = |ctnetlink, answers, conntrack, locked| {
             let finding = judge(&Kernel {
                 release: "6.1.0".into(),
                 conntrack,
                 ctnetlink,
                 answers,
+                locked,
             });
             (finding.state, finding.prevents_capture)
         };
+        let judge =
+            |ctnetlink, answers, conntrack| judge_locked(ctnetlink, answers, conntrack, false);
         use Presence::{Here, Loadable, Missing, Static, Unknown};
         assert_eq!(judge(Here, Some(true), true), (State::Ok, false));
         assert_eq!(judge(Static, None, true), (State::Ok, false));
         assert_eq!(judge(Static, None, false), (State::Problem, true));
         assert_eq!(judge(Static, Some(false), true), (State::Problem, true));
         assert_eq!(judge(Loadable, None, true), (State::Note, false));
+        assert_eq!(
+            judge_locked(Loadable, None, true, true),
+            (State::Problem, true)
+        );
         assert_eq!(judge(Missing, None, true), (State::Problem, true));
         assert_eq!(judge(Unknown, None, true), (State::Note, false));
     }

@@ -63,16 +63,12 @@ pub fn judge_source(program: &Program) -> Finding {
             "its BPF program can be loaded: events that tell nothing new cost next to nothing",
         ),
         Some(Err(reason)) => {
-            let locked = match program.lockdown.as_deref() {
-                Some("confidentiality") => ", and the kernel is locked down (confidentiality)",
-                _ => "",
-            };
             // What follows is how to go on where it was asked for by name.
             let reason = reason.split(": run with").next().unwrap_or(reason);
             Finding::note(
                 NAME,
                 format!(
-                    "its BPF program can't be loaded ({reason}{locked}): a capture uses the source \
+                    "its BPF program can't be loaded ({reason}): a capture uses the source \
                      batch, which takes more of the processor"
                 ),
             )
@@ -130,11 +126,7 @@ mod tests {
             (failed.state, failed.prevents_capture),
             (State::Note, false)
         );
-        assert!(
-            failed
-                .what
-                .contains("(needs CAP_BPF, and the kernel is locked down (confidentiality))")
-        );
+        assert!(failed.what.contains("(needs CAP_BPF)"));
         assert_eq!(judge_source(&program(Some(Ok(())), None)).state, State::Ok);
         assert_eq!(judge_source(&program(None, None)).state, State::Note);
     }

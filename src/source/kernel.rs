@@ -4,15 +4,18 @@
 //! socket and is read as the `batch` source reads it. The ring is drained on a timer: an event that
 //! tells nothing new costs user space nothing.
 
+mod refusal;
+
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use aya::maps::{Array, HashMap, MapData, RingBuf};
 use aya::programs::SocketFilter;
-use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned};
 use netfilter_conntrack::Handle;
 
+use self::refusal::explain;
 use super::batch::Drain;
 use super::receiver::{Seat, Shared, wait_time};
 use super::tuning::Buffer;
@@ -128,7 +131,7 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// Why this kernel or this user can't: no CAP_BPF, a kernel before 5.8, lockdown.
+    /// Why this kernel or this user can't: no CAP_BPF, a kernel before 5.8, a verifier that wants more.
     pub fn attach(socket: impl AsFd, sizes: Sizes) -> Result<Self, String> {
         // Before 5.11, maps count against the limit of locked memory; later kernels don't ask.
         let unlimited = rustix::process::Rlimit {
@@ -140,6 +143,9 @@ impl Kernel {
         let mut ebpf = EbpfLoader::new()
             // The program needs no type of the running kernel: reading all of them takes longer than all else.
             .btf(None)
+            // What the verifier says of all that it looks at would fill megabytes, which aya has it say again and
+            // again; so a refusal takes one more attempt, for the last words.
+            .verifier_log_level(VerifierLogLevel::STATS)
             .set_max_entries("flows4", sizes.flows4)
             .set_max_entries("flows6", sizes.flows6)
             .set_max_entries("sightings", sizes.ring_bytes)
@@ -247,30 +253,6 @@ impl Kernel {
             }
         }
     }
-}
-
-/// Why the program can't be loaded, and what to do about it where that is known.
-fn explain(error: impl std::error::Error + 'static) -> String {
-    let mut text = error.to_string();
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(error) = cause {
-        let errno = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::raw_os_error);
-        if errno == Some(libc::EPERM) {
-            return "it needs CAP_BPF beside CAP_NET_ADMIN, in the initial user namespace, and a kernel \
-                    that is not locked down: run with sudo, or leave out --source"
-                .into();
-        }
-        // The first error alone says nothing, the last is the kernel's.
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    // The verifier's log is many lines; the first one names the failure.
-    text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// A record of the ring: `struct key4` or `struct key6` of the program.

@@ -73,7 +73,7 @@ fn a_small_buffer_is_told() {
     netns::run("a_small_buffer_is_told", || {
         // Without root, in a user namespace, buffers can't be forced, as if nobody had CAP_NET_ADMIN.
         let own = ["unshare", "-Urn"];
-        let capture = Launch::new(NONE).under(own).start();
+        let capture = Launch::new(["--source", "batch"]).under(own).start();
         let outcome = capture.finish();
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
         assert_eq!(outcome.said.lines().count(), 1, "{}", outcome.said);
@@ -88,9 +88,39 @@ fn a_small_buffer_is_told() {
 #[test]
 fn a_buffer_as_large_as_asked_for_is_not_told() {
     netns::run("a_buffer_as_large_as_asked_for_is_not_told", || {
-        let launch = Launch::new(["--buffer", "20000", "--buffer-max", "20000"]);
+        let sizes = ["--buffer", "20000", "--buffer-max", "20000"];
+        let launch = Launch::new(sizes.iter().chain(&["--source", "batch"]));
         let outcome = launch.under(["unshare", "-Urn"]).start().finish();
         assert_eq!((outcome.code, outcome.said.as_str()), (Some(0), ""));
+    });
+}
+
+#[test]
+fn a_source_that_falls_back_says_so_once() {
+    netns::run("a_source_that_falls_back_says_so_once", || {
+        // CAP_NET_ADMIN alone, which is not what BPF takes.
+        let launch = Launch::new(NONE);
+        let outcome = launch
+            .under(without("-all,+net_admin,+setuid,+setgid,+setpcap"))
+            .start()
+            .finish();
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        let said: Vec<&str> = outcome.said.lines().collect();
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].contains("source batch") && said[0].contains("CAP_BPF"),
+            "{said:?}"
+        );
+    });
+}
+
+#[test]
+fn the_kernel_source_takes_two_capabilities() {
+    netns::run("the_kernel_source_takes_two_capabilities", || {
+        // As the service and doctor's setcap have them: no CAP_PERFMON.
+        let launch = Launch::new(["--source", "kernel"]);
+        let two = "-all,+net_admin,+bpf,+setuid,+setgid,+setpcap";
+        assert_eq!(launch.under(without(two)).start().finish().code, Some(0));
     });
 }
 

@@ -175,7 +175,8 @@ fn live_flows_are_recovered_after_an_overrun() {
 
 /// The receive buffers of the netfilter sockets in this namespace, in bytes.
 fn buffers() -> Vec<u32> {
-    let sockets = run("ss", ["-f", "netlink", "-m"]);
+    // -p: from iproute2 6.15 on, memory is shown only with it.
+    let sockets = run("ss", ["-f", "netlink", "-m", "-p"]);
     let buffer = |line: &str| line.split(",rb").nth(1)?.split(',').next()?.parse().ok();
     sockets
         .lines()

@@ -43,6 +43,15 @@ echo '# as it was then' >>previous/etc/default/conntracker
 (cd previous && find etc/default lib usr -type f -exec md5sum {} + >DEBIAN/md5sums)
 dpkg-deb --root-owner-group --build previous previous.deb";
 
+/// The release of this machine, for which the package was built.
+fn suite() -> String {
+    let release = fs::read_to_string("/etc/os-release").unwrap();
+    let line = release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    line.expect("a release of Debian or Ubuntu").to_owned()
+}
+
 struct Root(PathBuf);
 
 impl Root {
@@ -65,7 +74,7 @@ impl Root {
                 "--variant=apt",
                 "--include=ca-certificates",
                 "--skip=cleanup/apt/lists",
-                "bookworm",
+                &suite(),
             ])
             .arg(&root.0)
             .args(sources.take(1)));
@@ -222,6 +231,7 @@ fn the_package_installs_works_upgrades_and_goes() {
         "/usr/share/zsh/vendor-completions/_conntracker",
         "/usr/share/fish/vendor_completions.d/conntracker.fish",
         "/usr/share/man/man8/conntracker.8.gz",
+        "/usr/share/doc/conntracker/README.md.gz",
         "/lib/systemd/system/conntracker.service",
         "/etc/default/conntracker",
         "/etc/conntracker/conntracker.toml",

@@ -1,5 +1,6 @@
 //! `--track`: connection tracking for as long as the program runs.
 
+use conntracker::track::Track;
 use rustix::process::Signal;
 use vendor_tests::capture::{Capture, Launch};
 use vendor_tests::netns::{self, sh};
@@ -135,4 +136,28 @@ fn tracking_needs_a_capability() {
         );
         assert_eq!(tables(), "");
     });
+}
+
+#[test]
+fn without_owners_a_table_goes_at_the_end_and_a_killed_ones_at_the_next_start() {
+    netns::run(
+        "without_owners_a_table_goes_at_the_end_and_a_killed_ones_at_the_next_start",
+        || {
+            sh("nft add table inet conntracker-4194304; nft add table inet conntracker-mine");
+            let first = Track::named().expect("this kernel has nftables");
+            let own = format!("table inet conntracker-{}", std::process::id());
+            let both = format!("table inet conntracker-mine\n{own}\n");
+            assert_eq!(tables(), both, "one is left behind, the other not ours");
+            // As another process of the same number in another process namespace would.
+            let second = Track::named().expect("two do not get into each other's way");
+            assert_eq!(tables(), format!("{both}{own}-1\n"));
+            let capture = Launch::new(["--no-thin"]).start();
+            ping("127.0.0.1");
+            assert_eq!(capture.finish().list().lines().count(), 1);
+            drop(first);
+            assert_eq!(tables(), format!("table inet conntracker-mine\n{own}-1\n"));
+            drop(second);
+            assert_eq!(tables(), "table inet conntracker-mine\n");
+        },
+    );
 }
