@@ -8,7 +8,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BUILD_PACKAGES := gcc pkg-config libnetfilter-conntrack-dev libclang-dev clang libbpf-dev
 # To test: the real counterparts on this kernel.
 TEST_PACKAGES := g++ conntrack nftables iptables iproute2 iputils-ping netbase netcat-openbsd tshark \
-	util-linux procps kmod python3-jsonschema python3-pip postgresql $(DEB_TEST_PACKAGES)
+	util-linux procps kmod strace python3-jsonschema python3-pip postgresql $(DEB_TEST_PACKAGES)
 # ClickHouse's embedded form, for the statements of docs/fleet. Its test is skipped where it can't be had.
 CHDB := target/chdb
 # promtool, out of Debian's package but not installed: that would start a server that listens. Its test is
