@@ -2,6 +2,7 @@
 //! come from.
 
 mod conflict;
+mod purpose;
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -13,7 +14,7 @@ use crate::command::Command;
 use crate::output::layout::LayoutArgs;
 use crate::select::Selection;
 use crate::source::method::Source;
-use crate::units::{parse_bytes, parse_duration};
+use crate::units::{parse_bytes, parse_duration, parse_interval};
 
 /// Shown behind `--help`.
 const AFTER_HELP: &str = "\
@@ -85,7 +86,7 @@ pub struct Cli {
     /// Print the list every TIME, besides the one at the end
     ///
     /// With -o FILE the file is replaced each time; with -o DIR/ each list gets a file of its own.
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "read", help_heading = "Long runs")]
+    #[arg(long, value_name = "TIME", value_parser = parse_interval, conflicts_with = "read", help_heading = "Long runs")]
     pub interval: Option<Duration>,
 
     /// Begin every interval with an empty list
@@ -97,7 +98,7 @@ pub struct Cli {
     )]
     pub reset: bool,
 
-    /// Keep the newest N files of -o DIR/ and remove older ones
+    /// Keep the N files of -o DIR/ that were written last and remove older ones
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Long runs")]
     pub keep: Option<u16>,
 

@@ -74,9 +74,9 @@ impl Turn {
         if now < self.next {
             return false;
         }
-        while self.next <= now {
-            self.next += self.every;
-        }
+        let missed = now.duration_since(self.next).as_nanos() / self.every.as_nanos().max(1);
+        let turns = u32::try_from(missed + 1).unwrap_or(u32::MAX);
+        self.next += self.every.saturating_mul(turns);
         true
     }
 }
@@ -200,7 +200,7 @@ impl<'a> Dumps<'a> {
         // Afterwards, so that nothing in it was seen after its end.
         let capture = self.describe(&loss);
         self.warn(&self.of_next(&loss).verdict(), console);
-        let printed = self.printer.print(&mut contents, &capture);
+        let printed = self.printer.print(&mut contents, &capture, console);
         if printed.is_ok() {
             self.lists.lock().one_more();
         }

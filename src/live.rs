@@ -1,6 +1,5 @@
 //! A live capture from its start to its verdict.
 
-use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -19,6 +18,7 @@ use crate::kernel_stat::KernelStat;
 use crate::listen;
 use crate::monitor::Monitor;
 use crate::notify::Supervisor;
+use crate::output::destination::Destination;
 use crate::printer::Printer;
 use crate::recovery::Recovery;
 use crate::session::crew::Crew;
@@ -117,12 +117,7 @@ pub fn capture(
 }
 
 fn start_recording(path: &Path) -> Result<Recorder, Error> {
-    let file = if path.as_os_str() == "-" {
-        use std::os::fd::AsFd;
-        io::stdout().as_fd().try_clone_to_owned().map(File::from)
-    } else {
-        File::create(path)
-    };
+    let file = Destination::new(path).open();
     file.and_then(Recorder::new)
         .map_err(|error| Error::file(path, error))
 }

@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::{fmt, io, thread};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, stat};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Where `ip netns add` keeps its namespaces (ip-netns(8)).
@@ -99,6 +99,19 @@ pub fn within<T: Send>(name: &str, body: impl FnOnce() -> io::Result<T> + Send) 
             })?;
         inside.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
+}
+
+/// The name that `ip netns add` has given the namespace of the calling thread, if it has one.
+#[must_use]
+pub fn own_name() -> Option<String> {
+    let own = stat("/proc/thread-self/ns/net").ok()?;
+    let entries = std::fs::read_dir(NAMED).ok()?;
+    let is_own = |path: &Path| {
+        stat(path).is_ok_and(|named| (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino))
+    };
+    let mut paths = entries.flatten().map(|entry| entry.path());
+    let path = paths.find(|path| is_own(path))?;
+    path.file_name()?.to_str().map(ToOwned::to_owned)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Printing of lists: now and at the end, wherever they still can go.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use crate::capture::Capture;
@@ -21,6 +21,16 @@ pub enum Goal {
     One(Destination),
     /// Each into a file of its own.
     Each(Folder),
+}
+
+impl Goal {
+    /// Has one list written.
+    fn put(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        match self {
+            Self::One(destination) => destination.put(write),
+            Self::Each(folder) => folder.put(Timestamp::now(), write),
+        }
+    }
 }
 
 /// Writes lists to the place that was asked for.
@@ -49,26 +59,34 @@ impl Printer {
     /// # Errors
     ///
     /// Those of the destination.
-    pub fn print(&self, contents: &mut Contents, capture: &Capture) -> io::Result<()> {
-        self.print_list(contents, capture).map(drop)
+    pub fn print(
+        &self,
+        contents: &mut Contents,
+        capture: &Capture,
+        console: &Console,
+    ) -> io::Result<()> {
+        self.print_list(contents, capture, console).map(drop)
     }
 
     /// Prints flows, and returns what their reader has to know besides.
-    fn print_list(&self, contents: &mut Contents, capture: &Capture) -> io::Result<Vec<String>> {
-        match &self.goal {
-            Goal::One(destination) => self.print_to(destination, contents, capture),
-            Goal::Each(folder) => {
-                let path = folder.next(Timestamp::now());
-                let remarks = self.print_to(&Destination::File(path), contents, capture)?;
-                folder.prune()?;
-                Ok(remarks)
+    fn print_list(
+        &self,
+        contents: &mut Contents,
+        capture: &Capture,
+        console: &Console,
+    ) -> io::Result<Vec<String>> {
+        let remarks = self.print_to(&self.goal, contents, capture)?;
+        if let Goal::Each(folder) = &self.goal {
+            if let Some(complaint) = folder.complaint() {
+                console.error(&format!("{}: {complaint}", folder.path().display()));
             }
         }
+        Ok(remarks)
     }
 
     fn print_to(
         &self,
-        destination: &Destination,
+        goal: &Goal,
         contents: &mut Contents,
         capture: &Capture,
     ) -> io::Result<Vec<String>> {
@@ -78,10 +96,10 @@ impl Printer {
             Contents::Lean(snapshot) if self.selection.filters_confirmation() => {
                 let mut selected = snapshot.clone();
                 selected.retain_confirmed(wanted);
-                destination.put(|mut out| classic::write(&selected, &mut out))?;
+                goal.put(|mut out| classic::write(&selected, &mut out))?;
             }
             Contents::Lean(snapshot) => {
-                destination.put(|mut out| classic::write(snapshot, &mut out))?;
+                goal.put(|mut out| classic::write(snapshot, &mut out))?;
             }
             Contents::Records(flows) => {
                 // Only for the time of writing: what can't be written is not to be lost.
@@ -96,7 +114,7 @@ impl Printer {
                     captures: vec![capture.clone()],
                     flows: selected,
                 };
-                let written = destination.put(|out| {
+                let written = goal.put(|out| {
                     remarks = self.layout.write(&mut listing, out)?;
                     Ok(())
                 });
@@ -133,7 +151,7 @@ impl Printer {
     /// Prints the last list and returns the exit status. A list whose file can't be written goes to
     /// standard output, or that of a daemon to a temporary file.
     pub fn finish(&self, contents: &mut Contents, capture: &Capture, console: &Console) -> u8 {
-        let error = match self.print_list(contents, capture) {
+        let error = match self.print_list(contents, capture, console) {
             Ok(remarks) => {
                 for remark in remarks {
                     console.note(&remark);
@@ -162,7 +180,7 @@ impl Printer {
             console.error(&format!(
                 "{place}: {error}; the list goes to standard output"
             ));
-            match self.print_to(&Destination::Stdout, contents, capture) {
+            match self.print_to(&Goal::One(Destination::Stdout), contents, capture) {
                 Err(worse) if worse.kind() != io::ErrorKind::BrokenPipe => {
                     console.error(&format!("standard output: {worse}"));
                 }
@@ -179,7 +197,11 @@ impl Printer {
             .tempfile()?;
         // Its own name as a destination would replace it, and forget that it is temporary.
         let (_, path) = file.keep().map_err(|error| error.error)?;
-        self.print_to(&Destination::File(path.clone()), contents, capture)?;
+        self.print_to(
+            &Goal::One(Destination::File(path.clone())),
+            contents,
+            capture,
+        )?;
         Ok(path)
     }
 }

@@ -17,6 +17,7 @@ use crate::printer::{Goal, Printer};
 use crate::records::Records;
 use crate::replay;
 use crate::select::SourcePorts;
+use crate::signals;
 use crate::state::State;
 use crate::table::Table;
 
@@ -31,6 +32,7 @@ pub fn run(cli: &Cli) -> u8 {
         (_, true) => Verbosity::Verbose,
         _ => Verbosity::Normal,
     });
+    signals::survive_file_limits();
     let outcome = if let Some(command) = &cli.command {
         command.run(&console)
     } else if cli.daemon && !daemon::is_background() {
@@ -90,7 +92,9 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
 fn goal(cli: &Cli, format: Format) -> Result<Goal, Error> {
     let unwritable = |error| Error::file(&cli.output, format!("can't be written: {error}"));
     let keep = cli.keep.map(usize::from);
-    if let Some(folder) = Folder::named(&cli.output, format.extension(), keep) {
+    let mark = namespace::own_name().or_else(|| cli.netns.clone());
+    let mark = mark.as_deref();
+    if let Some(folder) = Folder::named(&cli.output, format.extension(), keep, mark) {
         folder.check().map_err(unwritable)?;
         return Ok(Goal::Each(folder));
     }

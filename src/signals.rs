@@ -6,8 +6,16 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::{flag, low_level::pipe};
+
+/// Has a file that would get larger than its limit (`RLIMIT_FSIZE`) fail to be written, with `EFBIG`, instead of ending
+/// the program: a list then goes elsewhere. Programs that are started get the default back.
+pub fn survive_file_limits() {
+    // Handled and not ignored, which programs that are started would inherit. It can't fail but for a number that is
+    // no signal.
+    let _ = flag::register(SIGXFSZ, Arc::default());
+}
 
 /// The signals that arrived, and a descriptor that becomes readable with each.
 #[derive(Debug)]

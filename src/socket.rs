@@ -3,12 +3,14 @@
 #![allow(unsafe_code)]
 
 mod batch;
+mod descriptor;
 
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
 
 pub use batch::{BATCH_LEN, Batch, Datagram};
+pub use descriptor::duplicate;
 
 use crate::thin::Instruction;
 

@@ -129,7 +129,7 @@ impl State {
     ///
     /// Those of the file, which then is what it was.
     pub fn save(&self, contents: &Contents, capture: &Capture) -> io::Result<()> {
-        Destination::File(self.path.clone()).put(|out| {
+        Destination::File(self.path.clone()).keep(|out| {
             let mut out = BufWriter::with_capacity(1 << 18, out);
             json::write_captures(std::slice::from_ref(capture), &mut out)?;
             contents.each(|record| json::write_flow(record, &[], &mut out))?;

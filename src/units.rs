@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-/// Parses a time: `90` and `90s` are seconds, `5m`, `1h30m`, `2d` what they say.
+/// The longest time that makes sense; clocks can be added to it without an overflow.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
+/// Lists take time to write: more often, a capture would do nothing else.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Parses a time: `90` and `90s` are seconds, `5m`, `1h30m`, `2d` what they say. From a millisecond to a hundred years.
 ///
 /// # Errors
 ///
@@ -16,7 +21,26 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if duration.is_zero() {
         return Err("must be longer than 0".into());
     }
+    if duration < Duration::from_millis(1) {
+        return Err("must be at least 1ms".into());
+    }
+    if duration > LONGEST {
+        return Err("must not be longer than 100 years".into());
+    }
     Ok(duration)
+}
+
+/// Parses the time from one list to the next, which is a tenth of a second at least.
+///
+/// # Errors
+///
+/// As for [`parse_duration`].
+pub fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text)?;
+    if interval < SHORTEST_INTERVAL {
+        return Err("must be at least 100ms".into());
+    }
+    Ok(interval)
 }
 
 /// Parses a number of bytes: `65536`, `512K`, `64M` or `64MiB`, `1G`; the letters are powers of 1024.
@@ -85,6 +109,24 @@ mod tests {
         for wrong in ["", "0", "0s", "soon", "-5"] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn times_that_clocks_can_not_be_added_to_are_refused() {
+        for wrong in [
+            "18446744073709551615",
+            "18446744073709551615s",
+            "101years",
+            "1ns",
+            "999us",
+        ] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+        let longest = parse_duration("100years").unwrap();
+        assert!(std::time::Instant::now().checked_add(longest).is_some());
+        assert_eq!(parse_duration("1ms"), Ok(Duration::from_millis(1)));
+        assert!(parse_interval("99ms").is_err());
+        assert_eq!(parse_interval("100ms"), Ok(Duration::from_millis(100)));
     }
 
     #[test]

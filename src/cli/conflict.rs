@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 
 use super::Cli;
 use crate::command::{Command, Conflict};
+use crate::output::destination::is_stdout;
 use crate::output::folder::Folder;
 use crate::output::layout::Format;
 use crate::output::sort::Sort;
@@ -24,6 +25,10 @@ impl Cli {
             Some(command) => command.conflict(),
             None => self.conflict(),
         };
+        let wrong = wrong.or_else(|| {
+            let why = self.shared_file()?;
+            Some((ErrorKind::ArgumentConflict, why.into()))
+        });
         let Some((kind, why)) = wrong else {
             return Ok(self);
         };
@@ -73,7 +78,7 @@ impl Cli {
     }
 
     fn conflict(&self) -> Option<Conflict> {
-        let standard_output = |path: &PathBuf| path.as_os_str() == "-";
+        let standard_output = |path: &PathBuf| is_stdout(path);
         let listed = standard_output(&self.output);
         let recorded = self.write.as_ref().is_some_and(standard_output);
         if self.daemon && (listed || recorded) {

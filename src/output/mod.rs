@@ -9,6 +9,8 @@ pub mod folder;
 pub mod groups;
 pub mod layout;
 pub mod listing;
+pub mod place;
 pub mod ruleset;
 pub mod sort;
 pub mod table;
+pub mod temporary;

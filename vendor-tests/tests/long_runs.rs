@@ -144,6 +144,50 @@ fn a_folder_keeps_so_many_lists() {
     });
 }
 
+#[test]
+fn captures_that_share_a_folder_leave_each_others_lists_alone() {
+    netns::run(
+        "captures_that_share_a_folder_leave_each_others_lists_alone",
+        || {
+            let folder = Folder::new();
+            // A folder of a list's name is no list.
+            fs::create_dir(folder.join("flows-20000101T000000Z.txt")).expect("a folder");
+            let once = |keep: &str| {
+                let path = format!("{}/", text(folder.path()));
+                Launch::new(["--keep", keep, "-o", &path]).start()
+            };
+            let first = once("1");
+            let others: Vec<_> = (0..3).map(|_| once("1")).collect();
+            udp(5000, 1);
+            for capture in others {
+                capture.drained();
+                assert_eq!(capture.finish().list(), "");
+            }
+            first.drained();
+            assert_eq!(first.finish().list(), "");
+            // Two at the same second: neither has replaced the other's.
+            let count = || {
+                lists(folder.path())
+                    .iter()
+                    .filter(|path| path.is_file())
+                    .count()
+            };
+            assert_eq!(count(), 4);
+            for path in lists(folder.path()).iter().filter(|path| path.is_file()) {
+                assert!(
+                    fs::read_to_string(path)
+                        .expect("a list")
+                        .contains("port=1)")
+                );
+            }
+            // The next one alone counts those of the first as its own, and no others.
+            assert_eq!(once("1").finish().list(), "");
+            assert_eq!(count(), 4);
+            assert!(folder.join("flows-20000101T000000Z.txt").is_dir());
+        },
+    );
+}
+
 /// Waits until a state has so many flows.
 fn saved(capture: &Capture, state: &Path, flows: usize) {
     capture.drained();

@@ -1,0 +1,440 @@
+//! Where a path leads, found out without trusting those who may write to the folders on the way.
+//!
+//! A link of a stranger would have us write wherever the stranger likes. The kernel's own protection
+//! (fs.protected_symlinks of proc_sys_fs(5)) covers sticky folders alone, may be off, and does not see links that a
+//! program reads and follows by itself. So every component is opened without following it (`O_NOFOLLOW`), a link
+//! is followed only if root or we ourselves have made it, and whatever happens to the file at the end happens
+//! relative to the folder that was opened, whoever renames what meanwhile.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path};
+
+use rustix::fs::{
+    Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, fstat, fstatfs, mkdirat, open, openat,
+    readlinkat, stat,
+};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+/// As many links as the kernel follows (`MAXSYMLINKS`, include/linux/namei.h, Linux 6.18).
+const LINKS_MAX: u32 = 40;
+/// `PROC_SUPER_MAGIC` of include/uapi/linux/magic.h.
+const PROCFS: i64 = 0x9fa0;
+/// Only to name something by; takes no right to read.
+const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// What a folder of ours gets: what is in it says who talks to whom.
+const FOLDER_MODE: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP);
+
+/// What a path turns out to be.
+#[derive(Debug)]
+pub enum Place {
+    /// A descriptor of our own, by its number: /dev/stdout, /dev/fd/3.
+    Descriptor(i32),
+    /// A pipe or device, or the open file of another process: there is nothing to replace.
+    Special(OwnedFd),
+    /// A regular file, or none yet.
+    Entry(Entry),
+}
+
+/// A name in a folder.
+#[derive(Debug)]
+pub struct Entry {
+    /// The folder; opened with `O_PATH`.
+    pub folder: OwnedFd,
+    /// The name.
+    pub name: OsString,
+    /// What is there.
+    pub present: Option<Stat>,
+}
+
+/// What is sought.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    File,
+    /// A folder, which is made if it is not there.
+    Folder,
+}
+
+impl Place {
+    /// The place that a path names. Links stay, and their targets are the place.
+    ///
+    /// # Errors
+    ///
+    /// What following the path meets: a folder that is missing, a link of a stranger.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            return Err(Errno::ISDIR.into());
+        }
+        Walk::new(path, Wanted::File)?.file()
+    }
+
+    /// Whether it can be written to, as far as that can be known without opening it: closing a pipe again would tell
+    /// its reader that all has been written.
+    ///
+    /// # Errors
+    ///
+    /// Those of access(2).
+    pub fn check_special(handle: &OwnedFd) -> io::Result<()> {
+        let path = opened(handle);
+        Ok(accessat(
+            rustix::fs::CWD,
+            path,
+            Access::WRITE_OK,
+            AtFlags::empty(),
+        )?)
+    }
+
+    /// Opens a pipe or device for writing.
+    ///
+    /// # Errors
+    ///
+    /// Those of open(2).
+    pub fn open_special(handle: &OwnedFd) -> io::Result<OwnedFd> {
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOCTTY;
+        Ok(open(opened(handle), flags, Mode::empty())?)
+    }
+
+    /// What tells places apart: two paths with one identity are one file.
+    ///
+    /// # Errors
+    ///
+    /// Those of fstat(2).
+    pub fn identities(&self) -> io::Result<Vec<Identity>> {
+        let named = |stat: &Stat| Identity::File(stat.st_dev, stat.st_ino);
+        Ok(match self {
+            Self::Descriptor(number) => match stat(format!("/proc/self/fd/{number}")) {
+                Ok(found) if is_character_device(&found) => Vec::new(),
+                Ok(found) => vec![named(&found)],
+                Err(_) => vec![Identity::Descriptor(*number)],
+            },
+            Self::Special(handle) => {
+                let found = fstat(handle)?;
+                // What is written to /dev/null does not get into the way of anything.
+                if is_character_device(&found) {
+                    Vec::new()
+                } else {
+                    vec![named(&found)]
+                }
+            }
+            Self::Entry(entry) => {
+                let folder = fstat(&entry.folder)?;
+                let name = Identity::Name(folder.st_dev, folder.st_ino, entry.name.clone());
+                let present = entry.present.as_ref().map(named);
+                std::iter::once(name).chain(present).collect()
+            }
+        })
+    }
+}
+
+/// Something that is the same for all paths to a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// A name in a folder, by the folder's device and inode.
+    Name(u64, u64, OsString),
+    /// A file, by device and inode.
+    File(u64, u64),
+    /// A descriptor that is not open.
+    Descriptor(i32),
+}
+
+/// The folder that a path names, made with all above it if it is not there.
+///
+/// # Errors
+///
+/// As for [`Place::of`]; what is no folder.
+pub fn folder(path: &Path) -> io::Result<OwnedFd> {
+    Walk::new(path, Wanted::Folder)?.folder()
+}
+
+/// Whether what an owner has made may lead us on: root could write anywhere anyway.
+#[must_use]
+pub fn is_trusted(owner: u32) -> bool {
+    owner == 0 || owner == geteuid().as_raw()
+}
+
+/// The path of a handle that only names its file.
+fn opened(handle: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", handle.as_raw_fd())
+}
+
+fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+fn is_character_device(stat: &Stat) -> bool {
+    kind(stat) == FileType::CharacterDevice
+}
+
+/// A path that is followed.
+struct Walk {
+    at: OwnedFd,
+    /// What is left of it, the last component first. `/` is the root.
+    rest: Vec<OsString>,
+    links: u32,
+    wanted: Wanted,
+}
+
+impl Walk {
+    fn new(path: &Path, wanted: Wanted) -> io::Result<Self> {
+        if path.as_os_str().is_empty() {
+            return Err(Errno::NOENT.into());
+        }
+        let mut walk = Self {
+            at: open(".", LOOK | OFlags::DIRECTORY, Mode::empty())?,
+            rest: Vec::new(),
+            links: 0,
+            wanted,
+        };
+        walk.lead(path);
+        Ok(walk)
+    }
+
+    /// Has a path come before what is left.
+    fn lead(&mut self, path: &Path) {
+        let components = path.components().rev();
+        let names = components.filter(|component| *component != Component::CurDir);
+        self.rest
+            .extend(names.map(|component| component.as_os_str().to_owned()));
+    }
+
+    fn folder(mut self) -> io::Result<OwnedFd> {
+        match self.go()? {
+            None => Ok(self.at),
+            Some(_) => Err(Errno::NOTDIR.into()),
+        }
+    }
+
+    fn file(mut self) -> io::Result<Place> {
+        self.go()?.ok_or_else(|| Errno::ISDIR.into())
+    }
+
+    /// Goes to the end. What is there, if it is no folder; else the folder is where it stands.
+    fn go(&mut self) -> io::Result<Option<Place>> {
+        while let Some(name) = self.rest.pop() {
+            let last = self.rest.is_empty();
+            let found = match openat(&self.at, &name, LOOK, Mode::empty()) {
+                Ok(found) => found,
+                Err(Errno::NOENT) if self.wanted == Wanted::Folder => self.make(&name)?,
+                Err(Errno::NOENT) if last => return Ok(Some(self.entry(name, None)?)),
+                Err(error) => return Err(error.into()),
+            };
+            let stat = fstat(&found)?;
+            match kind(&stat) {
+                FileType::Directory => self.at = found,
+                FileType::Symlink => {
+                    if let Some(place) = self.link(&name, &found, &stat)? {
+                        return Ok(Some(place));
+                    }
+                }
+                _ if !last => return Err(Errno::NOTDIR.into()),
+                FileType::RegularFile => return Ok(Some(self.entry(name, Some(stat))?)),
+                FileType::Fifo | FileType::Socket if !is_trusted(stat.st_uid) => {
+                    return Err(refused("pipe", &name, stat.st_uid));
+                }
+                _ => return Ok(Some(Place::Special(found))),
+            }
+        }
+        Ok(None)
+    }
+
+    fn entry(&mut self, name: OsString, present: Option<Stat>) -> io::Result<Place> {
+        let folder = self.at.try_clone()?;
+        Ok(Place::Entry(Entry {
+            folder,
+            name,
+            present,
+        }))
+    }
+
+    fn make(&self, name: &OsStr) -> io::Result<OwnedFd> {
+        match mkdirat(&self.at, name, FOLDER_MODE) {
+            // Somebody else has made it.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(openat(&self.at, name, LOOK, Mode::empty())?)
+    }
+
+    /// Follows a link; the place, if it is the end.
+    fn link(&mut self, name: &OsStr, link: &OwnedFd, stat: &Stat) -> io::Result<Option<Place>> {
+        self.links += 1;
+        if self.links > LINKS_MAX {
+            return Err(Errno::LOOP.into());
+        }
+        if fstatfs(&self.at)?.f_type as i64 == PROCFS {
+            return self.descriptor(name);
+        }
+        if !is_trusted(stat.st_uid) {
+            return Err(refused("link", name, stat.st_uid));
+        }
+        let target = readlinkat(link, "", Vec::new())?;
+        if target.is_empty() {
+            return Err(Errno::NOENT.into());
+        }
+        let target = OsString::from_vec(target.into_bytes());
+        let path = Path::new(&target);
+        self.lead(path);
+        Ok(None)
+    }
+
+    /// Follows a link of proc(5), which may lead to what has no path. Only the kernel makes links there.
+    fn descriptor(&mut self, name: &OsStr) -> io::Result<Option<Place>> {
+        let last = self.rest.is_empty();
+        let number = name.to_str().and_then(|name| name.parse().ok());
+        if let (true, Some(number)) = (last, number) {
+            if self.is_our_descriptors()? {
+                return Ok(Some(Place::Descriptor(number)));
+            }
+        }
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let found = openat(&self.at, name, flags, Mode::empty())?;
+        if kind(&fstat(&found)?) == FileType::Directory {
+            self.at = found;
+            return Ok(None);
+        }
+        if !last {
+            return Err(Errno::NOTDIR.into());
+        }
+        Ok(Some(Place::Special(found)))
+    }
+
+    /// Whether it stands in the folder of this process's descriptors.
+    fn is_our_descriptors(&self) -> io::Result<bool> {
+        let here = fstat(&self.at)?;
+        let is_here = |path: &str| {
+            stat(path).is_ok_and(|own| (own.st_dev, own.st_ino) == (here.st_dev, here.st_ino))
+        };
+        Ok(is_here("/proc/self/fd") || is_here("/proc/thread-self/fd"))
+    }
+}
+
+fn refused(what: &str, name: &OsStr, owner: u32) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!(
+            "{:?} is a {what} of another user (uid {owner}), who could have it lead anywhere: name the file \
+             itself, in a folder that others can't write to",
+            name.to_string_lossy()
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, lchown, symlink};
+
+    use super::*;
+
+    fn entry(path: &Path) -> io::Result<Entry> {
+        match Place::of(path)? {
+            Place::Entry(entry) => Ok(entry),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn our_own_links_are_followed_to_their_end() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path();
+        fs::create_dir(folder.join("below")).unwrap();
+        symlink("below/../below/./list", folder.join("link")).unwrap();
+        symlink(folder.join("link"), folder.join("again")).unwrap();
+        let found = entry(&folder.join("again")).unwrap();
+        assert_eq!(found.name, "list");
+        assert!(found.present.is_none());
+        let below = fs::metadata(folder.join("below")).unwrap();
+        assert_eq!(fstat(&found.folder).unwrap().st_ino, below.ino());
+        fs::write(folder.join("below/list"), "").unwrap();
+        assert!(entry(&folder.join("again")).unwrap().present.is_some());
+        symlink("circle", folder.join("circle")).unwrap();
+        let circle = entry(&folder.join("circle")).unwrap_err();
+        assert_eq!(circle.raw_os_error(), Some(libc::ELOOP));
+    }
+
+    #[test]
+    fn what_is_no_file_is_told_apart() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path();
+        let kind = |path: &Path| entry(path).unwrap_err().kind();
+        assert_eq!(kind(folder), io::ErrorKind::IsADirectory);
+        assert_eq!(kind(&folder.join("x/")), io::ErrorKind::IsADirectory);
+        assert_eq!(kind(&folder.join("no/list")), io::ErrorKind::NotFound);
+        fs::write(folder.join("file"), "").unwrap();
+        assert_eq!(
+            kind(&folder.join("file/list")),
+            io::ErrorKind::NotADirectory
+        );
+        assert!(matches!(
+            Place::of(Path::new("/dev/null")),
+            Ok(Place::Special(_))
+        ));
+        for name in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
+            let found = Place::of(Path::new(name));
+            assert!(
+                matches!(found, Ok(Place::Descriptor(1))),
+                "{name}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn links_and_pipes_of_strangers_are_refused_wherever_they_are() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path();
+        fs::create_dir(folder.join("below")).unwrap();
+        symlink("below/list", folder.join("link")).unwrap();
+        symlink("below", folder.join("way")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            folder.join("pipe"),
+            FileType::Fifo,
+            Mode::RWXU,
+            0,
+        )
+        .unwrap();
+        if !geteuid().is_root() {
+            eprintln!("skipped: only root can give files to others");
+            return;
+        }
+        for name in ["link", "way", "pipe"] {
+            lchown(folder.join(name), Some(65534), Some(65534)).unwrap();
+        }
+        for path in ["link", "way/list", "pipe"] {
+            let error = Place::of(&folder.join(path)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{path}");
+            assert!(error.to_string().contains("uid 65534"), "{error}");
+        }
+        let way = super::folder(&folder.join("way/further")).unwrap_err();
+        assert_eq!(way.kind(), io::ErrorKind::PermissionDenied);
+        assert!(!folder.join("below/further").exists());
+    }
+
+    #[test]
+    fn different_paths_to_one_file_have_an_identity_in_common() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path();
+        symlink(folder.join("list"), folder.join("link")).unwrap();
+        let identities = |name: &str| {
+            Place::of(&folder.join(name))
+                .and_then(|place| place.identities())
+                .unwrap()
+        };
+        assert_eq!(identities("list"), identities("link"));
+        assert_ne!(identities("list"), identities("other"));
+        fs::write(folder.join("list"), "").unwrap();
+        fs::hard_link(folder.join("list"), folder.join("hard")).unwrap();
+        let hard = identities("hard");
+        assert!(identities("list").iter().any(|one| hard.contains(one)));
+        assert!(
+            Place::of(Path::new("/dev/null"))
+                .unwrap()
+                .identities()
+                .unwrap()
+                .is_empty()
+        );
+    }
+}
