@@ -137,6 +137,35 @@ pub struct Dumps<'a> {
     said: Mutex<String>,
 }
 
+/// Flows that were copied, and what was lost on the way to them.
+#[derive(Debug)]
+pub struct Copied {
+    /// The flows.
+    pub contents: Contents,
+    /// What was lost since the capture began, as far as this copy may suffer from it.
+    pub loss: Loss,
+    /// If the next interval begins with this copy: when, and what was lost before.
+    pub next: Option<(Timestamp, Loss)>,
+}
+
+/// Copies the flows, or takes them out if an interval begins anew.
+///
+/// What is lost while they are copied may be of this list or of the next, so both have to own up to it: the next one
+/// counts from before the copy, this one up to after it.
+pub fn copy(intake: &Intake, begins_anew: bool, assess: &dyn Fn() -> Loss) -> Copied {
+    let next = begins_anew.then(|| (Timestamp::now(), assess()));
+    let contents = if begins_anew {
+        intake.take()
+    } else {
+        intake.contents()
+    };
+    Copied {
+        contents,
+        loss: assess(),
+        next,
+    }
+}
+
 /// The lists that were written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lists {
@@ -188,15 +217,11 @@ impl<'a> Dumps<'a> {
             return Ok(());
         }
         let begins_anew = due.interval && self.reset;
-        // What is lost while flows are copied may be of this list or of the next, so both have to own up to it: the
-        // next one counts from before the copy, this one up to after it.
-        let next_begins = begins_anew.then(|| (Timestamp::now(), assess()));
-        let mut contents = if begins_anew {
-            self.intake.take()
-        } else {
-            self.intake.contents()
-        };
-        let loss = assess();
+        let Copied {
+            mut contents,
+            loss,
+            next,
+        } = copy(self.intake, begins_anew, assess);
         // Afterwards, so that nothing in it was seen after its end.
         let capture = self.describe(&loss);
         self.warn(&self.of_next(&loss).verdict(), console);
@@ -204,7 +229,7 @@ impl<'a> Dumps<'a> {
         if printed.is_ok() {
             self.lists.lock().one_more();
         }
-        if let Some((start, lost_before)) = next_begins {
+        if let Some((start, lost_before)) = next {
             if printed.is_err() {
                 // It is in the next list then.
                 let _ = contents.each(|record| {

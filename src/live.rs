@@ -20,7 +20,7 @@ use crate::monitor::Monitor;
 use crate::notify::Supervisor;
 use crate::output::destination::Destination;
 use crate::printer::Printer;
-use crate::recovery::Recovery;
+use crate::recovery::{Recovery, Sockets, sysctl};
 use crate::session::crew::Crew;
 use crate::session::{Outcome, Session};
 use crate::signals::Signals;
@@ -55,8 +55,13 @@ pub fn capture(
     let shared = Shared::new(intake, recorder, sockets.len()).map_err(resources)?;
     // Whether a flow that is listed stays so until the end.
     let keeps_all = !cli.reset && cli.forget.is_none() && state.is_none();
-    let recovery = Recovery::new(intake, &handles, shared.lost(), cli.reliable, keeps_all)
-        .map_err(resources)?;
+    let watched = Sockets::new(&handles, shared.lost()).map_err(resources)?;
+    // After somebody listens. Of other namespaces' entries nothing is known.
+    let older = match intake.namespaces() {
+        None => sysctl("nf_conntrack_count").unwrap_or(u64::MAX),
+        Some(_) => u64::MAX,
+    };
+    let recovery = Recovery::new(intake, watched, older, (cli.reliable, keeps_all));
     let conditions = Conditions::new(cli.netns.as_deref(), intake);
     let mut sources: Vec<&str> = sockets.iter().map(|socket| socket.method.name()).collect();
     sources.dedup();

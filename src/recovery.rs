@@ -10,8 +10,11 @@
 //!  nowhere                        ──► the list is incomplete, and says by how much at the most
 //! ```
 
+#[cfg(test)]
+mod model;
+mod sockets;
+
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,9 +22,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::intake::Intake;
-use crate::socket::memory;
-use crate::source::{dump, tuning};
+use crate::source::dump;
+use crate::tally::Tally;
 use crate::timestamp::Timestamp;
+
+pub use sockets::Sockets;
 
 /// How often the drop counters are read.
 pub const CLOCK: Duration = Duration::from_millis(500);
@@ -37,13 +42,63 @@ const KEPT_PATIENCE_AT_END: Duration = Duration::from_secs(30);
 /// Between two looks at whether it still keeps any.
 const KEPT_NAP: Duration = Duration::from_millis(10);
 
+/// What is sent to the sockets of a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Ends of entries alone.
+    OnlyEnds,
+    /// The same, into a buffer that has room for all that the kernel keeps back.
+    OnlyEndsWithRoom,
+    /// Nothing. What is queued stays.
+    Nothing,
+}
+
+/// What a recovery asks the kernel for: the real one is [`Sockets`], and the tests have one that can be stepped.
+pub trait Kernel {
+    /// How many events the sockets and all behind them have dropped, since they were opened.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    fn drops(&self) -> io::Result<u64>;
+
+    /// Lists every entry of the kernel's table that is not listed yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`dump::merge`].
+    fn read_table(&self, intake: &Intake) -> io::Result<Tally>;
+
+    /// Whether ends of entries are kept back.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`dump::keeps_ends_back`].
+    fn keeps_ends_back(&self, intake: &Intake) -> io::Result<bool>;
+
+    /// Changes what is sent from here on.
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    fn deliver(&self, delivery: Delivery) -> io::Result<()>;
+
+    /// Lets the kernel go back to sending whatever it can, and no more reliably.
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    fn give_up_reliability(&self) -> io::Result<()>;
+
+    /// Bytes that the sockets may queue and have queued, if the kernel tells.
+    fn queues(&self) -> Option<(u64, u64)>;
+}
+
 /// The loss of one capture, and what was done about it.
 #[derive(Debug)]
-pub struct Recovery<'a> {
+pub struct Recovery<'a, K = Sockets<'a>> {
     intake: &'a Intake,
-    sockets: Vec<Watched>,
-    /// Events lost elsewhere than in a socket's queue.
-    lost: &'a AtomicU64,
+    kernel: K,
     counted: Mutex<Counted>,
     /// One read of the kernel's table at a time. Holds the namespaces that were gone when nothing was missing.
     reading: Mutex<Gone>,
@@ -66,7 +121,7 @@ pub struct Recovery<'a> {
 /// What the drop counters have shown.
 #[derive(Debug)]
 struct Counted {
-    lost_seen: u64,
+    drops: u64,
     /// The last look at which no counter had moved.
     quiet: Timestamp,
     span: Option<Span>,
@@ -94,43 +149,21 @@ pub struct Report {
     pub queues: Option<(u64, u64)>,
 }
 
-#[derive(Debug)]
-struct Watched {
-    fd: OwnedFd,
-    drops: AtomicU64,
-}
-
-impl<'a> Recovery<'a> {
-    /// Watches these sockets, and a counter of what is lost elsewhere. `keeps_all` is whether no flow leaves the list
-    /// before the capture ends.
-    ///
-    /// # Errors
-    ///
-    /// Those of dup(2).
-    pub fn new<S: AsFd>(
+impl<'a, K: Kernel> Recovery<'a, K> {
+    /// Watches what `kernel` drops. `older` bounds the entries that were in its table before anybody listened;
+    /// `keeps_all` is whether no flow leaves the list before the capture ends.
+    #[must_use]
+    pub fn new(
         intake: &'a Intake,
-        sockets: &[S],
-        lost: &'a AtomicU64,
-        reliable: bool,
-        keeps_all: bool,
-    ) -> io::Result<Self> {
-        let watched = |socket: &S| -> io::Result<Watched> {
-            Ok(Watched {
-                fd: socket.as_fd().try_clone_to_owned()?,
-                drops: AtomicU64::new(0),
-            })
-        };
-        // Of this namespace only: in others there may be any number.
-        let older = match intake.namespaces() {
-            None => sysctl("nf_conntrack_count").unwrap_or(u64::MAX),
-            Some(_) => u64::MAX,
-        };
-        Ok(Self {
+        kernel: K,
+        older: u64,
+        (reliable, keeps_all): (bool, bool),
+    ) -> Self {
+        Self {
             intake,
-            sockets: sockets.iter().map(watched).collect::<io::Result<_>>()?,
-            lost,
+            kernel,
             counted: Mutex::new(Counted {
-                lost_seen: 0,
+                drops: 0,
                 quiet: Timestamp::now(),
                 span: None,
             }),
@@ -144,7 +177,7 @@ impl<'a> Recovery<'a> {
             gave_up: AtomicBool::new(false),
             failure: Mutex::new(None),
             beyond: Mutex::default(),
-        })
+        }
     }
 
     /// Says that the kernel's table was read at the start, so that every entry older than the capture is listed.
@@ -201,18 +234,9 @@ impl<'a> Recovery<'a> {
         let mut counted = self.counted.lock();
         // Before the counters are read: what moves them later is seen at the next look.
         let now = Timestamp::now();
-        let mut all = 0;
-        for socket in &self.sockets {
-            let drops = memory(&socket.fd)?.drops;
-            let before = socket.drops.load(Ordering::Relaxed);
-            // The kernel's counter has 32 bits and wraps.
-            let more = u64::from(drops.wrapping_sub(before as u32));
-            socket.drops.store(before + more, Ordering::Relaxed);
-            all += more;
-        }
-        let lost = self.lost.load(Ordering::Relaxed);
-        all += lost - counted.lost_seen;
-        counted.lost_seen = lost;
+        let drops = self.kernel.drops()?;
+        let all = drops.saturating_sub(counted.drops);
+        counted.drops = drops;
         if all == 0 {
             counted.quiet = now;
         } else {
@@ -254,15 +278,41 @@ impl<'a> Recovery<'a> {
         }
     }
 
+    /// Brings the tables up to now, for a list. `flush` has the receivers take in what is queued, and returns whether
+    /// they have.
+    ///
+    /// Twice: what is lost behind the sockets is counted by the receivers, and ends that the kernel has kept back until
+    /// now are queued.
+    pub fn bring_up_to_date(&self, flush: impl Fn() -> bool) -> bool {
+        flush() & {
+            self.resync();
+            flush()
+        }
+    }
+
+    /// Ends the capture: everything that came up to now is in the tables afterwards. `drain` has the receivers take in
+    /// all that is queued and return.
+    ///
+    /// # Errors
+    ///
+    /// What makes the end inexact, in words.
+    pub fn end(&self, drain: impl FnOnce()) -> Result<(), String> {
+        // From here on nothing new is queued, so that even under a flood the queues run empty.
+        let cut_off = self.cut_off();
+        drain();
+        self.resync();
+        cut_off
+    }
+
     /// Reads the kernel's table, and waits for the ends that it keeps back.
     fn read_kernel(&self, patience: Duration) -> io::Result<()> {
         // The table first: an entry that ends meanwhile is on the dying list after that.
-        self.intake.count(dump::merge(self.intake)?);
+        self.intake.count(self.kernel.read_table(self.intake)?);
         if !self.reliable() {
             return Ok(());
         }
         let deadline = Instant::now() + patience;
-        while dump::keeps_ends_back(self.intake)? {
+        while self.kernel.keeps_ends_back(self.intake)? {
             if Instant::now() > deadline {
                 return Err(io::Error::other(
                     "it still keeps back the ends of connections, because the receive buffer has no room \
@@ -301,10 +351,8 @@ impl<'a> Recovery<'a> {
         if count * 100 < max * RELIABLE_PERCENT_MAX {
             return;
         }
-        for socket in &self.sockets {
-            if let Err(error) = tuning::give_up_reliability(&socket.fd) {
-                return self.fail(format!("reliability can't be given up: {error}"));
-            }
+        if let Err(error) = self.kernel.give_up_reliability() {
+            return self.fail(format!("reliability can't be given up: {error}"));
         }
         self.gave_up.store(true, Ordering::Relaxed);
     }
@@ -330,16 +378,9 @@ impl<'a> Recovery<'a> {
     /// What it has come to so far.
     #[must_use]
     pub fn report(&self) -> Report {
-        let queues = self.sockets.iter().try_fold((0, 0), |sum, socket| {
-            let memory = memory(&socket.fd).ok()?;
-            Some((
-                sum.0 + u64::from(memory.limit_bytes),
-                sum.1 + u64::from(memory.queued_bytes),
-            ))
-        });
         Report {
             resyncs: self.resyncs.load(Ordering::Relaxed),
-            queues,
+            queues: self.kernel.queues(),
         }
     }
 
@@ -366,16 +407,13 @@ impl<'a> Recovery<'a> {
     /// # Errors
     ///
     /// Those of setsockopt(2), in words.
-    pub fn cut_off(&self) -> Result<(), String> {
+    fn cut_off(&self) -> Result<(), String> {
         let exact = |error: io::Error| format!("the end is not exact: {error}");
-        let every = |what: fn(&OwnedFd) -> io::Result<()>| {
-            let mut sockets = self.sockets.iter();
-            sockets.try_for_each(|socket| what(&socket.fd))
-        };
+        let deliver = |delivery| self.kernel.deliver(delivery).map_err(exact);
         if !self.reliable() {
-            return every(|socket| tuning::cut_off(socket)).map_err(exact);
+            return deliver(Delivery::Nothing);
         }
-        every(|socket| tuning::leave_only_ends(socket)).map_err(exact)?;
+        deliver(Delivery::OnlyEnds)?;
         // One that reads the table already is waited for.
         let mut gone = self.reading.lock();
         // After the filter: what finds no room from here on is the end of a flow that is known.
@@ -383,10 +421,10 @@ impl<'a> Recovery<'a> {
         let read = if missed == self.covered.load(Ordering::Relaxed) {
             Ok(())
         } else {
-            every(|socket| tuning::make_room_for_ends(socket)).map_err(exact)?;
+            deliver(Delivery::OnlyEndsWithRoom)?;
             self.read_kernel(KEPT_PATIENCE_AT_END)
         };
-        every(|socket| tuning::cut_off(socket)).map_err(exact)?;
+        deliver(Delivery::Nothing)?;
         *gone = dump::gone(self.intake);
         match read {
             Ok(()) => {

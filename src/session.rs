@@ -207,8 +207,7 @@ impl<'a> Session<'a> {
         if due.asked {
             self.supervisor.printing();
         }
-        let flushed = self.shared.flush();
-        self.recovery.resync();
+        let flushed = self.recovery.bring_up_to_date(|| self.shared.flush());
         let assess = || {
             self.conditions.look(self.intake);
             let mut loss = self.assess();
@@ -231,13 +230,10 @@ impl<'a> Session<'a> {
     pub fn end(&self, crew: Crew<'_>) {
         self.console.clear_status();
         self.supervisor.stopping();
-        // From here on nothing new is queued, so that even under a flood the queues run empty.
         self.shared.close();
-        if let Err(error) = self.recovery.cut_off() {
+        if let Err(error) = self.recovery.end(|| crew.finish()) {
             self.trouble(error);
         }
-        crew.finish();
-        self.recovery.resync();
         self.conditions.look(self.intake);
         if self.shared.overruns() > 0 {
             self.console.detail(&format!(
