@@ -144,8 +144,8 @@ pub struct Copied {
     pub contents: Contents,
     /// What was lost since the capture began, as far as this copy may suffer from it.
     pub loss: Loss,
-    /// If the next interval begins with this copy: when, and what was lost before.
-    pub next: Option<(Timestamp, Loss)>,
+    /// If the next interval begins with this copy: what was lost before it.
+    pub next: Option<Loss>,
 }
 
 /// Copies the flows, or takes them out if an interval begins anew.
@@ -153,7 +153,7 @@ pub struct Copied {
 /// What is lost while they are copied may be of this list or of the next, so both have to own up to it: the next one
 /// counts from before the copy, this one up to after it.
 pub fn copy(intake: &Intake, begins_anew: bool, assess: &dyn Fn() -> Loss) -> Copied {
-    let next = begins_anew.then(|| (Timestamp::now(), assess()));
+    let next = begins_anew.then(assess);
     let contents = if begins_anew {
         intake.take()
     } else {
@@ -229,7 +229,7 @@ impl<'a> Dumps<'a> {
         if printed.is_ok() {
             self.lists.lock().one_more();
         }
-        if let Some((start, lost_before)) = next {
+        if let Some(lost_before) = next {
             if printed.is_err() {
                 // It is in the next list then.
                 let _ = contents.each(|record| {
@@ -238,7 +238,7 @@ impl<'a> Dumps<'a> {
                 });
             } else {
                 let mut begun = self.begun.lock();
-                begun.0.start = Some(start);
+                begun.0.start = capture.end;
                 begun.1 = lost_before;
             }
         }

@@ -46,6 +46,8 @@ pub fn capture(
         Signals::install().map_err(|error| Error::new(format!("can't take signals: {error}")))?;
     listen::refuse_if_events_are_off()?;
     let kernel_stat = KernelStat::start()?;
+    // Before anybody listens, so that what changes from then on is seen to have changed.
+    let conditions = Conditions::new(cli.netns.as_deref(), intake);
     let sockets = listen::open(cli, console)?;
     let recorder = cli.write.as_deref().map(start_recording).transpose()?;
     let track = cli.track.then(Track::start).transpose()?;
@@ -62,7 +64,6 @@ pub fn capture(
         Some(_) => u64::MAX,
     };
     let recovery = Recovery::new(intake, watched, older, (cli.reliable, keeps_all));
-    let conditions = Conditions::new(cli.netns.as_deref(), intake);
     let mut sources: Vec<&str> = sockets.iter().map(|socket| socket.method.name()).collect();
     sources.dedup();
     let mut begun = description::begin(cli, &sources.join(" "));

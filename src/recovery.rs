@@ -181,8 +181,11 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     }
 
     /// Says that the kernel's table was read at the start, so that every entry older than the capture is listed.
+    /// Other namespaces may be met later, with any number of older entries.
     pub fn existing_are_listed(&self) {
-        self.older.store(0, Ordering::Relaxed);
+        if self.intake.namespaces().is_none() {
+            self.older.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Upper bound of the events missed so far, as of the last look.
@@ -257,18 +260,11 @@ impl<'a, K: Kernel> Recovery<'a, K> {
             Ok(missed) => missed,
             Err(error) => return self.fail(format!("the drop counter can't be read: {error}")),
         };
-        let gone_now = dump::gone(self.intake);
-        if missed == self.covered.load(Ordering::Relaxed) {
-            *gone = gone_now;
+        let is_covered = missed == self.covered.load(Ordering::Relaxed);
+        self.note_gone(&mut gone, is_covered);
+        if is_covered {
             return;
         }
-        // What has gone with its namespace is nowhere any more.
-        for name in dump::names(self.intake, gone_now.iter().filter(|n| !gone.contains(n))) {
-            self.beyond.lock().push(format!(
-                "events of the network namespace {name} were missed before it was removed"
-            ));
-        }
-        *gone = gone_now;
         match self.read_kernel(KEPT_PATIENCE) {
             Ok(()) => {
                 self.covered.store(missed, Ordering::Relaxed);
@@ -302,6 +298,21 @@ impl<'a, K: Kernel> Recovery<'a, K> {
         drain();
         self.resync();
         cut_off
+    }
+
+    /// Takes note of namespaces that are gone, and of what has gone with them if something was missed.
+    fn note_gone(&self, gone: &mut Gone, is_covered: bool) {
+        let now = dump::gone(self.intake);
+        let newly = now.iter().filter(|number| !gone.contains(number));
+        if !is_covered {
+            for name in dump::names(self.intake, newly) {
+                self.beyond.lock().push(format!(
+                    "events of the network namespace {name} were missed, and it was removed before its \
+                     table was read"
+                ));
+            }
+        }
+        *gone = now;
     }
 
     /// Reads the kernel's table, and waits for the ends that it keeps back.
@@ -418,14 +429,15 @@ impl<'a, K: Kernel> Recovery<'a, K> {
         let mut gone = self.reading.lock();
         // After the filter: what finds no room from here on is the end of a flow that is known.
         let missed = self.look().map_err(exact)?;
-        let read = if missed == self.covered.load(Ordering::Relaxed) {
+        let is_covered = missed == self.covered.load(Ordering::Relaxed);
+        self.note_gone(&mut gone, is_covered);
+        let read = if is_covered {
             Ok(())
         } else {
             deliver(Delivery::OnlyEndsWithRoom)?;
             self.read_kernel(KEPT_PATIENCE_AT_END)
         };
         deliver(Delivery::Nothing)?;
-        *gone = dump::gone(self.intake);
         match read {
             Ok(()) => {
                 let missed = self.look().map_err(exact)?;

@@ -296,7 +296,7 @@ fn run(
         });
         let copied = copy(&intake, reset, &|| assess(&recovery, &intake));
         made.push(List::of(&copied, &lost_before, before));
-        if let Some((_, lost)) = copied.next {
+        if let Some(lost) = copied.next {
             lost_before = lost;
         }
     }

@@ -73,6 +73,10 @@ pub fn keeps_ends_back(intake: &Intake) -> io::Result<bool> {
 /// The numbers of the namespaces that are there no more.
 #[must_use]
 pub fn gone(intake: &Intake) -> Vec<u16> {
+    if let Some(namespaces) = intake.namespaces() {
+        // What can't be looked at now can be the next time.
+        let _ = namespaces.scan();
+    }
     let all = intake.namespaces().map_or_else(Vec::new, Namespaces::all);
     let gone = all.into_iter().filter(|named| !named.alive);
     gone.map(|named| named.number).collect()

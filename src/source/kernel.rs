@@ -20,7 +20,7 @@ use super::batch::Drain;
 use super::receiver::{Seat, Shared, wait_time};
 use super::tuning::Buffer;
 use crate::flow::{Event, Flow, Key, Observation, Transport};
-use crate::table::{Plan, Unseen};
+use crate::table::{Plan, Table, Unseen};
 use crate::tally::Tally;
 
 /// Time between two looks at the ring. Five a second cost next to nothing; more would bring nothing, since
@@ -122,7 +122,8 @@ pub struct Counts {
     pub table_full: u64,
     /// Messages left to the socket.
     pub passed: u64,
-    /// Sightings that found no room in the ring, and that the tables keep for [`Kernel::untold`].
+    /// Sightings that found no room in the ring, and that the tables keep for
+    /// [`Kernel::fetch_untold`].
     pub untold: u64,
 }
 
@@ -222,24 +223,36 @@ impl Kernel {
             .map(|(key, state)| (key, state & CONFIRMED != 0))
     }
 
-    /// Hands over the flows of which a sighting found no room in the ring, each with whether a reply was seen. A flow
-    /// may be handed over again: what is known already changes nothing.
+    /// Takes the flows of which a sighting found no room in the ring into `table`. What is known there already changes
+    /// nothing.
     ///
     /// # Errors
     ///
     /// Those of bpf(2).
-    fn untold(&self, mut take: impl FnMut(&[u8], bool)) -> io::Result<()> {
+    pub fn fetch_untold(&self, table: &Table) -> io::Result<()> {
+        let take = |key: &[u8], state: u32| {
+            let sighting = decode(key).filter(|_| state & UNTOLD != 0);
+            if let Some(sighting) = sighting {
+                table.apply(&sighting, Unseen::Ignore);
+                if state & CONFIRMED != 0 {
+                    let replied = true;
+                    table.apply(
+                        &Observation {
+                            replied,
+                            ..sighting
+                        },
+                        Unseen::Ignore,
+                    );
+                }
+            }
+        };
         for entry in self.flows4.iter() {
             let (key, state) = entry.map_err(io::Error::other)?;
-            if state & UNTOLD != 0 {
-                take(&key, state & CONFIRMED != 0);
-            }
+            take(&key, state);
         }
         for entry in self.flows6.iter() {
             let (key, state) = entry.map_err(io::Error::other)?;
-            if state & UNTOLD != 0 {
-                take(&key, state & CONFIRMED != 0);
-            }
+            take(&key, state);
         }
         Ok(())
     }
@@ -300,24 +313,6 @@ fn key<const N: usize>(
     })
 }
 
-/// Takes in what found no room in the ring.
-fn fetch_untold(kernel: &Kernel, shared: &Shared<'_>) -> io::Result<()> {
-    let table = shared.intake.table();
-    kernel.untold(|key, confirmed| {
-        let Some(listed) = decode(key) else {
-            return;
-        };
-        table.apply(&listed, Unseen::Ignore);
-        if confirmed {
-            let replied = Observation {
-                replied: true,
-                ..listed
-            };
-            table.apply(&replied, Unseen::Ignore);
-        }
-    })
-}
-
 /// Receives until told to stop, and both the socket and the ring are empty.
 ///
 /// # Errors
@@ -358,7 +353,7 @@ pub fn receive(
             let counts = kernel.counts()?;
             if counts.untold > counted.untold {
                 // What was counted up to now was marked before that.
-                fetch_untold(&kernel, shared)?;
+                kernel.fetch_untold(shared.intake.table())?;
             }
             shared.intake.count(Tally {
                 events: counts.events - counted.events,

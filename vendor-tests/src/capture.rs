@@ -3,15 +3,18 @@
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::program;
+use crate::temp::Folder;
 use crate::wait::{LONG, until, until_true};
 
 /// How a run ended.
@@ -72,7 +75,11 @@ pub struct Launch {
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
     sockets: usize,
+    notify: Option<PathBuf>,
 }
+
+/// How long a program that listens, but does not say that it is ready, is given to become so.
+const UNTOLD: Duration = Duration::from_secs(2);
 
 impl Launch {
     /// The program with these arguments.
@@ -102,6 +109,7 @@ impl Launch {
             args,
             stdout: None,
             stderr: None,
+            notify: None,
         }
     }
 
@@ -135,14 +143,28 @@ impl Launch {
     ///
     /// If it does not come to that.
     #[must_use]
-    pub fn start(self) -> Capture {
+    pub fn start(mut self) -> Capture {
         let sockets = self.sockets;
+        let says_ready = self.program == program::conntracker();
+        let folder = Folder::new();
+        let word = folder.join("notify");
+        let ready = UnixDatagram::bind(&word).expect("a socket can be made");
+        ready.set_nonblocking(true).expect("a socket");
+        self.notify = Some(word);
         let mut capture = self.spawn();
+        let mut listens_since = None;
         until("the program to listen", LONG, || {
             if let Some(status) = capture.child.try_wait().expect("a child can be waited for") {
                 panic!("it ended with {status}: {}", capture.stderr());
             }
-            (subscribed(capture.pid()) >= sockets).then_some(())
+            if subscribed(capture.pid()) < sockets {
+                return None;
+            }
+            // Listening is not all of it: filters are attached after that. Where the word can't come through, as
+            // from another mount namespace, some time has to do.
+            let since = *listens_since.get_or_insert_with(Instant::now);
+            let told = matches!(ready.recv(&mut [0; 256]), Ok(1..));
+            (!says_ready || told || since.elapsed() > UNTOLD).then_some(())
         });
         capture
     }
@@ -159,6 +181,9 @@ impl Launch {
         words.extend(self.args);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null());
+        if let Some(word) = self.notify {
+            command.env("NOTIFY_SOCKET", word);
+        }
         command.stdout(self.stdout.map_or_else(Stdio::piped, Stdio::from));
         command.stderr(self.stderr.map_or_else(Stdio::piped, Stdio::from));
         let mut child = command

@@ -1,5 +1,6 @@
 //! The flood, run beside a capture.
 
+use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
 
 use crate::capture::Outcome;
@@ -73,6 +74,32 @@ pub fn count() -> u64 {
         .trim()
         .parse()
         .expect("a number")
+}
+
+/// Whatever happened, the list lacks no flow and no reply, or its exit status says so. Returns whether it lacks any.
+///
+/// # Panics
+///
+/// If it lacks something and claims to be whole.
+pub fn honest(outcome: &Outcome, expected: &Model) -> bool {
+    // Without the numbers of the lines, which change with each that is missing.
+    let flow = |line: &str| {
+        let (class, rest) = line.split_once(" [").expect("a line of the list");
+        let (_, flow) = rest.split_once("] ").expect("a line of the list");
+        format!("{class} {flow}")
+    };
+    let found: BTreeSet<String> = outcome.text().lines().map(flow).collect();
+    let wanted = expected.list();
+    let missing = wanted.lines().filter(|line| !found.contains(&flow(line)));
+    let missing = missing.count();
+    assert!(
+        missing == 0 || outcome.code == Some(3),
+        "{missing} of {} flows are missing or lack their reply, and the exit status is {:?}: {}",
+        expected.len(),
+        outcome.code,
+        outcome.stderr
+    );
+    missing > 0
 }
 
 /// The list is what it should be; without printing 300,000 lines if it is not.

@@ -76,3 +76,31 @@ pub fn sh(command: &str) {
         String::from_utf8_lossy(&output.stderr)
     );
 }
+
+/// [`run`], with names of network namespaces that are the test's own.
+///
+/// # Panics
+///
+/// As [`run`].
+pub fn run_with_names(test: &str, body: impl FnOnce() + Send) {
+    run(test, || {
+        // SAFETY: takes flags only; it concerns this thread and the programs that it will start.
+        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+        sh("mount --make-rprivate / && mount -t tmpfs none /run");
+        body();
+    });
+}
+
+/// Makes a namespace with a name, in which connections are tracked.
+///
+/// # Panics
+///
+/// If it can't be made.
+pub fn add(name: &str) {
+    sh(&format!(
+        "ip netns add {name}
+         ip netns exec {name} ip link set lo up
+         ip netns exec {name} nft 'table inet t {{ chain output {{
+             type filter hook output priority 0; ct state new; }}; }}'"
+    ));
+}

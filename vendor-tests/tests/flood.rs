@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use rustix::process::Signal;
 use vendor_tests::capture::{Capture, Launch, Outcome};
-use vendor_tests::flooding::{Flood, complete, count};
+use vendor_tests::flooding::{Flood, complete, count, honest};
 use vendor_tests::netns;
 use vendor_tests::program::{flood, run};
 use vendor_tests::room::Room;
@@ -153,9 +153,10 @@ fn pinched(more: &[&str]) -> Capture {
     .start()
 }
 
+/// All that is alive is listed, but that these were all can't be shown: a reply that was missed looks like a flow.
 #[test]
-fn live_flows_are_recovered_after_an_overrun() {
-    netns::run("live_flows_are_recovered_after_an_overrun", || {
+fn live_flows_are_listed_after_an_overrun() {
+    netns::run("live_flows_are_listed_after_an_overrun", || {
         for source in ["batch", "callback"] {
             let capture = pinched(&["--source", source]);
             capture.stop();
@@ -163,9 +164,9 @@ fn live_flows_are_recovered_after_an_overrun() {
             let expected = Flood::start(&format!("{seed} --replied 30 --privileged 10")).finish();
             capture.resume();
             let outcome = capture.finish();
-            complete(&outcome, &expected);
+            assert!(!honest(&outcome, &expected), "{}", outcome.stderr);
+            assert_eq!(outcome.code, Some(3), "{}", outcome.stderr);
             assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
-            assert!(outcome.stderr.contains("recovered ("), "{}", outcome.stderr);
             assert!(outcome.stderr.contains("--reliable"), "{}", outcome.stderr);
             run("conntrack", ["-F"]);
             run("conntrack", ["-F", "-f", "ipv6"]);
@@ -199,6 +200,7 @@ fn the_buffer_grows_under_pressure_as_far_as_it_may() {
             capture.drained();
         }
         until_true("the largest buffer", || buffers().contains(&(384 << 10)));
-        assert_eq!(capture.finish().code, Some(0));
+        // Whether events were dropped before it grew is not what this is about.
+        assert!(matches!(capture.finish().code, Some(0 | 3)));
     });
 }

@@ -4,30 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use vendor_tests::capture::{Capture, Launch};
-use vendor_tests::netns::{self, sh};
+use vendor_tests::netns::{self, add, sh};
 use vendor_tests::program::{flood, run};
 use vendor_tests::schema;
 use vendor_tests::wait::until_true;
-
-/// Runs `body` in a network namespace of its own, with a /run of its own for names of others.
-fn with_names(test: &str, body: impl FnOnce() + Send) {
-    netns::run(test, || {
-        // SAFETY: takes flags only; it concerns this thread and the programs that it will start.
-        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
-        sh("mount --make-rprivate / && mount -t tmpfs none /run");
-        body();
-    });
-}
-
-/// Makes a namespace in which connections are tracked.
-fn add(name: &str) {
-    sh(&format!(
-        "ip netns add {name}
-         ip netns exec {name} ip link set lo up
-         ip netns exec {name} nft 'table inet t {{ chain output {{
-             type filter hook output priority 0; ct state new; }}; }}'"
-    ));
-}
 
 /// One UDP flow in a namespace, to a port that tells it.
 fn talk(name: &str, port: u16) {
@@ -56,7 +36,7 @@ fn scanned(capture: &mut Capture, name: &str) {
 
 #[test]
 fn all_namespaces_are_heard_and_told_apart() {
-    with_names("all_namespaces_are_heard_and_told_apart", || {
+    netns::run_with_names("all_namespaces_are_heard_and_told_apart", || {
         add("blue");
         let mut capture = Launch::new(["--all-netns", "--format", "json"]).start();
         let classic = Launch::new(["--all-netns"]).start();
@@ -109,7 +89,7 @@ fn all_namespaces_are_heard_and_told_apart() {
 
 #[test]
 fn missed_events_of_other_namespaces_are_made_up_for() {
-    with_names("missed_events_of_other_namespaces_are_made_up_for", || {
+    netns::run_with_names("missed_events_of_other_namespaces_are_made_up_for", || {
         add("blue");
         let args = [
             "--all-netns",
@@ -130,8 +110,9 @@ fn missed_events_of_other_namespaces_are_made_up_for() {
         capture.resume();
         until_true("the loss to be noticed", || capture.is_running());
         let outcome = capture.finish();
-        assert_eq!(outcome.code, Some(0), "{}", outcome.said);
-        assert!(outcome.said.contains("recovered ("), "{}", outcome.said);
+        // Entries of that namespace may be older than the capture, so that what was dropped is not known.
+        assert_eq!(outcome.code, Some(3), "{}", outcome.said);
+        assert!(outcome.said.contains("incomplete ("), "{}", outcome.said);
         let list = outcome.text();
         let blue = list
             .lines()
@@ -142,7 +123,7 @@ fn missed_events_of_other_namespaces_are_made_up_for() {
 
 #[test]
 fn a_namespace_is_a_name_a_process_or_a_path() {
-    with_names("a_namespace_is_a_name_a_process_or_a_path", || {
+    netns::run_with_names("a_namespace_is_a_name_a_process_or_a_path", || {
         add("blue");
         let sleep = Launch::of("sleep", ["60"]).under(["ip", "netns", "exec", "blue"]);
         let sleep = sleep.spawn();

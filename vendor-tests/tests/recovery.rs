@@ -74,12 +74,12 @@ fn flows_that_ended_unheard_are_said_to_be_missing_otherwise() {
             let outcome = capture.finish();
             let lines = outcome.text().lines().count();
             assert!(
-                outcome.code == Some(0) && lines < 500,
+                outcome.code == Some(3) && lines < 500,
                 "{lines}: {}",
                 outcome.stderr
             );
             assert!(
-                outcome.stderr.contains("recovered (") && outcome.stderr.contains("not listed"),
+                outcome.stderr.contains("incomplete (") && outcome.stderr.contains("not listed"),
                 "{}",
                 outcome.stderr
             );
