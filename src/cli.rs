@@ -132,6 +132,10 @@ pub struct Cli {
     #[arg(short, long, value_name = "FILE", help_heading = "Recordings")]
     pub read: Option<PathBuf>,
 
+    /// With -r: refuse a recording that was cut or holds what can't be read, instead of listing the rest
+    #[arg(long, requires = "read", help_heading = "Recordings")]
+    pub strict: bool,
+
     /// Record the raw events to FILE while capturing, for -r or tshark
     #[arg(
         short,

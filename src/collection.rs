@@ -26,6 +26,8 @@ use tally::Tally;
 pub struct Collection {
     /// By number of list.
     captures: Vec<Capture>,
+    /// Why lists lack flows, as far as that was found in reading them.
+    found: Vec<(u32, String)>,
     flows: Vec<Flow>,
     index: HashTable<u32>,
     hasher: RandomState,
@@ -113,6 +115,10 @@ impl Sink for Collection {
         u32::try_from(self.captures.len() - 1).expect("fewer lists than 2^32")
     }
 
+    fn incomplete(&mut self, capture: u32, why: &str) {
+        self.found.push((capture, why.to_owned()));
+    }
+
     fn flow(&mut self, record: Record, seen_in: &[(u32, u64)]) -> ControlFlow<()> {
         let hash = self.hasher.hash_one(&record.identity);
         let found = self.index.find(hash, |&at| {
@@ -164,16 +170,32 @@ impl Collection {
         self.flows.is_empty()
     }
 
+    /// The captures as their files describe them, by number of list.
+    #[must_use]
+    pub fn captures(&self) -> &[Capture] {
+        &self.captures
+    }
+
     /// Sorts captures and adds up connections. The flows are in the order in which they came.
     #[must_use]
     pub fn finish(self) -> Listing {
         let Self {
-            captures,
+            mut captures,
+            found,
             flows,
             index,
             ..
         } = self;
         drop(index);
+        for (list, why) in &found {
+            captures[*list as usize].lacks_flows(why);
+        }
+        for capture in &mut captures {
+            // Older versions left it to the reader to look at them.
+            if let (true, Some(gaps)) = (capture.has_long_gaps(), capture.gaps_in_words()) {
+                capture.lacks_flows(&gaps);
+            }
+        }
         let mut used = vec![false; captures.len()];
         for flow in &flows {
             for &(list, _) in &*flow.parts.as_slice() {

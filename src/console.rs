@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::flow::Class;
+use crate::printable::{printable, printable_lines};
 use crate::syslog::{self, Severity, Syslog};
 use crate::units::show_count;
 
@@ -102,6 +103,8 @@ impl Console {
     }
 
     fn say(&self, severity: Severity, message: &str) {
+        // Whatever it cites. Several lines are ours: what is cited has been put on one.
+        let message = &*printable_lines(message);
         match &mut *self.sink.lock() {
             Sink::Stderr(stderr) => {
                 let clear = if self.terminal { "\r\x1b[K" } else { "" };
@@ -126,7 +129,7 @@ impl Console {
             .filter(|&columns| columns > 0)
             .unwrap_or(80);
         let line: String = line.chars().take(columns.saturating_sub(1)).collect();
-        let _ = write!(io::stderr(), "\r{line}\x1b[K");
+        let _ = write!(io::stderr(), "\r{}\x1b[K", printable(&line));
     }
 
     /// Takes the status line away, so that a list can be printed.

@@ -1,11 +1,12 @@
 //! Lists and states while a capture runs: at SIGUSR1, at every interval, and what is forgotten meanwhile.
 
 use std::io;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::capture::Capture;
+use crate::clock::{Clock, earlier};
 use crate::console::Console;
 use crate::contents::Contents;
 use crate::description;
@@ -135,6 +136,7 @@ pub struct Dumps<'a> {
     lists: Mutex<Lists>,
     /// The last warning about a list.
     said: Mutex<String>,
+    clock: Mutex<Clock>,
 }
 
 /// Flows that were copied, and what was lost on the way to them.
@@ -192,12 +194,14 @@ impl<'a> Dumps<'a> {
         (reset, forget): (bool, Option<Duration>),
         begun: Capture,
     ) -> Self {
+        let clock = Clock::start(begun.gaps.last().map(|gap| gap.from));
         Self {
             intake,
             printer,
             state,
             reset,
             forget,
+            clock: Mutex::new(clock),
             begun: Mutex::new((begun, Loss::default())),
             lists: Mutex::default(),
             said: Mutex::default(),
@@ -210,8 +214,8 @@ impl<'a> Dumps<'a> {
     ///
     /// A list that could not be printed.
     pub fn run(&self, due: Due, assess: &dyn Fn() -> Loss, console: &Console) -> io::Result<()> {
-        if let (true, Some(after)) = (due.forget, self.forget) {
-            self.forget(after);
+        if due.forget {
+            self.forget(console);
         }
         if !due.asked && !due.interval {
             return Ok(());
@@ -260,11 +264,12 @@ impl<'a> Dumps<'a> {
 
     /// Prints the last list and returns the exit status.
     pub fn finish(&self, loss: &Loss, console: &Console) -> u8 {
-        if let Some(after) = self.forget {
-            self.forget(after);
-        }
+        self.forget(console);
         let mut contents = self.intake.contents();
         let capture = self.describe(loss);
+        if let (false, Some(gaps)) = (capture.has_long_gaps(), capture.gaps_in_words()) {
+            console.note(&format!("the list is of several runs: {gaps}"));
+        }
         let printed = self.printer.finish(&mut contents, &capture, console);
         if printed == 0 {
             self.lists.lock().one_more();
@@ -278,16 +283,49 @@ impl<'a> Dumps<'a> {
         *self.lists.lock()
     }
 
-    /// What of `loss`, that since the capture began, the next list suffers from.
+    /// What of `loss`, that since the capture began, the next list suffers from, with what earlier runs have left.
     #[must_use]
     pub fn of_next(&self, loss: &Loss) -> Loss {
-        loss.since(&self.begun.lock().1)
+        let begun = self.begun();
+        let mut loss = loss.since(&self.begun.lock().1);
+        if begun.is_incomplete() {
+            let mut reasons = begun.reasons();
+            if reasons.is_empty() {
+                reasons.push("it is not said why".to_owned());
+            }
+            loss.other
+                .push(format!("in earlier runs: {}", reasons.join("; ")));
+        }
+        loss
     }
 
-    fn forget(&self, after: Duration) {
-        if let Some(before) = SystemTime::now().checked_sub(after) {
-            self.intake.forget(Timestamp::from(before));
+    /// Forgets what is old, if anything is to be forgotten.
+    fn forget(&self, console: &Console) {
+        let Some(after) = self.forget else {
+            return;
+        };
+        let mut clock = self.clock.lock();
+        let now = clock.now(after);
+        let leap = clock.take_leap();
+        drop(clock);
+        if let Some(leapt) = leap {
+            let leapt = humantime::format_duration(Duration::from_secs(leapt.as_secs()));
+            console.note(&format!(
+                "the clock is {leapt} ahead of the time that this machine has been up: flows are forgotten by \
+                 that time, and not by the clock"
+            ));
         }
+        if let Some(before) = earlier(now, after) {
+            self.intake.forget(before);
+        }
+    }
+
+    /// How the capture began, and what earlier runs have left to say.
+    fn begun(&self) -> Capture {
+        let forgotten = self
+            .forget
+            .and_then(|after| earlier(self.clock.lock().now(after), after));
+        description::forgetting(&self.begun.lock().0, forgotten)
     }
 
     /// The description of the capture, if something is made that carries one.
@@ -295,8 +333,13 @@ impl<'a> Dumps<'a> {
         if self.intake.records().is_none() && self.state.is_none() {
             return Capture::default();
         }
-        let begun = self.begun.lock();
-        description::of_live(&begun.0, &loss.since(&begun.1))
+        let begun = self.begun();
+        let before = self.begun.lock().1.clone();
+        let ahead = self.clock.lock().ahead().as_secs();
+        Capture {
+            clock_ahead_s: Some(ahead).filter(|&seconds| seconds > 0),
+            ..description::of_live(&begun, &loss.since(&before))
+        }
     }
 
     fn save(&self, contents: &Contents, capture: &Capture, console: &Console) -> u8 {

@@ -28,7 +28,8 @@ use crate::source::receiver::Shared;
 use crate::source::record::Recorder;
 use crate::state::State;
 use crate::track::Track;
-use crate::verdict::Verdict;
+use crate::units::show_count;
+use crate::verdict::{Loss, Verdict};
 
 /// Captures until told to stop, prints, and returns the exit status.
 ///
@@ -67,9 +68,8 @@ pub fn capture(
     let mut sources: Vec<&str> = sockets.iter().map(|socket| socket.method.name()).collect();
     sources.dedup();
     let mut begun = description::begin(cli, &sources.join(" "));
-    let before = state.map(|state| state.load(intake, console)).transpose()?;
-    if let Some(before) = before.flatten() {
-        begun = description::go_on(begun, before);
+    if let Some(state) = state {
+        begun = state.go_on(begun, intake, console)?;
     }
     let dumps = Dumps::new(intake, printer, state, (cli.reset, cli.forget), begun);
     let session = Session::new(
@@ -96,10 +96,12 @@ pub fn capture(
     drop(track);
 
     let Outcome { loss, failed } = session.outcome();
-    let verdict = loss.verdict();
+    let verdict = dumps.of_next(&loss).verdict();
     let report = recovery.report();
     // The recording first: whatever may come of the list, it is whole.
-    let recorded = shared.recorder.map_or(Ok(()), Recorder::finish);
+    let recorded = shared.recorder.map_or(Ok(None), |recorder| {
+        recorder.finish(not_recorded(&loss, cli.existing))
+    });
     let printed = dumps.finish(&loss, console);
     if let Some(monitor) = monitor {
         monitor.write(intake, report, &loss, &dumps, console);
@@ -109,17 +111,46 @@ pub fn capture(
     } else {
         console.note(&verdict.to_string());
     }
-    if let (Err(error), Some(path)) = (&recorded, &cli.write) {
-        console.error(&format!(
-            "{}: {error}; the recording ends there",
-            path.display()
-        ));
+    if let Some(path) = &cli.write {
+        match &recorded {
+            Ok(None) => {}
+            Ok(Some(why)) => {
+                console.error(&format!(
+                    "{}: the recording is incomplete: {why}",
+                    path.display()
+                ));
+            }
+            Err(error) => console.error(&format!(
+                "{}: {error}; the recording ends there",
+                path.display()
+            )),
+        }
     }
-    Ok(if recorded.is_err() || printed != 0 || failed {
-        1
-    } else {
-        verdict.exit_status()
+    Ok(match recorded {
+        _ if printed != 0 || failed => 1,
+        Err(_) => 1,
+        Ok(Some(_)) => INCOMPLETE,
+        Ok(None) => verdict.exit_status(),
     })
+}
+
+/// Exit status of a recording that lacks events; the list need not.
+const INCOMPLETE: u8 = 3;
+
+/// Why events are not in a recording. What was read from the kernel's table makes up for them in the list, and is no
+/// event.
+fn not_recorded(loss: &Loss, existing: bool) -> Vec<String> {
+    let mut reasons = [&loss.other[..], &loss.over].concat();
+    if loss.missed > 0 {
+        reasons.push(format!("up to {} events missed", show_count(loss.missed)));
+    }
+    if existing {
+        reasons.push(
+            "the connections that were open at the beginning (--existing) are in the list, not in the recording"
+                .to_owned(),
+        );
+    }
+    reasons
 }
 
 fn start_recording(path: &Path) -> Result<Recorder, Error> {

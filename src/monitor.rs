@@ -11,6 +11,7 @@ use crate::console::Console;
 use crate::dumps::Dumps;
 use crate::error::Error;
 use crate::intake::Intake;
+use crate::lock::Lock;
 use crate::metrics::Metrics;
 use crate::output::destination::Destination;
 use crate::records::Records;
@@ -31,6 +32,8 @@ pub struct Monitor {
     updated: AtomicU64,
     /// Whether the last attempt failed, and was told of.
     failed: AtomicBool,
+    /// Against a second program with the same file, whose figures would take turns with these.
+    _lock: Option<Lock>,
 }
 
 impl Monitor {
@@ -43,7 +46,18 @@ impl Monitor {
         Destination::File(path.to_owned())
             .check()
             .map_err(|error| Error::file(path, format!("can't be written: {error}")))?;
+        // Where there can be no file beside it, there is no lock: figures are worth less than the capture.
+        let lock = match Lock::take(path) {
+            Ok(None) => {
+                return Err(Error::file(
+                    path,
+                    "another conntracker writes its figures there: name another file with --metrics-file",
+                ));
+            }
+            taken => taken.ok().flatten(),
+        };
         Ok(Self {
+            _lock: lock,
             path: path.to_owned(),
             netns: netns.map(ToOwned::to_owned),
             start: Timestamp::now(),

@@ -4,6 +4,9 @@
 //! (unused, ARPHRD type 824, unused, netlink family; both big-endian) followed by one datagram as the
 //! socket delivered it, in the byte order of the host that recorded it.
 
+pub mod audit;
+pub mod mark;
+
 use std::io::{self, Read, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -61,8 +64,12 @@ impl std::error::Error for HeaderError {}
 pub enum Record<'a> {
     /// A netfilter datagram, and when it was received.
     Datagram(SystemTime, &'a [u8]),
-    /// A record that holds none: too short for the cooked header, too long, or of another family.
+    /// The same, less than the whole of it: what recorded keeps no more of a record (its snapshot length).
+    Snapped(SystemTime, &'a [u8]),
+    /// A record of another netlink family, as a monitor of all of them records.
     Foreign,
+    /// A record that can't hold any: too short for the cooked header, or too long.
+    Unreadable,
     /// The file ends inside this record.
     Truncated,
 }
@@ -126,13 +133,31 @@ impl<R: Read> Reader<R> {
             16 => {}
             _ => return Ok(Some(Record::Truncated)),
         }
-        let [s0, s1, s2, s3, f0, f1, f2, f3, c0, c1, c2, c3, ..] = header;
+        let [
+            s0,
+            s1,
+            s2,
+            s3,
+            f0,
+            f1,
+            f2,
+            f3,
+            c0,
+            c1,
+            c2,
+            c3,
+            o0,
+            o1,
+            o2,
+            o3,
+        ] = header;
         let seconds = word([s0, s1, s2, s3], self.big_endian);
         let fraction = word([f0, f1, f2, f3], self.big_endian);
         let time = UNIX_EPOCH
             + Duration::from_secs(seconds.into())
             + self.fraction.saturating_mul(fraction);
         let captured = word([c0, c1, c2, c3], self.big_endian) as usize;
+        let original = word([o0, o1, o2, o3], self.big_endian) as usize;
         self.buffer.clear();
         let kept = captured.min(RECORD_MAX);
         // `take` and not a buffer of the claimed size: a header that lies costs no memory.
@@ -148,17 +173,21 @@ impl<R: Read> Reader<R> {
             return Ok(Some(if skipped < excess {
                 Record::Truncated
             } else {
-                Record::Foreign
+                Record::Unreadable
             }));
         }
         let Some((cooked, datagram)) = self.buffer.split_first_chunk::<COOKED_LEN>() else {
-            return Ok(Some(Record::Foreign));
+            return Ok(Some(Record::Unreadable));
         };
         let [.., family_high, family_low] = *cooked;
         if u16::from_be_bytes([family_high, family_low]) != NETLINK_NETFILTER {
             return Ok(Some(Record::Foreign));
         }
-        Ok(Some(Record::Datagram(time, datagram)))
+        Ok(Some(if captured < original {
+            Record::Snapped(time, datagram)
+        } else {
+            Record::Datagram(time, datagram)
+        }))
     }
 }
 
@@ -232,13 +261,9 @@ impl<W: Write> Writer<W> {
         self.output.write_all(datagram)
     }
 
-    /// Hands buffered bytes on.
-    ///
-    /// # Errors
-    ///
-    /// Errors of the underlying writer.
-    pub fn flush(&mut self) -> io::Result<()> {
-        self.output.flush()
+    /// Where it is written to.
+    pub const fn get_mut(&mut self) -> &mut W {
+        &mut self.output
     }
 }
 
@@ -275,7 +300,7 @@ mod tests {
         file.extend_from_slice(&len.to_le_bytes());
         file.resize(file.len() + len as usize, 0);
         let mut reader = Reader::new(&file[..]).unwrap();
-        assert_eq!(reader.next_record().unwrap(), Some(Record::Foreign));
+        assert_eq!(reader.next_record().unwrap(), Some(Record::Unreadable));
         assert_eq!(reader.next_record().unwrap(), None);
         assert!(reader.buffer.capacity() <= 2 * RECORD_MAX);
     }

@@ -10,6 +10,7 @@ use crate::console::Console;
 use crate::description;
 use crate::error::Error;
 use crate::intake::Intake;
+use crate::printable::printable;
 use crate::printer::Printer;
 use crate::progress::Counted;
 use crate::source::file;
@@ -39,13 +40,15 @@ pub fn replay(
     let input = Counted::reading(input, path, len, console);
     let read = file::read(BufReader::with_capacity(1 << 18, input), intake)
         .map_err(|error| Error::file(path, error))?;
-    if read.truncated {
-        console.note(&format!(
-            "{}: the file ends in the middle of a record; everything before it is listed",
-            path.display()
-        ));
-    }
     let tally = intake.tally();
+    let reasons = read.audit.reasons(0);
+    let strictly = reasons
+        .first()
+        .map(String::as_str)
+        .or_else(|| (tally.malformed > 0).then_some("messages can't be read"));
+    if let (true, Some(reason)) = (cli.strict, strictly) {
+        return Err(Error::file(path, printable(reason)));
+    }
     console.detail(&format!(
         "{} events, {} flows; skipped: {} other messages, {} events of other protocols, {} malformed",
         show_count(tally.events),
@@ -54,22 +57,26 @@ pub fn replay(
         show_count(tally.not_listed),
         show_count(tally.malformed),
     ));
+    let verdict = read.audit.verdict(&reasons);
     let loss = Loss {
         refused: intake.refused(),
+        malformed: tally.malformed,
+        other: reasons,
         ..Loss::default()
     };
     let capture = Capture {
         start: read.first,
         end: read.last,
-        // What the recording lost is not in it.
-        verdict: None,
-        loss: None,
-        ..description::begin(cli, "pcap")
+        ..description::of_recording(description::begin(cli, "pcap"), verdict, &loss)
     };
     let status = printer.finish(&mut intake.contents(), &capture, console);
     let verdict = loss.verdict();
     if verdict.exit_status() != 0 {
-        console.note(&verdict.to_string());
+        console.note(&format!(
+            "{}: {}",
+            path.display(),
+            printable(&verdict.to_string())
+        ));
     }
     Ok(if status == 0 {
         verdict.exit_status()

@@ -3,18 +3,28 @@
 //! It is a list in the JSON form with one line more at its end, which tells that it is whole. It is replaced
 //! atomically, so a crash leaves the last one; one that is damaged all the same is set aside and told of.
 
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::OFlags;
 
 use crate::capture::{Capture, Gap};
+use crate::clock::{earlier, later, uptime};
 use crate::console::Console;
 use crate::contents::Contents;
+use crate::description;
 use crate::error::Error;
+use crate::host;
 use crate::intake::Intake;
-use crate::json::{self, Line, Unreadable};
+use crate::json::{self, Line, Seal, Unreadable};
+use crate::lock::Lock;
 use crate::output::destination::Destination;
-use crate::timestamp::Timestamp;
+use crate::printable::printable;
+use crate::reader::lines::{self, Lines};
+use crate::select::SourcePorts;
 use crate::units::show_count;
 
 /// Gaps that are told one by one; the first ones become one when there are more.
@@ -24,6 +34,8 @@ const GAPS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct State {
     path: PathBuf,
+    /// Against a second program with the same file: each would write over what the other has.
+    _lock: Lock,
 }
 
 /// Why a state can't be gone on from.
@@ -39,69 +51,133 @@ impl State {
     ///
     /// # Errors
     ///
-    /// A file that could not be written.
+    /// A file that could not be written, that is no regular one, or that another program goes on with.
     pub fn new(path: &Path) -> Result<Self, Error> {
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(irregular(path));
+        }
         Destination::File(path.to_owned())
             .check()
             .map_err(|error| Error::file(path, format!("can't be written: {error}")))?;
+        let lock = Lock::take(path)
+            .map_err(|error| Error::file(path, format!("can't be locked: {error}")))?
+            .ok_or_else(|| {
+                Error::file(
+                    path,
+                    "another conntracker keeps its flows there: stop that one, or name another file \
+                     with --state",
+                )
+            })?;
         Ok(Self {
             path: path.to_owned(),
+            _lock: lock,
         })
     }
 
-    /// Reads the state into `intake`, and returns the description of the capture that it goes on with. A damaged
-    /// file is set aside.
+    /// Reads the state into `intake`, and returns the description of the capture that goes on with it: that of
+    /// `begun`, and what there is to say of earlier runs. A damaged file is set aside, and that said too.
     ///
     /// # Errors
     ///
     /// A file that can't be read, that is of a newer version, or that this run has no place for.
-    pub fn load(&self, intake: &Intake, console: &Console) -> Result<Option<Capture>, Error> {
+    pub fn go_on(
+        &self,
+        begun: Capture,
+        intake: &Intake,
+        console: &Console,
+    ) -> Result<Capture, Error> {
         let failed = |error: io::Error| Error::file(&self.path, error);
-        let file = match File::open(&self.path) {
+        let Some(mut file) = self.open()? else {
+            return Ok(begun);
+        };
+        // Read through once before anything is taken over: half a state would be worse than none.
+        let (before, flows) = match read(&file, |_| true, &self.path) {
+            Ok(whole) => whole,
+            Err(Trouble::Unfit(error)) => return Err(error),
+            Err(Trouble::Damaged(cause)) => {
+                let aside = self.set_aside().map_err(failed)?;
+                console.error(&format!(
+                    "{}: {}; the file is kept as {}, and the capture begins anew. \
+                     conntracker show reads what is left of it",
+                    self.path.display(),
+                    printable(&cause),
+                    aside.display()
+                ));
+                return Ok(description::after_damage(begun, &aside));
+            }
+        };
+        if let Some(why) = unfit(&before, &begun) {
+            return Err(Error::file(&self.path, printable(&why)));
+        }
+        file.rewind().map_err(failed)?;
+        let mut fits = true;
+        let restore = |record: &_| {
+            fits &= intake.restore(record);
+            fits
+        };
+        if read(&file, restore, &self.path).is_err() || !fits {
+            return Err(Error::file(
+                &self.path,
+                "is the state of a capture with --all-netns: give that option, or name \
+                 another file with --state",
+            ));
+        }
+        if intake.refused() > 0 {
+            return Err(Error::file(
+                &self.path,
+                format!(
+                    "holds {} flows, more than --max-flows lets be kept: give a greater number, or \
+                     name another file with --state",
+                    show_count(flows)
+                ),
+            ));
+        }
+        let gap = gap(&before, &begun);
+        console.note(&format!(
+            "{}: goes on with {} flows{}",
+            self.path.display(),
+            show_count(flows),
+            match gap {
+                Some(Gap { from, to }) => format!("; nobody listened from {from} to {to}"),
+                None => String::new(),
+            }
+        ));
+        if before.end.or(before.start) > begun.start {
+            console.note(&format!(
+                "{}: ends later than it is now: the clock was set back, and how long nobody listened is \
+                 not known",
+                self.path.display()
+            ));
+        }
+        let mut capture = description::go_on(begun, before);
+        add_gap(&mut capture.gaps, gap);
+        if capture.is_incomplete() {
+            let reasons = capture.reasons();
+            console.note(&format!(
+                "{}: what it holds is incomplete ({})",
+                self.path.display(),
+                printable(&reasons.join("; "))
+            ));
+        }
+        Ok(capture)
+    }
+
+    /// The file, if there is one.
+    fn open(&self) -> Result<Option<File>, Error> {
+        let failed = |error: io::Error| Error::file(&self.path, error);
+        // A named pipe that has come there meanwhile would be waited for otherwise.
+        let nonblocking = OFlags::NONBLOCK.bits() as i32;
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(nonblocking);
+        let file = match options.open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        // Read through once before anything is taken over: half a state would be worse than none.
-        match read(&file, |_| true, &self.path) {
-            Ok((mut capture, flows)) => {
-                let again = File::open(&self.path).map_err(failed)?;
-                let mut fits = true;
-                let restore = |record: &_| {
-                    fits &= intake.restore(record);
-                    fits
-                };
-                if read(&again, restore, &self.path).is_err() || !fits {
-                    return Err(Error::file(
-                        &self.path,
-                        "is the state of a capture with --all-netns: give that option, or name \
-                         another file with --state",
-                    ));
-                }
-                let now = Timestamp::now();
-                add_gap(&mut capture.gaps, capture.end.or(capture.start), now);
-                console.note(&format!(
-                    "{}: goes on with {} flows{}",
-                    self.path.display(),
-                    show_count(flows),
-                    match capture.end {
-                        Some(end) => format!("; nobody listened from {end} to {now}"),
-                        None => String::new(),
-                    }
-                ));
-                Ok(Some(capture))
-            }
-            Err(Trouble::Unfit(error)) => Err(error),
-            Err(Trouble::Damaged(cause)) => {
-                let aside = self.set_aside().map_err(failed)?;
-                console.error(&format!(
-                    "{}: {cause}; the file is kept as {}, and the capture begins anew. \
-                     conntracker show reads what is left of it",
-                    self.path.display(),
-                    aside.display()
-                ));
-                Ok(None)
-            }
+        if file.metadata().map_err(failed)?.is_file() {
+            Ok(Some(file))
+        } else {
+            Err(irregular(&self.path))
         }
     }
 
@@ -131,9 +207,9 @@ impl State {
     pub fn save(&self, contents: &Contents, capture: &Capture) -> io::Result<()> {
         Destination::File(self.path.clone()).keep(|out| {
             let mut out = BufWriter::with_capacity(1 << 18, out);
-            json::write_captures(std::slice::from_ref(capture), &mut out)?;
-            contents.each(|record| json::write_flow(record, &[], &mut out))?;
-            json::write_end(contents.len() as u64, &mut out)?;
+            let mut list = json::List::begin(std::slice::from_ref(capture), &mut out)?;
+            contents.each(|record| list.flow(record, &[]))?;
+            list.end()?;
             out.flush()
         })
     }
@@ -145,43 +221,91 @@ impl State {
     }
 }
 
+fn irregular(path: &Path) -> Error {
+    Error::file(
+        path,
+        "is no regular file, and a state is read and replaced as a whole: name another one with --state",
+    )
+}
+
+/// Why a run of the description `now` can't go on with a capture, if it can't: what the one left out, the other
+/// would be taken for having seen.
+fn unfit(before: &Capture, now: &Capture) -> Option<String> {
+    let shown = |what: &[String]| match what {
+        [] => "none".to_owned(),
+        some => some.join(" "),
+    };
+    let filters = |capture: &Capture| {
+        let mut filters = capture.filters.clone();
+        // These say what is in it as filters do. The others say how it came there.
+        let told = ["--all-protocols", "--all-netns", SourcePorts::KEPT];
+        let options = capture.options.iter();
+        filters.extend(
+            options
+                .filter(|option| told.contains(&option.as_str()))
+                .cloned(),
+        );
+        filters.sort_unstable();
+        filters
+    };
+    let (old, new) = (filters(before), filters(now));
+    if old != new {
+        return Some(format!(
+            "is of a capture with other filters ({}; now: {}): give the same, or name another file with \
+             --state",
+            shown(&old),
+            shown(&new)
+        ));
+    }
+    (before.netns != now.netns).then(|| {
+        let named = |netns: &Option<String>| netns.clone().unwrap_or_else(|| "none".to_owned());
+        format!(
+            "is of a capture with another --netns ({}; now: {}): give the same, or name another file with \
+             --state",
+            named(&before.netns),
+            named(&now.netns)
+        )
+    })
+}
+
 /// Reads a state to its end; `take` may end it early.
 fn read(
     file: &File,
     mut take: impl FnMut(&crate::record::Record) -> bool,
     path: &Path,
 ) -> Result<(Capture, u64), Trouble> {
-    let damaged = |line: usize, cause: &str| Trouble::Damaged(format!("line {line}: {cause}"));
-    let mut reader = BufReader::with_capacity(1 << 18, file);
-    let (mut capture, mut flows, mut line, mut number) = (None, 0, Vec::new(), 0);
+    let damaged = |line: u64, cause: &str| Trouble::Damaged(format!("line {line}: {cause}"));
+    let input = BufReader::with_capacity(1 << 18, file);
+    let mut lines = Lines::up_to_the_first_too_long(input);
+    let (mut capture, mut seal, mut whole) = (None, Seal::default(), false);
     loop {
-        line.clear();
-        number += 1;
-        let read = reader.read_until(b'\n', &mut line);
-        match read {
-            Ok(0) => return Err(damaged(number, "the end is missing")),
-            Ok(_) => {}
+        let number = lines.number() + 1;
+        let line = match lines.next_line() {
+            Ok(None) if whole => break,
+            Ok(None) => return Err(damaged(number, "the end is missing")),
+            Ok(Some(_)) if whole => return Err(damaged(number, "something follows the end")),
+            Ok(Some(lines::Line::Whole(line))) => line,
+            Ok(Some(lines::Line::TooLong)) => return Err(damaged(number, "too long for a line")),
             Err(error) => return Err(Trouble::Unfit(Error::file(path, error))),
-        }
-        match json::parse(&line) {
-            Ok(Line::Captures(captures)) if number == 1 && captures.len() <= 1 => {
+        };
+        match json::parse(line) {
+            Ok(Line::Captures(captures, _)) if number == 1 && captures.len() <= 1 => {
                 capture = captures
                     .into_iter()
                     .next()
                     .or_else(|| Some(Capture::default()));
             }
             Ok(Line::Flow(record, _)) if capture.is_some() => {
-                flows += 1;
+                seal.add(line);
                 if !take(&record) {
-                    return Ok((Capture::default(), flows));
+                    break;
                 }
             }
-            Ok(Line::End(told)) if told == flows => {
-                let capture = capture.ok_or_else(|| damaged(1, "no capture is described"))?;
-                return Ok((capture, flows));
-            }
-            Ok(Line::End(told)) => {
-                return Err(damaged(number, &format!("{flows} flows instead of {told}")));
+            Ok(Line::End(end)) => {
+                if let Some(why) = seal.differs_from(&end) {
+                    return Err(damaged(number, &why));
+                }
+                whole = true;
             }
             Ok(_) => return Err(damaged(number, "not what a state has there")),
             Err(Unreadable::Newer(schema)) => {
@@ -195,30 +319,56 @@ fn read(
             Err(Unreadable::Malformed(cause)) => return Err(damaged(number, &cause)),
         }
     }
+    match capture {
+        Some(capture) => Ok((capture, seal.flows())),
+        None => Err(damaged(1, "no capture is described")),
+    }
+}
+
+/// The time in which nobody listened, between a capture and one that goes on with it.
+fn gap(before: &Capture, begun: &Capture) -> Option<Gap> {
+    let ahead = Duration::from_secs(before.clock_ahead_s.unwrap_or(0));
+    let end = before.end.map(|end| earlier(end, ahead).unwrap_or(end));
+    let (from, to) = (end.or(before.start)?, begun.start?);
+    // Set back since: it lies somewhere between the two.
+    if to < from {
+        return Some(Gap { from: to, to: from });
+    }
+    // Whatever the clock says, within one boot it was no longer than that.
+    let same_boot = before.boot_id.is_some() && before.boot_id == host::describe().boot_id;
+    let most = if same_boot { later(from, uptime()) } else { to };
+    Some(Gap {
+        from,
+        to: to.min(most),
+    })
 }
 
 /// Adds the time in which nobody listened.
-fn add_gap(gaps: &mut Vec<Gap>, from: Option<Timestamp>, to: Timestamp) {
-    if let Some(from) = from {
-        gaps.push(Gap { from, to });
-    }
-    while gaps.len() > GAPS_MAX {
-        // The time between the two was listened to, but claiming less is no lie.
-        let second = gaps.remove(1);
-        gaps[0].to = second.to;
+fn add_gap(gaps: &mut Vec<Gap>, gap: Option<Gap>) {
+    gaps.extend(gap);
+    if gaps.len() > GAPS_MAX {
+        // The time between them was listened to, but claiming less is no lie.
+        let more = gaps.len() - GAPS_MAX;
+        let last = gaps.drain(1..=more).map(|gap| gap.to).max();
+        gaps[0].to = gaps[0].to.max(last.unwrap_or(gaps[0].to));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timestamp::Timestamp;
 
     #[test]
     fn gaps_are_bounded_and_never_too_short() {
         let time = |us| Timestamp::from_us(us).unwrap();
         let mut gaps = Vec::new();
         for gap in 1..=100 {
-            add_gap(&mut gaps, Some(time(gap * 10)), time(gap * 10 + 1));
+            let gap = Gap {
+                from: time(gap * 10),
+                to: time(gap * 10 + 1),
+            };
+            add_gap(&mut gaps, Some(gap));
         }
         assert_eq!(gaps.len(), GAPS_MAX);
         let covered = |at| gaps.iter().any(|gap| gap.from <= at && at <= gap.to);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use conntracker::collection::Collection;
 use conntracker::console::{Console, Verbosity};
-use conntracker::json::{write_captures, write_flow};
+use conntracker::json::List;
 use conntracker::reader::Reader;
 use libfuzzer_sys::fuzz_target;
 
@@ -24,10 +24,12 @@ fn merged(file: &[u8], strict: bool) -> Option<Vec<u8>> {
     let flows = &mut listing.flows;
     flows.sort_unstable_by(|a, b| a.record.identity.cmp(&b.record.identity));
     let mut json = Vec::new();
-    write_captures(&listing.captures, &mut json).expect("memory takes all");
+    let mut list = List::begin(&listing.captures, &mut json).expect("memory takes all");
     for flow in &listing.flows {
-        write_flow(&flow.record, &flow.seen_in, &mut json).expect("memory takes all");
+        list.flow(&flow.record, &flow.seen_in)
+            .expect("memory takes all");
     }
+    list.end().expect("memory takes all");
     Some(json)
 }
 

@@ -23,6 +23,8 @@ pub struct Report<'a> {
     pub left_out: u64,
     /// What could not be judged as on the host.
     pub limits: &'a [String],
+    /// Whether flows may be missing from the captures.
+    pub incomplete: bool,
 }
 
 /// How many flows had which verdict.
@@ -70,6 +72,9 @@ struct HeadOut<'a> {
     r#type: &'static str,
     rulesets: &'a [String],
     passes: bool,
+    /// Only if they are: what they lack was not judged.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    captures_incomplete: bool,
     #[serde(flatten)]
     summary: Summary,
     limits: &'a [String],
@@ -136,26 +141,25 @@ impl Report<'_> {
             r#type: "check",
             rulesets: self.rulesets,
             passes: self.passes() == Some(true),
+            captures_incomplete: self.incomplete,
             summary: self.summary(),
             limits: self.limits,
         };
-        serde_json::to_writer(&mut *out, &head)?;
+        json::to_writer(out, &head)?;
         out.write_all(b"\n")?;
         let mut flow = Vec::new();
         for (record, verdict) in self.records.iter().zip(self.verdicts) {
             flow.clear();
-            json::write_flow(record, &[], &mut flow)?;
-            let first = serde_json::to_string(&OutcomeOut::new(&verdict.first))?;
-            write!(
-                out,
-                "{{\"type\":\"verdict\",{},",
-                &first[1..first.len() - 1]
-            )?;
-            out.write_all(b"\"flow\":")?;
+            json::write_flow(record, &mut flow)?;
+            let mut first = Vec::new();
+            json::to_writer(&mut first, &OutcomeOut::new(&verdict.first))?;
+            out.write_all(b"{\"type\":\"verdict\",")?;
+            out.write_all(&first[1..first.len() - 1])?;
+            out.write_all(b",\"flow\":")?;
             out.write_all(flow.trim_ascii_end())?;
             if let Some(reply) = &verdict.reply {
                 out.write_all(b",\"reply\":")?;
-                serde_json::to_writer(&mut *out, &OutcomeOut::new(reply))?;
+                json::to_writer(out, &OutcomeOut::new(reply))?;
             }
             out.write_all(b"}\n")?;
         }
@@ -224,6 +228,7 @@ mod tests {
             verdicts: &verdicts,
             left_out: 0,
             limits: &limits,
+            incomplete: false,
         };
         let mut text = Vec::new();
         report.write_text(&mut text).unwrap();

@@ -5,7 +5,7 @@ use proptest::sample::{Index, select};
 
 use super::*;
 use crate::console::{Console, Verbosity};
-use crate::json::{write_captures, write_flow};
+use crate::json;
 use crate::output::sort::Sort;
 use crate::reader::Reader;
 use crate::record::{Dnat, Identity, Protocol, Service, SourcePort, Translation};
@@ -38,10 +38,11 @@ fn merge<'a>(files: impl IntoIterator<Item = &'a Vec<u8>>) -> Vec<u8> {
 fn write(mut listing: Listing) -> Vec<u8> {
     Sort::Address.sort(&mut listing.flows);
     let mut out = Vec::new();
-    write_captures(&listing.captures, &mut out).unwrap();
+    let mut list = json::List::begin(&listing.captures, &mut out).unwrap();
     for flow in &listing.flows {
-        write_flow(&flow.record, &flow.seen_in, &mut out).unwrap();
+        list.flow(&flow.record, &flow.seen_in).unwrap();
     }
+    list.end().unwrap();
     out
 }
 
@@ -136,7 +137,10 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
         "[UPDATE] tcp 6 1 src=10.0.0.1 dst=10.1.0.1 sport=9 dport=1 src=10.1.0.1 dst=10.0.0.1 sport=1 dport=9",
         "icmp 1 1 src=10.0.0.1 dst=10.1.0.1 type=8 code=0 id=1 src=10.1.0.1 dst=10.0.0.1 type=0 code=0 id=1",
     ]);
-    prop::collection::vec(lines, 0..6).prop_map(|lines| lines.join("\r\n").into_bytes())
+    prop::collection::vec(lines, 0..6).prop_map(|lines| {
+        let lines: Vec<String> = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        lines.concat().into_bytes()
+    })
 }
 
 fn files() -> impl Strategy<Value = Vec<Vec<u8>>> {
@@ -168,4 +172,69 @@ proptest! {
         prop_assert_eq!(&once, &merge([&once, &once]));
         prop_assert_eq!(&once, &merge(files.iter().chain([&once])));
     }
+
+    #[test]
+    fn a_list_that_lacks_flows_never_looks_whole(
+        list in json(),
+        other in json(),
+        damage in prop::collection::vec((0..5, any::<Index>(), any::<Index>()), 1..4),
+    ) {
+        let mut damaged = list.clone();
+        for (how, at, to) in damage {
+            let mut lines: Vec<&[u8]> = damaged.split_inclusive(|&byte| byte == b'\n').collect();
+            if lines.is_empty() {
+                break;
+            }
+            let (line, target) = (at.index(lines.len()), to.index(lines.len()));
+            match how {
+                0 => lines.truncate(line + 1),
+                1 => { lines.remove(line); }
+                2 => lines.insert(target, lines[line]),
+                3 => {
+                    let others: Vec<&[u8]> = other.split_inclusive(|&byte| byte == b'\n').collect();
+                    lines[line] = others[to.index(others.len())];
+                }
+                _ => {
+                    let bytes = damaged.len();
+                    damaged.truncate(at.index(bytes));
+                    continue;
+                }
+            }
+            damaged = lines.concat();
+        }
+        let whole = identities(&read(&list).0);
+        let (listing, complaints) = read(&damaged);
+        let found = identities(&listing);
+        // Without its first line it does not say what it is, and nothing is claimed.
+        let claims = !listing.captures.is_empty()
+            && listing.captures.iter().all(|capture| !capture.is_incomplete());
+        let described = damaged.starts_with(b"{\"type\":\"capture\"");
+        let lacks = whole.iter().any(|identity| !found.contains(identity));
+        // All of another list is another list.
+        let replaced = identities(&read(&other).0).iter().all(|identity| found.contains(identity));
+        prop_assert!(
+            !(claims && described && lacks && !replaced) || complaints,
+            "{}\n{}", String::from_utf8_lossy(&list), String::from_utf8_lossy(&damaged)
+        );
+    }
+}
+
+fn identities(listing: &Listing) -> Vec<Identity> {
+    let flows = listing.flows.iter();
+    flows.map(|flow| flow.record.identity.clone()).collect()
+}
+
+/// What a file holds, whatever is wrong with it, and whether that was noticed.
+fn read(file: &[u8]) -> (Listing, bool) {
+    let console = Console::stderr(Verbosity::Quiet);
+    let reader = Reader {
+        console: &console,
+        strict: false,
+        keep_ports: true,
+    };
+    let mut collection = Collection::default();
+    let complaints = reader
+        .read_from(file, Path::new("file"), None, &mut collection)
+        .expect("no newer one");
+    (collection.finish(), complaints.any())
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
-use super::reading::{self, Reading};
+use super::reading::{self, Outcome, Reading};
 use crate::check::judge::Judge;
 use crate::check::namespace::gain_privilege;
 use crate::check::network::Hints;
@@ -23,6 +23,8 @@ use crate::units::show_count;
 const DROPPED: u8 = 1;
 /// It is not known whether all pass.
 const TROUBLE: u8 = 2;
+/// All pass, and there may be more that are not in the captures.
+const INCOMPLETE: u8 = 3;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -33,7 +35,8 @@ Examples:
 Exit status:
   0  every confirmed flow passes, in both directions
   1  some confirmed flow does not
-  2  error, or of some confirmed flow it is not known";
+  2  error, or of some confirmed flow it is not known
+  3  every confirmed flow passes, but flows may be missing from the captures";
 
 /// Arguments of `conntracker check`.
 #[derive(Clone, Debug, Args)]
@@ -149,14 +152,15 @@ impl Check {
             verdicts: &verdicts,
             left_out,
             limits: judge.limits(),
+            incomplete: read.outcome != Outcome::Whole,
         };
         self.print(&report)
             .map_err(|error| Error::new(format!("the report can't be written: {error}")))?;
-        Ok(match report.passes() {
-            _ if read.skipped => TROUBLE,
-            Some(true) => 0,
-            Some(false) => DROPPED,
-            None => TROUBLE,
+        Ok(match (report.passes(), read.outcome) {
+            (_, Outcome::Unreadable) | (None, _) => TROUBLE,
+            (Some(false), _) => DROPPED,
+            (Some(true), Outcome::Incomplete) => INCOMPLETE,
+            (Some(true), Outcome::Whole) => 0,
         })
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::reading::{self, Reading};
+use super::reading::{self, Outcome, Reading};
 use crate::console::Console;
 use crate::difference::{Difference, as_classic, is_classic};
 use crate::error::Error;
@@ -16,10 +16,19 @@ use crate::output::layout::{Format, LayoutArgs};
 const SAME: u8 = 0;
 const DIFFERENT: u8 = 1;
 const TROUBLE: u8 = 2;
+/// What differs may be what one of the captures missed.
+const INCOMPLETE: u8 = 3;
+
+const AFTER_HELP: &str = "\
+Exit status:
+  0  no difference
+  1  a difference
+  2  trouble: a file can't be read, or nothing of it
+  3  flows may be missing from one of the two, whatever the difference";
 
 /// Arguments of `conntracker diff`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Exit status:\n  0  no difference\n  1  a difference\n  2  trouble")]
+#[command(after_help = AFTER_HELP)]
 pub struct Diff {
     /// The capture to compare with; - is standard input
     #[arg(value_name = "OLD")]
@@ -67,7 +76,7 @@ impl Diff {
             .map_err(|error| Error::new(error.to_string()))?;
         let old = self.reading.union([&self.old], console)?;
         let new = self.reading.union([&self.new], console)?;
-        let skipped = old.skipped || new.skipped;
+        let outcome = old.outcome.max(new.outcome);
         let difference = match (is_classic(&old.content), is_classic(&new.content)) {
             (one, other) if one != other => {
                 let path = if one { &self.old } else { &self.new };
@@ -81,10 +90,11 @@ impl Diff {
             }
             _ => Difference::new(old.content.flows, new.content.flows),
         };
-        let status = match (skipped, difference.is_empty()) {
-            (true, _) => TROUBLE,
-            (false, true) => SAME,
-            (false, false) => DIFFERENT,
+        let status = match (outcome, difference.is_empty()) {
+            (Outcome::Unreadable, _) => TROUBLE,
+            (Outcome::Incomplete, _) => INCOMPLETE,
+            (Outcome::Whole, true) => SAME,
+            (Outcome::Whole, false) => DIFFERENT,
         };
         reading::put(&destination, console, |out| {
             changes::write(difference, &layout, out)

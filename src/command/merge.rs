@@ -12,6 +12,7 @@ use crate::output::layout::{Format, LayoutArgs};
 
 /// Arguments of `conntracker merge`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = reading::AFTER_HELP)]
 pub struct Merge {
     /// Captures (JSON, recordings, lists of conntracker or conntrack); - is standard input
     #[arg(value_name = "FILE", required = true)]
@@ -31,7 +32,7 @@ pub struct Merge {
 }
 
 impl Merge {
-    /// Writes the union of the captures; the exit status is 1 if lines were skipped.
+    /// Writes the union of the captures; the exit status is 3 if flows may be missing from one.
     ///
     /// # Errors
     ///
@@ -45,6 +46,6 @@ impl Merge {
             .map_err(|error| Error::new(error.to_string()))?;
         let mut read = self.reading.union(&self.files, console)?;
         reading::put_list(&destination, &layout, &mut read.content, console)?;
-        Ok(u8::from(read.skipped))
+        Ok(read.outcome.exit_status())
     }
 }

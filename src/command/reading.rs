@@ -6,23 +6,32 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::capture::{Capture, Completeness};
+use crate::capture::Capture;
 use crate::collection::Collection;
 use crate::console::Console;
 use crate::error::Error;
 use crate::output::destination::Destination;
 use crate::output::layout::Layout;
 use crate::output::listing::Listing;
+use crate::printable::printable;
 use crate::progress::Counted;
 use crate::reader::complaints::Complaints;
 use crate::reader::{Reader, Sink};
 use crate::record::Record;
 use crate::select::{Selection, SourcePorts};
 
+/// Shown behind the help of commands that pass captures on.
+pub const AFTER_HELP: &str = "\
+Exit status:
+  0  the captures are complete as far as they say
+  1  error, or nothing of a file could be read
+  2  bad arguments
+  3  flows may be missing: a capture is incomplete, a file was cut or changed, or lines were skipped";
+
 /// How captures are read.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Reading {
-    /// Stop at the first line that can't be read, instead of skipping it
+    /// Stop at the first line that can't be read and at a file that was cut, instead of going on
     #[arg(long)]
     pub strict: bool,
 
@@ -36,8 +45,51 @@ pub struct Reading {
 pub struct Read<T> {
     /// The content.
     pub content: T,
-    /// Whether lines were skipped.
-    pub skipped: bool,
+    /// How complete it is.
+    pub outcome: Outcome,
+}
+
+/// How complete captures are; the greater one is the worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// As far as they say, nothing is missing.
+    Whole,
+    /// Flows may be missing.
+    Incomplete,
+    /// Nothing of a file could be read.
+    Unreadable,
+}
+
+impl Outcome {
+    /// That of captures as their files describe them.
+    #[must_use]
+    pub fn of(captures: &[Capture]) -> Self {
+        if captures.iter().any(Capture::is_incomplete) {
+            Self::Incomplete
+        } else {
+            Self::Whole
+        }
+    }
+
+    /// With what is wrong with a file.
+    #[must_use]
+    pub fn and_of(self, complaints: &Complaints) -> Self {
+        self.max(match complaints {
+            one if one.nothing_else => Self::Unreadable,
+            one if one.any() => Self::Incomplete,
+            _ => Self::Whole,
+        })
+    }
+
+    /// The exit status of commands that pass captures on.
+    #[must_use]
+    pub const fn exit_status(self) -> u8 {
+        match self {
+            Self::Whole => 0,
+            Self::Incomplete => 3,
+            Self::Unreadable => 1,
+        }
+    }
 }
 
 impl Reading {
@@ -78,34 +130,42 @@ impl Reading {
         console: &Console,
     ) -> Result<Read<Listing>, Error> {
         let mut collection = Collection::default();
-        let mut skipped = false;
+        let mut outcome = Outcome::Whole;
         for path in files {
             let complaints = self.read(path, &mut collection, console)?;
             complaints.tell(&path.display().to_string(), console);
-            skipped |= complaints.count() > 0;
+            outcome = outcome.and_of(&complaints);
         }
+        // As they were described: what was found in reading has been told.
+        tell_of(collection.captures(), console);
         let mut listing = collection.finish();
-        tell_of(&listing.captures, console);
+        outcome = outcome.max(Outcome::of(&listing.captures));
         // Only now: what one line or file does not confirm, another may.
         let flows = &mut listing.flows;
         flows.retain(|flow| self.selection.wants_confirmed(flow.record.confirmed));
         Ok(Read {
             content: listing,
-            skipped,
+            outcome,
         })
     }
 }
 
 /// Tells what captures these are, and of those that miss flows in any case.
 pub fn tell_of(captures: &[Capture], console: &Console) {
+    let mut captures: Vec<&Capture> = captures.iter().collect();
+    captures.sort_unstable();
+    captures.dedup();
     for capture in captures {
         console.detail(&capture.to_string());
-        if capture.verdict == Some(Completeness::Incomplete) {
-            let reasons = capture.loss.as_ref().map(|loss| loss.reasons.join("; "));
+        if capture.is_incomplete() {
+            let reasons = capture.reasons();
+            let reasons: Vec<_> = reasons.iter().map(|reason| printable(reason)).collect();
             console.note(&format!(
                 "{capture}: the capture is incomplete ({})",
-                reasons.unwrap_or_default()
+                reasons.join("; ")
             ));
+        } else if let Some(gaps) = capture.gaps_in_words() {
+            console.note(&format!("{capture}: {gaps}"));
         }
     }
 }
@@ -129,6 +189,10 @@ impl Sink for Sieve<'_> {
             capture.options.retain(|option| option != SourcePorts::KEPT);
         }
         self.sink.capture(capture)
+    }
+
+    fn incomplete(&mut self, capture: u32, why: &str) {
+        self.sink.incomplete(capture, why);
     }
 
     fn flow(&mut self, mut record: Record, seen_in: &[(u32, u64)]) -> ControlFlow<()> {

@@ -18,9 +18,6 @@ use crate::rules::iptables::{self, Families};
 use crate::rules::{Options, Plan, Policies, Policy, header, nft, nft_words, plan, report, text};
 use crate::services::{self, Services};
 
-/// Exit status when the rules may be too few.
-const INCOMPLETE: u8 = 3;
-
 /// The firewall that rules are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Firewall {
@@ -39,9 +36,10 @@ Examples:
 
 Exit status:
   0  the rules are written
-  1  error, or lines were skipped
+  1  error, or nothing of a file could be read
   2  bad arguments
-  3  the rules are written, but the capture is incomplete: they may be too few";
+  3  the rules are written, but may be too few: a capture is incomplete, a file was cut or changed, or lines
+     were skipped";
 
 /// Arguments of `conntracker rules`.
 #[derive(Clone, Debug, Args)]
@@ -156,11 +154,7 @@ impl Rules {
             header::show_extra(header::extra(&plan)),
             text::counted(plan.missing().flows, "flow"),
         ));
-        Ok(match (read.skipped, plan.is_incomplete()) {
-            (true, _) => 1,
-            (false, true) => INCOMPLETE,
-            (false, false) => 0,
-        })
+        Ok(read.outcome.exit_status())
     }
 
     fn policies(&self) -> Policies {

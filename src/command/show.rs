@@ -8,7 +8,7 @@ use clap::Args;
 use clap::error::ErrorKind;
 
 use super::Conflict;
-use super::reading::{self, Read, Reading};
+use super::reading::{self, Outcome, Read, Reading};
 use crate::capture::Capture;
 use crate::console::Console;
 use crate::error::Error;
@@ -23,6 +23,7 @@ use crate::select::Selection;
 
 /// Arguments of `conntracker show`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = reading::AFTER_HELP)]
 pub struct Show {
     /// Captures (JSON, recordings, lists of conntracker or conntrack); - is standard input
     #[arg(value_name = "FILE", required = true)]
@@ -68,7 +69,7 @@ impl Show {
         Some((ErrorKind::ArgumentConflict, why.into()))
     }
 
-    /// Shows the captures; the exit status is 1 if lines were skipped.
+    /// Shows the captures; the exit status is 3 if flows may be missing from them.
     ///
     /// # Errors
     ///
@@ -76,7 +77,7 @@ impl Show {
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
         reading::check_inputs(&self.files)?;
         let destination = reading::destination(&self.output)?;
-        let skipped = match &self.group {
+        let outcome = match &self.group {
             Some(keys) => self.run_groups(keys, &destination, console)?,
             None => {
                 let layout = self
@@ -85,10 +86,10 @@ impl Show {
                     .map_err(|error| Error::new(error.to_string()))?;
                 let mut read = self.reading.union(&self.files, console)?;
                 reading::put_list(&destination, &layout, &mut read.content, console)?;
-                read.skipped
+                read.outcome
             }
         };
-        Ok(u8::from(skipped))
+        Ok(outcome.exit_status())
     }
 
     fn run_groups(
@@ -96,9 +97,9 @@ impl Show {
         keys: &Keys,
         destination: &Destination,
         console: &Console,
-    ) -> Result<bool, Error> {
+    ) -> Result<Outcome, Error> {
         let format = self.layout.format_or(Format::Table);
-        let Read { content, skipped } = match self.files.as_slice() {
+        let Read { content, outcome } = match self.files.as_slice() {
             [file] if file.is_file() => match self.stream(file, keys, console)? {
                 Some(read) => read,
                 None => self.group(keys, console)?,
@@ -116,19 +117,19 @@ impl Show {
             }
             out.flush()
         })?;
-        Ok(skipped)
+        Ok(outcome)
     }
 
     /// Groups of the union of all files.
     fn group(&self, keys: &Keys, console: &Console) -> Result<Read<Groups>, Error> {
-        let Read { content, skipped } = self.reading.union(&self.files, console)?;
+        let Read { content, outcome } = self.reading.union(&self.files, console)?;
         let mut groups = Groups::new(keys.clone());
         for flow in &content.flows {
             groups.add(&flow.record);
         }
         Ok(Read {
             content: groups,
-            skipped,
+            outcome,
         })
     }
 
@@ -155,7 +156,7 @@ impl Show {
         reading::tell_of(&stream.captures, console);
         Ok(Some(Read {
             content: stream.groups,
-            skipped: complaints.count() > 0,
+            outcome: Outcome::of(&stream.captures).and_of(&complaints),
         }))
     }
 }
@@ -182,6 +183,9 @@ impl Sink for Stream<'_> {
     fn folded(&mut self) {
         self.unfit = true;
     }
+
+    // Groups carry no verdict: what was found in reading is told, and in the exit status.
+    fn incomplete(&mut self, _: u32, _: &str) {}
 
     fn flow(&mut self, record: Record, _: &[(u32, u64)]) -> ControlFlow<()> {
         if self.unfit {

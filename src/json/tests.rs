@@ -33,7 +33,7 @@ fn record() -> Record {
 #[test]
 fn a_flow_reads_back_as_it_was() {
     let mut line = Vec::new();
-    write_flow(&record(), &[(0, 1), (3, 2)], &mut line).unwrap();
+    write(&record(), &[(0, 1), (3, 2)], None, &mut line).unwrap();
     let text = String::from_utf8(line.clone()).unwrap();
     assert_eq!(
         text,
@@ -68,7 +68,7 @@ fn what_a_line_leaves_out_reads_back() {
     }));
     for record in [unknown_type, lifted] {
         let mut line = Vec::new();
-        write_flow(&record, &[], &mut line).unwrap();
+        write(&record, &[], None, &mut line).unwrap();
         assert_eq!(parse(&line), Ok(Line::Flow(Box::new(record), vec![])));
     }
 }
@@ -83,17 +83,39 @@ fn what_is_gone_is_no_flow() {
 }
 
 #[test]
-fn captures_read_back_as_they_were() {
-    let named = |host: &str| Capture {
+fn lists_read_back_as_they_were() {
+    let named = |host: &str, verdict| Capture {
         host: Some(host.to_owned()),
         start: Timestamp::from_us(5),
+        verdict,
         ..Capture::default()
     };
-    for captures in [vec![], vec![named("a")], vec![named("a"), named("b")]] {
-        let mut line = Vec::new();
-        write_captures(&captures, &mut line).unwrap();
-        assert_eq!(parse(&line), Ok(Line::Captures(captures)));
+    let (complete, incomplete) = (Completeness::Complete, Completeness::Incomplete);
+    for (captures, verdict) in [
+        (vec![], None),
+        (vec![named("a", None)], None),
+        (
+            vec![named("a", Some(complete)), named("b", Some(incomplete))],
+            Some(incomplete),
+        ),
+    ] {
+        let mut text = Vec::new();
+        let mut list = List::begin(&captures, &mut text).unwrap();
+        list.flow(&record(), &[]).unwrap();
+        list.end().unwrap();
+        let lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
+        assert_eq!(parse(lines[0]), Ok(Line::Captures(captures, true)));
+        let mut seal = Seal::default();
+        seal.add(lines[1]);
+        assert_eq!(parse(lines[2]), Ok(Line::End(seal.end(verdict))));
+        assert_eq!((lines.len(), lines[3]), (4, &b""[..]));
     }
+    let old = br#"{"type":"capture","schema":1,"host":"a"}"#;
+    let host = Capture {
+        host: Some("a".into()),
+        ..Capture::default()
+    };
+    assert_eq!(parse(old), Ok(Line::Captures(vec![host], false)));
 }
 
 #[test]

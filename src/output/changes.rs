@@ -68,7 +68,7 @@ pub fn write(difference: Difference, layout: &Layout, out: &mut dyn Write) -> io
         Format::Csv | Format::Nft => {
             let flows: Vec<Flow> = parts.into_iter().flatten().collect();
             let prefix = prefixed("change,", |kind| format!("{},", KINDS[kind].0));
-            csv::write(&flows, &mut Prefixed::new(&mut out, prefix))?;
+            csv::write(&flows, layout.cells, &mut Prefixed::new(&mut out, prefix))?;
         }
     }
     out.flush()

@@ -1,11 +1,13 @@
 //! Lists as comma-separated values (RFC 4180), the columns named as the fields of the JSON form are.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use ::csv::{Terminator, WriterBuilder};
 
 use super::listing::Flow;
 use crate::icmp;
+use crate::printable::printable;
 use crate::record::{Service, SourcePort};
 use crate::timestamp::Timestamp;
 
@@ -36,25 +38,64 @@ pub const COLUMNS: [&str; 23] = [
     "classic",
 ];
 
+/// How text of others is written into cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cells {
+    /// So that neither a spreadsheet nor a terminal does anything but show it.
+    Safe,
+    /// As it is.
+    Raw,
+}
+
+/// What makes a spreadsheet take the rest of a cell for a formula (OWASP, "CSV Injection"), and the mark that keeps
+/// it from that, which is doubled so that it can be taken off again.
+const FORMULA: [char; 7] = ['=', '+', '-', '@', '\t', '\r', MARK];
+const MARK: char = '\'';
+
+impl Cells {
+    /// The text as a cell has it, before it is quoted.
+    #[must_use]
+    pub fn cell(self, text: &str) -> Cow<'_, str> {
+        if self == Self::Raw {
+            return Cow::Borrowed(text);
+        }
+        let shown = printable(text);
+        // Looked for in both: a tab at the beginning has become an escape, and says all the same what is meant.
+        if text.starts_with(FORMULA) || shown.starts_with(FORMULA) {
+            return Cow::Owned(format!("{MARK}{shown}"));
+        }
+        shown
+    }
+}
+
+/// The text of a cell without the mark that kept a spreadsheet from computing it.
+#[must_use]
+pub fn unmarked(cell: &str) -> &str {
+    match cell.strip_prefix(MARK) {
+        Some(text) if text.starts_with(FORMULA) || text.starts_with('\\') => text,
+        _ => cell,
+    }
+}
+
 /// Writes the header and a line a flow.
 ///
 /// # Errors
 ///
 /// Errors of `out`.
-pub fn write(flows: &[Flow], out: &mut impl Write) -> io::Result<()> {
+pub fn write(flows: &[Flow], cells: Cells, out: &mut impl Write) -> io::Result<()> {
     let mut writer = WriterBuilder::new()
         .terminator(Terminator::CRLF)
         .from_writer(out);
     writer.write_record(COLUMNS)?;
     for flow in flows {
-        writer.write_record(fields(flow))?;
+        writer.write_record(fields(flow, cells))?;
     }
     writer.flush()
 }
 
 /// The fields of a flow; what it has not is empty.
 #[must_use]
-pub fn fields(flow: &Flow) -> [String; COLUMNS.len()] {
+pub fn fields(flow: &Flow, cells: Cells) -> [String; COLUMNS.len()] {
     fn show<T: ToString>(value: Option<T>) -> String {
         value.map_or_else(String::new, |value| value.to_string())
     }
@@ -88,7 +129,7 @@ pub fn fields(flow: &Flow) -> [String; COLUMNS.len()] {
         show::<Timestamp>(record.first_seen),
         show::<Timestamp>(record.last_seen),
         identity.zone.to_string(),
-        show(identity.netns.as_deref()),
+        show(identity.netns.as_deref().map(|name| cells.cell(name))),
         show(dnat.map(|dnat| dnat.address)),
         show(dnat.and_then(|dnat| dnat.port)),
         show(snat.map(|snat| snat.address)),
@@ -96,4 +137,30 @@ pub fn fields(flow: &Flow) -> [String; COLUMNS.len()] {
         show(snat.and_then(|snat| collapsed(snat.port))),
         record.unusual_classic().unwrap_or_default().to_owned(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_is_a_formula_and_each_reads_back() {
+        for (text, cell) in [
+            ("blue", "blue"),
+            ("=cmd|' /C calc'!A1", "'=cmd|' /C calc'!A1"),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("@SUM(1)", "'@SUM(1)"),
+            ("'=1", "''=1"),
+            ("'", "''"),
+            ("nsid:5", "nsid:5"),
+        ] {
+            assert_eq!(Cells::Safe.cell(text), cell);
+            assert_eq!(unmarked(cell), text);
+            assert_eq!(Cells::Raw.cell(text), text);
+        }
+        assert_eq!(Cells::Safe.cell("\t=1"), "'\\t=1");
+        assert_eq!(Cells::Safe.cell("a\x1b[2J"), "a\\x1b[2J");
+        assert_eq!(unmarked("'tis"), "'tis");
+    }
 }

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::doctor::finding::{Finding, State};
+use crate::json;
+use crate::printable::printable;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -35,9 +37,11 @@ pub fn write_table(findings: &[Finding], colour: bool, out: &mut dyn Write) -> i
             (true, State::Note) => ("\x1b[33m", "\x1b[0m"),
             (true, State::Problem) => ("\x1b[1;31m", "\x1b[0m"),
         };
+        // What the kernel, netfilter and other programs say is part of it.
+        let what = printable(what);
         let next = next
             .as_ref()
-            .map_or(String::new(), |next| format!("; {next}"));
+            .map_or(String::new(), |next| format!("; {}", printable(next)));
         writeln!(out, "{on}{state:<7}{off}  {name:<width$}  {what}{next}")?;
     }
     Ok(())
@@ -54,7 +58,7 @@ pub fn write_json(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
             r#type: "finding",
             finding,
         };
-        serde_json::to_writer(&mut *out, &line)?;
+        json::to_writer(&mut &mut *out, &line)?;
         writeln!(out)?;
     }
     Ok(())

@@ -7,6 +7,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::table;
 use crate::group::{Key, Sum, Value};
+use crate::json;
 
 /// A group with its values, one for each key.
 type Group = (Box<[Value]>, Sum);
@@ -103,7 +104,7 @@ pub fn write_csv(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::Re
 /// Errors of `out`.
 pub fn write_json(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::Result<()> {
     for (values, sum) in groups {
-        serde_json::to_writer(&mut *out, &Object { keys, values, sum })?;
+        json::to_writer(out, &Object { keys, values, sum })?;
         out.write_all(b"\n")?;
     }
     Ok(())

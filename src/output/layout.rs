@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::{Args, ValueEnum};
 
+use super::csv::Cells;
 use super::listing::Listing;
 use super::sort::Sort;
 use super::{classic, csv, ruleset, table};
@@ -60,6 +61,10 @@ pub struct LayoutArgs {
     /// Show names beside numbers in tables
     #[arg(long, value_enum, value_name = "WHAT")]
     pub resolve: Vec<Resolve>,
+
+    /// Write CSV as it is: without a quotation mark before what a spreadsheet would take for a formula
+    #[arg(long)]
+    pub raw_csv: bool,
 }
 
 impl LayoutArgs {
@@ -91,6 +96,11 @@ impl LayoutArgs {
             sort: self.sort_of(format),
             services: services.then(Services::load).transpose()?,
             colour: on_stdout && wants_colour(),
+            cells: if self.raw_csv {
+                Cells::Raw
+            } else {
+                Cells::Safe
+            },
         })
     }
 }
@@ -114,6 +124,8 @@ pub struct Layout {
     pub services: Option<Services>,
     /// Whether to write terminal colours.
     pub colour: bool,
+    /// How CSV is written.
+    pub cells: Cells,
 }
 
 impl Layout {
@@ -130,12 +142,13 @@ impl Layout {
             Format::Classic => classic::write_records(&listing.flows, &mut out)?,
             Format::Table => table::write(&listing.flows, self, &mut out)?,
             Format::Json => {
-                json::write_captures(&listing.captures, &mut out)?;
+                let mut list = json::List::begin(&listing.captures, &mut out)?;
                 for flow in &listing.flows {
-                    json::write_flow(&flow.record, &flow.seen_in, &mut out)?;
+                    list.flow(&flow.record, &flow.seen_in)?;
                 }
+                list.end()?;
             }
-            Format::Csv => csv::write(&listing.flows, &mut out)?,
+            Format::Csv => csv::write(&listing.flows, self.cells, &mut out)?,
             Format::Nft => remarks = ruleset::write(listing, &mut out)?,
         }
         out.flush()?;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::layout::Layout;
 use super::listing::Flow;
 use crate::icmp;
+use crate::printable::printable;
 use crate::record::{Identity, Service, SourcePort};
 use crate::services::Services;
 use crate::timestamp::Timestamp;
@@ -139,7 +140,7 @@ pub fn service(identity: &Identity, names: Option<&Services>) -> String {
     match identity.service {
         Service::None => "-".to_owned(),
         Service::Port(port) => match names.and_then(|names| names.name(identity.protocol, port)) {
-            Some(name) => format!("{port} {name}"),
+            Some(name) => format!("{port} {}", printable(name)),
             None => port.to_string(),
         },
         Service::Icmp(icmp_type, code) => {
@@ -185,7 +186,7 @@ fn translation(identity: &Identity) -> String {
         parts.push(format!("zone {}", identity.zone));
     }
     if let Some(name) = &identity.netns {
-        parts.push(format!("netns {name}"));
+        parts.push(format!("netns {}", printable(name)));
     }
     parts.join(" ")
 }

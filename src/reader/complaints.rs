@@ -11,6 +11,10 @@ const NAMED_MAX: usize = 20;
 pub struct Complaints {
     named: Vec<String>,
     count: u64,
+    /// What is wrong with the file as a whole.
+    faults: Vec<String>,
+    /// Whether nothing else was found in it.
+    pub nothing_else: bool,
 }
 
 impl Complaints {
@@ -22,10 +26,15 @@ impl Complaints {
         }
     }
 
-    /// How many there are.
+    /// Takes down what is wrong with the file as a whole.
+    pub fn fault(&mut self, fault: String) {
+        self.faults.push(fault);
+    }
+
+    /// Whether there is any, so that what was read may lack flows.
     #[must_use]
-    pub const fn count(&self) -> u64 {
-        self.count
+    pub fn any(&self) -> bool {
+        self.count > 0 || !self.faults.is_empty()
     }
 
     /// Tells of them.
@@ -41,6 +50,9 @@ impl Complaints {
             let skipped = show_count(self.count);
             let lines = if self.count == 1 { "line" } else { "lines" };
             console.error(&format!("{file}: {skipped} {lines} skipped"));
+        }
+        for fault in self.faults.iter().take(NAMED_MAX) {
+            console.error(&format!("{file}: {fault}"));
         }
     }
 }

@@ -28,11 +28,39 @@ struct Tuple {
 ///
 /// What is wrong with it.
 pub fn parse(line: &str) -> Option<Result<Record, String>> {
-    // "conntrack v1.4.7 (conntrack-tools): 19 flow entries have been shown."
-    if line.starts_with("conntrack v") {
-        return None;
+    match remark(line) {
+        Some(Remark::Harmless) => None,
+        Some(Remark::Trouble) => Some(Err(format!("conntrack itself says: {line}"))),
+        None => Some(record(line)),
     }
-    Some(record(line))
+}
+
+/// What conntrack says of itself.
+enum Remark {
+    Harmless,
+    Trouble,
+}
+
+/// What conntrack(8) says beside the entries (conntrack-tools 1.4.7, `src/conntrack.c`). Anything else than the counts
+/// that it closes with tells of an entry or event that it could not show.
+fn remark(line: &str) -> Option<Remark> {
+    const ADVICE: [&str; 2] = [
+        "This message means that the current netlink socket buffer size is too small.",
+        "Please, check --buffer-size in conntrack(8) manpage.",
+    ];
+    if line.starts_with("conntrack v") {
+        // "conntrack v1.4.7 (conntrack-tools): 19 flow entries have been shown."
+        let closing = line.ends_with(" shown.") || line.ends_with(" shown");
+        return Some(if closing {
+            Remark::Harmless
+        } else {
+            Remark::Trouble
+        });
+    }
+    if line.starts_with("WARNING: ") || line.contains("We have hit ENOBUFS") {
+        return Some(Remark::Trouble);
+    }
+    ADVICE.contains(&line).then_some(Remark::Harmless)
 }
 
 fn record(line: &str) -> Result<Record, String> {
@@ -301,6 +329,14 @@ mod tests {
         assert_eq!(parse(closing), None);
         for (line, why) in [
             ("nonsense", "neither a flow"),
+            (
+                "conntrack v1.4.7 (conntrack-tools): Operation failed: sorry, you must be root",
+                "you must be root",
+            ),
+            (
+                "WARNING: We have hit ENOBUFS! We are losing events.",
+                "ENOBUFS",
+            ),
             ("<conntrack>", "-o xml"),
             ("-A -t 99 -u UNSET -s 10.0.0.1", "-o save"),
             ("[soon]", "[soon] is no event"),

@@ -1,9 +1,10 @@
 //! Lines of our own CSV form, in the columns that it is written in.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use crate::output::csv::COLUMNS;
+use crate::output::csv::{COLUMNS, unmarked};
 use crate::record::{
     Classic, Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation,
 };
@@ -17,7 +18,7 @@ pub enum Line {
     Flow(Box<Record>),
 }
 
-/// Reads a line; `None` if it is of another kind. No field that is written needs quotes, so none is read.
+/// Reads a line; `None` if it is of another kind.
 ///
 /// # Errors
 ///
@@ -34,13 +35,13 @@ pub fn parse(line: &str) -> Option<Result<Line, String>> {
 }
 
 /// The fields of a line, by the names of their columns.
-struct Fields<'a>(Vec<&'a str>);
+struct Fields<'a>(Vec<Cow<'a, str>>);
 
 impl Fields<'_> {
     /// A field that may be empty.
     fn maybe<T: FromStr>(&self, column: &str) -> Result<Option<T>, String> {
         let place = COLUMNS.iter().position(|name| *name == column);
-        match place.map_or("", |place| self.0[place]) {
+        match place.map_or("", |place| &self.0[place]) {
             "" => Ok(None),
             text => text
                 .parse()
@@ -63,8 +64,25 @@ impl Fields<'_> {
     }
 }
 
+/// The fields of a line (RFC 4180). Only names of namespaces can have quotes.
+fn split(line: &str) -> Result<Vec<Cow<'_, str>>, String> {
+    if !line.contains('"') {
+        return Ok(line.split(',').map(Cow::Borrowed).collect());
+    }
+    let mut reader = ::csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_reader(line.as_bytes());
+    match reader.records().next() {
+        Some(Ok(fields)) => Ok(fields
+            .iter()
+            .map(|field| Cow::Owned(field.to_owned()))
+            .collect()),
+        _ => Err("the quotation marks do not go together".into()),
+    }
+}
+
 fn record(line: &str) -> Result<Record, String> {
-    let fields = Fields(line.split(',').collect());
+    let fields = Fields(split(line)?);
     if fields.0.len() != COLUMNS.len() {
         let (found, expected) = (fields.0.len(), COLUMNS.len());
         return Err(format!("{found} fields instead of {expected}"));
@@ -73,7 +91,7 @@ fn record(line: &str) -> Result<Record, String> {
     let destination: IpAddr = fields.needed("dst")?;
     let dnat_address: Option<IpAddr> = fields.maybe("dnat_address")?;
     let snat_address: Option<IpAddr> = fields.maybe("snat_address")?;
-    let v4 = fields.0[0] == "ipv4";
+    let v4 = &*fields.0[0] == "ipv4";
     let others = [Some(destination), dnat_address, snat_address];
     if source.is_ipv4() != v4 || others.iter().flatten().any(|other| other.is_ipv4() != v4) {
         return Err("the addresses are not all of the family".into());
@@ -116,7 +134,9 @@ fn record(line: &str) -> Result<Record, String> {
             service,
             source_port,
             zone: fields.needed("zone")?,
-            netns: fields.maybe::<String>("netns")?.map(Into::into),
+            netns: fields
+                .maybe::<String>("netns")?
+                .map(|name| unmarked(&name).into()),
             translation: (dnat.is_some() || snat.is_some())
                 .then(|| Box::new(Translation { dnat, snat })),
         },
@@ -124,7 +144,7 @@ fn record(line: &str) -> Result<Record, String> {
         connections: fields.needed("connections")?,
         first_seen: fields.maybe("first_seen")?,
         last_seen: fields.maybe("last_seen")?,
-        classic: match fields.0[COLUMNS.len() - 1] {
+        classic: match &*fields.0[COLUMNS.len() - 1] {
             "" => Record::usual_classic(confirmed),
             "absent" => Classic::Absent,
             "unconfirmed" => Classic::Listed,
@@ -136,7 +156,7 @@ fn record(line: &str) -> Result<Record, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::csv::fields;
+    use crate::output::csv::{self, Cells};
     use crate::output::listing::Flow;
     use crate::reader::conntrack;
 
@@ -154,9 +174,16 @@ mod tests {
                     record: record.clone(),
                     seen_in: Vec::new(),
                 };
-                let line = fields(&flow).join(",");
-                assert_eq!(parse(&line), Some(Ok(Line::Flow(Box::new(flow.record)))));
+                for cells in [Cells::Safe, Cells::Raw] {
+                    let mut text = Vec::new();
+                    csv::write(std::slice::from_ref(&flow), cells, &mut text).unwrap();
+                    let text = String::from_utf8(text).unwrap();
+                    let line = text.lines().nth(1).unwrap();
+                    let read = Line::Flow(Box::new(flow.record.clone()));
+                    assert_eq!(parse(line), Some(Ok(read)), "{line}");
+                }
                 record.identity.collapse_ports();
+                record.identity.netns = Some("=a,\"b\"".into());
                 record.classic = Classic::Absent;
             }
         }

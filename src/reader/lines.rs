@@ -22,6 +22,9 @@ pub struct Lines<R> {
     buffer: Vec<u8>,
     number: u64,
     line_max: usize,
+    ended: bool,
+    /// Whether the rest of a line that is too long is left unread.
+    stops: bool,
 }
 
 impl<R: BufRead> Lines<R> {
@@ -32,13 +35,29 @@ impl<R: BufRead> Lines<R> {
             buffer: Vec::new(),
             number: 0,
             line_max: LINE_MAX,
+            ended: true,
+            stops: false,
         }
+    }
+
+    /// The same, of which the first line that is too long is the last: whoever needs all lines need not wait for
+    /// the end of one that may have none.
+    pub fn up_to_the_first_too_long(input: R) -> Self {
+        let mut lines = Self::new(input);
+        lines.stops = true;
+        lines
     }
 
     /// The number of the last line, from 1.
     #[must_use]
     pub const fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Whether the last line had an end, as all have that programs write.
+    #[must_use]
+    pub const fn ended(&self) -> bool {
+        self.ended
     }
 
     /// The next line, or `None` at the end.
@@ -58,12 +77,17 @@ impl<R: BufRead> Lines<R> {
             let end = chunk.iter().position(|&byte| byte == b'\n');
             let part = &chunk[..end.unwrap_or(chunk.len())];
             if self.buffer.len() + part.len() > self.line_max {
+                if self.stops {
+                    self.number += 1;
+                    return Ok(Some(Line::TooLong));
+                }
                 whole = false;
                 self.buffer.clear();
             } else if whole {
                 self.buffer.extend_from_slice(part);
             }
             let used = part.len() + usize::from(end.is_some());
+            let has_end = end.is_some();
             let ended = end.is_some() || chunk.is_empty();
             self.input.consume(used);
             let began = !self.buffer.is_empty() || !whole || end.is_some();
@@ -71,6 +95,7 @@ impl<R: BufRead> Lines<R> {
                 if !began {
                     return Ok(None);
                 }
+                self.ended = has_end;
                 break;
             }
         }
@@ -100,10 +125,13 @@ mod tests {
                 Line::TooLong,
                 Line::Whole(b"b"),
             ] {
+                let last = expected == Line::Whole(b"b");
                 assert_eq!(lines.next_line().unwrap(), Some(expected));
+                assert_eq!(lines.ended(), !last);
             }
             assert_eq!(lines.next_line().unwrap(), None);
             assert_eq!(lines.number(), 4);
+            assert!(!lines.ended());
         }
     }
 }

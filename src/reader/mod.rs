@@ -10,7 +10,9 @@ pub mod csv;
 pub mod line;
 pub mod lines;
 pub mod pcap;
+mod wholeness;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::ops::ControlFlow;
@@ -20,12 +22,15 @@ use crate::capture::Capture;
 use crate::console::Console;
 use crate::error::Error;
 use crate::json::{self, Unreadable};
+use crate::printable::printable;
 use crate::progress::Counted;
 use crate::record::Record;
+use crate::units::show_count;
 
 use complaints::Complaints;
 use line::{Kind, Said};
 use lines::{Line, Lines};
+use wholeness::Wholeness;
 
 /// Takes in what files hold.
 pub trait Sink {
@@ -35,6 +40,9 @@ pub trait Sink {
 
     /// Hears that the source ports of the next flow were folded, so that it may be one that has come before.
     fn folded(&mut self) {}
+
+    /// Hears that a capture lacks flows, for a reason that was found in reading it.
+    fn incomplete(&mut self, capture: u32, why: &str);
 
     /// Takes in a flow with the captures that it was seen in, at least one, and the connections seen there.
     /// `Break` ends the reading of the file.
@@ -98,15 +106,15 @@ impl Reader<'_> {
         let recording = pcap::is_magic(&magic);
         let input = BufReader::with_capacity(1 << 18, io::Cursor::new(magic).chain(input));
         if recording {
-            let (keep_ports, console) = (self.keep_ports, self.console);
-            pcap::read(input, path, keep_ports, sink, console)?;
-            return Ok(Complaints::default());
+            return pcap::read(input, path, (self.keep_ports, self.strict), sink);
         }
         let mut text = Text {
             path,
             strict: self.strict,
             sink,
             context: Context::default(),
+            wholeness: Wholeness::default(),
+            last: None,
             complaints: Complaints::default(),
         };
         text.read(Lines::new(input))?;
@@ -136,6 +144,10 @@ struct Context {
     unnamed: Option<u32>,
     /// Those of text, by kind.
     text: [Option<u32>; Kind::ALL.len()],
+    /// Numbers of the captures that lines were skipped of, with how many.
+    skipped: BTreeMap<u32, u64>,
+    /// Lines that were skipped where none is described.
+    skipped_elsewhere: u64,
 }
 
 struct Text<'a> {
@@ -143,22 +155,31 @@ struct Text<'a> {
     strict: bool,
     sink: &'a mut dyn Sink,
     context: Context,
+    wholeness: Wholeness,
+    /// The kind of the last line, if it was a text's.
+    last: Option<Kind>,
     complaints: Complaints,
 }
 
 impl Text<'_> {
     fn read(&mut self, mut lines: Lines<impl io::BufRead>) -> Result<(), Error> {
         loop {
-            let taken = match lines.next_line() {
-                Ok(None) => return Ok(()),
-                Ok(Some(Line::Whole(line))) => line::parse(line)
-                    .and_then(|said| self.take(said).map_err(Unreadable::Malformed)),
-                Ok(Some(Line::TooLong)) => Err(Unreadable::Malformed("too long for a line".into())),
+            let line = match lines.next_line() {
+                Ok(None) => break,
+                Ok(Some(line)) => line,
                 Err(error) => return Err(Error::file(self.path, error)),
             };
-            match taken {
-                Ok(ControlFlow::Continue(())) => {}
-                Ok(ControlFlow::Break(())) => return Ok(()),
+            let said = match line {
+                Line::Whole(line) => line::parse(line).map(|said| (said, line)),
+                Line::TooLong => Err(Unreadable::Malformed("too long for a line".into())),
+            };
+            match said {
+                Ok((said, line)) => match self.take(said, line) {
+                    Ok(ControlFlow::Continue(())) => {}
+                    Ok(ControlFlow::Break(())) => return Ok(()),
+                    Err(Stopped::Malformed(why)) => self.complain(lines.number(), &why)?,
+                    Err(Stopped::Ended(error)) => return Err(error),
+                },
                 Err(Unreadable::Newer(schema)) => {
                     return Err(Error::file(
                         self.path,
@@ -172,38 +193,126 @@ impl Text<'_> {
                 Err(Unreadable::Malformed(why)) => self.complain(lines.number(), &why)?,
             }
         }
+        self.finish(lines.ended())
     }
 
     fn complain(&mut self, number: u64, why: &str) -> Result<(), Error> {
-        let complaint = format!("{}:{number}: {why}", self.path.display());
+        let complaint = format!("{}:{number}: {}", self.path.display(), printable(why));
         if self.strict {
             return Err(Error::new(complaint));
         }
         self.complaints.add(complaint);
+        for capture in &self.context.described {
+            *self.context.skipped.entry(*capture).or_default() += 1;
+        }
+        if self.context.described.is_empty() {
+            self.context.skipped_elsewhere += 1;
+        }
         Ok(())
     }
 
-    fn take(&mut self, said: Said) -> Result<ControlFlow<()>, String> {
-        match said {
-            Said::Nothing | Said::Json(json::Line::End(_) | json::Line::Other) => {
-                Ok(ControlFlow::Continue(()))
+    /// Takes down that the list that is being read lacks flows.
+    fn fault(&mut self, captures: &[u32], why: &str) -> Result<(), Error> {
+        if self.strict {
+            return Err(Error::file(self.path, why));
+        }
+        self.complaints.fault(why.to_owned());
+        for capture in captures {
+            self.sink.incomplete(*capture, why);
+        }
+        Ok(())
+    }
+
+    /// What can be said only when all has been read.
+    fn finish(&mut self, ended: bool) -> Result<(), Error> {
+        if let Some(why) = self.wholeness.stop() {
+            self.fault_of_list(&why)?;
+        }
+        // A line that was cut says something else: without "(confirmed)" for example. Conntrack's own are pasted
+        // from screens, and end as may be.
+        if let (false, Some(kind @ (Kind::Classic | Kind::Csv))) = (ended, self.last) {
+            let captures: Vec<u32> = self.context.text[kind as usize].into_iter().collect();
+            self.fault(
+                &captures,
+                "the last line has no end: the file may have been cut",
+            )?;
+        }
+        let context = &mut self.context;
+        if context.skipped_elsewhere > 0 {
+            let others: Vec<u32> = context
+                .text
+                .iter()
+                .chain([&context.unnamed])
+                .flatten()
+                .copied()
+                .collect();
+            self.complaints.nothing_else =
+                others.is_empty() && context.skipped.is_empty() && !self.wholeness.any();
+            for capture in others {
+                *context.skipped.entry(capture).or_default() += context.skipped_elsewhere;
             }
-            Said::Json(json::Line::Captures(captures)) => {
+        }
+        for (capture, lines) in &context.skipped {
+            let why = match lines {
+                1 => "1 line of it could not be read".to_owned(),
+                lines => format!("{} lines of it could not be read", show_count(*lines)),
+            };
+            self.sink.incomplete(*capture, &why);
+        }
+        Ok(())
+    }
+
+    /// Takes down that the list of our own form that has been read lacks flows.
+    fn fault_of_list(&mut self, why: &str) -> Result<(), Error> {
+        let mut captures = self.context.described.clone();
+        if captures.is_empty() {
+            captures.push(self.unnamed());
+        }
+        self.fault(&captures, why)
+    }
+
+    fn unnamed(&mut self) -> u32 {
+        let sink = &mut self.sink;
+        let unnamed = &mut self.context.unnamed;
+        *unnamed.get_or_insert_with(|| sink.capture(Capture::default()))
+    }
+
+    fn take(&mut self, said: Said, line: &[u8]) -> Result<ControlFlow<()>, Stopped> {
+        self.last = match &said {
+            Said::Text(kind, _) => Some(*kind),
+            _ => None,
+        };
+        match said {
+            Said::Nothing | Said::Json(json::Line::Other) => {}
+            Said::Json(json::Line::Captures(captures, promised)) => {
+                let verdict = captures.iter().filter_map(Capture::judged).max();
+                if let Some(why) = self.wholeness.begin(promised, verdict) {
+                    self.fault_of_list(&why)?;
+                }
                 let captures = captures.into_iter();
                 self.context.described = captures.map(|one| self.sink.capture(one)).collect();
-                Ok(ControlFlow::Continue(()))
             }
             Said::Json(json::Line::Flow(record, seen_in)) => {
+                self.wholeness.flow(line);
                 let seen_in = self.resolve(seen_in, record.connections)?;
-                Ok(self.sink.flow(*record, &seen_in))
+                return Ok(self.sink.flow(*record, &seen_in));
+            }
+            Said::Json(json::Line::Gone) => self.wholeness.flow(line),
+            Said::Json(json::Line::End(end)) => {
+                if let Some(why) = self.wholeness.end(&end) {
+                    self.fault_of_list(&why)?;
+                }
+                // What comes behind it is not of that list.
+                self.context.described.clear();
             }
             Said::Text(kind, record) => {
                 let slot = &mut self.context.text[kind as usize];
                 let number = *slot.get_or_insert_with(|| self.sink.capture(described_by(kind)));
                 let seen_in = [(number, record.connections)];
-                Ok(self.sink.flow(*record, &seen_in))
+                return Ok(self.sink.flow(*record, &seen_in));
             }
         }
+        Ok(ControlFlow::Continue(()))
     }
 
     /// The captures of a flow of our JSON form, by their numbers here.
@@ -212,20 +321,14 @@ impl Text<'_> {
         mut seen_in: Vec<(u32, u64)>,
         connections: u64,
     ) -> Result<Vec<(u32, u64)>, String> {
-        let described = &self.context.described;
-        match described.as_slice() {
+        match self.context.described.as_slice() {
             // The line that describes the captures may have been left behind, by grep for example.
-            [] => {
-                let sink = &mut self.sink;
-                let unnamed = &mut self.context.unnamed;
-                let number = *unnamed.get_or_insert_with(|| sink.capture(Capture::default()));
-                Ok(vec![(number, connections)])
-            }
+            [] => Ok(vec![(self.unnamed(), connections)]),
             [only] if seen_in.is_empty() => Ok(vec![(*only, connections)]),
             _ if seen_in.is_empty() => {
                 Err("seen_in is missing, though several captures are described".into())
             }
-            _ => {
+            described => {
                 for (capture, _) in &mut seen_in {
                     let index = *capture;
                     *capture = *usize::try_from(index)
@@ -238,6 +341,26 @@ impl Text<'_> {
                 Ok(seen_in)
             }
         }
+    }
+}
+
+/// Why a line that could be read was not taken in.
+enum Stopped {
+    /// It is wrong.
+    Malformed(String),
+    /// The list before it is, and that ends it all.
+    Ended(Error),
+}
+
+impl From<String> for Stopped {
+    fn from(why: String) -> Self {
+        Self::Malformed(why)
+    }
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Ended(error)
     }
 }
 

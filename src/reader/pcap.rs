@@ -3,21 +3,16 @@
 use std::io::Read;
 use std::path::Path;
 
+use super::complaints::Complaints;
 use crate::capture::Capture;
-use crate::console::Console;
 use crate::error::Error;
-use crate::intake::{Detail, Intake, Pending, Received};
-use crate::namespaces::OWN;
-use crate::pcap::{HeaderError, Reader, Record};
+use crate::intake::{Detail, Intake};
+use crate::printable::printable;
 use crate::reader::Sink;
 use crate::records::Records;
 use crate::select::Selection;
+use crate::source::file;
 use crate::table::Table;
-use crate::timestamp::Timestamp;
-use crate::units::show_count;
-
-/// Events taken in together.
-const FOLD_LEN: usize = 512;
 
 /// Whether a file that begins so is a recording.
 #[must_use]
@@ -31,8 +26,8 @@ pub fn is_magic(magic: &[u8]) -> bool {
     )
 }
 
-/// Reads a recording into `sink`, flows of all protocols. `keep_ports` is whether ephemeral source ports are
-/// still needed.
+/// Reads a recording into `sink`, flows of all protocols, and returns what is wrong with it. `keep_ports` is whether
+/// ephemeral source ports are still needed; if `strict`, whatever is wrong is an error.
 ///
 /// # Errors
 ///
@@ -40,12 +35,9 @@ pub fn is_magic(magic: &[u8]) -> bool {
 pub fn read(
     input: impl Read,
     path: &Path,
-    keep_ports: bool,
+    (keep_ports, strict): (bool, bool),
     sink: &mut dyn Sink,
-    console: &Console,
-) -> Result<(), Error> {
-    let failed = |error: HeaderError| Error::file(path, error);
-    let mut reader = Reader::new(input).map_err(failed)?;
+) -> Result<Complaints, Error> {
     let intake = Intake::with_detail(
         Table::new(usize::MAX),
         Some(Detail {
@@ -54,48 +46,25 @@ pub fn read(
             records: Some(Records::new(usize::MAX, keep_ports)),
         }),
     );
-    let mut pending = Pending::default();
-    let mut foreign = 0;
-    let mut span: Option<(Timestamp, Timestamp)> = None;
-    loop {
-        match reader.next_record() {
-            Ok(Some(Record::Datagram(time, datagram))) => {
-                let time = Timestamp::from(time);
-                span = Some(span.map_or((time, time), |(first, last)| {
-                    (first.min(time), last.max(time))
-                }));
-                intake.gather_from(Received::At(time), OWN, datagram, &mut pending, || false);
-            }
-            Ok(Some(Record::Foreign)) => foreign += 1,
-            Ok(Some(Record::Truncated)) => {
-                console.note(&format!(
-                    "{}: the file ends in the middle of a record; everything before it is read",
-                    path.display()
-                ));
-                break;
-            }
-            Ok(None) => break,
-            Err(error) => return Err(failed(HeaderError::Io(error))),
+    let read = file::read(input, &intake).map_err(|error| Error::file(path, error))?;
+    let reasons = read.audit.reasons(intake.tally().malformed);
+    let mut complaints = Complaints::default();
+    for reason in &reasons {
+        if strict {
+            return Err(Error::file(path, printable(reason)));
         }
-        if pending.len() >= FOLD_LEN {
-            intake.fold(&mut pending);
-        }
-    }
-    intake.fold(&mut pending);
-    let malformed = intake.tally().malformed + foreign;
-    if malformed > 0 {
-        console.note(&format!(
-            "{}: {} messages can't be read and are skipped",
-            path.display(),
-            show_count(malformed)
-        ));
+        complaints.fault(printable(reason).into_owned());
     }
     let number = sink.capture(Capture {
         source: Some("pcap".into()),
-        start: span.map(|(first, _)| first),
-        end: span.map(|(_, last)| last),
+        start: read.first,
+        end: read.last,
+        verdict: read.audit.verdict(&[]),
         ..Capture::default()
     });
+    for reason in &reasons {
+        sink.incomplete(number, reason);
+    }
     let records = intake
         .records()
         .map(|records| records.snapshot(intake.table(), &[], Some));
@@ -107,7 +76,7 @@ pub fn read(
             break;
         }
     }
-    Ok(())
+    Ok(complaints)
 }
 
 #[cfg(test)]

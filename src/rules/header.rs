@@ -102,7 +102,7 @@ pub fn capture(capture: &Capture) -> String {
         ));
     }
     parts.push(
-        match capture.verdict {
+        match capture.judged() {
             Some(Completeness::Complete) => "complete",
             Some(Completeness::Recovered) => "complete after recovery",
             Some(Completeness::Incomplete) => "INCOMPLETE",
@@ -110,6 +110,9 @@ pub fn capture(capture: &Capture) -> String {
         }
         .to_owned(),
     );
+    if let Some(gaps) = capture.gaps_in_words() {
+        parts.push(gaps);
+    }
     if !capture.filters.is_empty() {
         parts.push(format!(
             "filtered by {}",

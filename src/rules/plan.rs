@@ -14,7 +14,7 @@ use super::left_out::{LeftOut, left_out};
 use super::rule::{Rule, merge_protocols};
 use super::seen::{Class, Flows, Seen, Tally};
 use super::widening::Widening;
-use crate::capture::{Capture, Completeness};
+use crate::capture::Capture;
 use crate::record::Record;
 use crate::services::Services;
 
@@ -249,7 +249,7 @@ impl Plan {
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
         let mut captures = self.captures.iter();
-        captures.any(|capture| capture.verdict == Some(Completeness::Incomplete))
+        captures.any(Capture::is_incomplete)
     }
 
     pub(super) const fn host(&self) -> &Host {

@@ -2,18 +2,39 @@
 
 use super::direction::Chain;
 use super::plan::{Plan, Policy};
+use super::text::plain;
 use crate::capture::Capture;
+
+/// So much of the reasons why a capture is incomplete.
+const REASONS_MAX: usize = 400;
 
 impl Plan {
     /// Warnings, the gravest first.
     pub(super) fn warn(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.is_incomplete() {
-            warnings.push(
-                "the capture is incomplete: flows that it missed have no rule. Capture again before \
+            let mut reasons: Vec<String> =
+                self.captures.iter().flat_map(Capture::reasons).collect();
+            reasons.sort_unstable();
+            reasons.dedup();
+            // What others wrote; the first of them is enough to know where to look.
+            let reasons = plain(&reasons.join("; "), REASONS_MAX);
+            let why = if reasons.is_empty() {
+                String::new()
+            } else {
+                format!(" ({reasons})")
+            };
+            warnings.push(format!(
+                "the capture is incomplete{why}: flows that it missed have no rule. Capture again before \
                  you rely on these rules"
-                    .to_owned(),
-            );
+            ));
+        }
+        let gaps = self
+            .captures
+            .iter()
+            .filter(|capture| !capture.is_incomplete());
+        for gaps in gaps.filter_map(Capture::gaps_in_words) {
+            warnings.push(format!("{gaps}: what passed only then has no rule"));
         }
         if self
             .captures

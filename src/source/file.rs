@@ -4,53 +4,55 @@ use std::io;
 
 use crate::intake::{Intake, Pending, Received};
 use crate::namespaces::OWN;
-use crate::pcap::{HeaderError, Reader, Record};
+use crate::pcap::audit::Audit;
+use crate::pcap::{HeaderError, Reader};
 use crate::timestamp::Timestamp;
 
 /// Events taken in together.
 const FOLD_LEN: usize = 512;
 
 /// What there is to say of a file that was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Read {
-    /// Whether it ends inside a record, which is not counted.
-    pub truncated: bool,
+    /// What was met in it.
+    pub audit: Audit,
     /// The time of its earliest datagram.
     pub first: Option<Timestamp>,
     /// The time of its latest.
     pub last: Option<Timestamp>,
 }
 
-/// Reads a whole capture into `intake`.
+/// Reads a whole capture into `intake`. Where reading fails in the middle, what was read before is in the table, and
+/// the audit says so.
 ///
 /// # Errors
 ///
-/// [`HeaderError`] if the input is no such capture, or reading it fails; what was read before a failure
-/// stays in the table.
+/// [`HeaderError`] if the input is no such capture.
 pub fn read(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> {
     let mut reader = Reader::new(input)?;
     let mut pending = Pending::default();
     let mut read = Read::default();
-    let end = loop {
+    loop {
         match reader.next_record() {
-            Ok(Some(Record::Datagram(time, datagram))) => {
+            Ok(Some(record)) => {
+                let Some((time, datagram)) = read.audit.take(record) else {
+                    continue;
+                };
                 let time = Timestamp::from(time);
                 read.first = Some(read.first.map_or(time, |first| first.min(time)));
                 read.last = read.last.max(Some(time));
                 intake.gather_from(Received::At(time), OWN, datagram, &mut pending, || false);
             }
-            Ok(Some(Record::Foreign)) => pending.tally.malformed += 1,
-            Ok(Some(Record::Truncated)) => {
-                read.truncated = true;
-                break Ok(read);
+            Ok(None) => break,
+            Err(error) => {
+                read.audit.failed(error.to_string());
+                break;
             }
-            Ok(None) => break Ok(read),
-            Err(error) => break Err(HeaderError::Io(error)),
         }
         if pending.len() >= FOLD_LEN {
             intake.fold(&mut pending);
         }
-    };
+    }
     intake.fold(&mut pending);
-    end
+    Ok(read)
 }

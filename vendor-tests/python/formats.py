@@ -8,6 +8,7 @@ import csv
 import json
 import pathlib
 import sys
+import zlib
 
 import jsonschema
 
@@ -32,8 +33,14 @@ def flat(flow):
 
 flows = 0
 for path in sorted(folder.glob("*.json")):
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert lines[0]["type"] == "capture", path
+    raw = path.read_bytes().splitlines()
+    lines = [json.loads(line) for line in raw]
+    assert lines[0]["type"] == "capture" and lines[0]["end_mark"], path
+    end = lines.pop()
+    assert end["type"] == "end" and end["flows"] == len(lines) - 1, path
+    # As docs/json.md has it.
+    assert end["crc32_sum"] == sum(zlib.crc32(b"".join(line.split())) for line in raw[1:-1]) % 2**64, path
+    check.validate(end)
     assert all(line["type"] == "flow" for line in lines[1:]), path
     # Validation takes a millisecond a line; what has thousands of lines has many alike.
     for line in lines[: 500] + lines[500::50]:

@@ -61,7 +61,10 @@ fn merged(captures: &[&Path]) -> Vec<String> {
     let mut args = vec!["merge".as_ref()];
     args.extend(captures.iter().map(|path| path.as_os_str()));
     let flows = run(conntracker(), args);
-    let rows = flows.lines().skip(1).map(|line| {
+    let flows = flows
+        .lines()
+        .filter(|line| line.contains(r#""type":"flow""#));
+    let rows = flows.map(|line| {
         let flow: Value = serde_json::from_str(line).expect("an object a line");
         let zone = flow.get("zone").cloned().unwrap_or(json!(0));
         json!([

@@ -198,7 +198,12 @@ fn saved(capture: &Capture, state: &Path, flows: usize) {
             .lines()
             .filter(|line| line.contains("\"flow\""))
             .count();
-        (count == flows && state.ends_with(&format!("\"flows\":{flows}}}\n"))).then_some(())
+        let end = format!(r#"{{"type":"end","flows":{flows},"#);
+        let ended = state
+            .lines()
+            .last()
+            .is_some_and(|line| line.starts_with(&end));
+        (count == flows && ended).then_some(())
     });
 }
 

@@ -18,7 +18,10 @@ fn talk(name: &str, port: u16) {
 /// The namespaces of flows by destination port.
 fn by_port(list: &str) -> BTreeMap<u64, Option<String>> {
     schema::assert_holds(list);
-    let flows = list.lines().skip(1).map(|line| {
+    let flows = list
+        .lines()
+        .filter(|line| line.contains(r#""type":"flow""#));
+    let flows = flows.map(|line| {
         let flow: Value = serde_json::from_str(line).expect("an object");
         let name = flow["netns"].as_str().map(str::to_owned);
         (flow["dst_port"].as_u64().expect("a port"), name)

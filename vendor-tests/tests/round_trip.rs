@@ -225,9 +225,9 @@ fn read(text: &str) -> (Vec<Capture>, Vec<Record>) {
     let (mut captures, mut records) = (Vec::new(), Vec::new());
     for line in text.lines() {
         match json::parse(line.as_bytes()).expect("a line of a capture") {
-            Line::Captures(more) => captures.extend(more),
+            Line::Captures(more, _) => captures.extend(more),
             Line::Flow(record, _) => records.push(*record),
-            Line::End(_) | Line::Other => {}
+            Line::Gone | Line::End(_) | Line::Other => {}
         }
     }
     (captures, records)

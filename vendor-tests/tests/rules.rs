@@ -210,7 +210,7 @@ fn a_hundred_thousand_flows_load() {
         let folder = Folder::new();
         let (capture, nft) = (folder.join("flows.json"), folder.join("rules.nft"));
         let mut file = Vec::new();
-        json::write_captures(&[gateway()], &mut file).expect("memory");
+        let mut list = json::List::begin(&[gateway()], &mut file).expect("memory");
         let mut different = HashSet::new();
         let mut state = 1_u64;
         while different.len() < 100_000 {
@@ -232,9 +232,10 @@ fn a_hundred_thousand_flows_load() {
                 translation: None,
             };
             if different.insert(identity.clone()) {
-                json::write_flow(&seen(identity), &[], &mut file).expect("memory");
+                list.flow(&seen(identity), &[]).expect("memory");
             }
         }
+        list.end().expect("memory");
         fs::write(&capture, file).expect("the folder can be written");
         let began = Instant::now();
         let outcome = conntracker(&["rules", text(&capture), "-o", text(&nft)]);
@@ -265,10 +266,11 @@ fn a_hundred_thousand_flows_load() {
 
 fn write_capture(path: &Path, flows: impl IntoIterator<Item = Record>) {
     let mut file = Vec::new();
-    json::write_captures(&[gateway()], &mut file).expect("memory");
+    let mut list = json::List::begin(&[gateway()], &mut file).expect("memory");
     for record in flows {
-        json::write_flow(&record, &[], &mut file).expect("memory");
+        list.flow(&record, &[]).expect("memory");
     }
+    list.end().expect("memory");
     fs::write(path, file).expect("the folder can be written");
 }
 

@@ -12,9 +12,9 @@ fn judge(vector: &Vector, outcome: &Outcome) -> Option<String> {
     let name = &vector.name;
     if outcome.stdout != vector.expected() {
         Some(format!("{name}: another list"))
-    } else if (outcome.code == Some(0)) != vector.succeeds {
+    } else if outcome.code != Some(vector.code()) {
         Some(format!("{name}: exit status {:?}", outcome.code))
-    } else if vector.warns && outcome.stderr.is_empty() {
+    } else if (vector.warns || vector.incomplete) && outcome.stderr.is_empty() {
         Some(format!("{name}: no warning"))
     } else if !vector.succeeds && (outcome.code != Some(1) || outcome.stderr.lines().count() != 1) {
         Some(format!(

@@ -8,6 +8,7 @@ use crate::check::limits::flows;
 use crate::check::report::{Counts, Report};
 use crate::check::verdict::{Outcome, Rule};
 use crate::icmp;
+use crate::printable::{printable, printable_lines};
 use crate::record::{Identity, Record, Service, SourcePort};
 use crate::units::show_count;
 
@@ -18,8 +19,22 @@ impl Report<'_> {
     ///
     /// Errors of `out`.
     pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut text = Vec::new();
+        self.write_as_it_is(&mut text)?;
+        // Names of files, rules and devices are not ours.
+        let text = String::from_utf8_lossy(&text);
+        out.write_all(printable_lines(&text).as_bytes())
+    }
+
+    fn write_as_it_is(&self, out: &mut impl Write) -> io::Result<()> {
         let summary = self.summary();
         writeln!(out, "{}", self.headline())?;
+        if self.incomplete {
+            writeln!(
+                out,
+                "  the captures are incomplete: flows that are missing from them were not judged"
+            )?;
+        }
         counts(out, "confirmed flows", &summary.confirmed)?;
         counts(out, "their replies", &summary.replies)?;
         if summary.unconfirmed.flows > 0 {
@@ -40,7 +55,7 @@ impl Report<'_> {
         if !self.limits.is_empty() {
             writeln!(out, "\nLimits: what could not be judged as on the host")?;
             for limit in self.limits {
-                writeln!(out, "  - {limit}")?;
+                writeln!(out, "  - {}", printable(limit))?;
             }
         }
         Ok(())
@@ -48,6 +63,7 @@ impl Report<'_> {
 
     fn headline(&self) -> String {
         let rulesets = self.rulesets.join(" and ");
+        let rulesets = printable(&rulesets);
         match self.passes() {
             Some(true) => format!("{rulesets}: every confirmed flow passes"),
             Some(false) => format!("{rulesets}: some confirmed flows do not pass"),
@@ -88,7 +104,7 @@ impl Report<'_> {
                 None => writeln!(out)?,
             }
             if let Some(reason) = outcome.reason() {
-                writeln!(out, "    {reason}")?;
+                writeln!(out, "    {}", printable(reason))?;
             }
             for record in records {
                 writeln!(out, "  {}", show_flow(record))?;
@@ -121,6 +137,7 @@ fn show_rule(rule: &Rule) -> String {
         handle,
         text,
     } = rule;
+    let (table, chain, text) = (printable(table), printable(chain), printable(text));
     match handle {
         Some(handle) => {
             format!("table {family} {table}, chain {chain}, rule {handle}:\n    {text}")
