@@ -1,8 +1,10 @@
-//! The system calls that have no safe wrapper elsewhere: of sockets, a TUN device's file and namespaces.
+//! The system calls that have no safe wrapper elsewhere: of sockets, a TUN device's file, namespaces, descriptors known
+//! by number, filters of system calls, and programs that are about to be started.
 //! With the C library's wrapper, this is the only place with `unsafe`.
 #![allow(unsafe_code)]
 
 mod batch;
+mod child;
 mod descriptor;
 mod seccomp;
 
@@ -11,6 +13,7 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
 
 pub use batch::{BATCH_LEN, Batch, Datagram};
+pub use child::bound;
 pub use descriptor::duplicate;
 pub use seccomp::restrict_system_calls;
 

@@ -178,7 +178,7 @@ mod tests {
 
     /// Runs the program as the kernel does, on a call with these arguments.
     fn judge(program: &[Instruction], number: libc::c_long, arguments: [u64; 6]) -> u32 {
-        let mut data = vec![0_u8; 64];
+        let mut data = [0_u8; 64];
         data[..4].copy_from_slice(&(number as u32).to_ne_bytes());
         data[4..8].copy_from_slice(&own_architecture().unwrap().to_ne_bytes());
         for (index, argument) in arguments.iter().enumerate() {
