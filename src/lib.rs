@@ -56,6 +56,7 @@ pub mod recovery;
 pub mod replay;
 pub mod rules;
 pub mod run;
+pub mod sandbox;
 pub mod select;
 pub mod services;
 pub mod session;

@@ -16,6 +16,7 @@ use crate::output::layout::Format;
 use crate::printer::{Goal, Printer};
 use crate::records::Records;
 use crate::replay;
+use crate::sandbox;
 use crate::select::SourcePorts;
 use crate::signals;
 use crate::state::State;
@@ -76,6 +77,9 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
         .as_deref()
         .map(|path| Monitor::new(path, cli.netns.as_deref()))
         .transpose()?;
+    if cli.daemon {
+        sandbox::enter(cli, console)?;
+    }
     match &cli.read {
         Some(path) => replay::replay(path, cli, &intake, &printer, console),
         None => live::capture(

@@ -1,16 +1,21 @@
-//! The system calls that have no safe wrapper elsewhere: of sockets, a TUN device's file and namespaces.
+//! The system calls that have no safe wrapper elsewhere: of sockets, a TUN device's file, namespaces, descriptors known
+//! by number, filters of system calls, and programs that are about to be started.
 //! With the C library's wrapper, this is the only place with `unsafe`.
 #![allow(unsafe_code)]
 
 mod batch;
+mod child;
 mod descriptor;
+mod seccomp;
 
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
 
 pub use batch::{BATCH_LEN, Batch, Datagram};
+pub use child::bound;
 pub use descriptor::duplicate;
+pub use seccomp::restrict_system_calls;
 
 use crate::thin::Instruction;
 
@@ -103,15 +108,7 @@ pub fn set_netlink_option(
 ///
 /// Those of setsockopt(2): `EINVAL` for a program the kernel refuses.
 pub fn attach_filter(socket: impl AsFd, program: &[Instruction]) -> io::Result<()> {
-    let mut filter: Vec<libc::sock_filter> = program
-        .iter()
-        .map(|i| libc::sock_filter {
-            code: i.code,
-            jt: i.jump_true,
-            jf: i.jump_false,
-            k: i.operand,
-        })
-        .collect();
+    let mut filter: Vec<libc::sock_filter> = program.iter().map(raw).collect();
     let fprog = libc::sock_fprog {
         len: u16::try_from(filter.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
         filter: filter.as_mut_ptr(),
@@ -227,6 +224,15 @@ pub fn read_option(
     };
     check(result)?;
     Ok(len as usize)
+}
+
+const fn raw(instruction: &Instruction) -> libc::sock_filter {
+    libc::sock_filter {
+        code: instruction.code,
+        jt: instruction.jump_true,
+        jf: instruction.jump_false,
+        k: instruction.operand,
+    }
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

@@ -20,10 +20,11 @@ pub const TRACED: u16 = 0x8000;
 /// - Packets whose number has the bit [`TRACED`] are traced from the first hook on.
 /// - `ingress` are the devices of which rules see packets even before that; there is a table for those
 ///   only if the ruleset has one, since the kernel then takes another way.
+/// - `again` has every hook begin with that: rules of the ruleset may switch it off.
 /// - Behind all rules of the input hook, and before conntrack confirms the connection (at 2147483647,
 ///   `NF_IP_PRI_CONNTRACK_CONFIRM`), packets are logged.
 #[must_use]
-pub fn table(ingress: &[&str]) -> String {
+pub fn table(ingress: &[&str], again: bool) -> String {
     let mut text = String::new();
     let trace = format!(
         "ip id & {TRACED:#x} != 0 meta nftrace set 1\n\
@@ -45,6 +46,16 @@ pub fn table(ingress: &[&str]) -> String {
             }}
         }}\n"
     );
+    if again {
+        let _ = writeln!(text, "table inet {TABLE} {{");
+        for hook in ["forward", "input", "postrouting"] {
+            let _ = writeln!(
+                text,
+                "chain {hook}-first {{ type filter hook {hook} priority -2147483648\n{trace}\n}}"
+            );
+        }
+        text.push_str("}\n");
+    }
     if !ingress.is_empty() {
         let devices = ingress.join("\", \"");
         // nft(8) refuses nfproto in this family.

@@ -154,6 +154,9 @@ const HEADER: &str = "TTL, DSCP and ECN: the injected packets have TTL 64 and 0"
 const ROUTING: &str = "routing by mark or realm, and checks of the way back: only the main routing table is \
     known here, as far as the capture has it";
 
+const TRACE_STOPPED: &str = "meta nftrace set 0 and the like: which rule of the same hook drops a packet behind that \
+    is not told, so such flows stay undecided";
+
 /// What the ruleset has in it that can't be judged as it would be on the host.
 #[must_use]
 pub fn of(rulesets: &[Ruleset], rules: &Rules) -> Vec<String> {
@@ -176,6 +179,9 @@ pub fn of(rulesets: &[Ruleset], rules: &Rules) -> Vec<String> {
         }
     }
     let mut limits: Vec<String> = found.into_iter().map(str::to_owned).collect();
+    if rules.stops_trace() {
+        limits.push(TRACE_STOPPED.to_owned());
+    }
     for family in ["bridge", "arp"] {
         if rules.families.contains(family) {
             limits.push(format!(

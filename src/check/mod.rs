@@ -23,6 +23,7 @@ pub mod checksum;
 pub mod flow;
 pub mod groups;
 pub mod guard;
+pub mod include;
 pub mod ipset;
 pub mod judge;
 pub mod limits;

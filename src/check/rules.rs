@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::Value;
 
 use crate::check::guard;
+use crate::check::limits::without_quoted;
 use crate::check::namespace::Namespace;
 use crate::check::ruleset::Form;
 use crate::check::tool::{IP6TABLES_SAVE, IPTABLES_SAVE, NFT};
@@ -96,6 +97,16 @@ impl Rules {
     pub fn sees(&self, family: &str) -> bool {
         self.hooks.iter().any(|(kind, _, of)| {
             kind != "nat" && (of == family || ["inet", "netdev"].contains(&of.as_str()))
+        })
+    }
+
+    /// Whether a rule may switch tracing off, so that what later rules of the hook do with the packet is not told.
+    #[must_use]
+    pub fn stops_trace(&self) -> bool {
+        self.nft_texts.iter().any(|rule| {
+            let rule = without_quoted(rule);
+            let mut sets = rule.split("nftrace set ").skip(1);
+            sets.any(|value| value.split_whitespace().next() != Some("1"))
         })
     }
 

@@ -2,12 +2,16 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::check::include;
 use crate::check::limits::without_quoted;
 use crate::check::namespace::Namespace;
-use crate::check::tool::{IP6TABLES_RESTORE, IPTABLES_RESTORE, NFT, Tool};
+use crate::check::tool::{IP6TABLES_RESTORE, IPTABLES_RESTORE, NFT, Tool, becomes_nobody};
 use crate::error::Error;
+
+/// What nft(8) calls what it reads.
+const STANDARD_INPUT: &str = "/dev/stdin";
 
 /// How a ruleset is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,8 +33,6 @@ pub struct Ruleset {
     pub form: Form,
     /// What it says.
     pub text: String,
-    /// The file it is from, so that nft(8) finds what it includes and names its lines.
-    path: Option<PathBuf>,
 }
 
 impl Ruleset {
@@ -42,7 +44,6 @@ impl Ruleset {
             name: name.into(),
             form: Form::of(&text),
             text,
-            path: None,
         }
     }
 
@@ -84,11 +85,7 @@ impl Ruleset {
                 "is JSON, as captures are, and no ruleset: name the ruleset first, then the captures",
             ));
         }
-        let regular = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-        Ok(Self {
-            path: regular.then(|| path.to_owned()),
-            ..Self::new(path.display().to_string(), text)
-        })
+        Ok(Self::new(path.display().to_string(), text))
     }
 
     /// Loads it. nft(8) wants the devices of `iif`, `oif` and of device hooks to be there: `device` is
@@ -102,13 +99,17 @@ impl Ruleset {
         namespace: &Namespace,
         device: &mut dyn FnMut(&str) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let (tool, args): (Tool, Vec<&std::ffi::OsStr>) = match (self.form, &self.path) {
-            (Form::Nft, Some(path)) => (NFT, vec!["-f".as_ref(), path.as_os_str()]),
-            (Form::Nft, None) => (NFT, vec!["-f".as_ref(), "-".as_ref()]),
-            (Form::Iptables, _) => (IPTABLES_RESTORE, vec![]),
-            (Form::Ip6tables, _) => (IP6TABLES_RESTORE, vec![]),
+        // Not by its name: whoever may read it, nft(8) runs without rights over files.
+        let (tool, args): (Tool, &[&str]) = match self.form {
+            Form::Nft => (NFT, &["-f", "-"]),
+            Form::Iptables => (IPTABLES_RESTORE, &[]),
+            Form::Ip6tables => (IP6TABLES_RESTORE, &[]),
         };
         if self.form == Form::Nft {
+            if !becomes_nobody() {
+                include::refuse_private(&self.text)
+                    .map_err(|why| Error::new(format!("{}: {why}", self.name)))?;
+            }
             for name in hook_devices(&self.text) {
                 // What is no name of a device after all, nft(8) will complain of.
                 let _ = device(&name);
@@ -116,11 +117,12 @@ impl Ruleset {
         }
         let mut made = Vec::new();
         loop {
-            let output = tool.run(namespace, &args, self.text.as_bytes())?;
+            let output = tool.run(namespace, args, self.text.as_bytes())?;
             if output.status.success() {
                 return Ok(());
             }
             let said = String::from_utf8_lossy(&output.stderr);
+            let said = said.replace(STANDARD_INPUT, &self.name);
             let missing = missing_devices(&said);
             let news: Vec<String> = missing.filter(|name| !made.contains(name)).collect();
             if news.is_empty() {

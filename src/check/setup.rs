@@ -76,6 +76,7 @@ impl Setup {
     ///
     /// A lack of privilege, of programs or of the kernel's; a ruleset that does not load.
     pub fn new(rulesets: &[Ruleset], captures: &[Capture], hints: &Hints) -> Result<Self, Error> {
+        Network::refuse_odd_names(captures)?;
         let namespace = Namespace::new()?;
         namespace.run(settings)??;
         let mut wire = namespace.run(Wire::new)??;
@@ -117,11 +118,13 @@ impl Setup {
             .filter(|line| !line.starts_with("Command failed"));
         notes.extend(said.map(|line| format!("an address or route could not be set: {line}")));
         let wanted: Vec<Ipv6Addr> = network.ipv6_addresses().collect();
-        if !namespace.run(|| wait_for(&wanted))? {
-            notes.push("some IPv6 address of the host could not be set".to_owned());
-        }
+        let lacking = namespace.run(|| wait_for(wanted))?;
+        notes.extend(lacking.iter().map(|address| {
+            format!("the address {address} can't be set up on a device: flows from and to it are judged without it")
+        }));
         let ingress: Vec<&str> = network.devices().filter(|_| rules.has_ingress()).collect();
-        NFT.output(&namespace, &["-f", "-"], guard::table(&ingress).as_bytes())?;
+        let guard = guard::table(&ingress, rules.stops_trace());
+        NFT.output(&namespace, &["-f", "-"], guard.as_bytes())?;
         Ok(Self {
             namespace,
             network,
@@ -148,24 +151,38 @@ fn settings() -> Result<(), Error> {
 }
 
 /// The kernel makes IPv6 addresses usable some time after they were set, `nodad` or not: the route that
-/// makes them local comes from a work queue (`addrconf_dad_work`, net/ipv6/addrconf.c, Linux 6.18).
-/// Whether they all are local, in the calling thread's namespace, before patience ends.
-fn wait_for(addresses: &[Ipv6Addr]) -> bool {
+/// makes them local comes from a work queue (`addrconf_dad_work`, net/ipv6/addrconf.c, Linux 6.18). Waits for those that
+/// were set, in the calling thread's namespace, and returns the ones that are not usable: those that the kernel has
+/// refused at once.
+fn wait_for(mut addresses: Vec<Ipv6Addr>) -> Vec<Ipv6Addr> {
     let began = Instant::now();
-    loop {
-        let Ok(routes) = fs::read_to_string("/proc/thread-self/net/ipv6_route") else {
-            // No IPv6 at all.
-            return addresses.is_empty();
-        };
+    // Without IPv6 there is no such file.
+    let set = fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
+    let set: HashSet<Ipv6Addr> = set.lines().filter_map(set_address).collect();
+    let mut lacking: Vec<Ipv6Addr> = Vec::new();
+    addresses.retain(|address| {
+        let is_set = set.contains(address);
+        if !is_set {
+            lacking.push(*address);
+        }
+        is_set
+    });
+    while !addresses.is_empty() && began.elapsed() < PATIENCE {
+        let routes = fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap_or_default();
         let local: HashSet<Ipv6Addr> = routes.lines().filter_map(local_address).collect();
-        if addresses.iter().all(|address| local.contains(address)) {
-            return true;
+        addresses.retain(|address| !local.contains(address));
+        if !addresses.is_empty() {
+            std::thread::sleep(Duration::from_millis(1));
         }
-        if began.elapsed() > PATIENCE {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(1));
     }
+    lacking.extend(addresses);
+    lacking
+}
+
+/// The address at the beginning of a line of /proc/net/if_inet6, in hexadecimal.
+fn set_address(line: &str) -> Option<Ipv6Addr> {
+    let bits = u128::from_str_radix(line.split_whitespace().next()?, 16).ok()?;
+    Some(Ipv6Addr::from_bits(bits))
 }
 
 /// The address that a line of /proc/net/ipv6_route makes local: destination, its length, source, its

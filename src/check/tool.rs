@@ -2,12 +2,35 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::io::{self, Seek, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::Errno;
+use rustix::process::{Gid, Uid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, configure_capability_in_ambient_set,
+    remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities, set_no_new_privs,
+    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
 
 use crate::check::namespace::Namespace;
 use crate::error::Error;
+use crate::socket::bound;
+
+/// The user who owns no files (`overflowuid`, proc_sys_fs(5)), and the group.
+const NOBODY: u32 = 65_534;
+/// How long a program may take. Rulesets of some hundred thousand rules take seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How much memory it may take: a ruleset may include /dev/zero.
+const MEMORY_BYTES: u64 = 8 << 30;
+/// How much of what it says is read.
+const SAID_MAX: u64 = 1 << 30;
 
 /// A program, and the package that has it.
 #[derive(Clone, Copy, Debug)]
@@ -114,16 +137,142 @@ impl Tool {
     }
 }
 
+/// In the calling thread, which is the namespace's and ends with this: what it gives up is gone for good.
 fn start<S: AsRef<OsStr>>(path: &Path, args: &[S], input: &[u8]) -> io::Result<Output> {
-    // A file, and not a pipe that both ends could wait at.
-    let mut file = tempfile::tempfile()?;
+    confine()?;
+    // A file, and not a pipe that both ends could wait at. Made by whom the program runs as, so that it may open it
+    // again by the name /dev/stdin.
+    let mut file = File::from(memfd_create("ruleset", MemfdFlags::CLOEXEC)?);
     file.write_all(input)?;
     file.rewind()?;
-    Command::new(path)
+    let mut command = Command::new(path);
+    command
         .args(args)
+        .env_clear()
         .env("LC_ALL", "C.UTF-8")
+        .env("PATH", ADMINISTRATION)
         .stdin(Stdio::from(file))
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    bound(&mut command, MEMORY_BYTES);
+    let mut child = command.spawn()?;
+    let output = collect(&mut child, PATIENCE);
+    if output.is_err() {
+        // It is waited for, whether it had ended or not.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    output
+}
+
+/// Leaves the calling thread with the rights that its programs need over the network of the namespace, and with none
+/// over the files of the host: a ruleset may include any file, and the complaint about it shows its lines.
+fn confine() -> io::Result<()> {
+    set_no_new_privs(true)?;
+    // iptables-restore(8) asks for ipsets by a raw socket (libxt_set.h of iptables 1.8.9, `get_version`).
+    let needed = [CapabilitySet::NET_ADMIN, CapabilitySet::NET_RAW];
+    for number in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        if !needed.contains(&capability) {
+            // Fails for numbers that this kernel does not have.
+            let _ = remove_capability_from_bounding_set(capability);
+        }
+    }
+    set_keep_capabilities(true)?;
+    // Only for this thread: these are the bare system calls (setuid(2), "C library/kernel differences").
+    let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+    let left = set_thread_groups(&[])
+        .and_then(|()| set_thread_res_gid(group, group, group))
+        .and_then(|()| set_thread_res_uid(user, user, user));
+    match left {
+        Ok(()) => {}
+        // In a user namespace of our own there is nobody else to become; what the user may not read stays so, and
+        // `include` looks at what the user may.
+        Err(Errno::INVAL | Errno::PERM) if !becomes_nobody() => {}
+        Err(error) => return Err(error.into()),
+    }
+    let [first, second] = needed;
+    let kept = first | second;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: kept,
+            permitted: kept,
+            inheritable: kept,
+        },
+    )?;
+    for capability in needed {
+        configure_capability_in_ambient_set(capability, true)?;
+    }
+    Ok(())
+}
+
+/// Whether programs run as a user who owns no files: not in a user namespace that has no such user (user_namespaces(7)).
+#[must_use]
+pub fn becomes_nobody() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.lines().any(|line| {
+        let mut fields = line
+            .split_whitespace()
+            .filter_map(|field| field.parse().ok());
+        let (Some(first), Some(_), Some(count)) = (fields.next(), fields.next(), fields.next())
+        else {
+            return false;
+        };
+        let (first, count): (u64, u64) = (first, count);
+        first <= NOBODY.into() && u64::from(NOBODY) - first < count
+    })
+}
+
+/// Reads what a program says, up to its end.
+fn collect(child: &mut Child, patience: Duration) -> io::Result<Output> {
+    let until = Instant::now() + patience;
+    let (sender, receiver) = mpsc::channel();
+    let stdout = child
+        .stdout
+        .take()
+        .map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
+    let stderr = child
+        .stderr
+        .take()
+        .map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
+    let pipes = [stdout, stderr].into_iter().flatten().enumerate();
+    for (which, pipe) in pipes {
+        let sender = sender.clone();
+        // Not joined: one that still reads when patience ends has its pipe closed by the end of the program.
+        thread::Builder::new().spawn(move || {
+            let mut said = Vec::new();
+            let read = pipe.take(SAID_MAX).read_to_end(&mut said);
+            let _ = sender.send((which, read.map(|_| said)));
+        })?;
+    }
+    let late = || {
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("it did not end within {} s", patience.as_secs()),
+        )
+    };
+    let mut said = [Vec::new(), Vec::new()];
+    for _ in 0..said.len() {
+        let left = until.saturating_duration_since(Instant::now());
+        let (which, read) = receiver.recv_timeout(left).map_err(|_| late())?;
+        said[which] = read?;
+    }
+    let [stdout, stderr] = said;
+    // It has closed both, which programs do by ending.
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Output {
+                status,
+                stdout,
+                stderr,
+            });
+        }
+        if Instant::now() >= until {
+            return Err(late());
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
 }
 
 /// Rules of the legacy backend can't be traced by netlink.
@@ -137,4 +286,38 @@ fn require_nft_backend(path: &Path) -> Result<(), Error> {
          has iptables-nft-restore (Debian: iptables 1.8.2 or later)",
         path.display()
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(script: &str, patience: Duration) -> io::Result<Output> {
+        let mut child = Command::new("sh")
+            .args(["-c", script])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = collect(&mut child, patience);
+        let _ = child.kill();
+        let _ = child.wait();
+        output
+    }
+
+    #[test]
+    fn what_is_said_is_read_up_to_the_end_and_no_longer_than_patience() {
+        let long = Duration::from_secs(60);
+        let output = said("echo out; echo err >&2; exit 3", long).unwrap();
+        assert_eq!(output.status.code(), Some(3));
+        assert_eq!(
+            (&*output.stdout, &*output.stderr),
+            (&b"out\n"[..], &b"err\n"[..])
+        );
+        let short = Duration::from_millis(10);
+        for hanging in ["exec sleep 60", "exec >/dev/null 2>&1; exec sleep 60"] {
+            let error = said(hanging, short).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{hanging}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::reading::{self, Outcome, Reading};
 use crate::check::judge::Judge;
 use crate::check::namespace::gain_privilege;
-use crate::check::network::Hints;
+use crate::check::network::{Hints, is_device_name};
 use crate::check::report::Report;
 use crate::check::ruleset::Ruleset;
 use crate::console::Console;
@@ -188,7 +188,7 @@ fn parse_address(text: &str) -> Result<IpNet, String> {
 fn parse_interface(text: &str) -> Result<(IpNet, String), String> {
     let (net, device) = text
         .split_once('=')
-        .filter(|(_, device)| !device.is_empty())
+        .filter(|(_, device)| is_device_name(device))
         .ok_or("write a network and its device, like 192.168.0.0/16=lan")?;
     Ok((parse_address(net)?.trunc(), device.to_owned()))
 }

@@ -129,3 +129,90 @@ fn the_last_of_an_option_counts_and_foreground_is_the_default() {
     assert_eq!(fs::read_to_string(folder.join("two")).unwrap(), "");
     fs::remove_dir_all(folder).unwrap();
 }
+
+/// Capabilities by their numbers in include/uapi/linux/capability.h.
+fn capabilities(numbers: &[u32]) -> String {
+    let set = numbers.iter().fold(0_u64, |set, number| set | 1 << number);
+    format!("{set:016x}")
+}
+
+const DAC_OVERRIDE: u32 = 1;
+const NET_BROADCAST: u32 = 11;
+const NET_ADMIN: u32 = 12;
+const SYS_ADMIN: u32 = 21;
+const BPF: u32 = 39;
+
+#[test]
+fn a_daemon_gives_up_what_it_does_not_need() {
+    if !is_root("a_daemon_gives_up_what_it_does_not_need") {
+        return;
+    }
+    let program = program().display().to_string();
+    let everything = "--format json --state state -w events.pcap --metrics-file metrics.prom";
+    for (round, (owner, options, kept)) in [
+        ("0", "--source kernel", &[NET_ADMIN, BPF][..]),
+        ("0", everything, &[NET_ADMIN, BPF]),
+        // Root needs more in the folder of somebody else.
+        ("65534", everything, &[DAC_OVERRIDE, NET_ADMIN, BPF]),
+        (
+            "0",
+            "--all-netns --format json --state state --existing",
+            &[NET_BROADCAST, NET_ADMIN, SYS_ADMIN, BPF],
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let folder = folder(&format!("daemon-less-{round}"));
+        run(Command::new("chown").arg(owner).arg(&folder));
+        run(Command::new("chmod").arg("755").arg(&folder));
+        let namespace = Namespace::new(&format!("daemon-less-{round}"));
+        let words = format!("--track -d -o flows --pid-file pid {options}");
+        run(namespace
+            .command(&program)
+            .current_dir(&folder)
+            .args(words.split(' ')));
+        let pid = fs::read_to_string(folder.join("pid")).unwrap();
+        let pid = pid.trim();
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let mut threads = 0;
+        for task in tasks {
+            let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            let field = |name: &str| {
+                let mut lines = status.lines();
+                let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+                found.unwrap_or_else(|| panic!("no {name}")).to_owned()
+            };
+            for set in ["CapEff", "CapPrm", "CapBnd"] {
+                assert_eq!(field(set), capabilities(kept), "{set} with {options}");
+            }
+            assert_eq!(field("CapInh"), capabilities(&[]));
+            assert_eq!((&*field("NoNewPrivs"), &*field("Seccomp")), ("1", "2"));
+            threads += 1;
+        }
+        assert!(threads >= 4, "every thread is looked at: {threads}");
+
+        // All that it does still works: a reload, the state, metrics, the end.
+        namespace.make_traffic();
+        let list = folder.join("flows");
+        wait_for("a list on SIGUSR1", || {
+            run(Command::new("kill").args(["-USR1", pid]));
+            let list = fs::read_to_string(&list).ok()?;
+            list.contains("127.0.0.1").then_some(())
+        });
+        fs::remove_file(&list).unwrap();
+        run(Command::new("kill").arg(pid));
+        wait_for("the daemon's end", || {
+            (!folder.join("pid").exists() && list.exists()).then_some(())
+        });
+        let list = fs::read_to_string(&list).unwrap();
+        assert!(list.contains("127.0.0.1"), "{list}");
+        for (option, name) in [("--state", "state"), ("-w", "events.pcap")] {
+            if options.contains(option) {
+                let length = fs::metadata(folder.join(name)).unwrap().len();
+                assert!(length > 100, "{name}: {length}");
+            }
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -213,8 +213,13 @@ fn serve(name: &str, options: &str) {
     let namespace = Namespace::new(name);
     let state = stage.folder.join("state");
     let command = stage.command(&unit, options);
+    // What a killed service has left goes with the next start: that takes a lock.
+    let left = state.join(".conntracker-0123456789abcdef.tmp");
+    fs::write(&left, "").unwrap();
+    std::os::unix::fs::chown(&left, USER.parse().ok(), USER.parse().ok()).unwrap();
     let mut child = stage.start(&unit, &namespace, &command);
     assert_eq!(stage.message(), "READY=1");
+    assert!(!left.exists());
 
     // CAP_NET_ADMIN and CAP_BPF, by their numbers in include/uapi/linux/capability.h.
     let capabilities = format!("{:016x}", 1_u64 << 12 | 1 << 39);

@@ -170,6 +170,11 @@ impl Judge {
                     &format!("not by the ruleset: the kernel does not send it: {error}"),
                     None,
                 ),
+                (Ok(()), _) if self.setup.rules.stops_trace() => undecided(
+                    "it does not come out, and a rule of the ruleset switches tracing off (meta nftrace set 0), so that \
+                     what drops it is not told: take that rule out",
+                    None,
+                ),
                 (Ok(()), Ending::Unseen) => undecided(
                     "not by the ruleset: the kernel drops it before any rule sees it (no route, or an \
                      address that can't come from there)",
