@@ -286,8 +286,14 @@ impl<'a> Dumps<'a> {
     /// What of `loss`, that since the capture began, the next list suffers from, with what earlier runs have left.
     #[must_use]
     pub fn of_next(&self, loss: &Loss) -> Loss {
+        let lost_before = self.begun.lock().1.clone();
+        self.with_earlier_runs(loss.since(&lost_before))
+    }
+
+    /// `loss`, with what earlier runs have left of theirs in the list.
+    #[must_use]
+    pub fn with_earlier_runs(&self, mut loss: Loss) -> Loss {
         let begun = self.begun();
-        let mut loss = loss.since(&self.begun.lock().1);
         if begun.is_incomplete() {
             let mut reasons = begun.reasons();
             if reasons.is_empty() {
