@@ -1,5 +1,6 @@
 //! A soak: captures that run for long, while everything happens to them that happens in months.
 
+mod brief;
 mod subject;
 mod trouble;
 
@@ -10,9 +11,10 @@ use std::time::{Duration, Instant};
 use crate::flooding::Flood;
 use crate::netns::sh;
 use crate::program::{conntracker, run};
-use crate::temp::Disk;
+use crate::temp::{Disk, Folder};
 use crate::wait::until;
 
+use brief::{Judged, Scene};
 use subject::{Subject, Subjects};
 use trouble::{Random, Trouble};
 
@@ -65,7 +67,12 @@ pub struct Soak {
     floods: u64,
     entries: u64,
     troubles: [u64; Trouble::ALL.len()],
+    /// What came of the short captures of each kind, and how many there were.
+    scenes: [(u64, Judged); Scene::ALL.len()],
 }
+
+/// After each so many floods a scene is played.
+const SCENE: u64 = 2;
 
 impl Soak {
     /// A soak whose order of events comes from a seed.
@@ -79,6 +86,7 @@ impl Soak {
             floods: 0,
             entries: 0,
             troubles: [0; Trouble::ALL.len()],
+            scenes: [(0, Judged::default()); Scene::ALL.len()],
         }
     }
 
@@ -97,6 +105,9 @@ impl Soak {
         while began.elapsed() < time {
             round += 1;
             self.flood(&mut subjects, disk.path());
+            if round % SCENE == 0 {
+                self.scene();
+            }
             // Every flow was there, and lists were written since the last start: memory has no reason to grow.
             if round == 2 * RESTART + 5 {
                 settled = Some(subjects.resting_kib());
@@ -135,6 +146,13 @@ impl Soak {
         for (trouble, times) in Trouble::ALL.iter().zip(self.troubles) {
             println!("{trouble:?}: {times} times");
         }
+        for (scene, (times, judged)) in Scene::ALL.iter().zip(self.scenes) {
+            println!(
+                "{scene:?}: {times} times, {} lists, {} missing flows owned up to, {} not",
+                judged.lists, judged.owned_up, judged.hidden
+            );
+            well &= judged.hidden == 0;
+        }
         for ended in subjects.finish() {
             well &= ended.judge(if ended.everywhere {
                 &self.expected
@@ -144,6 +162,36 @@ impl Soak {
         }
         println!("{}", if well { "well" } else { "NOT WELL" });
         well
+    }
+
+    /// A short capture in a namespace of its own, of the kind whose turn it is.
+    fn scene(&mut self) {
+        let played = self.scenes.iter().map(|(times, _)| times).sum::<u64>();
+        let number = (played % Scene::ALL.len() as u64) as usize;
+        let scene = Scene::ALL[number];
+        let random = &mut self.random;
+        let judged = std::thread::scope(|scope| {
+            let stage = scope.spawn(|| {
+                let folder = Folder::new();
+                // SAFETY: takes flags only; it concerns this thread and the programs that it will start.
+                assert_eq!(
+                    unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS) },
+                    0
+                );
+                sh("mount --make-rprivate / && mount -t tmpfs none /run && ip link set lo up");
+                brief::play(scene, random, folder.path())
+            });
+            stage.join().expect("the scene can be played")
+        });
+        if judged.hidden > 0 {
+            println!(
+                "{scene:?}: {} flows are missing and not owned up to",
+                judged.hidden
+            );
+        }
+        let (times, sum) = &mut self.scenes[number];
+        *times += 1;
+        sum.add(judged);
     }
 
     /// One flood, and what goes wrong meanwhile.
