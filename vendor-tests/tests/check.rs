@@ -158,9 +158,9 @@ fn a_ruleset_given_as_text_judges_records_again_and_again() {
         let (mut captures, mut records) = (Vec::new(), Vec::new());
         for line in cases.file().lines() {
             match json::parse(line.as_bytes()).expect("a line of a capture") {
-                Line::Captures(more) => captures.extend(more),
+                Line::Captures(more, _) => captures.extend(more),
                 Line::Flow(record, _) => records.push(*record),
-                Line::End(_) | Line::Other => {}
+                Line::Gone | Line::End(_) | Line::Other => {}
             }
         }
         let ruleset = Ruleset::new("text", rules);
