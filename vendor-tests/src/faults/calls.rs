@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-/// Calls that are never made to fail: no kernel lets them, or the C library could not go on, whatever a program does.
-const SPARED: [&str; 15] = [
+/// Calls that are never made to fail: no kernel lets them, or the C library does not look whether they did and could not
+/// go on, whatever a program does (rt_sigprocmask(2) where a thread is made: signals would stay blocked).
+const SPARED: [&str; 16] = [
     "arch_prctl",
     "execve",
     "exit",
@@ -16,6 +17,7 @@ const SPARED: [&str; 15] = [
     "getgid",
     "getegid",
     "restart_syscall",
+    "rt_sigprocmask",
     "rt_sigreturn",
     "sched_yield",
     "uname",
