@@ -40,6 +40,7 @@ help:
 	@echo 'make bench       criterion benches'
 	@echo 'make bench-live  floods the real program in a namespace of its own'
 	@echo 'make bare        make test and make run in fresh roots of Debian 12 and 13, over an hour; as root'
+	@echo 'make faults      system calls and allocations fail, processes are killed, the power is cut; 20 minutes; as root'
 	@echo 'make soak        five minutes of floods and faults (SOAK_MINUTES=60 for an hour); as root'
 	@echo 'Each installs what it needs with apt.'
 
@@ -167,6 +168,15 @@ soak: build build-packages test-packages
 	$(CARGO) build --release --locked -p conntracker --bin conntracker --bin conntracker-flood
 	CONNTRACKER_BIN=target/release/conntracker CONNTRACKER_FLOOD_BIN=target/release/conntracker-flood \
 		target/release/conntracker-soak $(SOAK_MINUTES)
+
+# As root. Ends with figures, and fails if a file was torn, a verdict wrong, or something hung. docs/reliability.md
+# tells. FAULTS_EACH is how many of the same call fail at most.
+FAULTS_EACH ?= 60
+faults: build build-packages test-packages
+	$(CARGO) build --release --locked -p vendor-tests --bin conntracker-faults
+	$(CARGO) build --release --locked -p conntracker --bin conntracker --bin conntracker-flood
+	RUST_BACKTRACE=0 CONNTRACKER_BIN=target/release/conntracker CONNTRACKER_FLOOD_BIN=target/release/conntracker-flood \
+		target/release/conntracker-faults $(FAULTS_EACH)
 
 clean:
 	$(CARGO) clean

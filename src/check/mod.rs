@@ -20,6 +20,8 @@
 //! ```
 
 pub mod checksum;
+pub mod confine;
+pub mod device;
 pub mod flow;
 pub mod groups;
 pub mod guard;

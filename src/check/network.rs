@@ -7,23 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use crate::capture::Capture;
-use crate::error::Error;
+use crate::check::device::is_device_name;
 
 /// The device of flows whose network is behind no known one. No ruleset names it.
 pub const ELSEWHERE: &str = "elsewhere";
-
-/// Whether a device can have this name. Less than the kernel takes (`dev_valid_name` of net/core/dev.c, Linux 6.18):
-/// only what ip(8) takes for one word, and no `%`, which would have the kernel count (`__dev_alloc_name`).
-#[must_use]
-pub fn is_device_name(name: &str) -> bool {
-    // IFNAMSIZ of include/uapi/linux/if.h, with the 0 at its end.
-    (1..16).contains(&name.len())
-        && ![".", ".."].contains(&name)
-        && !name.starts_with('-')
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !b"/:%\\\"'#*?;$`&|<>(){}[]!".contains(&byte))
-}
 
 /// What a user says about the network, beside what the captures know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,25 +72,6 @@ impl Network {
         }
         network.sort();
         network
-    }
-
-    /// Refuses captures that name devices which there can't be.
-    ///
-    /// # Errors
-    ///
-    /// The name.
-    pub fn refuse_odd_names(captures: &[Capture]) -> Result<(), Error> {
-        let interfaces = captures.iter().flat_map(|capture| &capture.interfaces);
-        let routes = captures.iter().flat_map(|capture| &capture.routes);
-        let names = interfaces.map(|interface| &interface.name);
-        let mut names = names.chain(routes.map(|route| &route.interface));
-        match names.find(|name| !is_device_name(name)) {
-            None => Ok(()),
-            Some(name) => Err(Error::new(format!(
-                "a capture names the interface {name:?}, which can't be the name of a device: take it out of the \
-                 capture's first line"
-            ))),
-        }
     }
 
     /// Devices to make: `lo` is always there.
@@ -353,44 +321,6 @@ mod tests {
             commands.contains("route replace 0.0.0.0/0 via 203.0.113.1 dev wan onlink\n"),
             "{commands}"
         );
-    }
-
-    #[test]
-    fn names_that_would_be_more_than_a_name_are_refused() {
-        for name in [
-            "eth0",
-            "br-lan",
-            "wlan0.100",
-            "veth_a@b",
-            "tun0",
-            "dev",
-            "ppp+1",
-        ] {
-            assert!(is_device_name(name), "{name}");
-        }
-        for name in [
-            "",
-            "..",
-            "a b",
-            "a\nlink del eth0",
-            "eth%d",
-            "a/b",
-            "-6",
-            "a#b",
-            "\"a",
-            "a\\",
-            "a\u{1b}[2J",
-            "sixteen-letters-",
-            "\u{e9}th0",
-        ] {
-            assert!(!is_device_name(name), "{name:?}");
-            let mut capture = gateway();
-            capture.routes[0].interface = name.to_owned();
-            let said = Network::refuse_odd_names(&[capture])
-                .unwrap_err()
-                .to_string();
-            assert!(!said.contains('\u{1b}') && !said.contains('\n'), "{said}");
-        }
     }
 
     #[test]

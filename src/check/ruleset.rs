@@ -4,10 +4,11 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+use crate::check::confine::becomes_nobody;
 use crate::check::include;
 use crate::check::limits::without_quoted;
 use crate::check::namespace::Namespace;
-use crate::check::tool::{IP6TABLES_RESTORE, IPTABLES_RESTORE, NFT, Tool, becomes_nobody};
+use crate::check::tool::{IP6TABLES_RESTORE, IPTABLES_RESTORE, NFT, Tool};
 use crate::error::Error;
 
 /// What nft(8) calls what it reads.

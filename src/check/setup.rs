@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::capture::Capture;
+use crate::check::device;
 use crate::check::guard;
 use crate::check::ipset;
 use crate::check::namespace::Namespace;
@@ -76,7 +77,7 @@ impl Setup {
     ///
     /// A lack of privilege, of programs or of the kernel's; a ruleset that does not load.
     pub fn new(rulesets: &[Ruleset], captures: &[Capture], hints: &Hints) -> Result<Self, Error> {
-        Network::refuse_odd_names(captures)?;
+        device::refuse_odd_names(captures)?;
         let namespace = Namespace::new()?;
         namespace.run(settings)??;
         let mut wire = namespace.run(Wire::new)??;

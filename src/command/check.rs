@@ -8,9 +8,10 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
 use super::reading::{self, Outcome, Reading};
+use crate::check::device::is_device_name;
 use crate::check::judge::Judge;
 use crate::check::namespace::gain_privilege;
-use crate::check::network::{Hints, is_device_name};
+use crate::check::network::Hints;
 use crate::check::report::Report;
 use crate::check::ruleset::Ruleset;
 use crate::console::Console;

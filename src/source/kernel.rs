@@ -161,7 +161,7 @@ impl Kernel {
         let link = program.attach(socket).map_err(explain)?;
         // The program goes with the socket. To detach it, as aya does when the link is dropped, would take away the
         // filter that ends the capture, if that is attached by then: SO_DETACH_FILTER takes whichever there is.
-        std::mem::forget(program.take_link(link).map_err(explain)?);
+        let _attached = std::mem::ManuallyDrop::new(program.take_link(link).map_err(explain)?);
         let mut map = |name| ebpf.take_map(name).ok_or("a map is not in the object file");
         let ring = RingBuf::try_from(map("sightings")?).map_err(explain)?;
         let counts = Array::try_from(map("counts")?).map_err(explain)?;

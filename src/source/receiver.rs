@@ -211,7 +211,8 @@ pub(super) fn wait_readable(socket: impl AsFd, shared: &Shared<'_>, seat: &Seat)
         PollFd::new(&shared.wake, PollFlags::IN),
         PollFd::new(&seat.prod, PollFlags::IN),
     ];
-    uninterrupted(poll(&mut fds, None))
+    // Should waking ever fail, the end is late and not missing.
+    uninterrupted(poll(&mut fds, Some(&timespec(LATE))))
 }
 
 /// Waits for a time, or until a flush is wanted or the receivers are to stop.
@@ -226,6 +227,9 @@ pub(super) fn wait_time(time: Duration, shared: &Shared<'_>, seat: &Seat) -> io:
     ];
     uninterrupted(poll(&mut fds, Some(&timeout)))
 }
+
+/// How long a receiver sleeps at most that nobody wakes.
+const LATE: Duration = Duration::from_secs(5);
 
 /// A duration as poll(2) takes it.
 #[must_use]
