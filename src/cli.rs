@@ -35,10 +35,10 @@ Signals:
   SIGUSR1                   print the list and go on
 
 Exit status:
-  0  the list is complete, or was made complete after events were missed
+  0  the list is complete, also if events were missed and all they stood for was found
   1  error
   2  bad arguments
-  3  the list is incomplete; standard error says how";
+  3  flows may be missing from the list; standard error says why and how many at most";
 
 /// Our version, and that of the C library: the one it was built against, since a running one does not tell.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -159,10 +159,11 @@ pub struct Cli {
     #[arg(long, conflicts_with = "read", help_heading = "Capture")]
     pub existing: bool,
 
-    /// Also list flows that began and ended while events were missed
+    /// Miss no short connection, even when events come faster than they can be read
     ///
-    /// The kernel then keeps ended connections until this program has heard of them. They count
-    /// against nf_conntrack_max; before they could fill it, reliability is given up, and said so.
+    /// The kernel then keeps ended connections until their end has been delivered to this program. They count
+    /// against nf_conntrack_max; before they could fill it, reliability is given up, and the list is incomplete.
+    /// The end of the capture waits for what the kernel still keeps, up to half a minute.
     #[arg(long, conflicts_with = "read", help_heading = "Capture")]
     pub reliable: bool,
 
