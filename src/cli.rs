@@ -38,7 +38,7 @@ Exit status:
   0  the list is complete, or was made complete after events were missed
   1  error
   2  bad arguments
-  3  the list is incomplete; standard error says how";
+  3  flows may be missing from the list; standard error says why";
 
 /// Our version, and that of the C library: the one it was built against, since a running one does not tell.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
