@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
+/// How often somebody else may remove the file before it is locked: whoever does so over and over is no program of ours.
+const ATTEMPTS: u32 = 100;
+
 /// Held until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
@@ -28,7 +31,7 @@ impl Lock {
         // By all of its names.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let path = beside(&path);
-        loop {
+        for _ in 0..ATTEMPTS {
             let file = OpenOptions::new()
                 .write(true)
                 .create(true)
@@ -48,6 +51,7 @@ impl Lock {
                 return Ok(Some(Self { path, _file: file }));
             }
         }
+        Err(io::ErrorKind::ResourceBusy.into())
     }
 }
 

@@ -3,13 +3,14 @@
 //! It is a list in the JSON form with one line more at its end, which tells that it is whole. It is replaced
 //! atomically, so a crash leaves the last one; one that is damaged all the same is set aside and told of.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
 
 use crate::capture::{Capture, Gap};
 use crate::clock::{earlier, later, uptime};
@@ -22,6 +23,7 @@ use crate::intake::Intake;
 use crate::json::{self, Line, Seal, Unreadable};
 use crate::lock::Lock;
 use crate::output::destination::Destination;
+use crate::output::place::{Entry, Place, is_trusted};
 use crate::printable::printable;
 use crate::reader::lines::{self, Lines};
 use crate::select::SourcePorts;
@@ -162,22 +164,40 @@ impl State {
         Ok(capture)
     }
 
-    /// The file, if there is one.
+    /// The file, if there is one. What a stranger has put there may be made up, and ends in rules.
     fn open(&self) -> Result<Option<File>, Error> {
         let failed = |error: io::Error| Error::file(&self.path, error);
+        let entry = self.entry()?;
         // A named pipe that has come there meanwhile would be waited for otherwise.
-        let nonblocking = OFlags::NONBLOCK.bits() as i32;
-        let mut options = OpenOptions::new();
-        options.read(true).custom_flags(nonblocking);
-        let file = match options.open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(&entry.folder, &entry.name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(failed(error.into())),
         };
-        if file.metadata().map_err(failed)?.is_file() {
-            Ok(Some(file))
-        } else {
-            Err(irregular(&self.path))
+        let found = file.metadata().map_err(failed)?;
+        if !found.is_file() {
+            return Err(irregular(&self.path));
+        }
+        if !is_trusted(found.uid()) {
+            return Err(Error::file(
+                &self.path,
+                format!(
+                    "belongs to another user (uid {}), who may have made it up: if it is to be gone on with, make it \
+                     this user's own with chown",
+                    found.uid()
+                ),
+            ));
+        }
+        Ok(Some(file))
+    }
+
+    /// The file's name in its folder.
+    fn entry(&self) -> Result<Entry, Error> {
+        match Place::of(&self.path) {
+            Ok(Place::Entry(entry)) => Ok(entry),
+            Ok(_) => Err(irregular(&self.path)),
+            Err(error) => Err(Error::file(&self.path, error)),
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstatfs, openat, statat, unlinkat,
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, openat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -17,20 +17,6 @@ use super::temporary::{Audience, Temporary, sweep};
 use crate::timestamp::Timestamp;
 
 const PREFIX: &str = "flows-";
-
-/// File systems that several hosts may have mounted: NFS, CIFS, SMB2, Ceph, AFS, 9P, GFS2, OCFS2 and everything that is
-/// FUSE (include/uapi/linux/magic.h, Linux 6.18; NFS: `NFS_SUPER_MAGIC`).
-const SHARED: [i64; 9] = [
-    0x6969,
-    0xff53_4d42,
-    0xfe53_4d42,
-    0x00c3_6400,
-    0x5346_414f,
-    0x0102_1997,
-    0x0116_1970,
-    0x7461_636f,
-    0x6573_5546,
-];
 
 /// A folder that lists go into, each into a file named by its time: `flows-20260131T120000Z.txt`.
 ///
@@ -111,7 +97,7 @@ impl Folder {
             // A folder without locks, or that may not be read: its lists are taken for ours.
             Err(_) => true,
         };
-        if !alone || SHARED.contains(&(fstatfs(&folder)?.f_type as i64)) {
+        if !alone || place::is_shared(&folder)? {
             let host = plain(&rustix::system::uname().nodename().to_string_lossy());
             own.mark = Some(match own.mark.take() {
                 Some(mark) => format!("{host}-{mark}"),

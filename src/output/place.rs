@@ -23,6 +23,19 @@ use rustix::process::geteuid;
 const LINKS_MAX: u32 = 40;
 /// `PROC_SUPER_MAGIC` of include/uapi/linux/magic.h.
 const PROCFS: i64 = 0x9fa0;
+/// File systems that several hosts may have mounted: NFS, CIFS, SMB2, Ceph, AFS, 9P, GFS2, OCFS2 and everything that is
+/// FUSE (include/uapi/linux/magic.h, Linux 6.18; NFS: `NFS_SUPER_MAGIC`).
+const SHARED: [i64; 9] = [
+    0x6969,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x00c3_6400,
+    0x5346_414f,
+    0x0102_1997,
+    0x0116_1970,
+    0x7461_636f,
+    0x6573_5546,
+];
 /// Only to name something by; takes no right to read.
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// What a folder of ours gets: what is in it says who talks to whom.
@@ -147,6 +160,15 @@ pub enum Identity {
 /// As for [`Place::of`]; what is no folder.
 pub fn folder(path: &Path) -> io::Result<OwnedFd> {
     Walk::new(path, Wanted::Folder)?.folder()
+}
+
+/// Whether several hosts may have the file system of a folder mounted, so that a lock need not say who is alive.
+///
+/// # Errors
+///
+/// Those of fstatfs(2).
+pub fn is_shared(folder: &OwnedFd) -> io::Result<bool> {
+    Ok(SHARED.contains(&(fstatfs(folder)?.f_type as i64)))
 }
 
 /// Whether what an owner has made may lead us on: root could write anywhere anyway.

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, fchmod, fchown, flock,
@@ -16,7 +17,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::place::Entry;
+use super::place::{Entry, is_shared};
 
 const PREFIX: &str = ".conntracker-";
 const SUFFIX: &str = ".tmp";
@@ -24,6 +25,9 @@ const SUFFIX: &str = ".tmp";
 const DIGITS: usize = 16;
 /// Names that are tried, and other names for a list whose own is taken.
 const ATTEMPTS: u32 = 1000;
+
+/// How old a file has to be where the lock of another host might not be seen: no list takes that long to write.
+const ABANDONED_S: u64 = 86_400;
 
 /// Who is to read a file that was not there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,16 +226,22 @@ pub fn sweep(folder: &OwnedFd) {
     let Ok(entries) = Dir::new(readable) else {
         return;
     };
+    let written_before = if is_shared(folder).unwrap_or(true) {
+        let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+        now.as_secs().saturating_sub(ABANDONED_S)
+    } else {
+        u64::MAX
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
         if name.to_str().is_ok_and(is_temporary) {
-            remove_stale(folder, name);
+            remove_stale(folder, name, written_before);
         }
     }
 }
 
 /// Removes a temporary file that nobody is writing.
-fn remove_stale(folder: &OwnedFd, name: &std::ffi::CStr) {
+fn remove_stale(folder: &OwnedFd, name: &std::ffi::CStr, written_before: u64) {
     // Not waiting for the other end of a pipe that a stranger has called so.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(file) = openat(folder, name, flags, Mode::empty()) else {
@@ -241,7 +251,8 @@ fn remove_stale(folder: &OwnedFd, name: &std::ffi::CStr) {
         return;
     };
     let ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-        && stat.st_uid == geteuid().as_raw();
+        && stat.st_uid == geteuid().as_raw()
+        && u64::try_from(stat.st_mtime).is_ok_and(|written| written <= written_before);
     if !ours || flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         return;
     }

@@ -393,6 +393,34 @@ fn what_a_stranger_has_left_says_nothing_of_owner_and_mode() {
 }
 
 #[test]
+fn a_state_that_a_stranger_has_made_up_is_not_gone_on_with() {
+    let test = "a_state_that_a_stranger_has_made_up_is_not_gone_on_with";
+    netns::run(test, || {
+        let folder = Folder::new();
+        let (list, state) = (folder.join("list"), folder.join("state"));
+        let launch = || {
+            let words = [
+                "-o".as_ref(),
+                list.as_os_str(),
+                "--state".as_ref(),
+                state.as_os_str(),
+            ];
+            Launch::new(words)
+        };
+        assert_eq!(launch().start().finish().code, Some(0));
+        if chown(&state, Some(65534), Some(65534)).is_err() {
+            skipped!("{test}: only root can give files to others");
+            return;
+        }
+        let before = fs::read(&state).expect("a state");
+        let outcome = launch().run();
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        assert!(outcome.stderr.contains("uid 65534"), "{}", outcome.stderr);
+        assert_eq!(fs::read(&state).expect("it is there"), before);
+    });
+}
+
+#[test]
 fn descriptors_are_written_to() {
     let folder = Folder::new();
     let log = folder.join("log");
