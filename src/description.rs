@@ -117,7 +117,12 @@ pub fn of_recording(begun: Capture, carried: Option<Completeness>, loss: &Loss) 
 /// The description of a live capture as it is now, for a list that is taken now.
 #[must_use]
 pub fn of_live(begun: &Capture, loss: &Loss) -> Capture {
-    let now = host::describe();
+    let (now, unknown) = host::describe();
+    // Without its own addresses nobody can tell what went to the host from what went through it.
+    let loss = &Loss {
+        other: [&loss.other[..], &unknown].concat(),
+        ..loss.clone()
+    };
     let end = Timestamp::now().max(begun.start.unwrap_or(Timestamp::now()));
     let mut loss_in_all = counts(loss);
     if let Some(before) = &begun.loss {

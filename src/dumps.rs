@@ -262,7 +262,8 @@ impl<'a> Dumps<'a> {
         }
     }
 
-    /// Prints the last list and returns the exit status.
+    /// Prints the last list, and returns the exit status: that of an incomplete list where only its description knows
+    /// of it.
     pub fn finish(&self, loss: &Loss, console: &Console) -> u8 {
         self.forget(console);
         let mut contents = self.intake.contents();
@@ -274,7 +275,16 @@ impl<'a> Dumps<'a> {
         if printed == 0 {
             self.lists.lock().one_more();
         }
-        printed.max(self.save(&contents, &capture, console))
+        let saved = self.save(&contents, &capture, console);
+        let known = self.with_earlier_runs(loss.clone()).verdict();
+        if printed.max(saved) == 0 && known.exit_status() == 0 && capture.is_incomplete() {
+            console.note(&format!(
+                "the list is incomplete ({})",
+                capture.reasons().join("; ")
+            ));
+            return Verdict::Incomplete(Vec::new()).exit_status();
+        }
+        printed.max(saved)
     }
 
     /// The lists written so far.

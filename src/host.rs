@@ -29,22 +29,31 @@ const RTN_UNICAST: u8 = 1;
 /// larger than the flows: then none are kept.
 const ROUTES_MAX: usize = 4096;
 
-/// What is known of this host. What can't be found out is left out.
+/// What is known of this host, and what could not be found out although it matters, in words. That is left out then.
 #[must_use]
-pub fn describe() -> Capture {
+pub fn describe() -> (Capture, Vec<String>) {
     let uname = rustix::system::uname();
     let text = |text: &std::ffi::CStr| Some(text.to_string_lossy().into_owned());
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-    let interfaces = interfaces().unwrap_or_default();
-    let routes = routes(&interfaces).unwrap_or_default();
-    Capture {
+    let mut unknown = Vec::new();
+    let mut note = |what: &str, error: io::Error| unknown.push(format!("{what}: {error}"));
+    let interfaces = request::again(interfaces).unwrap_or_else(|error| {
+        note("the host's own addresses can't be read", error);
+        BTreeMap::new()
+    });
+    let routes = request::again(|| routes(&interfaces)).unwrap_or_else(|error| {
+        note("the host's routes can't be read", error);
+        Vec::new()
+    });
+    let capture = Capture {
         host: text(uname.nodename()),
         kernel: text(uname.release()),
         boot_id: boot_id.map(|id| id.trim().to_owned()),
         interfaces: interfaces.into_values().collect(),
         routes,
         ..Capture::default()
-    }
+    };
+    (capture, unknown)
 }
 
 /// Interfaces by index, with their addresses.
@@ -153,7 +162,8 @@ mod tests {
 
     #[test]
     fn every_host_has_a_name_and_a_loopback_interface() {
-        let host = describe();
+        let (host, unknown) = describe();
+        assert_eq!(unknown, [""; 0]);
         assert!(host.host.is_some() && host.kernel.is_some() && host.boot_id.is_some());
         assert!(
             host.interfaces

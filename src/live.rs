@@ -128,10 +128,10 @@ pub fn capture(
         }
     }
     Ok(match recorded {
-        _ if printed != 0 || failed => 1,
+        _ if failed || printed == 1 => 1,
         Err(_) => 1,
         Ok(Some(_)) => INCOMPLETE,
-        Ok(None) => verdict.exit_status(),
+        Ok(None) => verdict.exit_status().max(printed),
     })
 }
 

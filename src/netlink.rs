@@ -26,6 +26,8 @@ pub struct Message<'a> {
     pub kind: u16,
     /// `nlmsg_flags`.
     pub flags: u16,
+    /// `nlmsg_seq`: that of the request that it answers, 0 for an event.
+    pub sequence: u32,
     /// Everything after the header: `struct nfgenmsg` and the attributes.
     pub payload: &'a [u8],
 }
@@ -58,7 +60,7 @@ impl<'a> Iterator for Messages<'a> {
             self.rest = &[];
             return Some(Err(BadLength));
         };
-        let [l0, l1, l2, l3, t0, t1, f0, f1, ..] = *header;
+        let [l0, l1, l2, l3, t0, t1, f0, f1, s0, s1, s2, s3, ..] = *header;
         let len = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
         if len < HEADER_LEN || len > self.rest.len() {
             self.rest = &[];
@@ -67,6 +69,7 @@ impl<'a> Iterator for Messages<'a> {
         let message = Message {
             kind: u16::from_ne_bytes([t0, t1]),
             flags: u16::from_ne_bytes([f0, f1]),
+            sequence: u32::from_ne_bytes([s0, s1, s2, s3]),
             payload: &self.rest[HEADER_LEN..len],
         };
         self.rest = self.rest.get(align4(len)..).unwrap_or_default();

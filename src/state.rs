@@ -355,7 +355,7 @@ fn gap(before: &Capture, begun: &Capture) -> Option<Gap> {
         return Some(Gap { from: to, to: from });
     }
     // Whatever the clock says, within one boot it was no longer than that.
-    let same_boot = before.boot_id.is_some() && before.boot_id == host::describe().boot_id;
+    let same_boot = before.boot_id.is_some() && before.boot_id == host::describe().0.boot_id;
     let most = if same_boot { later(from, uptime()) } else { to };
     Some(Gap {
         from,

@@ -162,17 +162,21 @@ fn sign(table: &str) -> io::Result<UnixDatagram> {
 
 /// Removes the tables of programs that were killed.
 fn remove_left_behind(socket: &OwnedFd) -> io::Result<()> {
-    let mut tables = Vec::new();
     let mut bytes = Vec::new();
     let kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE;
     let flags = NLM_F_REQUEST | NLM_F_DUMP;
     netfilter_message(&mut bytes, kind, flags, NFPROTO_INET, 0, |_| {});
-    request::query(socket, &bytes, None, |payload| {
-        let mut attributes = attributes(payload.get(NFGENMSG_LEN..).unwrap_or_default());
-        let name = attributes.find(|(kind, _)| *kind == NFTA_TABLE_NAME);
-        let name = name.and_then(|(_, name)| std::str::from_utf8(name.strip_suffix(&[0])?).ok());
-        tables.extend(name.filter(|name| is_ours(name)).map(str::to_owned));
-        ControlFlow::Continue(())
+    let tables = request::again(|| {
+        let mut tables = Vec::new();
+        request::query(socket, &bytes, None, |payload| {
+            let mut attributes = attributes(payload.get(NFGENMSG_LEN..).unwrap_or_default());
+            let name = attributes.find(|(kind, _)| *kind == NFTA_TABLE_NAME);
+            let name =
+                name.and_then(|(_, name)| std::str::from_utf8(name.strip_suffix(&[0])?).ok());
+            tables.extend(name.filter(|name| is_ours(name)).map(str::to_owned));
+            ControlFlow::Continue(())
+        })?;
+        Ok(tables)
     })?;
     for table in tables {
         if let Ok(_held) = sign(&table) {

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::module::Presence;
 use super::need::{Need, Needs, event_mask, is_notrack, is_of_xtables, lets_events_pass};
 use super::query;
-use crate::netlink::attributes;
+use crate::netlink::{attributes, request};
 
 // include/uapi/linux/netfilter/nf_tables.h
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
@@ -70,6 +70,10 @@ impl Ruleset {
     ///
     /// `EPERM` without CAP_NET_ADMIN.
     pub fn look() -> io::Result<Self> {
+        request::again(Self::look_once)
+    }
+
+    fn look_once() -> io::Result<Self> {
         let mut ruleset = Self {
             complete: true,
             ..Self::default()

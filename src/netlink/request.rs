@@ -3,11 +3,15 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::net::netlink::{self, SocketAddrNetlink};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recvfrom, sendto,
+    socket_with,
 };
 
 use super::{Message, messages};
@@ -21,6 +25,14 @@ pub const NLM_F_REQUEST: u16 = 0x1;
 pub const NLM_F_ACK: u16 = 0x4;
 /// `NLM_F_DUMP`.
 pub const NLM_F_DUMP: u16 = 0x300;
+
+/// In the answer to a dump: what was listed changed meanwhile, so that something may be missing or there twice
+/// (`nl_dump_check_consistent`, include/net/netlink.h).
+const NLM_F_DUMP_INTR: u16 = 0x10;
+/// How often a question is asked whose answer was interrupted.
+const ATTEMPTS: usize = 4;
+/// How long the kernel may take for a piece of its answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What takes the longest message of an answer: dumps come in pieces of at most 32 KiB (`netlink_dump`,
 /// net/netlink/af_netlink.c, Linux 6.18).
@@ -53,7 +65,24 @@ pub fn open(family: Family, groups: u32) -> io::Result<OwnedFd> {
         protocol,
     )?;
     bind(&socket, &SocketAddrNetlink::new(0, groups))?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
     Ok(socket)
+}
+
+/// Asks again, three times, where the kernel has said that its answer was interrupted. What `ask` collects has to
+/// begin anew each time.
+///
+/// # Errors
+///
+/// The first error of another kind, or that even the last answer was interrupted.
+pub fn again<T>(mut ask: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..ATTEMPTS {
+        match ask() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+    ask()
 }
 
 /// Sends messages to the kernel.
@@ -78,6 +107,23 @@ fn status(message: &Message<'_>) -> Option<io::Result<()>> {
     })
 }
 
+/// Receives the next datagram of the kernel. Other processes may send to the socket as well, and are not listened to.
+fn receive<'a>(socket: impl AsFd, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    loop {
+        let (received, _, sender) =
+            recvfrom(&socket, &mut *buffer, RecvFlags::empty()).map_err(|error| match error {
+                Errno::AGAIN => {
+                    io::Error::new(io::ErrorKind::TimedOut, "the kernel does not answer")
+                }
+                error => error.into(),
+            })?;
+        let sender = sender.and_then(|sender| SocketAddrNetlink::try_from(sender).ok());
+        if sender.is_none_or(|sender| sender.pid() == 0) {
+            return Ok(&buffer[..received]);
+        }
+    }
+}
+
 /// Sends messages of which `requests` have asked for an answer, and waits for all of these.
 ///
 /// # Errors
@@ -89,8 +135,7 @@ pub fn transact(socket: impl AsFd, bytes: &[u8], requests: usize) -> io::Result<
     let mut answered = 0;
     let mut buffer = vec![0; ANSWER_MAX];
     while answered < requests {
-        let (received, _) = recv(&socket, &mut buffer[..], RecvFlags::empty())?;
-        for message in messages(&buffer[..received]).flatten() {
+        for message in messages(receive(&socket, &mut buffer)?).flatten() {
             if let Some(status) = status(&message) {
                 answered += 1;
                 status?;
@@ -105,7 +150,8 @@ pub fn transact(socket: impl AsFd, bytes: &[u8], requests: usize) -> io::Result<
 ///
 /// # Errors
 ///
-/// The kernel's, or those of the socket.
+/// The kernel's, or those of the socket; `TimedOut` without an answer; `Interrupted` if the answer came to its end, but
+/// what it lists changed meanwhile: see [`again`].
 pub fn query(
     socket: impl AsFd,
     request: &[u8],
@@ -126,13 +172,30 @@ pub fn exchange(
     deadline: Option<Instant>,
     mut each: impl FnMut(Message<'_>) -> ControlFlow<()>,
 ) -> io::Result<bool> {
-    send(&socket, request)?;
+    static SEQUENCE: AtomicU32 = AtomicU32::new(1);
+    let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+    let mut request = request.to_vec();
+    let place = request.get_mut(8..12).ok_or(io::ErrorKind::InvalidInput)?;
+    place.copy_from_slice(&sequence.to_ne_bytes());
+    send(&socket, &request)?;
+    let mut interrupted = false;
     let mut buffer = vec![0; ANSWER_MAX];
     while deadline.is_none_or(|deadline| Instant::now() < deadline) {
-        let (received, _) = recv(&socket, &mut buffer[..], RecvFlags::empty())?;
-        for message in messages(&buffer[..received]).flatten() {
+        for message in messages(receive(&socket, &mut buffer)?).flatten() {
+            // The answer to an earlier question that was given up.
+            if message.sequence != sequence {
+                continue;
+            }
+            interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
             if let Some(status) = status(&message) {
-                return status.map(|()| true);
+                status?;
+                if interrupted {
+                    return Err(io::Error::new(
+                        io::ErrorKind::Interrupted,
+                        "what was asked for changed while the kernel listed it",
+                    ));
+                }
+                return Ok(true);
             }
             if each(message).is_break() {
                 return Ok(false);

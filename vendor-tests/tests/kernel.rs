@@ -43,13 +43,10 @@ fn replay(
     let mut pending = Pending::default();
     let mut buffer = vec![0; 1 << 17];
     let before = kernel.counts().unwrap();
-    while let Some(Record::Datagram(_, datagram)) = {
-        let mut record = reader.next_record().unwrap();
-        while matches!(record, Some(Record::Foreign)) {
-            record = reader.next_record().unwrap();
-        }
-        record
-    } {
+    while let Some(record) = reader.next_record().unwrap() {
+        let (Record::Datagram(_, datagram) | Record::Snapped(_, datagram)) = record else {
+            continue;
+        };
         // An empty datagram holds no message, and a stream socket's "end" is no event.
         if datagram.is_empty() {
             continue;
