@@ -28,7 +28,7 @@ const ELSEWHERE: [(&str, &str); 9] = [
 const STATUS: [(&str, &[i32]); 4] = [
     ("conntracker diff ", &[0, 1]),
     ("conntracker check ", &[0, 1]),
-    ("conntracker show list.txt", &[1]),
+    ("conntracker show list.txt", &[3]),
     ("conntracker doctor", &[0]),
 ];
 
