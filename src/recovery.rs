@@ -435,6 +435,7 @@ impl<'a, K: Kernel> Recovery<'a, K> {
             Ok(())
         } else {
             deliver(Delivery::OnlyEndsWithRoom)?;
+            self.resyncs.fetch_add(1, Ordering::Relaxed);
             self.read_kernel(KEPT_PATIENCE_AT_END)
         };
         deliver(Delivery::Nothing)?;
@@ -442,7 +443,6 @@ impl<'a, K: Kernel> Recovery<'a, K> {
             Ok(()) => {
                 let missed = self.look().map_err(exact)?;
                 self.covered.store(missed, Ordering::Relaxed);
-                self.resyncs.fetch_add(1, Ordering::Relaxed);
             }
             Err(error) => {
                 let cause = format!("the kernel's table can't be read: {error}");

@@ -325,7 +325,7 @@ fn events_of_a_namespace_that_has_gone_are_missing() {
         netns::add("blue");
         for reliable in [false, true] {
             let more: &[&str] = if reliable { &["--reliable"] } else { &[] };
-            let capture = pinched(&[&["--all-netns"], more].concat());
+            let capture = pinched(&[&["--all-netns", "--source", "batch"], more].concat());
             until_true("the namespace to have an id", || {
                 run("ip", ["netns", "list"]).contains("blue (id:")
             });

@@ -69,7 +69,7 @@ fn flows_that_ended_unheard_are_said_to_be_missing_otherwise() {
     netns::run(
         "flows_that_ended_unheard_are_said_to_be_missing_otherwise",
         || {
-            let capture = pinched(&[]).start();
+            let capture = pinched(&["--source", "batch"]).start();
             miss(&capture, 500);
             let outcome = capture.finish();
             let lines = outcome.text().lines().count();
@@ -99,7 +99,7 @@ fn reliability_is_given_up_before_it_fills_the_table() {
             "mount --bind {} /proc/sys/net/netfilter/nf_conntrack_max; exec \"$@\"",
             max.display()
         );
-        let capture = pinched(&["--reliable"])
+        let capture = pinched(&["--reliable", "--source", "batch"])
             .under(["unshare", "-m", "sh", "-ec", &shell, "sh"])
             .start();
         capture.stop();
