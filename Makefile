@@ -40,7 +40,7 @@ help:
 	@echo 'make bench       criterion benches'
 	@echo 'make bench-live  floods the real program in a namespace of its own'
 	@echo 'make bare        make test and make run in fresh roots of Debian 12 and 13, over an hour; as root'
-	@echo 'make faults      system calls and allocations fail, processes are killed, the power is cut; 20 minutes; as root'
+	@echo 'make faults      system calls and allocations fail, processes are killed, the power is cut; as root'
 	@echo 'make soak        five minutes of floods and faults (SOAK_MINUTES=60 for an hour); as root'
 	@echo 'Each installs what it needs with apt.'
 

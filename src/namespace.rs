@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::{fmt, io, thread};
 
-use rustix::fs::{Mode, OFlags, stat};
+use rustix::fs::{Dir, Mode, OFlags, stat};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Where `ip netns add` keeps its namespaces (ip-netns(8)).
@@ -105,13 +105,27 @@ pub fn within<T: Send>(name: &str, body: impl FnOnce() -> io::Result<T> + Send) 
 #[must_use]
 pub fn own_name() -> Option<String> {
     let own = stat("/proc/thread-self/ns/net").ok()?;
-    let entries = std::fs::read_dir(NAMED).ok()?;
-    let is_own = |path: &Path| {
-        stat(path).is_ok_and(|named| (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino))
+    let is_own = |name: &String| {
+        let named = stat(Path::new(NAMED).join(name));
+        named.is_ok_and(|named| (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino))
     };
-    let mut paths = entries.flatten().map(|entry| entry.path());
-    let path = paths.find(|path| is_own(path))?;
-    path.file_name()?.to_str().map(ToOwned::to_owned)
+    names().ok()?.into_iter().find(is_own)
+}
+
+/// The names that `ip netns add` has given.
+///
+/// # Errors
+///
+/// If there are none, or the folder of them can't be read.
+pub fn names() -> io::Result<Vec<String>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // Not by the standard library, which panics if the folder can't be closed.
+    let entries = Dir::new(rustix::fs::open(NAMED, flags, Mode::empty())?)?;
+    let names = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name().to_str().ok()?;
+        (name != "." && name != "..").then(|| name.to_owned())
+    });
+    Ok(names.collect())
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 //! namespace is told by that name, or by its id where it has no name.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -158,20 +157,17 @@ impl Namespaces {
     }
 
     fn look(&self) -> io::Result<()> {
-        let Ok(folder) = fs::read_dir(namespace::NAMED) else {
+        let Ok(names) = namespace::names() else {
             return Ok(());
         };
         let socket = request::open(Family::Route, 0)?;
-        for entry in folder.flatten() {
+        for name in names {
             // Names stand in lists of all formats; one with other characters is told by its id.
             let plain = |c: char| c.is_ascii_alphanumeric() || "-_.@+".contains(c);
-            let Ok(name) = entry.file_name().into_string() else {
-                continue;
-            };
             if !name.chars().all(plain) {
                 continue;
             }
-            if let Ok(Some(id)) = id_by_path(&socket, &entry.path()) {
+            if let Ok(Some(id)) = id_by_path(&socket, &Path::new(namespace::NAMED).join(&name)) {
                 self.state.lock().name(id, &name);
             }
         }

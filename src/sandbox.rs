@@ -7,7 +7,7 @@ mod calls;
 use std::io;
 use std::thread;
 
-use rustix::fs::Stat;
+use rustix::fs::{Mode, OFlags, Stat, openat};
 use rustix::process::{getegid, geteuid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::output::destination::{Destination, is_stdout};
 use crate::output::folder::Folder;
 use crate::output::place::{self, Place};
+use crate::output::temporary::{Audience, Temporary};
 use crate::socket::restrict_system_calls;
 
 /// The number of the last capability that has a name (include/uapi/linux/capability.h, Linux 6.18).
@@ -121,12 +122,10 @@ fn suffices(cli: &Cli, kept: CapabilitySet) -> bool {
         reduce(kept)?;
         if Folder::is_named(&cli.output) {
             let folder = place::folder(&cli.output)?;
-            drop(std::fs::read_dir(&cli.output)?);
-            drop(crate::output::temporary::Temporary::new(
-                &folder,
-                None,
-                crate::output::temporary::Audience::Owner,
-            )?);
+            // To look for older lists.
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            openat(&folder, ".", flags, Mode::empty())?;
+            drop(Temporary::new(&folder, None, Audience::Owner)?);
         } else if !is_stdout(&cli.output) {
             Destination::new(&cli.output).check()?;
         }

@@ -1,5 +1,6 @@
 //! A folder with one file for each list.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -39,6 +40,8 @@ struct Own {
     before: VecDeque<OsString>,
     /// Files that it has written, the oldest first. Only as many as are kept.
     written: VecDeque<OsString>,
+    /// The second of the newest one, and its number.
+    last: Option<(u64, u32)>,
     /// Holds a lock for as long as it runs, which tells other captures that it is there.
     _present: Option<OwnedFd>,
     /// What is wrong with files that are to go.
@@ -127,7 +130,18 @@ impl Folder {
         let mut new = Temporary::new(&folder, None, Audience::Group)?;
         write(&mut new)?;
         let mut own = self.own.lock();
-        let name = new.appear(|number| self.name(time, own.mark.as_deref(), number))?;
+        // Behind the one before in the same second, whose own name may be free again.
+        let second = time.us() / 1_000_000;
+        let taken = match own.last {
+            Some((then, number)) if then == second => number,
+            _ => 0,
+        };
+        let number = Cell::new(0);
+        let name = new.appear(|further| {
+            number.set(taken + further);
+            self.name(time, own.mark.as_deref(), number.get())
+        })?;
+        own.last = Some((second, number.get()));
         own.written.push_back(name);
         if let Some(keep) = self.keep {
             own.complaint = prune(&folder, &mut own, keep)
@@ -328,6 +342,22 @@ mod tests {
             ]
         );
         assert_eq!(names(temporary.path()).len(), others.len() + 2);
+    }
+
+    #[test]
+    fn names_of_one_second_are_in_the_order_of_writing() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = folder(temporary.path(), 2, None);
+        for _ in 0..4 {
+            put(&folder, 0);
+        }
+        assert_eq!(
+            names(temporary.path()),
+            [
+                "flows-20200913T122640Z_3.json",
+                "flows-20200913T122640Z_4.json"
+            ]
+        );
     }
 
     #[test]

@@ -171,10 +171,26 @@ pub fn is_shared(folder: &OwnedFd) -> io::Result<bool> {
     Ok(SHARED.contains(&(fstatfs(folder)?.f_type as i64)))
 }
 
+/// Whether nobody but root and us can give names to things in a folder.
+///
+/// # Errors
+///
+/// Those of fstat(2).
+pub fn is_private(folder: &OwnedFd) -> io::Result<bool> {
+    let stat = fstat(folder)?;
+    Ok(is_trusted(stat.st_uid) && stat.st_mode & 0o022 == 0)
+}
+
 /// Whether what an owner has made may lead us on: root could write anywhere anyway.
 #[must_use]
 pub fn is_trusted(owner: u32) -> bool {
     owner == 0 || owner == geteuid().as_raw()
+}
+
+/// Whether what leads on, or is written to, was put there by whom it belongs to. One with a second name may have been
+/// given this one by a stranger, where fs.protected_hardlinks is off: a link can be linked like a file (link(2)).
+fn is_of_ours(stat: &Stat) -> bool {
+    is_trusted(stat.st_uid) && stat.st_nlink == 1
 }
 
 /// The path of a handle that only names its file.
@@ -253,8 +269,8 @@ impl Walk {
                 }
                 _ if !last => return Err(Errno::NOTDIR.into()),
                 FileType::RegularFile => return Ok(Some(self.entry(name, Some(stat))?)),
-                FileType::Fifo | FileType::Socket if !is_trusted(stat.st_uid) => {
-                    return Err(refused("pipe", &name, stat.st_uid));
+                FileType::Fifo | FileType::Socket if !is_of_ours(&stat) => {
+                    return Err(refused("pipe", &name, &stat));
                 }
                 _ => return Ok(Some(Place::Special(found))),
             }
@@ -289,8 +305,8 @@ impl Walk {
         if fstatfs(&self.at)?.f_type as i64 == PROCFS {
             return self.descriptor(name);
         }
-        if !is_trusted(stat.st_uid) {
-            return Err(refused("link", name, stat.st_uid));
+        if !is_of_ours(stat) {
+            return Err(refused("link", name, stat));
         }
         let target = readlinkat(link, "", Vec::new())?;
         if target.is_empty() {
@@ -333,13 +349,20 @@ impl Walk {
     }
 }
 
-fn refused(what: &str, name: &OsStr, owner: u32) -> io::Error {
+fn refused(what: &str, name: &OsStr, stat: &Stat) -> io::Error {
+    let name = name.to_string_lossy();
+    let whose = if is_trusted(stat.st_uid) {
+        "that has other names, and may have got this one from anybody".to_owned()
+    } else {
+        format!(
+            "of another user (uid {}), who could have it lead anywhere",
+            stat.st_uid
+        )
+    };
     io::Error::new(
         io::ErrorKind::PermissionDenied,
         format!(
-            "{:?} is a {what} of another user (uid {owner}), who could have it lead anywhere: name the file \
-             itself, in a folder that others can't write to",
-            name.to_string_lossy()
+            "{name:?} is a {what} {whose}: name the file itself, in a folder that others can't write to"
         ),
     )
 }
@@ -430,6 +453,11 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{path}");
             assert!(error.to_string().contains("uid 65534"), "{error}");
         }
+        // A link of our own under a name that somebody else may have given it.
+        symlink("below/list", folder.join("ours")).unwrap();
+        fs::hard_link(folder.join("ours"), folder.join("again")).unwrap();
+        let error = Place::of(&folder.join("again")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
         let way = super::folder(&folder.join("way/further")).unwrap_err();
         assert_eq!(way.kind(), io::ErrorKind::PermissionDenied);
         assert!(!folder.join("below/further").exists());

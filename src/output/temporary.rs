@@ -17,7 +17,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::place::{Entry, is_shared};
+use super::place::{Entry, is_private, is_shared};
 
 const PREFIX: &str = ".conntracker-";
 const SUFFIX: &str = ".tmp";
@@ -73,7 +73,7 @@ impl<'a> Temporary<'a> {
         audience: Audience,
     ) -> io::Result<Self> {
         // Never more than the finished file will have: who opens it now may read it later.
-        let mode = inherited(present).map_or(audience.mode(), |old| old.st_mode & 0o777);
+        let mode = inherited(present, folder).map_or(audience.mode(), |old| old.st_mode & 0o777);
         for _ in 0..ATTEMPTS {
             let name = random_name();
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -174,7 +174,7 @@ impl<'a> Temporary<'a> {
     /// Gives the file the permissions and the group of the one that it replaces, if that is our own: what
     /// was made private stays so. What a stranger has put there says nothing.
     fn settle(&self, present: Option<&Stat>) -> io::Result<()> {
-        let Some(old) = inherited(present) else {
+        let Some(old) = inherited(present, self.folder) else {
             if self.audience == Audience::Everyone {
                 fchmod(&self.file, Mode::from_raw_mode(self.audience.mode()))?;
             }
@@ -288,9 +288,12 @@ fn sync(folder: &OwnedFd, file: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// What is there, if its permissions are to be kept.
-fn inherited(present: Option<&Stat>) -> Option<&Stat> {
-    present.filter(|old| old.st_uid == geteuid().as_raw())
+/// What is there, if its permissions are to be kept: a file of ours, that nobody else can have given this name.
+fn inherited<'a>(present: Option<&'a Stat>, folder: &OwnedFd) -> Option<&'a Stat> {
+    present.filter(|old| {
+        old.st_uid == geteuid().as_raw()
+            && (old.st_nlink == 1 || is_private(folder).unwrap_or(false))
+    })
 }
 
 fn is_same(one: &Stat, other: &Stat) -> bool {

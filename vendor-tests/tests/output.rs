@@ -390,6 +390,15 @@ fn what_a_stranger_has_left_says_nothing_of_owner_and_mode() {
     mode(0o6604);
     write();
     assert_eq!(found(), (0, 4, 0o604), "our own");
+    // Nor does a file of ours that a stranger may have given this name.
+    fs::remove_file(&list).expect("ours");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).expect("ours");
+    let program = folder.join("program");
+    fs::write(&program, "").expect("a file");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
+    fs::hard_link(&program, &list).expect("a link");
+    write();
+    assert_eq!(found(), (0, 0, 0o640), "linked");
 }
 
 #[test]
