@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::capture::Capture;
+use crate::capture::{Capture, Gap};
 use crate::clock::{Clock, earlier};
 use crate::console::Console;
 use crate::contents::Contents;
@@ -313,6 +313,14 @@ impl<'a> Dumps<'a> {
                 .push(format!("in earlier runs: {}", reasons.join("; ")));
         }
         loss
+    }
+
+    /// The time in which nobody listened, between the runs that a state joins.
+    #[must_use]
+    pub fn gaps(&self) -> Duration {
+        let gaps = self.begun().gaps;
+        let lengths = gaps.iter().map(Gap::length);
+        lengths.fold(Duration::ZERO, Duration::saturating_add)
     }
 
     /// Forgets what is old, if anything is to be forgotten.

@@ -30,6 +30,8 @@ pub struct Metrics {
     pub loss: Loss,
     /// What the list would be if it were written now.
     pub verdict: Verdict,
+    /// Time in which nobody listened, between the runs of a state; what is forgotten does not count.
+    pub gaps: Duration,
     /// Successful reads of the kernel's table to make up for a loss.
     pub resyncs: u64,
     /// Bytes that the sockets may queue and have queued, as the kernel charges them.
@@ -142,6 +144,11 @@ impl Metrics {
             "messages_malformed_total",
             "Messages of the kernel that could not be read.",
             self.loss.malformed,
+        )?;
+        page.gauge(
+            "gap_seconds",
+            "Time in which nobody listened, between the runs that --state joins.",
+            self.gaps.as_secs_f64(),
         )?;
         let verdict = |name| f64::from(u8::from(name == self.verdict.name()));
         let labels = Verdict::NAMES.map(|name| [("verdict", name)]);
@@ -271,6 +278,7 @@ mod tests {
             records: None,
             loss: Loss::default(),
             verdict: Verdict::Complete,
+            gaps: Duration::from_millis(2500),
             resyncs: 0,
             queues: None,
             cpu: Duration::from_millis(1250),
@@ -294,6 +302,7 @@ mod tests {
             "conntracker_events_total{type=\"destroy\"} 3",
             "conntracker_flows{class=\"icmp6\"} 6000000",
             "conntracker_cpu_seconds_total 1.25",
+            "conntracker_gap_seconds 2.5",
             "conntracker_verdict{verdict=\"complete\"} 1",
             "conntracker_verdict{verdict=\"incomplete\"} 0",
         ] {

@@ -106,6 +106,7 @@ impl Monitor {
             records: intake.records().map(Records::len),
             loss: loss.clone(),
             verdict: dumps.of_next(loss).verdict(),
+            gaps: dumps.gaps(),
             resyncs: report.resyncs,
             queues: report.queues,
             cpu: cpu_time(),

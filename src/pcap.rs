@@ -79,6 +79,8 @@ pub enum Record<'a> {
 pub struct Reader<R> {
     input: R,
     big_endian: bool,
+    /// Whether the file's header is as [`Writer`] writes it.
+    as_written: bool,
     /// What one unit of the second time field is.
     fraction: Duration,
     buffer: Vec<u8>,
@@ -113,12 +115,19 @@ impl<R: Read> Reader<R> {
         match word([k0, k1, k2, k3], big_endian) & 0x0fff_ffff {
             LINKTYPE_NETLINK => Ok(Self {
                 input,
+                as_written: header == Writer::<Vec<u8>>::header(),
                 big_endian,
                 fraction,
                 buffer: Vec::new(),
             }),
             other => Err(HeaderError::LinkType(other)),
         }
+    }
+
+    /// Whether the file's header is as this program writes it, though others may too.
+    #[must_use]
+    pub const fn as_written(&self) -> bool {
+        self.as_written
     }
 
     /// The next record, or `None` at the end of the file.
@@ -226,14 +235,18 @@ impl<W: Write> Writer<W> {
     ///
     /// Errors of the underlying writer.
     pub fn new(mut output: W) -> io::Result<Self> {
+        output.write_all(&Self::header())?;
+        Ok(Self { output })
+    }
+
+    fn header() -> [u8; 24] {
         let mut header = [0; 24];
         header[0..4].copy_from_slice(&MAGIC_NANOSECONDS.to_le_bytes());
         header[4..6].copy_from_slice(&2_u16.to_le_bytes());
         header[6..8].copy_from_slice(&4_u16.to_le_bytes());
         header[16..20].copy_from_slice(&SNAPLEN.to_le_bytes());
         header[20..24].copy_from_slice(&LINKTYPE_NETLINK.to_le_bytes());
-        output.write_all(&header)?;
-        Ok(Self { output })
+        header
     }
 
     /// Writes one datagram as it came from the socket.

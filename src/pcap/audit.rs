@@ -8,6 +8,8 @@ use crate::units::show_count;
 /// What was met in reading a recording.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audit {
+    as_written: bool,
+    records: u64,
     begun: u64,
     ended: u64,
     datagrams: u64,
@@ -23,9 +25,19 @@ pub struct Audit {
 }
 
 impl Audit {
+    /// Of a file whose header is as this program writes it, or is not.
+    #[must_use]
+    pub fn new(as_written: bool) -> Self {
+        Self {
+            as_written,
+            ..Self::default()
+        }
+    }
+
     /// Takes a record down, and returns its datagram with its time if there is one to be taken in. The time alone
     /// is that of a mark.
     pub fn take<'a>(&mut self, record: Record<'a>) -> Option<(SystemTime, &'a [u8])> {
+        self.records += 1;
         let (time, datagram) = match record {
             Record::Datagram(time, datagram) => (time, datagram),
             Record::Snapped(time, datagram) => {
@@ -110,7 +122,9 @@ impl Audit {
             ));
         }
         // Recordings of other programs and of versions before 1.1 have no marks, and nothing is asked of them.
-        if self.begun > self.ended {
+        if self.as_written && self.records == 0 {
+            reasons.push("the recording was cut: there is not one record in it".to_owned());
+        } else if self.begun > self.ended {
             reasons.push("the recording was cut: the mark that ends it is missing".to_owned());
         } else if self.ended > self.begun {
             reasons.push("the recording was cut: the mark that begins it is missing".to_owned());

@@ -31,7 +31,10 @@ pub struct Read {
 pub fn read(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> {
     let mut reader = Reader::new(input)?;
     let mut pending = Pending::default();
-    let mut read = Read::default();
+    let mut read = Read {
+        audit: Audit::new(reader.as_written()),
+        ..Read::default()
+    };
     loop {
         match reader.next_record() {
             Ok(Some(record)) => {

@@ -8,6 +8,7 @@ use conntracker::check::ruleset::Ruleset;
 use conntracker::json::{self, Line};
 use vendor_tests::capture::Launch;
 use vendor_tests::checking::{HOST, check, check_text, ruleset, text};
+use vendor_tests::files::{file, on};
 use vendor_tests::judging::Cases;
 use vendor_tests::netns::{self, sh};
 use vendor_tests::program::run;
@@ -49,6 +50,40 @@ fn exit_statuses_tell() {
             let (_, outcome) = check_text(rules, flow, &[]);
             assert_eq!(outcome.code, Some(2), "{outcome:?}");
             assert!(outcome.text().contains("not by the ruleset"), "{outcome:?}");
+        }
+    });
+}
+
+#[test]
+fn flows_that_the_captures_lack_are_not_said_to_pass() {
+    netns::run("flows_that_the_captures_lack_are_not_said_to_pass", || {
+        let folder = Folder::new();
+        let capture = r#"{"type":"capture","schema":1,"host":"gw","interfaces":[{"name":"lan","addresses":["192.0.2.10/24"]}]}"#;
+        let flow = r#"{"type":"flow","family":"ipv4","protocol":"tcp","protocol_number":6,"src":"203.0.113.5","src_port":1024,"src_port_collapsed":true,"dst":"192.0.2.10","dst_port":443,"confirmed":true,"connections":1}"#;
+        let whole = format!("{capture}\n{flow}\n");
+        let cut = whole.replace(r#""schema":1"#, r#""schema":1,"end_mark":true"#);
+        for (rules, text, code) in [
+            ("accept", whole.clone(), 0),
+            ("accept", cut.clone(), 3),
+            ("accept", format!("{whole}nonsense\n"), 3),
+            ("accept", "nonsense\n".to_owned(), 2),
+            ("drop", cut, 1),
+        ] {
+            let rules = file(
+                &folder,
+                "rules.nft",
+                format!(
+                    "table inet f {{ chain i {{ type filter hook input priority 0; {rules}\n }}\n}}"
+                ),
+            );
+            let flows = file(&folder, "flows", &text);
+            let outcome = on("check", &[&rules, &flows]);
+            assert_eq!(outcome.code, Some(code), "{text}: {outcome:?}");
+            let told = outcome.text().contains("the captures are incomplete");
+            assert_eq!(told, text != whole, "{outcome:?}");
+            let json = on("check --format json", &[&rules, &flows]).text();
+            let told = json.contains(r#""captures_incomplete":true"#);
+            assert_eq!(told, text != whole, "{json}");
         }
     });
 }

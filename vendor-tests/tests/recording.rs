@@ -154,6 +154,7 @@ fn a_recording_that_is_not_whole_says_so() {
             "with another twice instead",
         );
         is_incomplete(&[header, part(1, 22)].concat(), "without its beginning");
+        is_incomplete(header, "without any record");
         is_incomplete(&[&whole[..], header].concat(), "with another one behind it");
         // As tcpdump on a monitor has it: nobody promised an end.
         let foreign = file(&folder, "foreign", [header, part(1, 21)].concat());

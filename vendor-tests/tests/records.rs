@@ -18,7 +18,13 @@ fn lines(outcome: &Outcome) -> (Value, Vec<Value>) {
         .lines()
         .map(|line| serde_json::from_str(line).expect("an object a line"));
     let capture = lines.next().expect("a capture");
-    (capture, lines.collect())
+    let mut flows: Vec<Value> = lines.collect();
+    let end = flows.pop().expect("an end");
+    assert_eq!(
+        (&end["type"], &end["flows"]),
+        (&"end".into(), &flows.len().into())
+    );
+    (capture, flows)
 }
 
 /// The flows to a destination and service.
@@ -274,7 +280,7 @@ fn sigusr1_writes_a_list_that_the_last_one_goes_on_from() {
             capture.signal(rustix::process::Signal::USR1);
             let first = until("a list", vendor_tests::wait::LONG, || {
                 let list = std::fs::read_to_string(&file).ok()?;
-                (list.lines().count() == 2).then_some(list)
+                (list.lines().count() == 3).then_some(list)
             });
             insert("-p udp -s 10.0.0.1 -d 10.0.0.2 --sport 5001 --dport 53 -t 60");
             let outcome = capture.finish();

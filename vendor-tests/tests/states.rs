@@ -194,7 +194,13 @@ fn gaps_are_told_and_long_ones_make_it_incomplete() {
     netns::run("gaps_are_told_and_long_ones_make_it_incomplete", || {
         let folder = Folder::new();
         let path = state(&folder, 2);
-        let restarted = goes_on(&path, &[]);
+        let metrics = folder.join("figures.prom");
+        let restarted = goes_on(&path, &["--metrics-file", text(&metrics)]);
+        let figures = fs::read_to_string(&metrics).expect("figures");
+        let gap = figures
+            .lines()
+            .find_map(|line| line.strip_prefix("conntracker_gap_seconds "));
+        assert!(gap.is_some_and(|gap| gap != "0"), "{figures}");
         assert_eq!(restarted.code, Some(0), "{restarted:?}");
         let told = restarted.stderr.matches("nobody listened").count();
         assert_eq!(told, 2, "at the start and at the end: {}", restarted.stderr);
