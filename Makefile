@@ -27,7 +27,7 @@ FATAL := $(if $(FATAL_WARNINGS),-D warnings)
 .DEFAULT_GOAL := help
 include debian/deb.mk
 
-.PHONY: help run build test check unit vendor properties benches fuzz bench bench-live soak bare install clean
+.PHONY: help run build test check unit vendor properties benches fuzz bench bench-live soak bare kernels machines install clean
 
 help:
 	@echo 'make run         build and start conntracker --track on this host (Ctrl-C prints the list)'
@@ -41,6 +41,8 @@ help:
 	@echo 'make bench-live  floods the real program in a namespace of its own'
 	@echo 'make bare        make test and make run in fresh roots of Debian 12 and 13, over an hour; as root'
 	@echo 'make faults      system calls and allocations fail, processes are killed, the power is cut; as root'
+	@echo 'make kernels     the package on the kernels of Debian 11 to 13, in QEMU, about an hour; as root'
+	@echo 'make machines    unit tests and vectors on arm64 and s390x, by emulation; as root'
 	@echo 'make soak        five minutes of floods and faults (SOAK_MINUTES=60 for an hour); as root'
 	@echo 'Each installs what it needs with apt.'
 
@@ -135,6 +137,18 @@ test-packages:
 bare:
 	vendor-tests/bare/bare.sh bookworm whole
 	vendor-tests/bare/bare.sh trixie whole
+
+# Debian's kernels, each booted in QEMU with the package: docs/kernels.md. KERNELS='5.10 6.1' takes some of them.
+KERNELS ?=
+KERNEL_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs python3
+kernels: deb
+	@$(call install,$(KERNEL_PACKAGES))
+	$(CARGO) build --release --locked -p conntracker --bin conntracker-flood
+	python3 -u vendor-tests/kernels/kernels.py run $(DEB_FILE) target/release/conntracker-flood $(KERNELS)
+
+# Unit tests and vectors on other machines, by emulation, in a root of Debian 13.
+machines:
+	vendor-tests/machines/machines.sh
 
 # The program, its manual, completions, documents and service, for systems without a package.
 PREFIX ?= /usr/local

@@ -11,7 +11,11 @@ DEB_TEST_PACKAGES = gcc iproute2 iputils-ping libseccomp-dev mmdebstrap mount ne
 
 DEB_VERSION = $(shell sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog)
 DEB_SOURCE = target/deb/conntracker-$(DEB_VERSION)
-DEB_ARCH = $(shell dpkg --print-architecture)
+# `make deb ARCH=arm64` builds for another machine.
+ARCH ?= $(shell dpkg --print-architecture)
+DEB_ARCH = $(ARCH)
+# What that takes beside: its cross compiler and libraries, and Rust's library for it.
+CROSS = $(filter-out $(shell dpkg --print-architecture),$(ARCH))
 DEB_FILE = target/deb/conntracker_$(DEB_VERSION)_$(DEB_ARCH).deb
 
 # Debian 12 has cargo 0.66, too old for this. The profile leaves cargo and rustc
@@ -27,9 +31,15 @@ deb-packages:
 	@dpkg-query -W $(DEB_PACKAGES) >/dev/null 2>&1 || { \
 		$(SUDO) apt-get update && \
 		$(SUDO) apt-get install -y --no-install-recommends $(DEB_PACKAGES); }
-	@dpkg-checkbuilddeps -P $(DEB_PROFILE) 2>/dev/null || { \
+	@test -z '$(CROSS)' || dpkg --print-foreign-architectures | grep -qx '$(CROSS)' || \
+		$(SUDO) dpkg --add-architecture $(CROSS)
+	@dpkg-checkbuilddeps -a $(ARCH) -P $(DEB_PROFILE) 2>/dev/null || { \
 		$(SUDO) apt-get update && \
-		$(SUDO) apt-get build-dep -y --no-install-recommends -P $(DEB_PROFILE) ./; }
+		$(SUDO) apt-get build-dep -y --no-install-recommends -a $(ARCH) -P $(DEB_PROFILE) ./; }
+	@test -z '$(CROSS)' || { target=$$(dpkg-architecture -a $(ARCH) -q DEB_HOST_GNU_CPU)-unknown-linux-gnu && \
+		test -n "$$(ls $$(rustc --print target-libdir --target $$target)/libstd-*.rlib 2>/dev/null)"; } || { \
+		echo "Rust's library for $(ARCH) is missing: rustup target add, or of Debian's Rust libstd-rust-dev:$(ARCH)" >&2; \
+		exit 1; }
 
 # In a copy, since dpkg-buildpackage writes into the folder above the source.
 deb: deb-packages
@@ -37,7 +47,7 @@ deb: deb-packages
 	mkdir -p $(DEB_SOURCE)
 	tar -c --exclude=./target --exclude=./.git . | tar -x -C $(DEB_SOURCE)
 	cd $(DEB_SOURCE) && CARGO_TARGET_DIR=$(CURDIR)/target/deb-build \
-		dpkg-buildpackage --build=binary --no-sign --build-profiles=$(DEB_PROFILE)
+		dpkg-buildpackage $(CROSS:%=--host-arch=%) --build=binary --no-sign --build-profiles=$(DEB_PROFILE)
 	rm -rf $(DEB_SOURCE)
 	@ls -l target/deb/*.deb
 

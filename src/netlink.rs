@@ -110,6 +110,10 @@ impl<'a> Iterator for Attributes<'a> {
 mod tests {
     use super::*;
 
+    fn attribute(len: u16, kind: u16) -> Vec<u8> {
+        [len.to_ne_bytes(), kind.to_ne_bytes()].concat()
+    }
+
     fn message(len: u32, body: &[u8]) -> Vec<u8> {
         let mut bytes = len.to_ne_bytes().to_vec();
         bytes.extend_from_slice(&0x0100_u16.to_ne_bytes());
@@ -139,15 +143,15 @@ mod tests {
 
     #[test]
     fn attribute_flags_are_not_part_of_the_type() {
-        let bytes = [5, 0, 1, 0xc0, 7, 0, 0, 0, 4, 0, 2, 0];
+        let bytes = [attribute(5, 0xc001), vec![7, 0, 0, 0], attribute(4, 2)].concat();
         let seen: Vec<_> = attributes(&bytes).collect();
         assert_eq!(seen, [(1, &[7_u8][..]), (2, &[][..])]);
     }
 
     #[test]
     fn attributes_end_at_a_bad_length() {
-        for len in [0_u8, 1, 3, 13] {
-            let bytes = [5, 0, 1, 0, 7, 0, 0, 0, len, 0, 2, 0];
+        for len in [0, 1, 3, 13] {
+            let bytes = [attribute(5, 1), vec![7, 0, 0, 0], attribute(len, 2)].concat();
             assert_eq!(attributes(&bytes).count(), 1, "length {len}");
         }
     }

@@ -8,7 +8,7 @@ use std::io;
 use std::thread;
 
 use rustix::fs::{Mode, OFlags, Stat, openat};
-use rustix::process::{getegid, geteuid};
+use rustix::process::{Resource, Rlimit, getegid, geteuid, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
@@ -39,6 +39,12 @@ pub fn enter(cli: &Cli, console: &Console) -> Result<(), Error> {
             io::Error::from(error)
         ))
     };
+    // Before Linux 5.11 the BPF program's tables count as locked memory, and this takes CAP_SYS_RESOURCE.
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let _ = setrlimit(Resource::Memlock, unlimited);
     set_no_new_privs(true).map_err(failed)?;
     let kept = needed(cli);
     for number in 0..=LAST {

@@ -237,7 +237,11 @@ mod tests {
     fn rules_are_found_in_built_in_chains_and_in_those_of_the_user() {
         for family in [IPV4, IPV6] {
             let plain = entry(family, &[], &extension("", &[0; 8]));
-            let notrack = entry(family, &[], &extension("CT", &[1, 0, 0, 0]));
+            let notrack = entry(
+                family,
+                &[],
+                &extension("CT", &[1_u16.to_ne_bytes(), [0; 2]].concat()),
+            );
             let state = entry(
                 family,
                 &[extension("comment", &[0; 16]), extension("state", &[0; 8])],

@@ -245,13 +245,15 @@ mod tests {
 
     #[test]
     fn answers_are_told_from_the_rest() {
-        let mut answer = vec![36, 0, 0, 0, 2, 0, 0, 0];
+        // Length, type and flags.
+        let mut answer = 36_u32.to_ne_bytes().to_vec();
+        answer.extend_from_slice(&[2_u16.to_ne_bytes(), 0_u16.to_ne_bytes()].concat());
         answer.extend_from_slice(&7_u32.to_ne_bytes());
         answer.extend_from_slice(&[0; 4]);
         answer.extend_from_slice(&(-17_i32).to_ne_bytes());
         assert_eq!(parse_answer(&answer), Some((7, 17)));
         assert_eq!(parse_answer(&answer[..19]), None);
-        answer[4] = 3;
+        answer[4..6].copy_from_slice(&3_u16.to_ne_bytes());
         assert_eq!(parse_answer(&answer), None);
     }
 

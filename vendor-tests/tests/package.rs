@@ -39,6 +39,8 @@ dpkg-deb --root-owner-group --build old old.deb";
 const PREVIOUS_PACKAGE: &str = "\
 dpkg-deb --raw-extract new.deb previous
 sed -i 's/^Version: .*/Version: 1.0.0-0~previous/' previous/DEBIAN/control
+mkdir previous/lib
+mv previous/usr/lib/systemd previous/lib
 echo '# as it was then' >>previous/etc/default/conntracker
 (cd previous && find etc/default lib usr -type f -exec md5sum {} + >DEBIAN/md5sums)
 dpkg-deb --root-owner-group --build previous previous.deb";
@@ -232,7 +234,7 @@ fn the_package_installs_works_upgrades_and_goes() {
         "/usr/share/fish/vendor_completions.d/conntracker.fish",
         "/usr/share/man/man8/conntracker.8.gz",
         "/usr/share/doc/conntracker/README.md.gz",
-        "/lib/systemd/system/conntracker.service",
+        "/usr/lib/systemd/system/conntracker.service",
         "/etc/default/conntracker",
         "/etc/conntracker/conntracker.toml",
     ] {
@@ -296,6 +298,8 @@ fn the_package_installs_works_upgrades_and_goes() {
         root.read("etc/default/conntracker"),
         "CONNTRACKER_OPTIONS=--reliable\n"
     );
+    // It was in /lib, which is the same folder by another name.
+    assert!(root.has("usr/lib/systemd/system/conntracker.service"));
     root.capture();
     root.apt("purge --autoremove conntracker");
     assert_eq!(root.files(), before);
