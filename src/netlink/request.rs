@@ -108,7 +108,7 @@ fn status(message: &Message<'_>) -> Option<io::Result<()>> {
 }
 
 /// Receives the next datagram of the kernel. Other processes may send to the socket as well, and are not listened to.
-fn receive<'a>(socket: impl AsFd, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<&[u8]> {
     loop {
         let (received, _, sender) =
             recvfrom(&socket, &mut *buffer, RecvFlags::empty()).map_err(|error| match error {

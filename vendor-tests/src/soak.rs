@@ -174,10 +174,8 @@ impl Soak {
             let stage = scope.spawn(|| {
                 let folder = Folder::new();
                 // SAFETY: takes flags only; it concerns this thread and the programs that it will start.
-                assert_eq!(
-                    unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS) },
-                    0
-                );
+                let left = unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS) };
+                assert_eq!(left, 0);
                 sh("mount --make-rprivate / && mount -t tmpfs none /run && ip link set lo up");
                 brief::play(scene, random, folder.path())
             });
