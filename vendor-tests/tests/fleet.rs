@@ -38,7 +38,7 @@ fn captures(folder: &Folder) -> [PathBuf; 3] {
     one.drained();
     one.signal(rustix::process::Signal::USR1);
     vendor_tests::wait::until_true("a list", || {
-        fs::read_to_string(&paths[1]).is_ok_and(|list| list.lines().count() == 3)
+        fs::read_to_string(&paths[1]).is_ok_and(|list| list.lines().count() == 4)
     });
     fs::copy(&paths[1], &paths[0]).expect("a folder of ours");
     let two = start("gw2", &paths[2]);
