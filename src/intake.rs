@@ -79,6 +79,15 @@ pub struct Intake {
     counters: Counters,
 }
 
+/// Whether an event may be one that found no room the first time. The kernel sends a NEW event with the first packet,
+/// before there can be a reply, and again with a later one if it could not be delivered
+/// (`nf_ct_deliver_cached_events`, net/netfilter/nf_conntrack_ecache.c). `conntrack -I` can make an entry like that,
+/// which the classic list does not show: so it counts only after a loss.
+#[inline]
+const fn is_second_attempt(observation: Observation) -> bool {
+    observation.replied && matches!(observation.event, Event::New)
+}
+
 impl Intake {
     /// An intake into `table`.
     #[must_use]
@@ -231,6 +240,10 @@ impl Intake {
                 break;
             };
             match decode(message) {
+                Ok(observation) if is_second_attempt(observation) && missed() => {
+                    self.fold(pending);
+                    self.second_attempt(&observation, &mut pending.tally);
+                }
                 Ok(observation) if observation.event != Event::Destroy => {
                     pending.tally.begun += u64::from(observation.event == Event::New);
                     pending.events.push(observation);
@@ -258,12 +271,23 @@ impl Intake {
         self.count(std::mem::take(&mut pending.tally));
     }
 
-    /// Takes in one NEW or UPDATE event.
+    /// Takes in one NEW or UPDATE event. `missed` is whether events were missed before it.
     #[inline]
-    pub fn event(&self, observation: &Observation, tally: &mut Tally) {
+    pub fn event(&self, observation: &Observation, missed: bool, tally: &mut Tally) {
+        if missed && is_second_attempt(*observation) {
+            return self.second_attempt(observation, tally);
+        }
         tally.events += 1;
         tally.begun += u64::from(observation.event == Event::New);
         self.table.apply(observation, Unseen::Ignore);
+    }
+
+    /// Takes in a NEW event that comes late, of a flow that has been replied to meanwhile: after a loss it is all that
+    /// is heard of the flow's beginning, so that the flow is listed.
+    fn second_attempt(&self, observation: &Observation, tally: &mut Tally) {
+        tally.events += 1;
+        tally.begun += 1;
+        self.made_up(observation, tally);
     }
 
     /// To be kept while the kernel's table is read: see [`Table::merging`].

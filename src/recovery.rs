@@ -108,6 +108,9 @@ pub struct Recovery<'a, K = Sockets<'a>> {
     resyncs: AtomicU64,
     /// Entries that may have been in the kernel's table before anybody listened.
     older: AtomicU64,
+    /// Flows that reading the kernel's table has added while all events were still delivered.
+    credit: AtomicU64,
+    is_cut_off: AtomicBool,
     /// Whether no flow leaves the list while the capture runs, so that one that the kernel's table adds was never
     /// listed before.
     keeps_all: bool,
@@ -172,6 +175,8 @@ impl<'a, K: Kernel> Recovery<'a, K> {
             covered: AtomicU64::new(0),
             resyncs: AtomicU64::new(0),
             older: AtomicU64::new(older),
+            credit: AtomicU64::new(0),
+            is_cut_off: AtomicBool::new(false),
             keeps_all,
             reliable,
             gave_up: AtomicBool::new(false),
@@ -204,7 +209,8 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     ///
     /// A flow that only the kernel's table has told of had its NEW event dropped, unless the entry is older than the
     /// capture (`older` bounds these) or the event was still queued when the table was read (`belated` counts these
-    /// when they come). Each such flow accounts for at least one drop. So where the table has added as many as were
+    /// when they come) or dropped by the filter that ends the capture (what is read after that gives no credit). Each
+    /// such flow accounts for at least one drop. So where the table has added as many as were
     /// dropped, every drop is accounted for: none of them was a flow that ended meanwhile, or a reply.
     ///
     /// ```text
@@ -224,8 +230,8 @@ impl<'a, K: Kernel> Recovery<'a, K> {
             .older
             .load(Ordering::Relaxed)
             .saturating_add(self.intake.table().belated());
-        let recovered = self.intake.tally().recovered;
-        recovered.saturating_sub(doubtful).min(missed)
+        let added = self.credit.load(Ordering::Relaxed);
+        added.saturating_sub(doubtful).min(missed)
     }
 
     /// Reads the drop counters.
@@ -293,6 +299,10 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     ///
     /// What makes the end inexact, in words.
     pub fn end(&self, drain: impl FnOnce()) -> Result<(), String> {
+        if !self.reliable() {
+            // While what begins meanwhile is still told: see [`shown`](Self::shown).
+            self.resync();
+        }
         // From here on nothing new is queued, so that even under a flood the queues run empty.
         let cut_off = self.cut_off();
         drain();
@@ -318,7 +328,11 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     /// Reads the kernel's table, and waits for the ends that it keeps back.
     fn read_kernel(&self, patience: Duration) -> io::Result<()> {
         // The table first: an entry that ends meanwhile is on the dying list after that.
-        self.intake.count(self.kernel.read_table(self.intake)?);
+        let tally = self.kernel.read_table(self.intake)?;
+        self.intake.count(tally);
+        if !self.is_cut_off.load(Ordering::Relaxed) {
+            self.credit.fetch_add(tally.recovered, Ordering::Relaxed);
+        }
         if !self.reliable() {
             return Ok(());
         }
@@ -421,6 +435,7 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     fn cut_off(&self) -> Result<(), String> {
         let exact = |error: io::Error| format!("the end is not exact: {error}");
         let deliver = |delivery| self.kernel.deliver(delivery).map_err(exact);
+        self.is_cut_off.store(true, Ordering::Relaxed);
         if !self.reliable() {
             return deliver(Delivery::Nothing);
         }

@@ -1,6 +1,6 @@
 //! Events of which more is looked at than the classic list takes.
 
-use super::{Detail, Intake, Pending};
+use super::{Detail, Intake, Pending, is_second_attempt};
 use crate::decode;
 use crate::flow::Event;
 use crate::netlink::messages;
@@ -26,7 +26,9 @@ impl Intake {
             match decode::sighting(message, detail.all_protocols) {
                 Ok(mut sighting) => {
                     sighting.namespace = namespace;
-                    let missed = sighting.event == Event::Destroy && missed();
+                    let matters = sighting.event == Event::Destroy
+                        || sighting.event == Event::New && sighting.replied;
+                    let missed = matters && missed();
                     self.sighting(detail, &sighting, now, missed, &mut pending.tally);
                 }
                 Err(skip) => pending.tally.skipped(skip),
@@ -34,7 +36,7 @@ impl Intake {
         }
     }
 
-    /// Takes in one event with its detail. `missed` is whether a DESTROY event makes up for others.
+    /// Takes in one event with its detail. `missed` is whether events were missed before it.
     pub fn sighting(
         &self,
         detail: &Detail,
@@ -59,7 +61,11 @@ impl Intake {
                     return;
                 }
                 if let Some(observation) = sighting.observation() {
-                    self.table.apply(&observation, Unseen::Ignore);
+                    if missed && is_second_attempt(observation) {
+                        self.made_up(&observation, tally);
+                    } else {
+                        self.table.apply(&observation, Unseen::Ignore);
+                    }
                 }
                 if let Some(records) = &detail.records {
                     records.apply(sighting, now);

@@ -146,7 +146,9 @@ impl World<'_> {
         match observation.event {
             Event::Destroy if self.drops > 0 => self.intake.made_up(&observation, &mut tally),
             Event::Destroy => {}
-            Event::New | Event::Update => self.intake.event(&observation, &mut tally),
+            Event::New | Event::Update => {
+                self.intake.event(&observation, self.drops > 0, &mut tally);
+            }
         }
         self.intake.count(tally);
         true

@@ -69,7 +69,7 @@ pub fn receive(
             }
             match observe(entry, event) {
                 Ok(observation) if event != Event::Destroy => {
-                    shared.intake.event(&observation, &mut tally);
+                    shared.intake.event(&observation, missed, &mut tally);
                 }
                 Ok(observation) => {
                     tally.ended += 1;

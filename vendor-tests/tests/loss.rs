@@ -346,6 +346,59 @@ fn events_of_a_namespace_that_has_gone_are_missing() {
     });
 }
 
+/// While addresses go, the kernel may skip others in its answer, and says so. Such an answer is never taken for whole.
+#[test]
+fn own_addresses_are_all_there_or_are_said_to_be_missing() {
+    netns::run(
+        "own_addresses_are_all_there_or_are_said_to_be_missing",
+        || {
+            let folder = Folder::new();
+            let batch = |name: &str, what: &str, from: u32, to: u32| {
+                let address =
+                    |n: u32| format!("addr {what} 10.{}.{}.1/32 dev d0", n / 250, n % 250);
+                let lines: Vec<String> = (from..to).map(address).collect();
+                let file = folder.join(name);
+                fs::write(&file, lines.join("\n")).expect("a folder of ours");
+                format!("ip -batch {}", file.display())
+            };
+            sh("ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up");
+            // What goes stands before what stays: its going moves the kernel's place in the list.
+            sh(&batch("early", "add", 10_000, 14_000));
+            sh(&batch("stable", "add", 0, 1_500));
+            let gone = batch("gone", "del", 10_000, 14_000);
+            let out = folder.join("lists");
+            let words = format!("--format json -o {}/ -q", out.display());
+            let capture = Launch::new(words.split(' ')).start();
+            let mut going = Launch::of("sh", ["-c", &gone]).spawn();
+            while going.is_running() {
+                capture.signal(Signal::USR1);
+                std::thread::sleep(Duration::from_millis(30));
+            }
+            assert_eq!(capture.finish().code, Some(0));
+            let (mut whole, mut said) = (0, 0);
+            for entry in fs::read_dir(&out).expect("lists are there").flatten() {
+                let list = fs::read_to_string(entry.path()).expect("a list");
+                let (description, _) = lists(&list).remove(0);
+                let interfaces = description["interfaces"].as_array();
+                let stable = interfaces.into_iter().flatten();
+                let stable = stable.flat_map(|it| it["addresses"].as_array().into_iter().flatten());
+                let stable = stable.filter(|address| {
+                    let text = address.as_str().expect("text");
+                    text.starts_with("10.")
+                        && text.split('.').nth(1).is_some_and(|it| it.len() == 1)
+                });
+                match stable.count() {
+                    1_500 => whole += 1,
+                    _ => said += i32::from(description["verdict"] == "incomplete"),
+                }
+            }
+            let all = fs::read_dir(&out).expect("lists are there").count();
+            assert_eq!(whole + said, i32::try_from(all).expect("few"));
+            assert!(whole > 0);
+        },
+    );
+}
+
 /// Whatever part of the program fails, it ends, with its list and with a status that says so.
 #[test]
 fn a_thread_that_panics_ends_the_capture_with_its_list() {
