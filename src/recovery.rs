@@ -10,6 +10,7 @@
 //!  nowhere                        ──► the list is incomplete, and says by how much at the most
 //! ```
 
+mod kernel;
 #[cfg(test)]
 mod model;
 mod sockets;
@@ -23,9 +24,9 @@ use parking_lot::Mutex;
 
 use crate::intake::Intake;
 use crate::source::dump;
-use crate::tally::Tally;
 use crate::timestamp::Timestamp;
 
+pub use kernel::{Delivery, Kernel};
 pub use sockets::Sockets;
 
 /// How often the drop counters are read.
@@ -41,58 +42,6 @@ const KEPT_PATIENCE: Duration = Duration::from_secs(3);
 const KEPT_PATIENCE_AT_END: Duration = Duration::from_secs(30);
 /// Between two looks at whether it still keeps any.
 const KEPT_NAP: Duration = Duration::from_millis(10);
-
-/// What is sent to the sockets of a capture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// Ends of entries alone.
-    OnlyEnds,
-    /// The same, into a buffer that has room for all that the kernel keeps back.
-    OnlyEndsWithRoom,
-    /// Nothing. What is queued stays.
-    Nothing,
-}
-
-/// What a recovery asks the kernel for: the real one is [`Sockets`], and the tests have one that can be stepped.
-pub trait Kernel {
-    /// How many events the sockets and all behind them have dropped, since they were opened.
-    ///
-    /// # Errors
-    ///
-    /// Those of getsockopt(2).
-    fn drops(&self) -> io::Result<u64>;
-
-    /// Lists every entry of the kernel's table that is not listed yet.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`dump::merge`].
-    fn read_table(&self, intake: &Intake) -> io::Result<Tally>;
-
-    /// Whether ends of entries are kept back.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`dump::keeps_ends_back`].
-    fn keeps_ends_back(&self, intake: &Intake) -> io::Result<bool>;
-
-    /// Changes what is sent from here on.
-    ///
-    /// # Errors
-    ///
-    /// Those of setsockopt(2).
-    fn deliver(&self, delivery: Delivery) -> io::Result<()>;
-
-    /// Lets the kernel go back to sending whatever it can, and no more reliably.
-    ///
-    /// # Errors
-    ///
-    /// Those of setsockopt(2).
-    fn give_up_reliability(&self) -> io::Result<()>;
-
-    /// Bytes that the sockets may queue and have queued, if the kernel tells.
-    fn queues(&self) -> Option<(u64, u64)>;
-}
 
 /// The loss of one capture, and what was done about it.
 #[derive(Debug)]

@@ -20,7 +20,8 @@ sources=$folder/$suite.list
 codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
 mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] \)\?\([^ ]*\) .*/\2/p' \
 	/etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | grep -m 1 . || true)
-echo "deb ${mirror:-http://deb.debian.org/debian} $suite main" >"$sources"
+if [ -z "$mirror" ]; then echo "bare.sh: no source of packages is set up in /etc/apt" >&2; exit 1; fi
+echo "deb $mirror $suite main" >"$sources"
 echo "== $suite, $extent (this machine: $codename)"
 rm -rf --one-file-system "$root"
 packages=make,git,ca-certificates

@@ -115,7 +115,7 @@ def mirror():
         found = re.search(r"^(?:URIs: *|deb (?:\[[^]]*\] )?)(\S+)", text, re.MULTILINE)
         if found:
             return found.group(1)
-    return "http://deb.debian.org/debian"
+    sys.exit("kernels.py: no source of packages is set up in /etc/apt")
 
 
 def sources(suite):

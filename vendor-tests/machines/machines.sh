@@ -17,7 +17,8 @@ mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] \)\?\([^ ]*\) .*
 	/etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | grep -m 1 . || true)
 if [ ! -e "$root/x/made" ]; then
 	rm -rf --one-file-system "$root"
-	echo "deb ${mirror:-http://deb.debian.org/debian} trixie main" >"$folder/list"
+	if [ -z "$mirror" ]; then echo "machines.sh: no source of packages is set up in /etc/apt" >&2; exit 1; fi
+	echo "deb $mirror trixie main" >"$folder/list"
 	packages=make,git,ca-certificates,cargo,rustc,gcc,libc6-dev,clang,libclang-dev,libbpf-dev,pkgconf,python3
 	packages=$packages,libnetfilter-conntrack-dev,dpkg-dev,debhelper,fakeroot,qemu-user
 	packages=$packages,gcc-aarch64-linux-gnu,libc6-dev-arm64-cross,gcc-s390x-linux-gnu,libc6-dev-s390x-cross,crossbuild-essential-arm64
