@@ -55,7 +55,7 @@ inside() { # MACHINE COMMAND
 	unshare --mount --propagation private sh -euc "
 		mount --bind '$cargo/registry' '$root/root/.cargo/registry'
 		mount --rbind /dev '$root/dev'; mount -t proc proc '$root/proc'; mount -t sysfs sys '$root/sys'
-		exec chroot '$root' env -i HOME=/root TERM=dumb LC_ALL=C.UTF-8 CARGO_TERM_COLOR=never \
+		exec chroot '$root' env -i HOME=/root TERM=dumb LC_ALL=C.UTF-8 CARGO_TERM_COLOR=never PROPTEST_RNG_SEED=1 \
 			PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin CARGO_TARGET_DIR=/root/target \
 			MACHINE=$debian TARGET=$rust QEMU='$qemu -E LD_LIBRARY_PATH=/usr/$gnu/lib:/x/$debian/usr/lib/$gnu' \
 			sh -euc '
