@@ -55,11 +55,13 @@ inside() { # MACHINE COMMAND
 	unshare --mount --propagation private sh -euc "
 		mount --bind '$cargo/registry' '$root/root/.cargo/registry'
 		mount --rbind /dev '$root/dev'; mount -t proc proc '$root/proc'; mount -t sysfs sys '$root/sys'
-		exec chroot '$root' env -i HOME=/root TERM=dumb LC_ALL=C.UTF-8 CARGO_TERM_COLOR=never \
+		exec chroot '$root' env -i HOME=/root TERM=dumb LC_ALL=C.UTF-8 CARGO_TERM_COLOR=never PROPTEST_RNG_SEED=1 \
 			PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin CARGO_TARGET_DIR=/root/target \
-			MACHINE=$debian TARGET=$rust QEMU='$qemu -L /usr/$gnu -E LD_LIBRARY_PATH=/x/$debian/usr/lib/$gnu' \
+			MACHINE=$debian TARGET=$rust QEMU='$qemu -E LD_LIBRARY_PATH=/usr/$gnu/lib:/x/$debian/usr/lib/$gnu' \
 			sh -euc '
 			cd /root/conntracker
+			# Not by -L of qemu, which takes the root folder itself for one of the other machine.
+			for loader in /usr/$gnu/lib/ld*.so.*; do test -e /usr/lib/\${loader##*/} || ln -s \$loader /usr/lib/; done
 			cross() {
 				PKG_CONFIG_ALLOW_CROSS=1 PKG_CONFIG_LIBDIR_${rust//-/_}=/x/$debian/usr/lib/$gnu/pkgconfig PKG_CONFIG_SYSROOT_DIR_${rust//-/_}=/x/$debian \
 				BINDGEN_EXTRA_CLANG_ARGS=\"--target=$gnu -isystem /usr/$gnu/include\" \
@@ -78,6 +80,11 @@ step() { # MACHINE WHAT COMMAND
 for machine in $machines; do
 	step $machine 'cargo check' 'cross cargo check --locked --target $TARGET -p conntracker'
 	step $machine 'unit tests' 'cross cargo test --locked --target $TARGET -p conntracker --lib'
+	if [ $machine = s390x ]; then
+		# Netlink is in the order of the machine, and so are recordings of it.
+		echo "-- $machine: vectors: skipped: they were recorded on little-endian machines"
+		continue
+	fi
 	# The tests run here, the program there.
 	step $machine 'vectors' 'cross cargo build --locked --target $TARGET -p conntracker --bin conntracker
 		printf "#!/bin/sh\nexec $QEMU /root/target/$TARGET/debug/conntracker \"\$@\"\n" >/x/conntracker
@@ -85,4 +92,9 @@ for machine in $machines; do
 		/x/conntracker --version
 		CONNTRACKER_BIN=/x/conntracker cargo test --locked -p vendor-tests --test vectors'
 done
+case " $machines " in *" arm64 "*)
+	step arm64 'make deb ARCH=arm64' 'apt-get install -y -q --no-install-recommends libnetfilter-conntrack-dev:arm64 libstd-rust-dev:arm64 lintian mandoc man-db
+		unset CARGO_TARGET_DIR; make deb ARCH=arm64; dpkg-deb -f target/deb/conntracker_*_arm64.deb Architecture Depends'
+	;;
+esac
 echo "machines: as it should be"

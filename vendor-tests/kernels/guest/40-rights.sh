@@ -1,5 +1,7 @@
 # What a process may do, and what it says where it may not.
 two_capabilities() {
+	# As the service has them.
+	ulimit -l unlimited
 	with_capabilities +net_admin,+bpf conntracker --source kernel --track --duration 1s -v
 	with_capabilities +net_admin,+bpf conntracker doctor | grep -q 'BPF program can be loaded'
 }
