@@ -80,9 +80,9 @@ impl Loss {
             ));
         } else if hidden > 0 {
             reasons.push(format!(
-                "up to {} events missed{when}, and {} flows read from the kernel's table to make up for \
-                 them: up to {} flows that began and ended in that time are not listed, or as many replies \
-                 are not; a larger --buffer avoids such gaps, --reliable fills them",
+                "up to {} events missed{when}, of which the kernel's connection table gave back {} flows: up to {} \
+                 flows may be missing because they began and ended in that time, or be listed as unanswered \
+                 although they were answered; a larger --buffer avoids such gaps, --reliable fills them",
                 show_count(self.missed),
                 show_count(self.recovered),
                 show_count(hidden)
@@ -164,7 +164,11 @@ mod tests {
         loss.recovered = 9;
         loss.shown = 6;
         assert_eq!(loss.verdict().exit_status(), 3);
-        assert!(loss.verdict().to_string().contains("up to 1 flows"));
+        assert!(
+            loss.verdict()
+                .to_string()
+                .contains("up to 1 flows may be missing")
+        );
         loss.shown = 7;
         assert_eq!(loss.verdict().exit_status(), 0);
         let text = loss.verdict().to_string();

@@ -311,7 +311,7 @@ impl Subject {
         Ended {
             name: self.name,
             everywhere: self.everywhere,
-            owned_up: verdict.contains("incomplete (") || verdict.contains("are not listed"),
+            owned_up: verdict.contains("incomplete ("),
             verdict: verdict.trim().replace('\n', " | "),
             list: classic(&self.output),
         }

@@ -55,7 +55,7 @@ fn flows_that_ended_unheard_are_listed_if_reliability_is_asked_for() {
                     outcome.stderr
                 );
                 assert!(
-                    !outcome.stderr.contains("not listed"),
+                    !outcome.stderr.contains("may be missing"),
                     "{source}: {}",
                     outcome.stderr
                 );
@@ -79,7 +79,8 @@ fn flows_that_ended_unheard_are_said_to_be_missing_otherwise() {
                 outcome.stderr
             );
             assert!(
-                outcome.stderr.contains("incomplete (") && outcome.stderr.contains("not listed"),
+                outcome.stderr.contains("incomplete (")
+                    && outcome.stderr.contains("may be missing"),
                 "{}",
                 outcome.stderr
             );
