@@ -127,7 +127,7 @@ pub fn cut_off(socket: impl AsFd) -> io::Result<()> {
 }
 
 /// Has a socket be sent nothing but ends of entries from here on: see
-/// [`Recovery::cut_off`](crate::recovery::Recovery::cut_off).
+/// [`Recovery::end`](crate::recovery::Recovery::end).
 ///
 /// # Errors
 ///

@@ -29,7 +29,7 @@ pub mod witness;
 pub mod world;
 
 /// Says aloud that a test, or a part of it, is left out, and why. With `VENDOR_TESTS_STRICT=1`, as on the machine of
-/// continuous integration, that is a failure unless [`MAY_BE_SKIPPED`] has the reason: a suite that skips itself is
+/// continuous integration, that is a failure unless `MAY_BE_SKIPPED` has the reason: a suite that skips itself is
 /// green as well.
 #[macro_export]
 macro_rules! skipped {
@@ -53,7 +53,7 @@ const MAY_BE_SKIPPED: [(&str, &str); 4] = [
     ),
 ];
 
-/// See [`skipped`](crate::skipped).
+/// See [`skipped`].
 ///
 /// # Panics
 ///
