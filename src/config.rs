@@ -4,7 +4,8 @@
 //! goes with, is said in one place.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -33,6 +34,27 @@ pub struct Entry {
 ///
 /// # Errors
 ///
+/// A file of options is never larger.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// Reads a file of options, and nothing that has no end.
+fn slurp(path: &Path) -> io::Result<Vec<u8>> {
+    let found = fs::metadata(path)?;
+    if found.is_dir() || found.len() > BYTES_MAX {
+        return Err(io::Error::other("is no file of options"));
+    }
+    let mut text = Vec::new();
+    File::open(path)?
+        .take(BYTES_MAX + 1)
+        .read_to_end(&mut text)?;
+    if text.len() as u64 > BYTES_MAX {
+        return Err(io::Error::other(
+            "is no file of options: it has more than 1 MiB",
+        ));
+    }
+    Ok(text)
+}
+
 /// What clap finds wrong, with file and line if it comes from there; a file that can't be read. Help and the
 /// version are errors too, for clap.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Error> {
@@ -53,7 +75,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Error
         Err(error) if error.get(ContextKind::InvalidSubcommand).is_some() => return Err(error),
         _ => {}
     }
-    let text = fs::read(path).map_err(|error| failure(format!("{}: {error}", path.display())))?;
+    let text = slurp(path).map_err(|error| failure(format!("{}: {error}", path.display())))?;
     let mut entries = read(path, &text)?;
     let ids = Cli::command();
     entries.retain(|entry| {

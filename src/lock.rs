@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::process::geteuid;
 
 /// How often somebody else may remove the file before it is locked: whoever does so over and over is no program of ours.
 const ATTEMPTS: u32 = 100;
@@ -38,7 +39,19 @@ impl Lock {
                 .truncate(false)
                 .mode(0o600)
                 .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits() as i32)
-                .open(&path)?;
+                .open(&path)
+                .map_err(|error| named(&path, &error))?;
+            let owner = file.metadata()?.uid();
+            if owner != 0 && owner != geteuid().as_raw() {
+                return Err(io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    format!(
+                        "{} is another user's (uid {owner}), who could keep it locked: remove it, or name a file \
+                         in a folder that others can't write to",
+                        path.display()
+                    ),
+                ));
+            }
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
@@ -60,6 +73,17 @@ impl Drop for Lock {
         // While it is held, so that nobody else's is removed.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// The error with the name of the file that it is about, which nobody has given.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    let why = match error.raw_os_error() {
+        Some(libc::ELOOP | libc::ENXIO) => {
+            "is a link or a pipe, which this program does not make: remove it".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    io::Error::new(error.kind(), format!("{} {why}", path.display()))
 }
 
 /// `.state.json.lock`, which no pattern for lists or metrics matches.

@@ -14,6 +14,7 @@ use crate::intake::Intake;
 use crate::lock::Lock;
 use crate::metrics::Metrics;
 use crate::output::destination::Destination;
+use crate::output::place::Place;
 use crate::records::Records;
 use crate::recovery::Report;
 use crate::timestamp::Timestamp;
@@ -43,6 +44,12 @@ impl Monitor {
     ///
     /// A file that could not be written.
     pub fn new(path: &Path, netns: Option<&str>) -> Result<Self, Error> {
+        if Place::of(path).is_ok_and(|place| place.is_fifo()) {
+            return Err(Error::file(
+                path,
+                "is a pipe, and figures are replaced as a whole: name a file with --metrics-file",
+            ));
+        }
         Destination::File(path.to_owned())
             .check()
             .map_err(|error| Error::file(path, format!("can't be written: {error}")))?;

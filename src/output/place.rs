@@ -11,12 +11,14 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{
     Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, fstat, fstatfs, mkdirat, open, openat,
     readlinkat, stat,
 };
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionbio};
 use rustix::process::geteuid;
 
 /// As many links as the kernel follows (`MAXSYMLINKS`, include/linux/namei.h, Linux 6.18).
@@ -40,6 +42,11 @@ const SHARED: [i64; 9] = [
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// What a folder of ours gets: what is in it says who talks to whom.
 const FOLDER_MODE: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP);
+
+/// How long a pipe may be without a reader.
+const READER_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at whether it has one.
+const READER_NAP: Duration = Duration::from_millis(20);
 
 /// What a path turns out to be.
 #[derive(Debug)]
@@ -100,14 +107,41 @@ impl Place {
         )?)
     }
 
-    /// Opens a pipe or device for writing.
+    /// Opens a pipe or device for writing. A pipe that nobody reads is waited for, but not for ever: open(2) would be
+    /// (fifo(7)).
     ///
     /// # Errors
     ///
-    /// Those of open(2).
+    /// Those of open(2), and a pipe without a reader.
     pub fn open_special(handle: &OwnedFd) -> io::Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOCTTY;
-        Ok(open(opened(handle), flags, Mode::empty())?)
+        let deadline = Instant::now() + READER_PATIENCE;
+        loop {
+            match open(opened(handle), flags | OFlags::NONBLOCK, Mode::empty()) {
+                Ok(special) => {
+                    // From here on a slow reader is waited for, as on standard output.
+                    ioctl_fionbio(&special, false)?;
+                    return Ok(special);
+                }
+                Err(Errno::NXIO) if Instant::now() < deadline => thread::sleep(READER_NAP),
+                Err(Errno::NXIO) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "is a pipe that no process reads",
+                    ));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whether it is a pipe with a name (fifo(7)).
+    #[must_use]
+    pub fn is_fifo(&self) -> bool {
+        let Self::Special(handle) = self else {
+            return false;
+        };
+        fstat(handle).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
     }
 
     /// What tells places apart: two paths with one identity are one file.

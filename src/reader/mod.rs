@@ -103,6 +103,7 @@ impl Reader<'_> {
         if let Some(why) = foreign(&magic) {
             return Err(Error::file(path, why));
         }
+        let is_empty = magic.is_empty();
         let recording = pcap::is_magic(&magic);
         let input = BufReader::with_capacity(1 << 18, io::Cursor::new(magic).chain(input));
         if recording {
@@ -118,6 +119,11 @@ impl Reader<'_> {
             complaints: Complaints::default(),
         };
         text.read(Lines::new(input))?;
+        if is_empty {
+            text.fault_of_list(
+                "the file is empty: it was cut to nothing, or it is a list without any flow in the classic form",
+            )?;
+        }
         Ok(text.complaints)
     }
 }

@@ -170,6 +170,35 @@ fn a_list_while_the_capture_runs_owns_up_to_what_was_lost_before_it() {
     );
 }
 
+/// A state that was written before a loss was looked at would be complete for ever after.
+#[test]
+fn a_state_owns_up_to_what_was_lost_before_it_in_every_later_run() {
+    netns::run(
+        "a_state_owns_up_to_what_was_lost_before_it_in_every_later_run",
+        || {
+            let folder = Folder::new();
+            let path = |name: &str| folder.join(name).display().to_string();
+            let (state, list) = (path("state"), path("list"));
+            let words = ["--source", "batch", "--state", &state, "-o", &list];
+            let capture = pinched(&words);
+            capture.stop();
+            let expected = Flood::start("--entries 1000 --delete").finish();
+            capture.signal(Signal::USR1);
+            capture.resume();
+            until_true("a state", || fs::metadata(&state).is_ok());
+            capture.signal(Signal::KILL);
+            let _ = capture.wait();
+            for _ in 0..2 {
+                let next = Launch::new(words.iter().chain(&["--duration", "100ms"])).run();
+                let flows = fs::read_to_string(&list).expect("a list").lines().count();
+                assert!(flows < expected.len(), "nothing was lost");
+                assert_eq!(next.code, Some(3), "{}", next.said);
+                assert!(next.said.contains("earlier runs"), "{}", next.said);
+            }
+        },
+    );
+}
+
 /// What is lost about the end of an interval belongs to a list next to it.
 #[test]
 fn intervals_own_up_to_what_was_lost_in_them() {
@@ -395,6 +424,40 @@ fn own_addresses_are_all_there_or_are_said_to_be_missing() {
             let all = fs::read_dir(&out).expect("lists are there").count();
             assert_eq!(whole + said, i32::try_from(all).expect("few"));
             assert!(whole > 0);
+        },
+    );
+}
+
+/// A pipe that nobody reads holds nothing up for long: neither the end nor the state.
+#[test]
+fn a_pipe_without_a_reader_does_not_keep_the_program_from_ending() {
+    netns::run(
+        "a_pipe_without_a_reader_does_not_keep_the_program_from_ending",
+        || {
+            let folder = Folder::new();
+            let path = |name: &str| folder.join(name).display().to_string();
+            let (pipe, state) = (path("pipe"), path("state"));
+            sh(&format!("mkfifo -m 600 {pipe}"));
+            let refused = Launch::new(["--metrics-file", &pipe, "--duration", "1h"]).run();
+            assert_eq!(refused.code, Some(1), "{}", refused.said);
+            assert!(refused.said.contains("is a pipe"), "{}", refused.said);
+
+            let words = ["--source", "batch", "--state", &state, "-o", &pipe];
+            let capture = Launch::new(words).start();
+            let expected = Flood::start("--entries 100").finish();
+            capture.drained();
+            capture.signal(Signal::TERM);
+            let outcome = capture.wait();
+            assert_eq!(outcome.code, Some(1), "{}", outcome.said);
+            assert!(
+                outcome.said.contains("no process reads"),
+                "{}",
+                outcome.said
+            );
+            // The list goes to standard output instead, and the state is there.
+            assert_eq!(outcome.text(), expected.list());
+            let flows = fs::read_to_string(&state).expect("a state");
+            assert_eq!(flows.matches("\"type\":\"flow\"").count(), expected.len());
         },
     );
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use vendor_tests::capture::Outcome;
+use vendor_tests::capture::{Launch, Outcome};
 use vendor_tests::files::{CAPTURE, captured, file, on, with_stdin};
 use vendor_tests::schema;
 use vendor_tests::temp::Folder;
@@ -94,6 +94,30 @@ fn is_whole(text: &str, how: &str) {
             (Some(0), ""),
             "{how}: {words}"
         );
+    }
+}
+
+/// A list of no flows in the classic form has no byte, and so has one that was cut to nothing.
+#[test]
+fn an_empty_file_is_not_taken_for_whole() {
+    let folder = Folder::new();
+    let empty = folder.join("empty.json");
+    fs::write(&empty, "").expect("a folder of ours");
+    for words in [&["show"][..], &["merge"], &["rules"]] {
+        let outcome = Launch::new(
+            words
+                .iter()
+                .map(AsRef::<std::ffi::OsStr>::as_ref)
+                .chain([empty.as_os_str()]),
+        )
+        .run();
+        assert!(
+            matches!(outcome.code, Some(1 | 3)),
+            "{words:?}: {}",
+            outcome.said
+        );
+        assert!(outcome.said.contains("empty.json"), "{}", outcome.said);
+        assert!(outcome.said.contains("is empty"), "{}", outcome.said);
     }
 }
 
