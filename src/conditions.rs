@@ -110,14 +110,20 @@ fn find(before: [bool; 2]) -> Found {
     if let (Ok(ruleset), Ok(legacy)) = (&tracking.nftables, &tracking.legacy) {
         let needs = ruleset.needs.clone().and(legacy);
         let now = [needs.ipv4, needs.ipv6];
+        let mut lost = Vec::new();
         for (family, name) in FAMILIES.into_iter().enumerate() {
             tracked[family] |= now[family];
             // Rules beyond those that could be read may need it.
             if before[family] && !now[family] && ruleset.complete {
-                broken.push(format!(
-                    "no rule had {name} connections tracked any more, so that none was"
-                ));
+                lost.push(name);
             }
+        }
+        if !lost.is_empty() {
+            broken.push(format!(
+                "the last firewall rule that had {} connections tracked was deleted, and later connections are \
+                 missing",
+                lost.join(" and ")
+            ));
         }
         for mask in &needs.masks {
             broken.push(format!("a rule kept events back ({mask})"));

@@ -53,7 +53,17 @@ pub fn capture(
     let recorder = cli.write.as_deref().map(start_recording).transpose()?;
     let track = cli.track.then(Track::start).transpose()?;
 
-    let resources = |error: io::Error| Error::new(format!("can't start the capture: {error}"));
+    let resources = |error: io::Error| {
+        Error::new(match error.kind() {
+            // pthread_create(3).
+            io::ErrorKind::WouldBlock => {
+                "can't start the capture: no thread can be made, since the limit of \
+                 processes is reached (ulimit -u, or TasksMax= of the service)"
+                    .to_owned()
+            }
+            _ => format!("can't start the capture: {error}"),
+        })
+    };
     let handles: Vec<&Handle> = sockets.iter().map(|socket| &socket.handle).collect();
     let shared = Shared::new(intake, recorder, sockets.len()).map_err(resources)?;
     // Whether a flow that is listed stays so until the end.

@@ -284,7 +284,10 @@ fn rules_that_end_tracking_or_keep_events_back_are_said() {
                 )
             };
             let cases = [
-                (end.to_owned(), Some("IPv4 connections tracked")),
+                (
+                    end.to_owned(),
+                    Some("IPv4 and IPv6 connections tracked was deleted"),
+                ),
                 (mask("destroy"), Some("chain c: ct event set")),
                 (mask("new,related,reply,assured"), None),
                 (
@@ -343,7 +346,10 @@ fn other_namespaces_are_looked_at_too() {
         let outcome = capture.finish();
         assert_eq!(outcome.code, Some(3), "{}", outcome.stderr);
         let said = &outcome.stderr;
-        assert!(said.contains("namespace blue, no rule"), "{said}");
+        assert!(
+            said.contains("namespace blue, the last firewall rule"),
+            "{said}"
+        );
     });
 }
 
@@ -533,7 +539,7 @@ fn a_capture_that_can_not_have_its_threads_does_not_start() {
             let outcome = capture.wait();
             assert_eq!(outcome.code, Some(1), "{}", outcome.said);
             assert!(
-                outcome.said.contains("can't start the capture"),
+                outcome.said.contains("the limit of processes is reached"),
                 "{}",
                 outcome.said
             );
