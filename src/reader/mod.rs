@@ -119,7 +119,7 @@ impl Reader<'_> {
             complaints: Complaints::default(),
         };
         text.read(Lines::new(input))?;
-        if is_empty {
+        if is_empty && size.is_some() {
             text.fault_of_list(
                 "the file is empty: it was cut to nothing, or it is a list without any flow in the classic form",
             )?;
