@@ -23,7 +23,8 @@ fn gives_the_list(vector: &Vector, messages: &[Vec<u8>], folder: &Folder) -> boo
     std::fs::write(&path, pcap::write(messages)).expect("a temporary file can be written");
     let outcome = Launch::new(["-r".as_ref(), path.as_os_str()]).run();
     std::fs::remove_file(&path).expect("a temporary file can be removed");
-    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    // Some vectors have messages that can't be read, and a list of them owns up to that.
+    assert!(matches!(outcome.code, Some(0 | 3)), "{outcome:?}");
     outcome.stdout == vector.expected()
 }
 
