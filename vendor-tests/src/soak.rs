@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::flooding::Flood;
 use crate::netns::sh;
-use crate::program::{conntracker, run};
+use crate::program::run;
 use crate::temp::{Disk, Folder};
 use crate::wait::until;
 
@@ -263,16 +263,7 @@ fn unnumbered(line: &str) -> String {
 
 /// A list in any form as lines of the classic list.
 fn classic(path: &Path) -> BTreeSet<String> {
-    let list = run(
-        conntracker(),
-        [
-            "show".as_ref(),
-            path.as_os_str(),
-            "--format".as_ref(),
-            "classic".as_ref(),
-        ],
-    );
-    list.lines().map(unnumbered).collect()
+    brief::read(path).0
 }
 
 /// What became of one capture.

@@ -85,7 +85,11 @@ impl Judged {
 }
 
 /// A file as lines of the classic list, and whether it claims to be whole.
-fn read(file: &Path) -> (BTreeSet<String>, bool) {
+///
+/// # Panics
+///
+/// If it can't be read.
+pub fn read(file: &Path) -> (BTreeSet<String>, bool) {
     let words = [
         "show".as_ref(),
         file.as_os_str(),
