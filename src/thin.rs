@@ -26,6 +26,25 @@ pub struct Instruction {
     pub operand: u32,
 }
 
+impl Instruction {
+    /// An instruction without a jump.
+    #[must_use]
+    pub const fn plain(code: u16, operand: u32) -> Self {
+        Self::jump(code, operand, 0, 0)
+    }
+
+    /// A comparison, with the instructions to skip if it holds and if it does not.
+    #[must_use]
+    pub const fn jump(code: u16, operand: u32, jump_true: u8, jump_false: u8) -> Self {
+        Self {
+            code,
+            jump_true,
+            jump_false,
+            operand,
+        }
+    }
+}
+
 /// Which share of the flows a socket takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
@@ -247,18 +266,10 @@ fn assemble(steps: &[Step]) -> Vec<Instruction> {
         let from = program.len();
         program.push(match *step {
             At(_) => continue,
-            Do(code, operand) => Instruction {
-                code,
-                jump_true: 0,
-                jump_false: 0,
-                operand,
-            },
-            If(code, operand, yes, no) => Instruction {
-                code,
-                jump_true: distance(yes, from),
-                jump_false: distance(no, from),
-                operand,
-            },
+            Do(code, operand) => Instruction::plain(code, operand),
+            If(code, operand, yes, no) => {
+                Instruction::jump(code, operand, distance(yes, from), distance(no, from))
+            }
         });
     }
     program

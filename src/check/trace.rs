@@ -50,20 +50,20 @@ const NF_VERDICT_MASK: u32 = 0xff;
 /// makes an event, and without privileges the buffer has room for a few hundred.
 const TERMINAL: [Instruction; 12] = [
     // A: where the attributes begin. X: which one is sought. A: where it is, or 0.
-    load(LD_IMM, (HEADER_LEN + NFGENMSG_LEN) as u32),
-    load(LDX_IMM, NFTA_TRACE_VERDICT as u32),
-    load(LD_WORD, NLATTR),
-    jump(JEQ, 0, 6, 0),
-    load(LDX_IMM, NFTA_VERDICT_CODE as u32),
-    load(LD_WORD, NLATTR_NEST),
-    jump(JEQ, 0, 3, 0),
-    load(TAX, 0),
+    Instruction::plain(LD_IMM, (HEADER_LEN + NFGENMSG_LEN) as u32),
+    Instruction::plain(LDX_IMM, NFTA_TRACE_VERDICT as u32),
+    Instruction::plain(LD_WORD, NLATTR),
+    Instruction::jump(JEQ, 0, 6, 0),
+    Instruction::plain(LDX_IMM, NFTA_VERDICT_CODE as u32),
+    Instruction::plain(LD_WORD, NLATTR_NEST),
+    Instruction::jump(JEQ, 0, 3, 0),
+    Instruction::plain(TAX, 0),
     // Behind the attribute's header.
-    load(LD_WORD_X, 4),
+    Instruction::plain(LD_WORD_X, 4),
     // Verdicts of nftables itself, from `NFT_RETURN` to `NFT_CONTINUE` (`enum nft_verdicts`).
-    jump(JGE, NFT_RETURN, 1, 0),
-    load(RET, u32::MAX),
-    load(RET, 0),
+    Instruction::jump(JGE, NFT_RETURN, 1, 0),
+    Instruction::plain(RET, u32::MAX),
+    Instruction::plain(RET, 0),
 ];
 
 /// A rule, or the policy of a chain, as the kernel names it.
@@ -77,19 +77,6 @@ pub struct Place {
     pub chain: String,
     /// Handle of the rule; `None` is the policy.
     pub handle: Option<u64>,
-}
-
-const fn load(code: u16, operand: u32) -> Instruction {
-    jump(code, operand, 0, 0)
-}
-
-const fn jump(code: u16, operand: u32, jump_true: u8, jump_false: u8) -> Instruction {
-    Instruction {
-        code,
-        jump_true,
-        jump_false,
-        operand,
-    }
 }
 
 /// What a trace says of how a packet's way through the rules ended.

@@ -74,7 +74,7 @@ pub fn filter(namespaces: bool) -> Option<Vec<Instruction>> {
     let denied = ERRNO | libc::EPERM as u32;
     let mut program = vec![
         load(ARCHITECTURE),
-        jump(JEQ, architecture, 1, 0),
+        Instruction::jump(JEQ, architecture, 1, 0),
         answer(denied),
         load(NUMBER),
     ];
@@ -91,7 +91,7 @@ pub fn filter(namespaces: bool) -> Option<Vec<Instruction>> {
         libc::SYS_clone,
         &[
             argument(0),
-            jump(JSET, made as u32, 0, 1),
+            Instruction::jump(JSET, made as u32, 0, 1),
             answer(denied),
             answer(ALLOW),
         ],
@@ -105,8 +105,8 @@ pub fn filter(namespaces: bool) -> Option<Vec<Instruction>> {
         libc::SYS_socket,
         &[
             argument(0),
-            jump(JEQ, libc::AF_NETLINK as u32, 1, 0),
-            jump(JEQ, libc::AF_UNIX as u32, 0, 1),
+            Instruction::jump(JEQ, libc::AF_NETLINK as u32, 1, 0),
+            Instruction::jump(JEQ, libc::AF_UNIX as u32, 0, 1),
             answer(ALLOW),
             answer(denied),
         ],
@@ -117,8 +117,8 @@ pub fn filter(namespaces: bool) -> Option<Vec<Instruction>> {
         libc::SYS_mmap,
         &[
             argument(2),
-            jump(JSET, libc::PROT_EXEC as u32, 0, 2),
-            jump(JSET, libc::PROT_WRITE as u32, 0, 1),
+            Instruction::jump(JSET, libc::PROT_EXEC as u32, 0, 2),
+            Instruction::jump(JSET, libc::PROT_WRITE as u32, 0, 1),
             answer(denied),
             answer(ALLOW),
         ],
@@ -128,7 +128,7 @@ pub fn filter(namespaces: bool) -> Option<Vec<Instruction>> {
         libc::SYS_mprotect,
         &[
             argument(2),
-            jump(JSET, libc::PROT_EXEC as u32, 0, 1),
+            Instruction::jump(JSET, libc::PROT_EXEC as u32, 0, 1),
             answer(denied),
             answer(ALLOW),
         ],
@@ -145,7 +145,7 @@ pub fn filter(namespaces: bool) -> Option<Vec<Instruction>> {
 fn call(program: &mut Vec<Instruction>, number: libc::c_long, then: &[Instruction]) {
     let number = u32::try_from(number).expect("numbers of system calls are small");
     let over = u8::try_from(then.len()).expect("a handful");
-    program.push(jump(JEQ, number, 0, over));
+    program.push(Instruction::jump(JEQ, number, 0, over));
     program.extend_from_slice(then);
 }
 
@@ -156,20 +156,11 @@ const fn argument(index: u32) -> Instruction {
 }
 
 const fn load(offset: u32) -> Instruction {
-    jump(LD_WORD, offset, 0, 0)
+    Instruction::plain(LD_WORD, offset)
 }
 
 const fn answer(value: u32) -> Instruction {
-    jump(RET, value, 0, 0)
-}
-
-const fn jump(code: u16, operand: u32, jump_true: u8, jump_false: u8) -> Instruction {
-    Instruction {
-        code,
-        jump_true,
-        jump_false,
-        operand,
-    }
+    Instruction::plain(RET, value)
 }
 
 #[cfg(test)]

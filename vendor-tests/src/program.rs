@@ -99,3 +99,11 @@ pub fn run<S: AsRef<std::ffi::OsStr>>(
     );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
+
+/// Whether this machine gives a user without privileges (nobody) a user namespace and a network namespace in it.
+#[must_use]
+pub fn nobody_may_have_namespaces() -> bool {
+    let words = "--reuid=65534 --regid=65534 --clear-groups unshare -Urn true";
+    let may = Command::new("setpriv").args(words.split(' ')).output();
+    may.is_ok_and(|output| output.status.success())
+}
