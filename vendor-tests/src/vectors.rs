@@ -1,6 +1,9 @@
 //! The golden vectors.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+
+use crate::capture::Launch;
 
 /// One line of MANIFEST.tsv.
 #[derive(Clone, Debug)]
@@ -97,4 +100,32 @@ pub fn all() -> Vec<Vector> {
     }
     assert!(vectors.len() > 90, "only {} vectors", vectors.len());
     vectors
+}
+
+/// A vector whose list is longer than what a pipe or a small file system can hold.
+///
+/// # Panics
+///
+/// If it is not there.
+#[must_use]
+pub fn long() -> Vector {
+    all()
+        .into_iter()
+        .find(|vector| vector.name == "index_width")
+        .expect("it is there")
+}
+
+/// The program that lists it to there.
+///
+/// # Panics
+///
+/// As [`long`].
+pub fn replay_long(output: impl AsRef<OsStr>) -> Launch {
+    let pcap = long().pcap();
+    Launch::new([
+        "-r".as_ref(),
+        pcap.as_os_str(),
+        "-o".as_ref(),
+        output.as_ref(),
+    ])
 }
