@@ -68,7 +68,9 @@ pub fn capture(
     let shared = Shared::new(intake, recorder, sockets.len()).map_err(resources)?;
     // Whether a flow that is listed stays so until the end.
     let keeps_all = !cli.reset && cli.forget.is_none() && state.is_none();
-    let watched = Sockets::new(&handles, shared.lost()).map_err(resources)?;
+    let early = sockets.iter().map(|socket| socket.buffer.early_drops());
+    let watched =
+        Sockets::new(&handles, shared.lost(), early.map(u64::from).sum()).map_err(resources)?;
     // After somebody listens. Of other namespaces' entries nothing is known.
     let older = match intake.namespaces() {
         None => sysctl("nf_conntrack_count").unwrap_or(u64::MAX),

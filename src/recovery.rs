@@ -170,7 +170,7 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     pub fn shown(&self) -> u64 {
         let missed = self.missed();
         if self.reliable() {
-            return missed;
+            return missed.saturating_sub(self.kernel.unprotected());
         }
         if !self.keeps_all {
             return 0;

@@ -120,6 +120,8 @@ impl<'a> Session<'a> {
 
     /// Waits for the end, and has done what is due until then.
     pub fn wait(&self, crew: &Crew<'_>) {
+        // What it took to start is no part of the time that was asked for.
+        let began = Instant::now();
         let mut rate = Rate::default();
         let metrics = self.cli.metrics_file.as_ref().map(|_| monitor::EVERY);
         let mut schedule = Schedule::new(self.cli.interval, self.cli.forget, metrics);
@@ -142,7 +144,7 @@ impl<'a> Session<'a> {
             let left = self
                 .cli
                 .duration
-                .map(|duration| duration.saturating_sub(self.began.elapsed()));
+                .map(|duration| duration.saturating_sub(began.elapsed()));
             if left == Some(Duration::ZERO) {
                 return;
             }

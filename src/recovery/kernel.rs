@@ -25,6 +25,10 @@ pub trait Kernel {
     /// Those of getsockopt(2).
     fn drops(&self) -> io::Result<u64>;
 
+    /// How many of these were dropped before reliable delivery was asked for, so that the kernel does not send them
+    /// again.
+    fn unprotected(&self) -> u64;
+
     /// Lists every entry of the kernel's table that is not listed yet.
     ///
     /// # Errors

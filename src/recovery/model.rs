@@ -63,6 +63,8 @@ struct World<'a> {
     kept_back: VecDeque<(Number, Entry)>,
     queue: VecDeque<Observation>,
     drops: u64,
+    /// What was dropped before the kernel was asked to remember; `None` until then.
+    unprotected: Option<u64>,
     steps: VecDeque<Step>,
     /// How many steps happen at each pause of the program.
     pauses: VecDeque<u8>,
@@ -82,7 +84,8 @@ impl World<'_> {
         }
         if self.queue.len() >= self.room {
             self.drops += 1;
-            return false;
+            // Forgotten, as long as nobody has asked for anything else.
+            return self.unprotected.is_none();
         }
         self.queue.push_back(Observation {
             flow: flow(number),
@@ -177,6 +180,10 @@ impl Kernel for &Stepped<'_> {
         Ok(world.drops)
     }
 
+    fn unprotected(&self) -> u64 {
+        self.0.borrow().unprotected.unwrap_or(0)
+    }
+
     fn read_table(&self, intake: &Intake) -> io::Result<Tally> {
         let _merging = intake.merging();
         let mut tally = Tally::default();
@@ -262,6 +269,7 @@ fn assess<K: Kernel>(recovery: &Recovery<'_, K>, intake: &Intake) -> Loss {
 fn run(
     (reliable, reset): (bool, bool),
     room: usize,
+    early: usize,
     steps: Vec<Step>,
     pauses: Vec<u8>,
     lists: usize,
@@ -276,10 +284,21 @@ fn run(
         kept_back: VecDeque::new(),
         queue: VecDeque::new(),
         drops: 0,
+        unprotected: None,
         steps: steps.into(),
         pauses: pauses.into(),
         happened: BTreeMap::new(),
     }));
+    {
+        // What happens before the socket is set up.
+        let mut world = world.0.borrow_mut();
+        for _ in 0..early {
+            if let Some(step) = world.steps.pop_front() {
+                world.step(step);
+            }
+        }
+        world.unprotected = Some(world.drops);
+    }
     let recovery = Recovery::new(&intake, &world, 0, (reliable, !reset));
     let mut made = Vec::new();
     let mut lost_before = Loss::default();
@@ -363,11 +382,12 @@ proptest! {
     fn a_list_lacks_nothing_or_owns_up_to_it(
         reliable: bool,
         room in 1..5_usize,
+        early in 0..6_usize,
         steps in prop::collection::vec(step(), 0..60),
         pauses in prop::collection::vec(0..4_u8, 0..60),
         lists in 0..3_usize,
     ) {
-        for list in run((reliable, false), room, steps, pauses, lists) {
+        for list in run((reliable, false), room, early, steps, pauses, lists) {
             prop_assert!(is_honest(&list), "{list:?}");
         }
     }
@@ -376,11 +396,12 @@ proptest! {
     fn intervals_lack_nothing_or_own_up_to_it(
         reliable: bool,
         room in 1..5_usize,
+        early in 0..6_usize,
         steps in prop::collection::vec(step(), 0..60),
         pauses in prop::collection::vec(0..4_u8, 0..60),
         lists in 1..4_usize,
     ) {
-        let lists = run((reliable, true), room, steps, pauses, lists);
+        let lists = run((reliable, true), room, early, steps, pauses, lists);
         prop_assert!(are_honest(&lists), "{lists:?}");
     }
 }
@@ -392,7 +413,7 @@ fn a_reliable_capture_is_whole_after_an_overrun() {
         .flat_map(|n| [Step::Begin(n), Step::End(n)])
         .collect();
     let all = steps.len() as u8;
-    let lists = run((true, false), 1, steps, vec![all], 1);
+    let lists = run((true, false), 1, 0, steps, vec![all], 1);
     let last = lists.last().expect("there is the last one");
     assert_eq!(
         (last.flows.len(), last.is_incomplete),

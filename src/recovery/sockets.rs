@@ -20,15 +20,17 @@ pub struct Sockets<'a> {
     counted: Mutex<Vec<(u32, u64)>>,
     /// Events lost elsewhere than in a socket's queue.
     lost: &'a AtomicU64,
+    unprotected: u64,
 }
 
 impl<'a> Sockets<'a> {
-    /// Of these sockets, and a counter of what is lost elsewhere.
+    /// Of these sockets, and a counter of what is lost elsewhere. `unprotected` is what the sockets dropped before they
+    /// were set up.
     ///
     /// # Errors
     ///
     /// Those of dup(2).
-    pub fn new<S: AsFd>(sockets: &[S], lost: &'a AtomicU64) -> io::Result<Self> {
+    pub fn new<S: AsFd>(sockets: &[S], lost: &'a AtomicU64, unprotected: u64) -> io::Result<Self> {
         let sockets = sockets
             .iter()
             .map(|socket| socket.as_fd().try_clone_to_owned())
@@ -37,6 +39,7 @@ impl<'a> Sockets<'a> {
             counted: Mutex::new(vec![(0, 0); sockets.len()]),
             sockets,
             lost,
+            unprotected,
         })
     }
 }
@@ -51,6 +54,10 @@ impl Kernel for Sockets<'_> {
             all += *sum;
         }
         Ok(all)
+    }
+
+    fn unprotected(&self) -> u64 {
+        self.unprotected
     }
 
     fn read_table(&self, intake: &Intake) -> io::Result<Tally> {

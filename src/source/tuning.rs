@@ -39,6 +39,7 @@ pub struct Settings {
 pub struct Buffer {
     granted_bytes: u32,
     max_bytes: u32,
+    early_drops: u32,
 }
 
 impl Buffer {
@@ -46,6 +47,12 @@ impl Buffer {
     #[must_use]
     pub const fn granted_bytes(&self) -> u32 {
         self.granted_bytes
+    }
+
+    /// What was dropped before the kernel was asked to remember what it drops: nothing of it is sent again.
+    #[must_use]
+    pub const fn early_drops(&self) -> u32 {
+        self.early_drops
     }
 
     /// How many events that holds.
@@ -66,6 +73,7 @@ impl Buffer {
         Ok(Self {
             granted_bytes: u32::try_from(granted).unwrap_or(u32::MAX),
             max_bytes,
+            early_drops: 0,
         })
     }
 
@@ -92,8 +100,8 @@ impl Buffer {
 
 /// Opens one socket, subscribes it and sets it up.
 ///
-/// What comes in before it is set up is nothing to worry about: messages that no filter has dropped are
-/// read like any others, and an overrun of the small first buffer moves the drop counter as any does.
+/// What comes in before it is set up is read like any other message. An overrun of the small first buffer moves the
+/// drop counter as any does; what it dropped before `NETLINK_BROADCAST_ERROR` is set is not sent again, and noted.
 ///
 /// # Errors
 ///
@@ -105,12 +113,17 @@ pub fn open(settings: &Settings, share: Share) -> io::Result<(Handle, Buffer)> {
         groups |= Groups::DESTROY;
     }
     let handle = Handle::open(groups)?;
-    let buffer = Buffer::ask(&handle, settings.buffer_bytes, settings.buffer_max_bytes)?;
+    enable_netlink_option(&handle, NETLINK_BROADCAST_ERROR)?;
+    enable_netlink_option(&handle, NETLINK_NO_ENOBUFS)?;
+    let early_drops = memory(&handle)?.drops;
+    let asked = Buffer::ask(&handle, settings.buffer_bytes, settings.buffer_max_bytes)?;
+    let buffer = Buffer {
+        early_drops,
+        ..asked
+    };
     if settings.all_namespaces {
         enable_netlink_option(&handle, NETLINK_LISTEN_ALL_NSID)?;
     }
-    enable_netlink_option(&handle, NETLINK_NO_ENOBUFS)?;
-    enable_netlink_option(&handle, NETLINK_BROADCAST_ERROR)?;
     if let Some(program) = thin::filter(settings.thin, share) {
         attach_filter(&handle, &program)?;
     }
