@@ -135,22 +135,21 @@ impl State {
             ));
         }
         let gap = gap(&before, &begun);
+        let pause = match gap {
+            _ if before.end.or(before.start) > begun.start => {
+                "; it ends later than it is now, so the clock was set back, and how long nobody listened is \
+                 not known"
+                    .to_owned()
+            }
+            Some(Gap { from, to }) => format!("; nobody listened from {from} to {to}"),
+            None => String::new(),
+        };
         console.note(&format!(
-            "{}: goes on with {} flows{}",
+            "{}: goes on with {} flow{}{pause}",
             self.path.display(),
             show_count(flows),
-            match gap {
-                Some(Gap { from, to }) => format!("; nobody listened from {from} to {to}"),
-                None => String::new(),
-            }
+            if flows == 1 { "" } else { "s" },
         ));
-        if before.end.or(before.start) > begun.start {
-            console.note(&format!(
-                "{}: ends later than it is now: the clock was set back, and how long nobody listened is \
-                 not known",
-                self.path.display()
-            ));
-        }
         let mut capture = description::go_on(begun, before);
         add_gap(&mut capture.gaps, gap);
         if capture.is_incomplete() {
