@@ -27,7 +27,7 @@ impl Error {
         Self(match error.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => {
                 "listening to conntrack events needs CAP_NET_ADMIN: run with sudo, or give the \
-                 program the capability with: setcap cap_net_admin+ep \"$(command -v conntracker)\""
+                 program the capability with: setcap cap_net_admin,cap_bpf+ep \"$(command -v conntracker)\""
                     .into()
             }
             Some(libc::EPROTONOSUPPORT | libc::ENOENT | libc::EINVAL) => format!(

@@ -13,6 +13,11 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 ///
 /// What is wrong and which forms there are.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    parse_from(text, Duration::from_millis(1), "1ms")
+}
+
+/// Parses a time that is `least` at the least, which is written as `named`.
+fn parse_from(text: &str, least: Duration, named: &str) -> Result<Duration, String> {
     let duration = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => humantime::parse_duration(text)
@@ -21,8 +26,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if duration.is_zero() {
         return Err("must be longer than 0".into());
     }
-    if duration < Duration::from_millis(1) {
-        return Err("must be at least 1ms".into());
+    if duration < least {
+        return Err(format!("must be at least {named}"));
     }
     if duration > LONGEST {
         return Err("must not be longer than 100 years".into());
@@ -36,11 +41,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 ///
 /// As for [`parse_duration`].
 pub fn parse_interval(text: &str) -> Result<Duration, String> {
-    let interval = parse_duration(text)?;
-    if interval < SHORTEST_INTERVAL {
-        return Err("must be at least 100ms".into());
-    }
-    Ok(interval)
+    parse_from(text, SHORTEST_INTERVAL, "100ms")
 }
 
 /// Parses a number of bytes: `65536`, `512K`, `64M` or `64MiB`, `1G`; the letters are powers of 1024.
