@@ -62,6 +62,10 @@ impl<'scope> Crew<'scope> {
         }
         for (index, socket) in sockets.into_iter().enumerate() {
             let body = guarded(session, "receiving", move || session.receive(index, socket));
+            let body = move || {
+                body();
+                session.shared.seat(index).leave();
+            };
             let name = format!("receive {index}");
             let thread = Builder::new().name(name).spawn_scoped(scope, body)?;
             crew.receivers.push(thread);

@@ -79,6 +79,12 @@ impl Seat {
     pub fn flushed(&self, flush: Flush) {
         self.flushed.store(flush.number, Ordering::Release);
     }
+
+    /// Says that the receiver is gone, so that no flush waits for it any more. It has taken in all that was queued, or
+    /// what kept it from doing so is known already.
+    pub fn leave(&self) {
+        self.flushed.store(u64::MAX, Ordering::Release);
+    }
 }
 
 impl Flush {
@@ -149,7 +155,8 @@ impl<'a> Shared<'a> {
     }
 
     /// Has all receivers take in what lies in their queues and rings now, and waits for that. Returns whether all of
-    /// it was taken in: a receiver that is starved of processor time is not waited for without end.
+    /// it was taken in: a receiver that is starved of processor time is not waited for without end. One that is told
+    /// to stop meanwhile takes in everything before it goes.
     #[must_use]
     pub fn flush(&self) -> bool {
         let wanted = self.seats.iter().map(|seat| {
@@ -165,7 +172,7 @@ impl<'a> Shared<'a> {
             if wanted.iter().all(served) {
                 return true;
             }
-            if self.stopping() || Instant::now() > deadline {
+            if Instant::now() > deadline {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(1));

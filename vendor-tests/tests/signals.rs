@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::io::ioctl_fionread;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -69,6 +69,29 @@ fn usr1_prints_and_goes_on() {
         print(&capture, FIRST);
         second();
         assert_eq!(capture.finish().list(), format!("{FIRST}{FIRST}{SECOND}"));
+    });
+}
+
+#[test]
+fn a_list_that_the_end_overtakes_is_complete() {
+    netns::run("a_list_that_the_end_overtakes_is_complete", || {
+        for source in ["kernel", "batch", "callback"] {
+            for pause_ms in 0..12 {
+                let capture = Launch::new(["--source", source]).start();
+                run(flood(), ["--entries", "500"]);
+                capture.signal(Signal::USR1);
+                // Both at once would be one wake-up, and the end is looked at first.
+                thread::sleep(Duration::from_millis(pause_ms));
+                capture.signal(Signal::TERM);
+                let outcome = capture.wait();
+                assert_eq!(
+                    (outcome.code, outcome.stderr.as_str()),
+                    (Some(0), ""),
+                    "{source}, {pause_ms} ms"
+                );
+                run("conntrack", ["-F"]);
+            }
+        }
     });
 }
 
