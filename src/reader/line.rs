@@ -41,12 +41,12 @@ impl Kind {
     }
 }
 
-/// Reads a line without its end. Total: any bytes give an answer.
+/// Reads a line without its end. Total: any bytes give an answer. `csv` remembers the header of the file.
 ///
 /// # Errors
 ///
 /// Why it can't be read.
-pub fn parse(line: &[u8]) -> Result<Said, Unreadable> {
+pub fn parse(line: &[u8], csv: &mut csv::Reader) -> Result<Said, Unreadable> {
     // Editors of other systems begin a text with it.
     let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     let line = line.trim_ascii();
@@ -61,7 +61,7 @@ pub fn parse(line: &[u8]) -> Result<Said, Unreadable> {
     if let Some(read) = classic::parse(text) {
         return Ok(Said::Text(Kind::Classic, Box::new(read.map_err(wrong)?)));
     }
-    match csv::parse(text) {
+    match csv.read(text) {
         Some(Ok(csv::Line::Header)) => return Ok(Said::Nothing),
         Some(Ok(csv::Line::Flow(record))) => return Ok(Said::Text(Kind::Csv, record)),
         Some(Err(why)) => return Err(wrong(why)),
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn kinds_are_told_apart() {
-        let kind = |line: &str| match parse(line.as_bytes()) {
+        let kind = |line: &str| match parse(line.as_bytes(), &mut csv::Reader::default()) {
             Ok(Said::Text(kind, _)) => Some(kind),
             Ok(_) => None,
             Err(error) => panic!("{line}: {error:?}"),
@@ -97,7 +97,8 @@ mod tests {
             assert_eq!(kind(nothing), None);
         }
         for wrong in [&b"\xff"[..], b"{", b"[", b"]["] {
-            assert!(matches!(parse(wrong), Err(Unreadable::Malformed(_))));
+            let said = parse(wrong, &mut csv::Reader::default());
+            assert!(matches!(said, Err(Unreadable::Malformed(_))));
         }
     }
 }

@@ -115,6 +115,7 @@ impl Reader<'_> {
             sink,
             context: Context::default(),
             wholeness: Wholeness::default(),
+            csv: csv::Reader::default(),
             last: None,
             complaints: Complaints::default(),
         };
@@ -162,6 +163,7 @@ struct Text<'a> {
     sink: &'a mut dyn Sink,
     context: Context,
     wholeness: Wholeness,
+    csv: csv::Reader,
     /// The kind of the last line, if it was a text's.
     last: Option<Kind>,
     complaints: Complaints,
@@ -176,7 +178,7 @@ impl Text<'_> {
                 Err(error) => return Err(Error::file(self.path, error)),
             };
             let said = match line {
-                Line::Whole(line) => line::parse(line).map(|said| (said, line)),
+                Line::Whole(line) => line::parse(line, &mut self.csv).map(|said| (said, line)),
                 Line::TooLong => Err(Unreadable::Malformed("too long for a line".into())),
             };
             match said {
