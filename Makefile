@@ -60,6 +60,7 @@ check: build-packages test-packages
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- $(FATAL)
 	$(CARGO) clippy -p conntracker --no-default-features --locked -- $(FATAL)
+	$(CARGO) clippy -p netfilter-conntrack --locked -- $(FATAL)
 	RUSTDOCFLAGS='$(FATAL)' $(CARGO) doc --workspace --no-deps --locked
 
 # The same cases each time, so that what fails was broken by a change. `make properties` looks for new ones.

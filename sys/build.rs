@@ -1,7 +1,8 @@
-//! Finds the installed libnetfilter_conntrack and binds the part of its header
-//! that the safe wrapper needs.
+//! Finds the installed libnetfilter_conntrack, and, with the feature `bindgen`, binds the part of its header that the
+//! safe wrapper needs. Without it, `src/bindings.rs` is used as it is shipped: the same items, from the header of the
+//! oldest release that is accepted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
 
@@ -9,8 +10,12 @@ use std::{env, fs};
 /// what Debian 10 ships, and nothing older has been looked at.
 const OLDEST_LIBRARY: &str = "1.0.7";
 
+/// Where the library and its header are, as pkg-config tells.
+type Library = pkg_config::Library;
+
 /// Every function the wrapper calls, by its full name: a prefix would let the
 /// next release of the library widen this crate's interface unseen.
+#[cfg(feature = "bindgen")]
 const FUNCTIONS: &[&str] = &[
     "nfct_open",
     "nfct_close",
@@ -39,6 +44,7 @@ const FUNCTIONS: &[&str] = &[
 
 /// Types and enums. The `IPS_*` constants are enumerators, so they come with
 /// `ip_conntrack_status`; an allowlist of variables would find none of them.
+#[cfg(feature = "bindgen")]
 const TYPES: &[&str] = &[
     "nf_conntrack_attr",
     "nf_conntrack_msg_type",
@@ -54,6 +60,7 @@ const TYPES: &[&str] = &[
 ];
 
 /// Enumerators of the header's anonymous enums, and its macros.
+#[cfg(feature = "bindgen")]
 const VALUES: &[&str] = &[
     "CONNTRACK",
     "NFCT_CB_FAILURE",
@@ -102,6 +109,25 @@ fn run() -> Result<(), String> {
     fs::write(out.join("version.rs"), version)
         .map_err(|e| format!("cannot write version.rs: {e}"))?;
 
+    let path = bindings(&library, &out)?;
+    println!("cargo::rustc-env=CONNTRACK_BINDINGS={}", path.display());
+    // Lets the build script of a dependent compare what was generated with the
+    // C header (DEP_NETFILTER_CONNTRACK_BINDINGS).
+    println!("cargo::metadata=bindings={}", path.display());
+    Ok(())
+}
+
+/// The bindings that are shipped.
+#[cfg(not(feature = "bindgen"))]
+fn bindings(_: &Library, _: &Path) -> Result<PathBuf, String> {
+    println!("cargo::rerun-if-changed=src/bindings.rs");
+    let root = env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo did not set CARGO_MANIFEST_DIR")?;
+    Ok(Path::new(&root).join("src/bindings.rs"))
+}
+
+/// Bindings of the installed header.
+#[cfg(feature = "bindgen")]
+fn bindings(library: &Library, out: &Path) -> Result<PathBuf, String> {
     let mut builder = bindgen::Builder::default()
         .header("wrapper.h")
         .clang_args(
@@ -158,8 +184,5 @@ fn run() -> Result<(), String> {
     bindings
         .write_to_file(&path)
         .map_err(|e| format!("cannot write bindings.rs: {e}"))?;
-    // Lets the build script of a dependent compare what was generated with the
-    // C header (DEP_NETFILTER_CONNTRACK_BINDINGS).
-    println!("cargo::metadata=bindings={}", path.display());
-    Ok(())
+    Ok(path)
 }

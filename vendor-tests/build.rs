@@ -12,6 +12,7 @@ fn main() {
         .expect("the -sys crate says where its bindings are");
     println!("cargo::rerun-if-changed={bindings}");
     let bindings = fs::read_to_string(bindings).expect("the bindings are there");
+    fs::write(out.join("bindings.rs"), &bindings).unwrap();
 
     // Taken from the bindings themselves, so that none can be forgotten.
     let (mut for_c, mut for_rust) = (String::new(), String::from("&[\n"));

@@ -32,6 +32,7 @@ fn print_events() -> std::io::Result<()> {
                 EventType::New => '+',
                 EventType::Update => '~',
                 EventType::Destroy => '-',
+                _ => '?',
             };
             let (src, dst) = (ct.src(Direction::Original), ct.dst(Direction::Original));
             let (Some(protocol), Some(src), Some(dst)) =

@@ -29,8 +29,8 @@ pub mod status {
     pub const FIXED_TIMEOUT: u32 = sys::IPS_FIXED_TIMEOUT;
     /// A helper was attached explicitly (`IPS_HELPER`).
     pub const HELPER: u32 = sys::IPS_HELPER;
-    /// Handed to a software flow table (`IPS_OFFLOAD`).
-    pub const OFFLOAD: u32 = sys::IPS_OFFLOAD;
+    /// Handed to a software flow table (`IPS_OFFLOAD`, which the library's header has from 1.0.8 on).
+    pub const OFFLOAD: u32 = 1 << 14;
 }
 
 /// Values of [`Conntrack::tcp_state`](crate::Conntrack::tcp_state)

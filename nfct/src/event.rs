@@ -7,6 +7,7 @@ use netfilter_conntrack_sys as sys;
 ///
 /// The answers to a table dump have the form of [`EventType::Update`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum EventType {
     /// The entry was created (`NFCT_T_NEW`).
     New,

@@ -58,7 +58,7 @@ mod setters;
 pub use conntrack::{Conntrack, Direction};
 pub use constants::{status, tcp_state};
 pub use event::EventType;
-pub use filter::{Filter, FilterField, Logic};
+pub use filter::{Filter, FilterField, Ipv4Field, Ipv6Field, Logic};
 pub use groups::Groups;
 pub use handle::Handle;
 pub use message::{build, parse};

@@ -11,6 +11,7 @@ use crate::{Conntrack, Direction, Handle};
 
 /// Which address family a dump covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Family {
     /// IPv4 entries (`AF_INET`).
     Ipv4,

@@ -53,6 +53,11 @@ pub fn receive(
                 EventType::New => Event::New,
                 EventType::Update => Event::Update,
                 EventType::Destroy => Event::Destroy,
+                // The library has no other.
+                _ => {
+                    tally.malformed += 1;
+                    return go_on;
+                }
             };
             if let Some(detail) = shared.intake.detail() {
                 match sighting(entry, event, detail.all_protocols) {

@@ -39,6 +39,31 @@ fn constants_are_those_of_the_header() {
     }
 }
 
+/// Of the header of the oldest release, so that users need no libclang.
+const SHIPPED: &str = include_str!("../../sys/src/bindings.rs");
+/// Of the header that is installed.
+const GENERATED: &str = include_str!(concat!(env!("OUT_DIR"), "/bindings.rs"));
+
+#[test]
+fn the_shipped_bindings_fit_the_installed_header() {
+    // What is defined, without how it is laid out: other releases of bindgen may write it differently.
+    let items = |text: &str| -> BTreeMap<String, String> {
+        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        flat.split_inclusive([';', '{', '}'])
+            .filter_map(|item| item.trim().strip_prefix("pub "))
+            .map(|item| {
+                let end = item.find([':', '=', '(', '{']).unwrap_or(item.len());
+                (item[..end].trim().to_owned(), item.to_owned())
+            })
+            .collect()
+    };
+    let (shipped, generated) = (items(SHIPPED), items(GENERATED));
+    assert!(shipped.len() > 150, "only {} items", shipped.len());
+    for (name, item) in shipped {
+        assert_eq!(generated.get(&name), Some(&item), "{name}");
+    }
+}
+
 #[test]
 fn what_the_wrapper_relies_on_is_bound() {
     let bound: BTreeMap<_, _> = CONSTANTS.iter().copied().collect();

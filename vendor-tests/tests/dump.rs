@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::os::fd::AsRawFd as _;
 
 use netfilter_conntrack::{
-    Conntrack, ConntrackBuf, Direction, EventType, Family, Filter, FilterField, Groups, Handle,
-    Logic, status, tcp_state,
+    Conntrack, ConntrackBuf, Direction, EventType, Family, Filter, Groups, Handle, Ipv4Field,
+    Ipv6Field, Logic, status, tcp_state,
 };
 use vendor_tests::netns;
 
@@ -243,7 +243,7 @@ fn the_largest_filters_work() {
             for last in (131..211).rev() {
                 filter
                     .ipv4(
-                        FilterField::Ipv4Src,
+                        Ipv4Field::Src,
                         Ipv4Addr::new(192, 0, 2, last),
                         Ipv4Addr::BROADCAST,
                     )
@@ -252,12 +252,12 @@ fn the_largest_filters_work() {
             for last in (100..120).rev() {
                 let address = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 1, last);
                 filter
-                    .ipv6(FilterField::Ipv6Src, address, Ipv6Addr::from(!0u128))
+                    .ipv6(Ipv6Field::Src, address, Ipv6Addr::from(!0u128))
                     .unwrap();
             }
             (16..=255).for_each(|protocol| filter.l4_protocol(protocol).unwrap());
-            filter.logic(FilterField::Ipv4Src, logic).unwrap();
-            filter.logic(FilterField::Ipv6Src, logic).unwrap();
+            filter.logic(Ipv4Field::Src, logic).unwrap();
+            filter.logic(Ipv6Field::Src, logic).unwrap();
             let passed = passing(&filter);
             match logic {
                 Logic::Positive => assert_eq!(passed, []),
@@ -288,28 +288,26 @@ fn filters_let_pass_what_they_say() {
             Ipv4Addr::new(10, 7, 0, 128),
             Ipv4Addr::new(255, 255, 255, 128),
         );
-        net4.ipv4(FilterField::Ipv4Dst, net, mask).unwrap();
+        net4.ipv4(Ipv4Field::Dst, net, mask).unwrap();
         // The defect the documentation of Filter tells of: IPv6 should pass.
         assert_eq!(passing(&net4), both(&|flow| flow.1 == v4(130)));
 
         let mut src4 = Filter::new();
         src4.ipv4(
-            FilterField::Ipv4Src,
+            Ipv4Field::Src,
             Ipv4Addr::new(192, 0, 2, 0),
             Ipv4Addr::new(255, 255, 255, 0),
         )
         .unwrap();
         assert_eq!(passing(&src4), both(&|flow| flow.1.is_ipv6()));
 
-        not_net4.ipv4(FilterField::Ipv4Dst, net, mask).unwrap();
-        not_net4
-            .logic(FilterField::Ipv4Dst, Logic::Negative)
-            .unwrap();
+        not_net4.ipv4(Ipv4Field::Dst, net, mask).unwrap();
+        not_net4.logic(Ipv4Field::Dst, Logic::Negative).unwrap();
         assert_eq!(passing(&not_net4), both(&|flow| flow.1 != v4(130)));
 
         let mask = Ipv6Addr::from(!0u128 << 15);
         net6.ipv6(
-            FilterField::Ipv6Dst,
+            Ipv6Field::Dst,
             Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x8000),
             mask,
         )
