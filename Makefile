@@ -67,7 +67,7 @@ check: build-packages test-packages
 unit vendor: export PROPTEST_RNG_SEED ?= 1
 
 unit: build-packages
-	$(CARGO) test --locked -p conntracker -p netfilter-conntrack -p netfilter-conntrack-sys -p conntracker-manual
+	$(CARGO) test --locked -p conntracker -p conntracker-flood -p netfilter-conntrack -p netfilter-conntrack-sys -p conntracker-manual
 
 # With the package, so that it is installed into a fresh root.
 vendor: build-packages test-packages deb-lint man-lint
@@ -76,13 +76,14 @@ vendor: build-packages test-packages deb-lint man-lint
 BENCHES := decode table dump replay
 PROPERTY_CASES ?= 1000
 properties: build-packages test-packages
-	PROPTEST_CASES=$(PROPERTY_CASES) $(CARGO) test --release --locked -p conntracker --lib -- rules:: collection::
+	PROPTEST_CASES=$(PROPERTY_CASES) $(CARGO) test --release --locked -p conntracker --lib -- rules:: captures::union::
 	PROPTEST_CASES=$(PROPERTY_CASES) $(CARGO) test --release --locked -p vendor-tests --test rules --test round_trip -- \
 		whatever_is_written_loads check_accepts generated_captures
 
 # Every bench once, to see that it works and that what it computes is right: built as tests are, which takes a tenth
 # of the time.
 benches: build-packages
+	$(CARGO) build --locked -p conntracker-flood
 	$(CARGO) test --locked $(BENCHES:%=--bench %) --bench live -- --test
 
 # libFuzzer's instrumentation by stable flags, as cargo fuzz sets them for its own runs on nightly.
@@ -108,6 +109,7 @@ bench: build-packages
 
 # As root: it makes network namespaces. CONNTRACKER_REFERENCE may name the C tool.
 bench-live: build-packages
+	$(CARGO) build --release --locked -p conntracker-flood
 	$(CARGO) bench --locked --bench live
 
 .PHONY: build-packages test-packages
@@ -144,7 +146,7 @@ KERNELS ?=
 KERNEL_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs python3
 kernels: deb
 	@$(call install,$(KERNEL_PACKAGES))
-	$(CARGO) build --release --locked -p conntracker --bin conntracker-flood
+	$(CARGO) build --release --locked -p conntracker-flood --bin conntracker-flood
 	python3 -u vendor-tests/kernels/kernels.py run $(DEB_FILE) target/release/conntracker-flood $(KERNELS)
 
 # Unit tests and vectors on other machines, by emulation, in a root of Debian 13.
@@ -180,7 +182,7 @@ SOAK_MINUTES ?= 5
 soak: build build-packages test-packages
 	@$(call install,libfaketime)
 	$(CARGO) build --release --locked -p vendor-tests --bin conntracker-soak
-	$(CARGO) build --release --locked -p conntracker --bin conntracker --bin conntracker-flood
+	$(CARGO) build --release --locked -p conntracker -p conntracker-flood --bin conntracker --bin conntracker-flood
 	CONNTRACKER_BIN=target/release/conntracker CONNTRACKER_FLOOD_BIN=target/release/conntracker-flood \
 		target/release/conntracker-soak $(SOAK_MINUTES)
 
@@ -189,7 +191,7 @@ soak: build build-packages test-packages
 FAULTS_EACH ?= 60
 faults: build build-packages test-packages
 	$(CARGO) build --release --locked -p vendor-tests --bin conntracker-faults
-	$(CARGO) build --release --locked -p conntracker --bin conntracker --bin conntracker-flood
+	$(CARGO) build --release --locked -p conntracker -p conntracker-flood --bin conntracker --bin conntracker-flood
 	RUST_BACKTRACE=0 CONNTRACKER_BIN=target/release/conntracker CONNTRACKER_FLOOD_BIN=target/release/conntracker-flood \
 		target/release/conntracker-faults $(FAULTS_EACH)
 

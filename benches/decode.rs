@@ -9,12 +9,12 @@ mod common;
 
 use std::hint::black_box;
 
-use conntracker::decode::decode;
-use conntracker::flood::flow::Family;
-use conntracker::flood::message::notification;
-use conntracker::flow::Event;
-use conntracker::netlink::messages;
-use conntracker::source::entry::observe;
+use conntracker::model::flow::Event;
+use conntracker::netlink::conntrack::decode;
+use conntracker::netlink::framing::messages;
+use conntracker::sources::entry::observe;
+use conntracker_flood::flow::Family;
+use conntracker_flood::message::notification;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use netfilter_conntrack_sys as sys;
 

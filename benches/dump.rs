@@ -6,12 +6,12 @@ mod common;
 use std::hint::black_box;
 use std::io::{self, Write};
 
-use conntracker::address::Text6;
-use conntracker::flood::flow::Family;
-use conntracker::flood::message::notification;
+use conntracker::formats::classic;
+use conntracker::intake::table::Table;
 use conntracker::intake::{Intake, Pending};
-use conntracker::output::classic;
-use conntracker::table::Table;
+use conntracker::model::address::Text6;
+use conntracker_flood::flow::Family;
+use conntracker_flood::message::notification;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const FLOWS: u64 = 1_000_000;

@@ -5,13 +5,13 @@ mod common;
 
 use std::io;
 
-use conntracker::flood::flow::Family;
-use conntracker::flood::pcap;
+use conntracker::formats::classic;
+use conntracker::formats::pcap::{Reader, Record};
 use conntracker::intake::Intake;
-use conntracker::output::classic;
-use conntracker::pcap::{Reader, Record};
-use conntracker::source::file;
-use conntracker::table::Table;
+use conntracker::intake::table::Table;
+use conntracker::sources::file;
+use conntracker_flood::flow::Family;
+use conntracker_flood::pcap;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const EVENTS: u64 = 300_000;

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::hint::black_box;
 use std::thread;
 
-use conntracker::flow::{Event, Flow, Key, Observation, Transport};
-use conntracker::table::{Plan, Table};
+use conntracker::intake::table::{Plan, Table};
+use conntracker::model::flow::{Event, Flow, Key, Observation, Transport};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -140,7 +140,7 @@ fn one_thread(c: &mut Criterion) {
                 || Table::with_stripes(usize::MAX, 8),
                 |table| {
                     for event in &events {
-                        table.apply(event, conntracker::table::Unseen::Ignore);
+                        table.apply(event, conntracker::intake::table::Unseen::Ignore);
                     }
                     assert_eq!(table.len(), flows);
                 },

@@ -1,78 +1,28 @@
 //! conntracker lists the distinct network flows that pass a Linux gateway.
 //!
-//! Data flows one way: a source delivers messages, [`decode`] makes each an
-//! [`flow::Observation`], [`table`] folds them into distinct flows, and at dump time a
-//! [`snapshot`] of it is put in [`order`] and written by [`output`]. ARCHITECTURE.md in the
-//! repository is the map.
+//! Data flows one way: a source delivers messages, [`netlink::conntrack`] makes each an
+//! [`model::flow::Observation`], [`intake`] folds them into distinct flows, and when a list is due a copy of
+//! them is sorted and written by [`output`]. ARCHITECTURE.md in the repository is the map.
+//!
+//! The folders are layers, and each uses only those below it; `layers` holds that.
 #![deny(unsafe_code)]
 
-pub mod address;
-pub mod capture;
+pub mod captures;
 pub mod check;
 pub mod cli;
-pub mod clock;
-pub mod collection;
-pub mod command;
-pub mod conditions;
-pub mod config;
-pub mod console;
-pub mod contents;
-pub mod daemon;
-pub mod decode;
-pub mod description;
-pub mod difference;
 pub mod doctor;
-pub mod dumps;
-pub mod error;
-pub mod fault;
-pub mod flood;
-pub mod flow;
-pub mod group;
-pub mod host;
-pub mod icmp;
+pub mod files;
+pub mod formats;
 pub mod intake;
-pub mod json;
-pub mod kernel_stat;
-pub mod listen;
 pub mod live;
-pub mod lock;
-pub mod metrics;
-pub mod monitor;
-pub mod namespace;
-pub mod namespaces;
+pub mod model;
 pub mod netlink;
-pub mod notify;
-pub mod order;
+pub mod os;
 pub mod output;
-pub mod pcap;
-pub mod pid_file;
-pub mod printable;
-pub mod printer;
-pub mod progress;
-pub mod reader;
-pub mod record;
-pub mod records;
-pub mod recovery;
-pub mod replay;
 pub mod rules;
-pub mod run;
-pub mod sandbox;
-pub mod select;
-pub mod services;
-pub mod session;
-pub mod sighting;
-pub mod signals;
-pub mod snapshot;
-pub mod socket;
-pub mod source;
-pub mod state;
-pub mod stripes;
-pub mod syslog;
-pub mod table;
-pub mod tally;
-pub mod thin;
-pub mod timestamp;
-pub mod track;
-pub mod units;
-pub mod unlisted;
-pub mod verdict;
+pub mod service;
+pub mod sources;
+pub mod ui;
+
+#[cfg(test)]
+mod layers;

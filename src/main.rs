@@ -4,7 +4,8 @@
 use std::env;
 use std::process::ExitCode;
 
-use conntracker::{config, run::run};
+use conntracker::cli::config;
+use conntracker::cli::run::run;
 
 fn main() -> ExitCode {
     let cli = config::parse(env::args_os()).unwrap_or_else(|error| error.exit());

@@ -1,7 +1,7 @@
 //! Streams for the benches, from the flood's generator: what the kernel would send for them.
 
-use conntracker::flood::flow::{Family, Profile, Protocol};
-use conntracker::flood::settings::{Repeat, Settings};
+use conntracker_flood::flow::{Family, Profile, Protocol};
+use conntracker_flood::settings::{Repeat, Settings};
 
 /// `entries` events of `distinct` flows, a third of them replied to if there is room.
 pub fn settings(entries: u64, distinct: u64, family: Family) -> Settings {

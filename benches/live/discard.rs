@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{io, thread};
 
-use conntracker::socket::{BATCH_LEN, Batch};
-use conntracker::source::tuning::{self, Settings};
-use conntracker::thin::Share;
+use conntracker::os::prefilter::Share;
+use conntracker::os::socket::{BATCH_LEN, Batch};
+use conntracker::sources::tuning::{self, Settings};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// The longest nap of the `batch` source.

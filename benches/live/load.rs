@@ -1,17 +1,18 @@
 //! What a flood consists of.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use conntracker::flood::flow::{Family, Profile, Protocol};
-use conntracker::flood::model::Model;
-use conntracker::flood::pcap;
-use conntracker::flood::settings::{Repeat, Settings};
+use conntracker::formats::classic;
 use conntracker::intake::Intake;
-use conntracker::output::classic;
-use conntracker::source::file;
-use conntracker::table::Table;
+use conntracker::intake::table::Table;
+use conntracker::sources::file;
+use conntracker_flood::flow::{Family, Profile, Protocol};
+use conntracker_flood::model::Model;
+use conntracker_flood::pcap;
+use conntracker_flood::settings::{Repeat, Settings};
 
 use crate::Failure;
 use crate::clock::Interrupt;
@@ -19,7 +20,8 @@ use crate::cpus::{self, Side};
 use crate::namespace::Namespace;
 use crate::process::{Cpu, Process};
 
-const FLOOD: &str = env!("CARGO_BIN_EXE_conntracker-flood");
+/// Cargo names programs of the bench's own package alone; `make` builds the flood beside them.
+const BESIDE: &str = env!("CARGO_BIN_EXE_conntracker");
 /// Slower than any flood here, on a machine with other things to do.
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -88,7 +90,13 @@ impl Load {
         bound: bool,
         interrupt: &Interrupt,
     ) -> Result<Cpu, Failure> {
-        let mut command = Command::new(FLOOD);
+        let flood = Path::new(BESIDE).with_file_name("conntracker-flood");
+        if !flood.exists() {
+            return Err(
+                format!("{} is missing: make bench-live builds it", flood.display()).into(),
+            );
+        }
+        let mut command = Command::new(flood);
         command
             .args(["--netns", namespace.name()])
             .args(["--entries", &self.events.to_string()])

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-use conntracker::flood::namespace;
+use conntracker_flood::namespace;
 
 use crate::Failure;
 

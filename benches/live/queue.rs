@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use conntracker::socket;
+use conntracker::os::socket;
 use rustix::net::sockopt;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 

@@ -2,8 +2,8 @@
 #![no_main]
 
 use conntracker::intake::Intake;
-use conntracker::source::file;
-use conntracker::table::Table;
+use conntracker::intake::table::Table;
+use conntracker::sources::file;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|capture: &[u8]| {

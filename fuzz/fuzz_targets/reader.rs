@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use conntracker::collection::Collection;
-use conntracker::console::{Console, Verbosity};
-use conntracker::json::List;
-use conntracker::reader::Reader;
+use conntracker::captures::reader::Reader;
+use conntracker::captures::union::Collection;
+use conntracker::formats::json::List;
+use conntracker::ui::console::{Console, Verbosity};
 use libfuzzer_sys::fuzz_target;
 
 /// The union of a file with nothing, as JSON; `None` if the file is refused.

@@ -1,7 +1,7 @@
 //! Names of devices, which captures of strangers may have made up.
 
-use crate::capture::Capture;
-use crate::error::Error;
+use crate::model::capture::Capture;
+use crate::model::error::Error;
 
 /// Whether a device can have this name. Less than the kernel takes (`dev_valid_name` of net/core/dev.c, Linux 6.18):
 /// only what ip(8) takes for one word, and no `%`, which would have the kernel count (`__dev_alloc_name`).
@@ -38,7 +38,7 @@ pub fn refuse_odd_names(captures: &[Capture]) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::Route;
+    use crate::model::capture::Route;
 
     #[test]
     fn names_that_would_be_more_than_a_name_are_refused() {

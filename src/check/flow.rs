@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::check::network::{Network, is_link_local};
 use crate::check::packet::{Packet, Tuple};
 use crate::check::wire::{End, Wire};
-use crate::record::{Record, Service, SourcePort};
+use crate::model::record::{Record, Service, SourcePort};
 
 /// Source ports for flows whose own was folded: Linux's range of ephemeral ports
 /// (`ip_local_port_range`, ip(7)).

@@ -12,8 +12,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use crate::check::namespace::Namespace;
 use crate::check::network::Network;
 use crate::check::wire::Wire;
-use crate::error::Error;
-use crate::record::Record;
+use crate::model::error::Error;
+use crate::model::record::Record;
 
 /// Groups, each with the index of the device it was joined on.
 #[derive(Debug, Default)]

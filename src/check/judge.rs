@@ -10,7 +10,6 @@ use std::fs;
 use std::io;
 use std::sync::Arc;
 
-use crate::capture::Capture;
 use crate::check::flow::Flow;
 use crate::check::groups::Groups;
 use crate::check::limits::{self, flows};
@@ -23,10 +22,11 @@ use crate::check::trace::Place;
 use crate::check::translation::Translations;
 use crate::check::verdict::{Outcome, Rule, Verdict};
 use crate::check::wire::End;
-use crate::error::Error;
+use crate::model::capture::Capture;
+use crate::model::error::Error;
+use crate::model::record::Record;
 use crate::netlink::build::netfilter_message;
 use crate::netlink::request::{NLM_F_ACK, NLM_F_REQUEST, transact};
-use crate::record::Record;
 
 /// Flows that conntrack knows at once.
 const ROUND: usize = 4096;

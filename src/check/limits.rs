@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use crate::check::network::Network;
 use crate::check::rules::Rules;
 use crate::check::ruleset::{Form, Ruleset};
-use crate::record::Record;
-use crate::units::show_count;
+use crate::model::record::Record;
+use crate::model::units::show_count;
 
 /// Words of a rule as `nft list ruleset` has it, and what they mean for the judgement.
 const NFT: [(&[&str], &str); 27] = [

@@ -15,9 +15,9 @@ use rustix::net::{
 
 use crate::check::guard::{GROUP, MARK, PREFIX};
 use crate::netlink::build::netfilter_message;
+use crate::netlink::framing::{NFGENMSG_LEN, attributes, messages};
 use crate::netlink::request::{Family, NLM_F_ACK, NLM_F_REQUEST, open, transact};
-use crate::netlink::{NFGENMSG_LEN, attributes, messages};
-use crate::socket::{Batch, set_mark};
+use crate::os::socket::{Batch, set_mark};
 
 /// Bytes asked for receive buffers; what is granted is enough as well.
 pub const BUFFER: usize = 8 << 20;

@@ -8,8 +8,8 @@
 //!
 //! ```no_run
 //! use conntracker::check::{judge::Judge, network::Hints, ruleset::Ruleset};
-//! # fn example(captures: &[conntracker::capture::Capture], records: &[conntracker::record::Record])
-//! # -> Result<(), conntracker::error::Error> {
+//! # fn example(captures: &[conntracker::model::capture::Capture], records: &[conntracker::model::record::Record])
+//! # -> Result<(), conntracker::model::error::Error> {
 //! let ruleset = Ruleset::new("mine", "table inet filter { … }");
 //! let mut judge = Judge::new(&[ruleset], captures, &Hints::default())?;
 //! for verdict in judge.judge(records, &mut |_| ())? {
@@ -18,6 +18,8 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! May import: `model`, `netlink`, `os`, `formats` (how JSON writes strings and flows).
 
 pub mod checksum;
 pub mod confine;

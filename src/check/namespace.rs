@@ -10,8 +10,8 @@ use rustix::fs::{Mode, OFlags, fstat, open, stat};
 use rustix::process::{getegid, geteuid};
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space};
 
-use crate::error::Error;
-use crate::socket::{leave_network_namespace, leave_user_namespace};
+use crate::model::error::Error;
+use crate::os::socket::{leave_network_namespace, leave_user_namespace};
 
 /// The calling thread's own: /proc/self is the first thread's.
 const OWN: &str = "/proc/thread-self/ns/net";

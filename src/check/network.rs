@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use crate::capture::Capture;
 use crate::check::device::is_device_name;
+use crate::model::capture::Capture;
 
 /// The device of flows whose network is behind no known one. No ruleset names it.
 pub const ELSEWHERE: &str = "elsewhere";
@@ -278,7 +278,7 @@ pub fn is_link_local(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::{Interface, Route as Captured};
+    use crate::model::capture::{Interface, Route as Captured};
 
     fn gateway() -> Capture {
         let interface = |name: &str, address: &str| Interface {

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::check::checksum::{crc32c, internet};
-use crate::record::Protocol;
+use crate::model::record::Protocol;
 
 /// Bytes of an IPv4 header without options.
 const IPV4_LEN: usize = 20;

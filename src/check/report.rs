@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::check::verdict::{Outcome, Rule, Verdict};
-use crate::json;
-use crate::record::Record;
+use crate::formats::json;
+use crate::model::record::Record;
 
 /// A check that is over.
 #[derive(Clone, Copy, Debug)]
@@ -172,7 +172,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::record::{Classic, Identity, Protocol, Service, SourcePort};
+    use crate::model::record::{Classic, Identity, Protocol, Service, SourcePort};
 
     fn record(destination: &str, confirmed: bool) -> Record {
         Record {

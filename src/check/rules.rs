@@ -10,7 +10,7 @@ use crate::check::namespace::Namespace;
 use crate::check::ruleset::Form;
 use crate::check::tool::{IP6TABLES_SAVE, IPTABLES_SAVE, NFT};
 use crate::check::trace::Place;
-use crate::error::Error;
+use crate::model::error::Error;
 
 /// Family, table and chain.
 type ChainName = (String, String, String);

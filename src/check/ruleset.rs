@@ -9,7 +9,7 @@ use crate::check::include;
 use crate::check::limits::without_quoted;
 use crate::check::namespace::Namespace;
 use crate::check::tool::{IP6TABLES_RESTORE, IPTABLES_RESTORE, NFT, Tool};
-use crate::error::Error;
+use crate::model::error::Error;
 
 /// What nft(8) calls what it reads.
 const STANDARD_INPUT: &str = "/dev/stdin";

@@ -6,7 +6,6 @@ use std::net::Ipv6Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::capture::Capture;
 use crate::check::device;
 use crate::check::guard;
 use crate::check::ipset;
@@ -17,7 +16,8 @@ use crate::check::ruleset::{Form, Ruleset};
 use crate::check::tool::{IP, NFT};
 use crate::check::trace::Tracer;
 use crate::check::wire::Wire;
-use crate::error::Error;
+use crate::model::capture::Capture;
+use crate::model::error::Error;
 use crate::netlink::request::{self, Family};
 
 /// Settings of the namespace, below /proc/sys/net. Those of `default` are for devices to come.

@@ -14,8 +14,8 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::check::confine::confine;
 use crate::check::namespace::Namespace;
-use crate::error::Error;
-use crate::socket::bound;
+use crate::model::error::Error;
+use crate::os::socket::bound;
 
 /// How long a program may take. Rulesets of some hundred thousand rules take seconds.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -7,10 +7,10 @@ use std::os::fd::OwnedFd;
 
 use crate::check::guard::TABLE;
 use crate::check::local::enlarge;
+use crate::netlink::framing::{HEADER_LEN, NFGENMSG_LEN, attributes, messages};
 use crate::netlink::request::{Family, open};
-use crate::netlink::{HEADER_LEN, NFGENMSG_LEN, attributes, messages};
-use crate::socket::{Batch, attach_filter};
-use crate::thin::Instruction;
+use crate::os::prefilter::Instruction;
+use crate::os::socket::{Batch, attach_filter};
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFT_MSG_TRACE: u16 = 17;

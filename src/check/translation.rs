@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use crate::check::guard::TABLE;
-use crate::record::{Identity, Record, Service};
+use crate::model::record::{Identity, Record, Service};
 
 /// The table, for nft(8).
 #[derive(Debug)]

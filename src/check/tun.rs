@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, open};
 
-use crate::error::Error;
-use crate::socket::make_tun;
+use crate::model::error::Error;
+use crate::os::socket::make_tun;
 
 /// Longest packet that is read. Those of ours are far shorter.
 const PACKET_MAX: usize = 2048;

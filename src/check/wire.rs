@@ -11,7 +11,7 @@ use rustix::time::Timespec;
 
 use crate::check::local::{Log, Sender};
 use crate::check::tun::Tun;
-use crate::error::Error;
+use crate::model::error::Error;
 
 /// Where a packet goes in, or has come out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

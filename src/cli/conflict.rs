@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
-use super::Cli;
-use crate::command::{Command, Conflict};
-use crate::output::destination::is_stdout;
-use crate::output::folder::Folder;
+use super::options::Cli;
+use crate::cli::command::{Command, Conflict};
+use crate::files::destination::is_stdout;
+use crate::files::folder::Folder;
+use crate::model::selection::SourcePorts;
 use crate::output::layout::Format;
 use crate::output::sort::Sort;
-use crate::select::SourcePorts;
-use crate::source::method::Source;
+use crate::sources::method::Source;
 
 impl Cli {
     /// Refuses what parsing alone can't.

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Cli;
-use crate::command::Command;
-use crate::output::destination::is_stdout;
-use crate::output::place::{Identity, Place};
+use super::options::Cli;
+use crate::cli::command::Command;
+use crate::files::destination::is_stdout;
+use crate::files::place::{Identity, Place};
 
 impl Cli {
     /// Why the files that are named can't all be what they are named for, if two of them are one.

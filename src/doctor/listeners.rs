@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::finding::Finding;
-use crate::units::show_count;
+use crate::model::units::show_count;
 
 const NAME: &str = "listeners";
 /// `NETLINK_NETFILTER` as /proc/net/netlink shows it.

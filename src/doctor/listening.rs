@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use netfilter_conntrack::Handle;
 
 use super::finding::{Finding, cause};
-use crate::netlink::messages;
-use crate::socket::{Batch, memory};
-use crate::source::tuning::{self, EVENT_TRUESIZE_BYTES, Settings};
-use crate::thin::Share;
-use crate::units::{show_bytes, show_count};
+use crate::model::units::{show_bytes, show_count};
+use crate::netlink::framing::messages;
+use crate::os::prefilter::Share;
+use crate::os::socket::{Batch, memory};
+use crate::sources::tuning::{self, EVENT_TRUESIZE_BYTES, Settings};
 
 /// How long it listens.
 const TIME: Duration = Duration::from_secs(1);

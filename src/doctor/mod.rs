@@ -6,6 +6,8 @@
 //!
 //! Files are read below /proc/thread-self/net: /proc/net is the network namespace of the process's first
 //! thread, while sockets are those of the calling one.
+//!
+//! May import: `model`, `netlink`, `os`, `formats` (JSON), `sources` (their sockets and programs).
 
 pub mod events;
 pub mod extras;
@@ -18,6 +20,7 @@ pub mod need;
 pub mod offload;
 pub mod program;
 pub mod query;
+pub mod report;
 pub mod rights;
 pub mod ruleset;
 pub mod table;
@@ -36,8 +39,8 @@ use rights::Rights;
 use table::Table;
 use tracking::{Signs, Tracking};
 
-use crate::recovery::sysctl;
-use crate::source::tuning::Settings;
+use crate::os::sysctl::sysctl;
+use crate::sources::tuning::Settings;
 
 /// All that was looked at.
 #[derive(Debug)]

@@ -42,7 +42,7 @@ fn chosen(modes: &str) -> Option<String> {
 
 #[cfg(feature = "ebpf")]
 fn load(socket: &Handle) -> Result<(), String> {
-    use crate::source::kernel::{Kernel, Sizes};
+    use crate::sources::kernel::{Kernel, Sizes};
 
     // As small as can be: it is gone again at once.
     Kernel::attach(socket, Sizes::new(0, 0)).map(drop)

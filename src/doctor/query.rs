@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
-use crate::netlink::NFGENMSG_LEN;
 use crate::netlink::build::netfilter_message;
+use crate::netlink::framing::NFGENMSG_LEN;
 use crate::netlink::request::{self, Family, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 
 /// How long an answer may take, all of it. It suffices for some ten thousands of rules, beyond which the kernel

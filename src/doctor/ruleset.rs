@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use super::module::Presence;
 use super::need::{Need, Needs, event_mask, is_notrack, is_of_xtables, lets_events_pass};
 use super::query;
-use crate::netlink::{attributes, request};
+use crate::netlink::framing::attributes;
+use crate::netlink::request;
 
 // include/uapi/linux/netfilter/nf_tables.h
 const NFNL_SUBSYS_NFTABLES: u16 = 10;

@@ -3,8 +3,8 @@
 use std::fs;
 
 use super::finding::Finding;
-use crate::recovery::sysctl;
-use crate::units::show_count;
+use crate::model::units::show_count;
+use crate::os::sysctl::sysctl;
 
 const NAME: &str = "table";
 /// How full is worth a word.

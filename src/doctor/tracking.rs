@@ -7,7 +7,7 @@ use super::finding::{Finding, cause};
 use super::need::Needs;
 use super::ruleset::Ruleset;
 use super::xtables;
-use crate::units::show_count;
+use crate::model::units::show_count;
 
 const NAME: &str = "tracking";
 

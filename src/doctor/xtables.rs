@@ -6,7 +6,7 @@ use std::io;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::need::{Need, Needs, event_mask, is_notrack, is_of_xtables, lets_events_pass};
-use crate::socket::read_option;
+use crate::os::socket::read_option;
 
 /// `IPT_SO_GET_INFO` and `IP6T_SO_GET_INFO`.
 const GET_INFO: libc::c_int = 64;

@@ -1,13 +1,13 @@
 //! Events of which more is looked at than the classic list takes.
 
 use super::{Detail, Intake, Pending, is_second_attempt};
-use crate::decode;
-use crate::flow::Event;
-use crate::netlink::messages;
-use crate::sighting::Sighting;
-use crate::table::Unseen;
-use crate::tally::Tally;
-use crate::timestamp::Timestamp;
+use crate::intake::table::Unseen;
+use crate::intake::tally::Tally;
+use crate::model::flow::Event;
+use crate::model::sighting::Sighting;
+use crate::model::timestamp::Timestamp;
+use crate::netlink::conntrack;
+use crate::netlink::framing::messages;
 
 impl Intake {
     pub(super) fn gather_detail(
@@ -23,7 +23,7 @@ impl Intake {
                 pending.tally.malformed += 1;
                 break;
             };
-            match decode::sighting(message, detail.all_protocols) {
+            match conntrack::sighting(message, detail.all_protocols) {
                 Ok(mut sighting) => {
                     sighting.namespace = namespace;
                     let matters = sighting.event == Event::Destroy

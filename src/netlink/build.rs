@@ -1,6 +1,6 @@
 //! Netlink messages to send.
 
-use super::HEADER_LEN;
+use super::framing::HEADER_LEN;
 
 /// `NLA_F_NESTED` of `include/uapi/linux/netlink.h`.
 const NLA_F_NESTED: u16 = 0x8000;

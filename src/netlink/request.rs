@@ -14,7 +14,7 @@ use rustix::net::{
     socket_with,
 };
 
-use super::{Message, messages};
+use super::framing::{Message, messages};
 
 // include/uapi/linux/netlink.h
 const NLMSG_ERROR: u16 = 2;

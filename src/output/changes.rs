@@ -3,10 +3,12 @@
 use std::io::{self, Write};
 
 use super::layout::{Format, Layout};
-use super::listing::Flow;
-use super::{classic, csv, table};
-use crate::difference::Difference;
-use crate::json;
+use super::table;
+use crate::captures::difference::Difference;
+use crate::formats::classic;
+use crate::formats::csv;
+use crate::formats::json;
+use crate::model::listing::Flow;
 
 /// What became of flows, as the JSON and CSV forms name it and as lines for people begin.
 const KINDS: [(&str, &str); 3] = [("new", "+ "), ("gone", "- "), ("confirmed", "~ ")];

@@ -6,8 +6,8 @@ use ::csv::{Terminator, WriterBuilder};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::table;
-use crate::group::{Key, Sum, Value};
-use crate::json;
+use crate::captures::groups::{Key, Sum, Value};
+use crate::formats::json;
 
 /// A group with its values, one for each key.
 type Group = (Box<[Value]>, Sum);

@@ -4,12 +4,14 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::{Args, ValueEnum};
 
-use super::csv::Cells;
-use super::listing::Listing;
 use super::sort::Sort;
-use super::{classic, csv, ruleset, table};
-use crate::json;
-use crate::services::Services;
+use super::{ruleset, table};
+use crate::formats::classic;
+use crate::formats::csv;
+use crate::formats::csv::Cells;
+use crate::formats::json;
+use crate::model::listing::Listing;
+use crate::model::services::Services;
 
 /// The form of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

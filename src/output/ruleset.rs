@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
-use super::listing::Listing;
-use crate::record::Record;
+use crate::model::listing::Listing;
+use crate::model::record::Record;
+use crate::model::services::Services;
 use crate::rules::text::counted;
 use crate::rules::{Options, header, nft, plan};
-use crate::services::Services;
 
 /// Writes the rules, and returns what the administrator has to know of them.
 ///
@@ -54,8 +54,8 @@ pub fn write(listing: &Listing, out: &mut impl Write) -> io::Result<Vec<String>>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::listing::Flow;
-    use crate::record::{Identity, Protocol, Service, SourcePort};
+    use crate::model::listing::Flow;
+    use crate::model::record::{Identity, Protocol, Service, SourcePort};
 
     fn flow(confirmed: bool) -> Flow {
         Flow::from(Record {

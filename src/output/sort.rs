@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 
 use clap::ValueEnum;
 
-use super::listing::Flow as Listed;
-use crate::flow::Flow;
-use crate::order::{Rank4, Rank6};
-use crate::record::Record;
+use crate::model::flow::Flow;
+use crate::model::listing::Flow as Listed;
+use crate::model::order::{Rank4, Rank6};
+use crate::model::record::Record;
 
 /// The order of a list. What it leaves open is by address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -3,12 +3,12 @@
 use std::io::{self, Write};
 
 use super::layout::Layout;
-use super::listing::Flow;
-use crate::icmp;
-use crate::printable::printable;
-use crate::record::{Identity, Service, SourcePort};
-use crate::services::Services;
-use crate::timestamp::Timestamp;
+use crate::model::icmp;
+use crate::model::listing::Flow;
+use crate::model::printable::printable;
+use crate::model::record::{Identity, Service, SourcePort};
+use crate::model::services::Services;
+use crate::model::timestamp::Timestamp;
 
 // SGR sequences (ECMA-48).
 const BOLD: &str = "\x1b[1m";

@@ -7,7 +7,7 @@ use super::ports::PortRange;
 use super::rule::{Packet, Rule};
 use super::seen::class;
 use super::standing::Standing;
-use crate::record::{Identity, Protocol, Service};
+use crate::model::record::{Identity, Protocol, Service};
 
 /// Why a flow is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Plan {
     /// Whether the ruleset accepts the first packet of a flow, and by what. An [`Ephemeral`] source port
     /// asks for all that it stands for.
     ///
-    /// [`Ephemeral`]: crate::record::SourcePort::Ephemeral
+    /// [`Ephemeral`]: crate::model::record::SourcePort::Ephemeral
     #[must_use]
     pub fn admits(&self, identity: &Identity) -> Option<Admission> {
         if identity.netns.is_some() {

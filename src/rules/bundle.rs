@@ -7,7 +7,7 @@ use std::hash::Hash;
 use super::block::Block;
 use super::seen::Seen;
 use super::widening::Widening;
-use crate::record::Service;
+use crate::model::record::Service;
 
 /// Which addresses are gathered first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

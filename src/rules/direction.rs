@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use crate::capture::Capture;
-use crate::record::{Identity, Service};
+use crate::model::capture::Capture;
+use crate::model::record::{Identity, Service};
 
 /// A chain of the filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -172,8 +172,8 @@ const fn is_link_local(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::Interface;
-    use crate::record::{Dnat, Protocol, SourcePort, Translation};
+    use crate::model::capture::Interface;
+    use crate::model::record::{Dnat, Protocol, SourcePort, Translation};
 
     fn gateway() -> Host {
         let capture = Capture {

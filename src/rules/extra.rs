@@ -6,7 +6,7 @@ use super::block::{Block, contain, without};
 use super::group::{Group, Matching};
 use super::seen::Seen;
 use super::widening::{Beyond, Widening};
-use crate::record::{Protocol, Service};
+use crate::model::record::{Protocol, Service};
 
 /// Flows that a rule admits and nobody saw: from each of the sources to each of the destinations for each
 /// of the services.

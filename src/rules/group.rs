@@ -8,7 +8,7 @@ use super::bundle::{Bundle, Side, bundles};
 use super::ports::PortRange;
 use super::seen::Seen;
 use super::widening::Widening;
-use crate::record::Service;
+use crate::model::record::Service;
 
 /// As many products as this are written one by one, whatever they carry.
 const FEW: usize = 128;

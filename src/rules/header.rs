@@ -3,8 +3,8 @@
 use super::plan::{Plan, Policy};
 use super::seen::Reason;
 use super::text::{counted, left_out, minute, plain};
-use crate::capture::{Capture, Completeness};
-use crate::units::show_count;
+use crate::model::capture::{Capture, Completeness};
+use crate::model::units::show_count;
 
 /// So many entries are listed in the ruleset; the report has all.
 const SHOWN: usize = 40;

@@ -14,7 +14,7 @@ use super::ports::PortRange;
 use super::rule::Rule;
 use super::standing::Standing;
 use super::text;
-use crate::record::{Protocol, Service};
+use crate::model::record::{Protocol, Service};
 
 /// The longest comment in bytes (`XT_MAX_COMMENT_LEN` with its end, linux/netfilter/xt_comment.h).
 const COMMENT: usize = 255;

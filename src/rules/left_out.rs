@@ -4,7 +4,7 @@ use super::block::Block;
 use super::bundle::{Side, bundles};
 use super::seen::{Class, Reason, Seen, Tally};
 use super::widening::Widening;
-use crate::record::Service;
+use crate::model::record::Service;
 
 impl Reason {
     /// The reason in words.

@@ -2,6 +2,7 @@
 //!
 //! [`plan()`] makes a [`Plan`], which knows no firewall's language: [`nft`] and
 //! [`iptables`] write it, [`report`] explains it.
+//! May import: `model`.
 
 pub mod admission;
 pub mod block;

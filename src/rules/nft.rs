@@ -15,8 +15,8 @@ use super::plan::Plan;
 use super::rule::Rule;
 use super::standing::Standing;
 use super::text;
-use crate::icmp;
-use crate::record::{Protocol, Service};
+use crate::model::icmp;
+use crate::model::record::{Protocol, Service};
 
 /// The name of the table, unless another is asked for.
 pub const TABLE: &str = "observed";

@@ -14,9 +14,9 @@ use super::left_out::{LeftOut, left_out};
 use super::rule::{Rule, merge_protocols};
 use super::seen::{Class, Flows, Seen, Tally};
 use super::widening::Widening;
-use crate::capture::Capture;
-use crate::record::Record;
-use crate::services::Services;
+use crate::model::capture::Capture;
+use crate::model::record::Record;
+use crate::model::services::Services;
 
 /// So many sets of source ports within a class get rules of their own. There are more only in captures that
 /// keep every port, where they mean nothing.

@@ -1,7 +1,7 @@
 //! Ranges of ports.
 
-use crate::flow::COLLAPSED_SOURCE_PORT;
-use crate::record::SourcePort;
+use crate::model::flow::COLLAPSED_SOURCE_PORT;
+use crate::model::record::SourcePort;
 
 /// Ports from the first to the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

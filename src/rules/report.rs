@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::header;
 use super::plan::Plan;
 use super::text::{self, addresses, beyond, blocks, counted, left_out, numbers};
-use crate::record::Protocol;
+use crate::model::record::Protocol;
 
 /// Writes the report.
 ///

@@ -8,7 +8,7 @@ use super::extra::Extra;
 use super::group::{Element, Matching};
 use super::ports::PortRange;
 use super::seen::Tally;
-use crate::record::{Protocol, Service};
+use crate::model::record::{Protocol, Service};
 
 /// A rule that accepts.
 #[derive(Clone, Debug)]

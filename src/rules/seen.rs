@@ -7,9 +7,9 @@ use super::block::{Family, number};
 use super::direction::{Chain, Host, Way, destination};
 use super::plan::Options;
 use super::ports::{PortRange, joined};
-use crate::icmp;
-use crate::record::{Identity, Protocol, Record, Service, SourcePort};
-use crate::timestamp::Timestamp;
+use crate::model::icmp;
+use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
+use crate::model::timestamp::Timestamp;
 
 /// What flows have to share so that one rule can be for them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

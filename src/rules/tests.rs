@@ -9,8 +9,8 @@ use super::block::Family;
 use super::direction::Chain;
 use super::group::Matching;
 use super::*;
-use crate::capture::Capture;
-use crate::record::{Identity, Protocol, Record, Service, SourcePort};
+use crate::model::capture::Capture;
+use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
 
 use generated::{capture, neighbours, records};
 use model::Model;
@@ -339,7 +339,7 @@ fn nothing_from_a_capture_escapes_its_comment() {
         ..capture()
     };
     let options = Options {
-        services: crate::services::Services::parse("a\"b 443/tcp\n"),
+        services: crate::model::services::Services::parse("a\"b 443/tcp\n"),
         ..Options::default()
     };
     let plan = plan(&[capture], &[tcp("10.0.0.2", "10.2.0.2", 443)], &options);

@@ -12,11 +12,11 @@ use super::ports::{PortRange, joined};
 use super::rule::Rule;
 use super::seen::{Asked, Tally};
 use super::widening::Beyond;
-use crate::icmp;
-use crate::record::{Protocol, Service};
-use crate::services::Services;
-use crate::timestamp::Timestamp;
-use crate::units::show_count;
+use crate::model::icmp;
+use crate::model::record::{Protocol, Service};
+use crate::model::services::Services;
+use crate::model::timestamp::Timestamp;
+use crate::model::units::show_count;
 
 /// Text that neither ends a comment, nor a quoted string, nor a line: printable ASCII without quotes and
 /// backslashes, and no more of it than `most` bytes.

@@ -3,7 +3,7 @@
 use super::direction::Chain;
 use super::plan::{Plan, Policy};
 use super::text::plain;
-use crate::capture::Capture;
+use crate::model::capture::Capture;
 
 /// So much of the reasons why a capture is incomplete.
 const REASONS_MAX: usize = 400;

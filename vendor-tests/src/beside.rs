@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use conntracker::record::{Identity, Protocol, Service, SourcePort};
+use conntracker::model::record::{Identity, Protocol, Service, SourcePort};
 
 use crate::world::{Dice, is_group, stepped};
 

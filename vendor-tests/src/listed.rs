@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use conntracker::icmp;
-use conntracker::record::{Protocol, Service};
+use conntracker::model::icmp;
+use conntracker::model::record::{Protocol, Service};
 
 use crate::world::Sight;
 

@@ -52,7 +52,8 @@ fn built() -> &'static Path {
                 "--bin",
                 "conntracker-flood",
             ])
-            .args(["--package", "conntracker", "--profile", profile])
+            .args(["--package", "conntracker", "--package", "conntracker-flood"])
+            .args(["--profile", profile])
             .arg("--manifest-path")
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"));
         // Cargo keeps what it knows of the compiler in the target folder itself, not in those of triples. (It

@@ -2,8 +2,8 @@
 
 use std::os::unix::net::UnixDatagram;
 
-use conntracker::socket::attach_filter;
-use conntracker::thin::{Instruction, Share, filter};
+use conntracker::os::prefilter::{Instruction, Share, filter};
+use conntracker::os::socket::attach_filter;
 
 /// A pair of unix sockets. The kernel runs the filter of the far one on what comes in, by the same
 /// function as a netlink socket's (`sk_filter`).

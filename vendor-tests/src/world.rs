@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use conntracker::capture::{Capture, Interface, Route};
-use conntracker::record::{
+use conntracker::model::capture::{Capture, Interface, Route};
+use conntracker::model::record::{
     Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation,
 };
 

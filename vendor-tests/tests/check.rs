@@ -5,7 +5,7 @@ use std::fs;
 use conntracker::check::judge::Judge;
 use conntracker::check::network::Hints;
 use conntracker::check::ruleset::Ruleset;
-use conntracker::json::{self, Line};
+use conntracker::formats::json::{self, Line};
 use vendor_tests::capture::Launch;
 use vendor_tests::checking::{HOST, check, check_text, ruleset, text};
 use vendor_tests::files::{file, on};

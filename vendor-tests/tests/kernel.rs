@@ -10,14 +10,14 @@ use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-use conntracker::decode::decode;
-use conntracker::flow::{Event, Flow};
+use conntracker::formats::classic;
+use conntracker::formats::pcap::{Reader, Record};
+use conntracker::intake::table::{Table, Unseen};
 use conntracker::intake::{Intake, Pending};
-use conntracker::netlink::messages;
-use conntracker::output::classic;
-use conntracker::pcap::{Reader, Record};
-use conntracker::source::kernel::{Kernel, Sizes};
-use conntracker::table::{Table, Unseen};
+use conntracker::model::flow::{Event, Flow};
+use conntracker::netlink::conntrack::decode;
+use conntracker::netlink::framing::messages;
+use conntracker::sources::kernel::{Kernel, Sizes};
 
 /// What one recording came to.
 struct Replayed {

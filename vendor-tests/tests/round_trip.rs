@@ -6,13 +6,13 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 
-use conntracker::capture::Capture;
 use conntracker::check::judge::Judge;
 use conntracker::check::network::Hints;
 use conntracker::check::ruleset::Ruleset;
 use conntracker::check::verdict::{Outcome, Verdict};
-use conntracker::json::{self, Line};
-use conntracker::record::{Dnat, Identity, Protocol, Record, Service};
+use conntracker::formats::json::{self, Line};
+use conntracker::model::capture::Capture;
+use conntracker::model::record::{Dnat, Identity, Protocol, Record, Service};
 use conntracker::rules::block::Family;
 use conntracker::rules::iptables::{self, Families};
 use conntracker::rules::{Options, Plan, nft, plan, report};

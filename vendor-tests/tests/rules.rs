@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use conntracker::json;
-use conntracker::record::{Identity, Protocol, Record, Service, SourcePort};
+use conntracker::formats::json;
+use conntracker::model::record::{Identity, Protocol, Record, Service, SourcePort};
 use conntracker::rules::{Options, Plan, iptables, nft, nft_words, plan};
 use proptest::prelude::*;
 use serde_json::Value;

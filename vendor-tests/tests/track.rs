@@ -1,6 +1,6 @@
 //! `--track`: connection tracking for as long as the program runs.
 
-use conntracker::track::Track;
+use conntracker::live::track::Track;
 use rustix::process::Signal;
 use vendor_tests::capture::{Capture, Launch};
 use vendor_tests::netns::{self, sh};

@@ -13,7 +13,7 @@ use std::{env, fs};
 use clap::{Command, CommandFactory};
 use clap_complete::{Shell, generate_to};
 use clap_mangen::Man;
-use conntracker::cli::Cli;
+use conntracker::cli::options::Cli;
 
 /// The sections that are written by hand, in the order of man-pages(7).
 const BEFORE_OPTIONS: [&str; 3] = [

@@ -7,10 +7,10 @@ use std::io::{self, Write};
 use crate::check::limits::flows;
 use crate::check::report::{Counts, Report};
 use crate::check::verdict::{Outcome, Rule};
-use crate::icmp;
-use crate::printable::{printable, printable_lines};
-use crate::record::{Identity, Record, Service, SourcePort};
-use crate::units::show_count;
+use crate::model::icmp;
+use crate::model::printable::{printable, printable_lines};
+use crate::model::record::{Identity, Record, Service, SourcePort};
+use crate::model::units::show_count;
 
 impl Report<'_> {
     /// Writes it for people.

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
-use crate::capture::{Capture, Interface};
-use crate::record::{Dnat, Identity, Protocol, Record, Service, SourcePort, Translation};
+use crate::model::capture::{Capture, Interface};
+use crate::model::record::{Dnat, Identity, Protocol, Record, Service, SourcePort, Translation};
 
 pub(super) fn capture() -> Capture {
     let interface = |name: &str, addresses: &[&str]| Interface {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::record::{Identity, Record, Service, SourcePort};
+use crate::model::record::{Identity, Record, Service, SourcePort};
 use crate::rules::direction::Chain;
 use crate::rules::ports::PortRange;
 

@@ -1,0 +1,378 @@
+//! Reading captures, whatever form they have: our JSON, recordings of events, lists in text.
+//!
+//! A file is told by its content. Recordings have a magic number; everything else is lines, each of which
+//! is read for itself, so that a file may hold several kinds.
+
+pub mod complaints;
+pub mod line;
+pub mod lines;
+pub mod pcap;
+mod wholeness;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use crate::formats::json::{self, Unreadable};
+use crate::model::capture::Capture;
+use crate::model::error::Error;
+use crate::model::printable::printable;
+use crate::model::record::Record;
+use crate::model::units::show_count;
+use crate::ui::console::Console;
+use crate::ui::progress::Counted;
+
+use complaints::Complaints;
+use line::{Kind, Said};
+use lines::{Line, Lines};
+use wholeness::Wholeness;
+
+/// Takes in what files hold.
+pub trait Sink {
+    /// Takes in the description of a capture, and returns the number that its flows go by. A file that
+    /// holds the same description again begins another list of it.
+    fn capture(&mut self, capture: Capture) -> u32;
+
+    /// Hears that the source ports of the next flow were folded, so that it may be one that has come before.
+    fn folded(&mut self) {}
+
+    /// Hears that a capture lacks flows, for a reason that was found in reading it.
+    fn incomplete(&mut self, capture: u32, why: &str);
+
+    /// Takes in a flow with the captures that it was seen in, at least one, and the connections seen there.
+    /// `Break` ends the reading of the file.
+    fn flow(&mut self, record: Record, seen_in: &[(u32, u64)]) -> ControlFlow<()>;
+}
+
+/// How files are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    /// Where notes go.
+    pub console: &'a Console,
+    /// Whether the first malformed line ends it all.
+    pub strict: bool,
+    /// Whether ephemeral source ports are needed; where they are not, recordings take less memory.
+    pub keep_ports: bool,
+}
+
+impl Reader<'_> {
+    /// Reads a file (`-` is standard input) into `sink`, and returns what is wrong with its lines, which
+    /// it has skipped.
+    ///
+    /// # Errors
+    ///
+    /// A file that can't be opened or read, is of a newer schema, or, if strict, has a malformed line. Then
+    /// what was read before is in `sink` all the same.
+    pub fn read(&self, path: &Path, sink: &mut dyn Sink) -> Result<Complaints, Error> {
+        let failed = |error: io::Error| Error::file(path, error);
+        if path.as_os_str() == "-" {
+            return self.read_from(io::stdin(), path, None, sink);
+        }
+        let file = File::open(path).map_err(failed)?;
+        let found = file.metadata().map_err(failed)?;
+        if found.is_dir() {
+            return Err(Error::file(path, "is a directory: name the files in it"));
+        }
+        let size = Some(found.len()).filter(|_| found.is_file());
+        self.read_from(file, path, size, sink)
+    }
+
+    /// Reads what goes by the name `path` in messages, of `size` bytes if that is known.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`read`](Self::read).
+    pub fn read_from(
+        &self,
+        input: impl Read,
+        path: &Path,
+        size: Option<u64>,
+        sink: &mut dyn Sink,
+    ) -> Result<Complaints, Error> {
+        let mut input = Counted::reading(input, path, size, self.console);
+        let mut magic = Vec::with_capacity(4);
+        (&mut input)
+            .take(4)
+            .read_to_end(&mut magic)
+            .map_err(|error| Error::file(path, error))?;
+        if let Some(why) = foreign(&magic) {
+            return Err(Error::file(path, why));
+        }
+        let is_empty = magic.is_empty();
+        let recording = pcap::is_magic(&magic);
+        let input = BufReader::with_capacity(1 << 18, io::Cursor::new(magic).chain(input));
+        if recording {
+            return pcap::read(input, path, (self.keep_ports, self.strict), sink);
+        }
+        let mut text = Text {
+            path,
+            strict: self.strict,
+            sink,
+            context: Context::default(),
+            wholeness: Wholeness::default(),
+            csv: csv::Reader::default(),
+            last: None,
+            complaints: Complaints::default(),
+        };
+        text.read(Lines::new(input))?;
+        if is_empty && size.is_some() {
+            text.fault_of_list(
+                "the file is empty: it was cut to nothing, or it is a list without any flow in the classic form",
+            )?;
+        }
+        Ok(text.complaints)
+    }
+}
+
+/// Why a file with this beginning can't be read, if it is of a kind that is known to be none of ours.
+fn foreign(magic: &[u8]) -> Option<&'static str> {
+    match magic {
+        [0x0a, 0x0d, 0x0d, 0x0a] => Some(
+            "a pcapng file; convert it with: editcap -F pcap FILE NEW, or tshark -F pcap -r FILE -w NEW",
+        ),
+        [0x1f, 0x8b, ..] | [0xfd, b'7', b'z', b'X'] | [0x28, 0xb5, 0x2f, 0xfd] => {
+            Some("is compressed: unpack it, for example with: zcat FILE | conntracker show -")
+        }
+        _ => None,
+    }
+}
+
+/// What flows of a file refer to.
+#[derive(Default)]
+struct Context {
+    /// Numbers of the captures that the last description named.
+    described: Vec<u32>,
+    /// That of flows without any description.
+    unnamed: Option<u32>,
+    /// Those of text, by kind.
+    text: [Option<u32>; Kind::ALL.len()],
+    /// Numbers of the captures that lines were skipped of, with how many.
+    skipped: BTreeMap<u32, u64>,
+    /// Lines that were skipped where none is described.
+    skipped_elsewhere: u64,
+}
+
+struct Text<'a> {
+    path: &'a Path,
+    strict: bool,
+    sink: &'a mut dyn Sink,
+    context: Context,
+    wholeness: Wholeness,
+    csv: csv::Reader,
+    /// The kind of the last line, if it was a text's.
+    last: Option<Kind>,
+    complaints: Complaints,
+}
+
+impl Text<'_> {
+    fn read(&mut self, mut lines: Lines<impl io::BufRead>) -> Result<(), Error> {
+        loop {
+            let line = match lines.next_line() {
+                Ok(None) => break,
+                Ok(Some(line)) => line,
+                Err(error) => return Err(Error::file(self.path, error)),
+            };
+            let said = match line {
+                Line::Whole(line) => line::parse(line, &mut self.csv).map(|said| (said, line)),
+                Line::TooLong => Err(Unreadable::Malformed("too long for a line".into())),
+            };
+            match said {
+                Ok((said, line)) => match self.take(said, line) {
+                    Ok(ControlFlow::Continue(())) => {}
+                    Ok(ControlFlow::Break(())) => return Ok(()),
+                    Err(Stopped::Malformed(why)) => self.complain(lines.number(), &why)?,
+                    Err(Stopped::Ended(error)) => return Err(error),
+                },
+                Err(Unreadable::Newer(schema)) => {
+                    return Err(Error::file(
+                        self.path,
+                        format!(
+                            "is of schema {schema}, and this conntracker reads schemas up to {}: \
+                             read it with the newer conntracker that wrote it",
+                            json::SCHEMA
+                        ),
+                    ));
+                }
+                Err(Unreadable::Malformed(why)) => self.complain(lines.number(), &why)?,
+            }
+        }
+        self.finish(lines.ended())
+    }
+
+    fn complain(&mut self, number: u64, why: &str) -> Result<(), Error> {
+        let complaint = format!("{}:{number}: {}", self.path.display(), printable(why));
+        if self.strict {
+            return Err(Error::new(complaint));
+        }
+        self.complaints.add(complaint);
+        for capture in &self.context.described {
+            *self.context.skipped.entry(*capture).or_default() += 1;
+        }
+        if self.context.described.is_empty() {
+            self.context.skipped_elsewhere += 1;
+        }
+        Ok(())
+    }
+
+    /// Takes down that the list that is being read lacks flows.
+    fn fault(&mut self, captures: &[u32], why: &str) -> Result<(), Error> {
+        if self.strict {
+            return Err(Error::file(self.path, why));
+        }
+        self.complaints.fault(why.to_owned());
+        for capture in captures {
+            self.sink.incomplete(*capture, why);
+        }
+        Ok(())
+    }
+
+    /// What can be said only when all has been read.
+    fn finish(&mut self, ended: bool) -> Result<(), Error> {
+        if let Some(why) = self.wholeness.stop() {
+            self.fault_of_list(&why)?;
+        }
+        // A line that was cut says something else: without "(confirmed)" for example. Conntrack's own are pasted
+        // from screens, and end as may be.
+        if let (false, Some(kind @ (Kind::Classic | Kind::Csv))) = (ended, self.last) {
+            let captures: Vec<u32> = self.context.text[kind as usize].into_iter().collect();
+            self.fault(
+                &captures,
+                "the last line has no end: the file may have been cut",
+            )?;
+        }
+        let context = &mut self.context;
+        if context.skipped_elsewhere > 0 {
+            let others: Vec<u32> = context
+                .text
+                .iter()
+                .chain([&context.unnamed])
+                .flatten()
+                .copied()
+                .collect();
+            self.complaints.nothing_else =
+                others.is_empty() && context.skipped.is_empty() && !self.wholeness.any();
+            for capture in others {
+                *context.skipped.entry(capture).or_default() += context.skipped_elsewhere;
+            }
+        }
+        for (capture, lines) in &context.skipped {
+            let why = match lines {
+                1 => "1 line of it could not be read".to_owned(),
+                lines => format!("{} lines of it could not be read", show_count(*lines)),
+            };
+            self.sink.incomplete(*capture, &why);
+        }
+        Ok(())
+    }
+
+    /// Takes down that the list of our own form that has been read lacks flows.
+    fn fault_of_list(&mut self, why: &str) -> Result<(), Error> {
+        let mut captures = self.context.described.clone();
+        if captures.is_empty() {
+            captures.push(self.unnamed());
+        }
+        self.fault(&captures, why)
+    }
+
+    fn unnamed(&mut self) -> u32 {
+        let sink = &mut self.sink;
+        let unnamed = &mut self.context.unnamed;
+        *unnamed.get_or_insert_with(|| sink.capture(Capture::default()))
+    }
+
+    fn take(&mut self, said: Said, line: &[u8]) -> Result<ControlFlow<()>, Stopped> {
+        self.last = match &said {
+            Said::Text(kind, _) => Some(*kind),
+            _ => None,
+        };
+        match said {
+            Said::Nothing | Said::Json(json::Line::Other) => {}
+            Said::Json(json::Line::Captures(captures, promised)) => {
+                let verdict = captures.iter().filter_map(Capture::judged).max();
+                if let Some(why) = self.wholeness.begin(promised, verdict) {
+                    self.fault_of_list(&why)?;
+                }
+                let captures = captures.into_iter();
+                self.context.described = captures.map(|one| self.sink.capture(one)).collect();
+            }
+            Said::Json(json::Line::Flow(record, seen_in)) => {
+                self.wholeness.flow(line);
+                let seen_in = self.resolve(seen_in, record.connections)?;
+                return Ok(self.sink.flow(*record, &seen_in));
+            }
+            Said::Json(json::Line::Gone) => self.wholeness.flow(line),
+            Said::Json(json::Line::End(end)) => {
+                if let Some(why) = self.wholeness.end(&end) {
+                    self.fault_of_list(&why)?;
+                }
+                // What comes behind it is not of that list.
+                self.context.described.clear();
+            }
+            Said::Text(kind, record) => {
+                let slot = &mut self.context.text[kind as usize];
+                let number = *slot.get_or_insert_with(|| self.sink.capture(described_by(kind)));
+                let seen_in = [(number, record.connections)];
+                return Ok(self.sink.flow(*record, &seen_in));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The captures of a flow of our JSON form, by their numbers here.
+    fn resolve(
+        &mut self,
+        mut seen_in: Vec<(u32, u64)>,
+        connections: u64,
+    ) -> Result<Vec<(u32, u64)>, String> {
+        match self.context.described.as_slice() {
+            // The line that describes the captures may have been left behind, by grep for example.
+            [] => Ok(vec![(self.unnamed(), connections)]),
+            [only] if seen_in.is_empty() => Ok(vec![(*only, connections)]),
+            _ if seen_in.is_empty() => {
+                Err("seen_in is missing, though several captures are described".into())
+            }
+            described => {
+                for (capture, _) in &mut seen_in {
+                    let index = *capture;
+                    *capture = *usize::try_from(index)
+                        .ok()
+                        .and_then(|index| described.get(index))
+                        .ok_or_else(|| {
+                            format!("seen_in names capture {index}, which is not described")
+                        })?;
+                }
+                Ok(seen_in)
+            }
+        }
+    }
+}
+
+/// Why a line that could be read was not taken in.
+enum Stopped {
+    /// It is wrong.
+    Malformed(String),
+    /// The list before it is, and that ends it all.
+    Ended(Error),
+}
+
+impl From<String> for Stopped {
+    fn from(why: String) -> Self {
+        Self::Malformed(why)
+    }
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Ended(error)
+    }
+}
+
+/// What is known of a capture that is a text.
+fn described_by(kind: Kind) -> Capture {
+    Capture {
+        source: Some(kind.name().to_owned()),
+        ..Capture::default()
+    }
+}

@@ -1,0 +1,94 @@
+//! Recordings of events as captures.
+
+use std::io::Read;
+use std::path::Path;
+
+use super::complaints::Complaints;
+use crate::captures::reader::Sink;
+use crate::intake::records::Records;
+use crate::intake::table::Table;
+use crate::intake::{Detail, Intake};
+use crate::model::capture::Capture;
+use crate::model::error::Error;
+use crate::model::printable::printable;
+use crate::model::selection::Selection;
+use crate::sources::file;
+
+/// Whether a file that begins so is a recording.
+#[must_use]
+pub fn is_magic(magic: &[u8]) -> bool {
+    matches!(
+        magic,
+        [0xa1, 0xb2, 0xc3, 0xd4]
+            | [0xd4, 0xc3, 0xb2, 0xa1]
+            | [0xa1, 0xb2, 0x3c, 0x4d]
+            | [0x4d, 0x3c, 0xb2, 0xa1]
+    )
+}
+
+/// Reads a recording into `sink`, flows of all protocols, and returns what is wrong with it. `keep_ports` is whether
+/// ephemeral source ports are still needed; if `strict`, whatever is wrong is an error.
+///
+/// # Errors
+///
+/// A recording of something else.
+pub fn read(
+    input: impl Read,
+    path: &Path,
+    (keep_ports, strict): (bool, bool),
+    sink: &mut dyn Sink,
+) -> Result<Complaints, Error> {
+    let intake = Intake::with_detail(
+        Table::new(usize::MAX),
+        Some(Detail {
+            selection: Selection::default(),
+            all_protocols: true,
+            records: Some(Records::new(usize::MAX, keep_ports)),
+        }),
+    );
+    let read = file::read(input, &intake).map_err(|error| Error::file(path, error))?;
+    let reasons = read.audit.reasons(intake.tally().malformed);
+    let mut complaints = Complaints::default();
+    for reason in &reasons {
+        if strict {
+            return Err(Error::file(path, printable(reason)));
+        }
+        complaints.fault(printable(reason).into_owned());
+    }
+    let number = sink.capture(Capture {
+        source: Some("pcap".into()),
+        start: read.first,
+        end: read.last,
+        verdict: read.audit.verdict(&[]),
+        ..Capture::default()
+    });
+    for reason in &reasons {
+        sink.incomplete(number, reason);
+    }
+    let records = intake
+        .records()
+        .map(|records| records.snapshot(intake.table(), &[], Some));
+    // Its tables are as large as what has just been copied from them.
+    drop(intake);
+    for record in records.unwrap_or_default() {
+        let seen_in = [(number, record.connections)];
+        if sink.flow(record, &seen_in).is_break() {
+            break;
+        }
+    }
+    Ok(complaints)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_recordings_have_the_magic() {
+        let mut file = Vec::new();
+        crate::formats::pcap::Writer::new(&mut file).unwrap();
+        assert!(is_magic(&file[..4]));
+        assert!(!is_magic(b"{\"ty"));
+        assert!(!is_magic(&[]));
+    }
+}

@@ -1,0 +1,268 @@
+//! The union of captures.
+//!
+//! Each flow keeps the connections of every list that it stood in. What they add up to is found out at the
+//! end, when all captures are known (`tally`), so that neither order nor grouping matters: a union, written
+//! and read again, is worth as much as what it was made of.
+//!
+//! A flow takes 128 bytes in one array, and 4 and a tag byte in a hash table of indices, besides the room that
+//! both have in reserve. A translation takes 48 more, and standing in several lists 16 for each.
+
+mod tally;
+
+use std::hash::{BuildHasher, RandomState};
+use std::ops::ControlFlow;
+
+use hashbrown::HashTable;
+
+use crate::captures::reader::Sink;
+use crate::model::capture::Capture;
+use crate::model::listing::{self, Listing};
+use crate::model::record::Record;
+
+use tally::Tally;
+
+/// Flows by identity, with the lists that they stood in.
+#[derive(Debug, Default)]
+pub struct Collection {
+    /// By number of list.
+    captures: Vec<Capture>,
+    /// Why lists lack flows, as far as that was found in reading them.
+    found: Vec<(u32, String)>,
+    flows: Vec<Flow>,
+    index: HashTable<u32>,
+    hasher: RandomState,
+}
+
+/// Of the size of a [`listing::Flow`], so that the array of these becomes an array of those where it lies.
+#[derive(Debug)]
+struct Flow {
+    /// Its connections are found out at the end.
+    record: Record,
+    parts: Parts,
+}
+
+/// Lists, or captures, and the connections seen there. Nearly all flows stand in one.
+#[derive(Debug)]
+enum Parts {
+    One(u32, u64),
+    Many(Vec<(u32, u64)>),
+}
+
+impl Parts {
+    fn new(seen_in: &[(u32, u64)]) -> Self {
+        let Some((&(list, connections), rest)) = seen_in.split_first() else {
+            return Self::Many(Vec::new());
+        };
+        let mut parts = Self::One(list, connections);
+        for &(list, connections) in rest {
+            parts.add(list, connections);
+        }
+        parts
+    }
+
+    fn as_slice(&self) -> Parted<'_> {
+        match self {
+            Self::One(list, connections) => Parted::One([(*list, *connections)]),
+            Self::Many(parts) => Parted::Many(parts),
+        }
+    }
+
+    fn into_vec(self) -> Vec<(u32, u64)> {
+        match self {
+            Self::One(capture, connections) => vec![(capture, connections)],
+            Self::Many(parts) => parts,
+        }
+    }
+
+    /// Connections of the same list add up: its flows may have become one here, when their source ports
+    /// were folded, and text has a line for each connection.
+    fn add(&mut self, list: u32, more: u64) {
+        match self {
+            Self::One(own, connections) if *own == list => {
+                *connections = connections.saturating_add(more);
+            }
+            Self::One(own, connections) => {
+                *self = Self::Many(vec![(*own, *connections), (list, more)]);
+            }
+            Self::Many(parts) => match parts.iter_mut().find(|(own, _)| *own == list) {
+                Some((_, connections)) => *connections = connections.saturating_add(more),
+                None => parts.push((list, more)),
+            },
+        }
+    }
+}
+
+/// [`Parts`] as a slice, borrowed or made.
+enum Parted<'a> {
+    One([(u32, u64); 1]),
+    Many(&'a [(u32, u64)]),
+}
+
+impl std::ops::Deref for Parted<'_> {
+    type Target = [(u32, u64)];
+
+    fn deref(&self) -> &[(u32, u64)] {
+        match self {
+            Self::One(one) => one,
+            Self::Many(many) => many,
+        }
+    }
+}
+
+impl Sink for Collection {
+    fn capture(&mut self, capture: Capture) -> u32 {
+        self.captures.push(capture);
+        u32::try_from(self.captures.len() - 1).expect("fewer lists than 2^32")
+    }
+
+    fn incomplete(&mut self, capture: u32, why: &str) {
+        self.found.push((capture, why.to_owned()));
+    }
+
+    fn flow(&mut self, record: Record, seen_in: &[(u32, u64)]) -> ControlFlow<()> {
+        let hash = self.hasher.hash_one(&record.identity);
+        let found = self.index.find(hash, |&at| {
+            self.flows[at as usize].record.identity == record.identity
+        });
+        if let Some(&at) = found {
+            self.flows[at as usize].join(&record, seen_in);
+            return ControlFlow::Continue(());
+        }
+        let at = u32::try_from(self.flows.len()).expect("fewer flows than 2^32");
+        let (flows, hasher) = (&self.flows, &self.hasher);
+        let rehash = |&at: &u32| hasher.hash_one(&flows[at as usize].record.identity);
+        self.index.insert_unique(hash, at, rehash);
+        self.flows.push(Flow {
+            record,
+            parts: Parts::new(seen_in),
+        });
+        ControlFlow::Continue(())
+    }
+}
+
+impl Flow {
+    fn join(&mut self, record: &Record, seen_in: &[(u32, u64)]) {
+        let own = &mut self.record;
+        own.first_seen = match (own.first_seen, record.first_seen) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        // `None` is less than any time.
+        own.last_seen = own.last_seen.max(record.last_seen);
+        own.confirmed |= record.confirmed;
+        own.classic = own.classic.max(record.classic);
+        for &(list, connections) in seen_in {
+            self.parts.add(list, connections);
+        }
+    }
+}
+
+impl Collection {
+    /// Number of flows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Whether there is no flow.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// The captures as their files describe them, by number of list.
+    #[must_use]
+    pub fn captures(&self) -> &[Capture] {
+        &self.captures
+    }
+
+    /// Sorts captures and adds up connections. The flows are in the order in which they came.
+    #[must_use]
+    pub fn finish(self) -> Listing {
+        let Self {
+            mut captures,
+            found,
+            flows,
+            index,
+            ..
+        } = self;
+        drop(index);
+        for (list, why) in &found {
+            captures[*list as usize].lacks_flows(why);
+        }
+        for capture in &mut captures {
+            // Older versions left it to the reader to look at them.
+            if let (true, Some(gaps)) = (capture.has_long_gaps(), capture.gaps_in_words()) {
+                capture.lacks_flows(&gaps);
+            }
+        }
+        let mut used = vec![false; captures.len()];
+        for flow in &flows {
+            for &(list, _) in &*flow.parts.as_slice() {
+                used[list as usize] = true;
+            }
+        }
+        let mut sorted: Vec<Capture> = captures
+            .iter()
+            .zip(&used)
+            // Nothing at all about no flows is worth no mention.
+            .filter(|(capture, used)| **used || **capture != Capture::default())
+            .map(|(capture, _)| capture.clone())
+            .collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let numbers: Vec<u32> = captures
+            .iter()
+            .map(|capture| sorted.binary_search(capture).unwrap_or_default() as u32)
+            .collect();
+        let tally = Tally::new(&sorted);
+        let several = sorted.len() > 1;
+        let finished = flows.into_iter().map(
+            |Flow {
+                 mut record,
+                 mut parts,
+             }| {
+                parts.renumber(&numbers);
+                record.connections = tally.connections(&parts.as_slice());
+                listing::Flow {
+                    record,
+                    seen_in: if several {
+                        parts.into_vec()
+                    } else {
+                        Vec::new()
+                    },
+                }
+            },
+        );
+        Listing {
+            flows: finished.collect(),
+            captures: sorted,
+        }
+    }
+}
+
+impl Parts {
+    /// From lists to captures. Lists of the same capture are the same list, as far as one can know, or one
+    /// is the older: the greater number counts.
+    fn renumber(&mut self, numbers: &[u32]) {
+        match self {
+            Self::One(list, _) => *list = numbers[*list as usize],
+            Self::Many(parts) => {
+                for (list, _) in parts.iter_mut() {
+                    *list = numbers[*list as usize];
+                }
+                parts.sort_unstable_by_key(|&(capture, connections)| {
+                    (capture, std::cmp::Reverse(connections))
+                });
+                parts.dedup_by_key(|&mut (capture, _)| capture);
+                match parts.as_slice() {
+                    [(capture, connections)] => *self = Self::One(*capture, *connections),
+                    _ => parts.shrink_to_fit(),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

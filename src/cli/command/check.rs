@@ -1,0 +1,211 @@
+//! `conntracker check`.
+
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+
+use super::reading::{self, Outcome, Reading};
+use crate::check::device::is_device_name;
+use crate::check::judge::Judge;
+use crate::check::namespace::gain_privilege;
+use crate::check::network::Hints;
+use crate::check::report::Report;
+use crate::check::ruleset::Ruleset;
+use crate::model::error::Error;
+use crate::model::record::Record;
+use crate::model::units::show_count;
+use crate::ui::console::Console;
+use crate::ui::progress::Progress;
+
+/// Some confirmed flow does not pass.
+const DROPPED: u8 = 1;
+/// It is not known whether all pass.
+const TROUBLE: u8 = 2;
+/// All pass, and there may be more that are not in the captures.
+const INCOMPLETE: u8 = 3;
+
+const AFTER_HELP: &str = "\
+Examples:
+  sudo conntracker check fw.nft flows.json
+  sudo conntracker check rules.v4 --also rules.v6 flows.json
+  sudo conntracker check fw.nft flows.json --interface 192.168.0.0/16=lan --interface 0.0.0.0/0=wan
+
+Exit status:
+  0  every confirmed flow passes, in both directions
+  1  some confirmed flow does not
+  2  error, or of some confirmed flow it is not known
+  3  every confirmed flow passes, but flows may be missing from the captures";
+
+/// Arguments of `conntracker check`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Check {
+    /// The ruleset: a file for nft -f, or of iptables-save or ip6tables-save; - is standard input
+    #[arg(value_name = "RULESET")]
+    pub ruleset: PathBuf,
+
+    /// Captures with the flows to judge
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// Load this ruleset too, such as that of ip6tables-save
+    #[arg(long, value_name = "RULESET")]
+    pub also: Vec<PathBuf>,
+
+    /// Judge unconfirmed flows too: what would be let in that nobody answers
+    #[arg(long)]
+    pub all: bool,
+
+    /// Filters.
+    #[command(flatten)]
+    pub reading: Reading,
+
+    /// How the report is written
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+
+    /// Addresses of the host, where the capture does not tell: 192.168.1.1/24
+    #[arg(long, value_name = "ADDRESS/PREFIX", value_delimiter = ',', value_parser = parse_address)]
+    pub local: Vec<IpNet>,
+
+    /// The network that lies behind a device: 192.168.0.0/16=lan
+    #[arg(long, value_name = "NETWORK=DEVICE", value_parser = parse_interface)]
+    pub interface: Vec<(IpNet, String)>,
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl Check {
+    /// Judges the flows and prints the report.
+    ///
+    /// # Errors
+    ///
+    /// None: they are told on the console, since 1 is not their exit status.
+    pub fn run(&self, console: &Console) -> Result<u8, Error> {
+        Ok(self.check(console).unwrap_or_else(|error| {
+            console.error(&error.to_string());
+            TROUBLE
+        }))
+    }
+
+    fn check(&self, console: &Console) -> Result<u8, Error> {
+        let paths = std::iter::once(&self.ruleset).chain(&self.also);
+        let standard_input = |path: &&PathBuf| path.as_os_str() == "-";
+        if paths
+            .clone()
+            .chain(&self.files)
+            .filter(standard_input)
+            .count()
+            > 1
+        {
+            return Err(Error::new(
+                "standard input (-) can only be one of the files: name the others",
+            ));
+        }
+        let rulesets: Vec<Ruleset> = paths
+            .map(|path| Ruleset::read(path))
+            .collect::<Result<_, _>>()?;
+        reading::check_inputs(&self.files)?;
+        let read = self.reading.union(&self.files, console)?;
+        let captures = read.content.captures;
+        let flows = read.content.flows.into_iter();
+        let mut records: Vec<Record> = flows.map(|flow| flow.record).collect();
+        records.sort_unstable_by(|a, b| a.identity.cmp(&b.identity));
+        let before = records.len();
+        records.retain(|record| self.all || record.confirmed);
+        let left_out = (before - records.len()) as u64;
+        if records.is_empty() {
+            console.note("there are no confirmed flows in the captures, so none was judged");
+        }
+        // Before any thread is started, and after files that only this user may read have been read.
+        gain_privilege()?;
+        let hints = Hints {
+            local: self.local.clone(),
+            interfaces: self.interface.clone(),
+        };
+        let mut judge = Judge::new(&rulesets, &captures, &hints)?;
+        let number = records.len() as u64;
+        let began = Instant::now();
+        let mut progress = Progress::new(console, "judging", Some(number));
+        let verdicts = judge.judge(&records, &mut |more| progress.advance(more))?;
+        drop(progress);
+        let elapsed = began.elapsed();
+        console.detail(&format!(
+            "judged {} flows in {:.2} s, {} a second",
+            show_count(number),
+            elapsed.as_secs_f64(),
+            show_count((number as f64 / elapsed.as_secs_f64()) as u64),
+        ));
+        let names: Vec<String> = rulesets.into_iter().map(|ruleset| ruleset.name).collect();
+        let report = Report {
+            rulesets: &names,
+            records: &records,
+            verdicts: &verdicts,
+            left_out,
+            limits: judge.limits(),
+            incomplete: read.outcome != Outcome::Whole,
+        };
+        self.print(&report)
+            .map_err(|error| Error::new(format!("the report can't be written: {error}")))?;
+        Ok(match (report.passes(), read.outcome) {
+            (_, Outcome::Unreadable) | (None, _) => TROUBLE,
+            (Some(false), _) => DROPPED,
+            (Some(true), Outcome::Incomplete) => INCOMPLETE,
+            (Some(true), Outcome::Whole) => 0,
+        })
+    }
+
+    fn print(&self, report: &Report<'_>) -> io::Result<()> {
+        let mut out = BufWriter::new(io::stdout().lock());
+        let written = match self.format {
+            Format::Text => report.write_text(&mut out),
+            Format::Json => report.write_json(&mut out),
+        };
+        match written.and_then(|()| out.flush()) {
+            // Whoever reads has seen enough; the exit status still tells.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        }
+    }
+}
+
+fn parse_address(text: &str) -> Result<IpNet, String> {
+    let alone = || text.parse().map(|address: std::net::IpAddr| address.into());
+    text.parse()
+        .or_else(|_| alone())
+        .map_err(|_| "write an address with its prefix length, like 192.168.1.1/24".to_owned())
+}
+
+fn parse_interface(text: &str) -> Result<(IpNet, String), String> {
+    let (net, device) = text
+        .split_once('=')
+        .filter(|(_, device)| is_device_name(device))
+        .ok_or("write a network and its device, like 192.168.0.0/16=lan")?;
+    Ok((parse_address(net)?.trunc(), device.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_and_devices_are_read_as_people_write_them() {
+        let net: IpNet = "192.168.0.0/16".parse().unwrap();
+        let found = parse_interface("192.168.3.4/16=lan");
+        assert_eq!(found, Ok((net, "lan".to_owned())));
+        assert!(parse_interface("lan=192.168.0.0/16").is_err());
+        assert!(parse_interface("10.0.0.0/8=").is_err());
+        let single: IpNet = "10.0.0.1/32".parse().unwrap();
+        assert_eq!(parse_address("10.0.0.1"), Ok(single));
+    }
+}

@@ -1,0 +1,104 @@
+//! `conntracker diff`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::reading::{self, Outcome, Reading};
+use crate::captures::difference::{Difference, as_classic, is_classic};
+use crate::files::destination::Destination;
+use crate::model::error::Error;
+use crate::output::changes;
+use crate::output::layout::{Format, LayoutArgs};
+use crate::ui::console::Console;
+
+// Exit statuses, as those of diff(1).
+const SAME: u8 = 0;
+const DIFFERENT: u8 = 1;
+const TROUBLE: u8 = 2;
+/// What differs may be what one of the captures missed.
+const INCOMPLETE: u8 = 3;
+
+const AFTER_HELP: &str = "\
+Exit status:
+  0  no difference
+  1  a difference
+  2  trouble: a file can't be read, or nothing of it
+  3  flows may be missing from one of the two, whatever the difference";
+
+/// Arguments of `conntracker diff`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Diff {
+    /// The capture to compare with; - is standard input
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+
+    /// The capture to be compared; - is standard input
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+
+    /// Write to FILE, replaced atomically; - is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+
+    /// Filters.
+    #[command(flatten)]
+    pub reading: Reading,
+
+    /// Format and order.
+    #[command(flatten)]
+    pub layout: LayoutArgs,
+}
+
+impl Diff {
+    /// Writes the difference, and returns an exit status as diff(1) does. What is wrong is told here, since
+    /// the status of an error is another one than that of other commands.
+    pub fn run(&self, console: &Console) -> u8 {
+        self.compare(console).unwrap_or_else(|error| {
+            console.error(&error.to_string());
+            TROUBLE
+        })
+    }
+
+    fn compare(&self, console: &Console) -> Result<u8, Error> {
+        reading::check_inputs([&self.old, &self.new])?;
+        if self.layout.format == Some(Format::Nft) {
+            return Err(Error::new(
+                "a difference is no ruleset: leave out --format nft, or compare with diff(1) what \
+                 conntracker rules writes for the one and for the other",
+            ));
+        }
+        let destination = reading::destination(&self.output)?;
+        let layout = self
+            .layout
+            .layout(Format::Table, destination == Destination::Stdout)
+            .map_err(|error| Error::new(error.to_string()))?;
+        let old = self.reading.union([&self.old], console)?;
+        let new = self.reading.union([&self.new], console)?;
+        let outcome = old.outcome.max(new.outcome);
+        let difference = match (is_classic(&old.content), is_classic(&new.content)) {
+            (one, other) if one != other => {
+                let path = if one { &self.old } else { &self.new };
+                console.note(&format!(
+                    "{} is a classic list: compared without ICMP types, translation, zones and other \
+                     protocols, which it does not tell",
+                    path.display()
+                ));
+                let [old, new] = [old.content.flows, new.content.flows].map(as_classic);
+                Difference::new(old, new)
+            }
+            _ => Difference::new(old.content.flows, new.content.flows),
+        };
+        let status = match (outcome, difference.is_empty()) {
+            (Outcome::Unreadable, _) => TROUBLE,
+            (Outcome::Incomplete, _) => INCOMPLETE,
+            (Outcome::Whole, true) => SAME,
+            (Outcome::Whole, false) => DIFFERENT,
+        };
+        reading::put(&destination, console, |out| {
+            changes::write(difference, &layout, out)
+        })?;
+        Ok(status)
+    }
+}

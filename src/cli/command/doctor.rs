@@ -1,0 +1,85 @@
+//! `conntracker doctor`.
+
+use clap::{Args, Parser, ValueEnum};
+
+use super::reading;
+use crate::cli::options::Cli;
+use crate::doctor::Facts;
+use crate::doctor::report;
+use crate::files::destination::Destination;
+use crate::model::error::Error;
+use crate::output::layout::wants_colour;
+use crate::sources::tuning::Settings;
+use crate::ui::console::Console;
+
+/// Shown behind `--help`.
+const AFTER_HELP: &str = "\
+It changes nothing, and takes about a second: that long it listens.
+
+Exit status:
+  0  a capture works, though problems may keep flows off its list
+  1  a capture can't work: no privilege, no events, or an error";
+
+/// Arguments of `conntracker doctor`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Doctor {
+    /// The form of the findings
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+/// The form of findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A line for people for each
+    Table,
+    /// One JSON object a line
+    Json,
+}
+
+impl Doctor {
+    /// Looks, tells, and returns the exit status: 1 if a capture can't work.
+    ///
+    /// # Errors
+    ///
+    /// Standard output that can't be written.
+    pub fn run(&self, console: &Console) -> Result<u8, Error> {
+        let findings = Facts::look(&settings()?).judge();
+        reading::put(&Destination::Stdout, console, |out| {
+            // In one piece, so that what is written beside it does not come between.
+            let mut text = Vec::new();
+            match self.format {
+                Format::Table => report::write_table(&findings, wants_colour(), &mut text)?,
+                Format::Json => report::write_json(&findings, &mut text)?,
+            }
+            out.write_all(&text)
+        })?;
+        let prevented = findings.iter().any(|finding| finding.prevents_capture);
+        Ok(u8::from(prevented))
+    }
+}
+
+/// Those of a capture without options.
+fn settings() -> Result<Settings, Error> {
+    let cli =
+        Cli::try_parse_from(["conntracker"]).map_err(|error| Error::new(error.to_string()))?;
+    Ok(Settings {
+        buffer_bytes: cli.buffer,
+        buffer_max_bytes: cli.buffer_max,
+        thin: true,
+        all_namespaces: false,
+        reliable: false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capture_without_options_has_settings() {
+        let settings = settings().unwrap();
+        assert_eq!(settings.buffer_bytes, 64 << 20);
+    }
+}

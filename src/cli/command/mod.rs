@@ -1,0 +1,79 @@
+//! The commands that do something else than to take a capture: `conntracker show FILE…` and the like.
+//!
+//! Each file has a command's arguments and what it does.
+
+pub mod check;
+pub mod diff;
+pub mod doctor;
+pub mod merge;
+pub mod reading;
+pub mod rules;
+pub mod show;
+
+use std::borrow::Cow;
+
+use clap::Subcommand;
+use clap::error::ErrorKind;
+
+use crate::model::error::Error;
+use crate::ui::console::Console;
+
+/// What to do other than to capture.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Judge the flows of captures by a ruleset: which would it let through?
+    Check(check::Check),
+    /// Show captures: filter, sort, summarise, convert
+    Show(show::Show),
+    /// Merge captures into one
+    Merge(merge::Merge),
+    /// Compare two captures: flows that are new, gone, newly confirmed
+    Diff(diff::Diff),
+    /// Write firewall rules that accept the flows of captures
+    Rules(rules::Rules),
+    /// Say why there are no events or why some are lost, and what to do
+    Doctor(doctor::Doctor),
+}
+
+/// What is wrong with options that are right one by one: of what kind, and why.
+pub type Conflict = (ErrorKind, Cow<'static, str>);
+
+impl Command {
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Check(_) => "check",
+            Self::Show(_) => "show",
+            Self::Merge(_) => "merge",
+            Self::Diff(_) => "diff",
+            Self::Rules(_) => "rules",
+            Self::Doctor(_) => "doctor",
+        }
+    }
+
+    /// What its options ask for that can't be.
+    #[must_use]
+    pub fn conflict(&self) -> Option<Conflict> {
+        match self {
+            Self::Show(show) => show.conflict(),
+            _ => None,
+        }
+    }
+
+    /// Runs it and returns the exit status.
+    ///
+    /// # Errors
+    ///
+    /// What keeps it from doing its work.
+    pub fn run(&self, console: &Console) -> Result<u8, Error> {
+        match self {
+            Self::Check(check) => check.run(console),
+            Self::Show(show) => show.run(console),
+            Self::Merge(merge) => merge.run(console),
+            Self::Diff(diff) => Ok(diff.run(console)),
+            Self::Rules(rules) => rules.run(console),
+            Self::Doctor(doctor) => doctor.run(console),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! What the commands that take captures have in common: reading and writing.
+
+use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::captures::reader::complaints::Complaints;
+use crate::captures::reader::{Reader, Sink};
+use crate::captures::union::Collection;
+use crate::files::destination::Destination;
+use crate::model::capture::Capture;
+use crate::model::error::Error;
+use crate::model::listing::Listing;
+use crate::model::printable::printable;
+use crate::model::record::Record;
+use crate::model::selection::{Selection, SourcePorts};
+use crate::output::layout::Layout;
+use crate::ui::console::Console;
+use crate::ui::progress::Counted;
+
+/// Shown behind the help of commands that pass captures on.
+pub const AFTER_HELP: &str = "\
+Exit status:
+  0  the captures are complete as far as they say
+  1  error, or nothing of a file could be read
+  2  bad arguments
+  3  flows may be missing: a capture is incomplete, a file was cut or changed, or lines were skipped";
+
+/// How captures are read.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Reading {
+    /// Stop at the first line that can't be read and at a file that was cut, instead of going on
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Filters.
+    #[command(flatten)]
+    pub selection: Selection,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub struct Read<T> {
+    /// The content.
+    pub content: T,
+    /// How complete it is.
+    pub outcome: Outcome,
+}
+
+/// How complete captures are; the greater one is the worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// As far as they say, nothing is missing.
+    Whole,
+    /// Flows may be missing.
+    Incomplete,
+    /// Nothing of a file could be read.
+    Unreadable,
+}
+
+impl Outcome {
+    /// That of captures as their files describe them.
+    #[must_use]
+    pub fn of(captures: &[Capture]) -> Self {
+        if captures.iter().any(Capture::is_incomplete) {
+            Self::Incomplete
+        } else {
+            Self::Whole
+        }
+    }
+
+    /// With what is wrong with a file.
+    #[must_use]
+    pub fn and_of(self, complaints: &Complaints) -> Self {
+        self.max(match complaints {
+            one if one.nothing_else => Self::Unreadable,
+            one if one.any() => Self::Incomplete,
+            _ => Self::Whole,
+        })
+    }
+
+    /// The exit status of commands that pass captures on.
+    #[must_use]
+    pub const fn exit_status(self) -> u8 {
+        match self {
+            Self::Whole => 0,
+            Self::Incomplete => 3,
+            Self::Unreadable => 1,
+        }
+    }
+}
+
+impl Reading {
+    /// Reads one file into `sink`, flows that are wanted, ports folded.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Reader::read`].
+    pub fn read(
+        &self,
+        path: &Path,
+        sink: &mut dyn Sink,
+        console: &Console,
+    ) -> Result<Complaints, Error> {
+        let folds = self.selection.source_ports == SourcePorts::Collapse;
+        let reader = Reader {
+            console,
+            strict: self.strict,
+            keep_ports: !folds || !self.selection.sport.is_empty(),
+        };
+        let mut sieve = Sieve {
+            selection: &self.selection,
+            filters: self.selection.describe(),
+            folds,
+            sink,
+        };
+        reader.read(path, &mut sieve)
+    }
+
+    /// Reads the union of several files.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Reader::read`].
+    pub fn union<'a>(
+        &self,
+        files: impl IntoIterator<Item = &'a PathBuf>,
+        console: &Console,
+    ) -> Result<Read<Listing>, Error> {
+        let mut collection = Collection::default();
+        let mut outcome = Outcome::Whole;
+        for path in files {
+            let complaints = self.read(path, &mut collection, console)?;
+            complaints.tell(&path.display().to_string(), console);
+            outcome = outcome.and_of(&complaints);
+        }
+        // As they were described: what was found in reading has been told.
+        tell_of(collection.captures(), console);
+        let mut listing = collection.finish();
+        outcome = outcome.max(Outcome::of(&listing.captures));
+        // Only now: what one line or file does not confirm, another may.
+        let flows = &mut listing.flows;
+        flows.retain(|flow| self.selection.wants_confirmed(flow.record.confirmed));
+        Ok(Read {
+            content: listing,
+            outcome,
+        })
+    }
+}
+
+/// Tells what captures these are, and of those that miss flows in any case.
+pub fn tell_of(captures: &[Capture], console: &Console) {
+    let mut captures: Vec<&Capture> = captures.iter().collect();
+    captures.sort_unstable();
+    captures.dedup();
+    for capture in captures {
+        console.detail(&capture.to_string());
+        if capture.is_incomplete() {
+            let reasons = capture.reasons();
+            let reasons: Vec<_> = reasons.iter().map(|reason| printable(reason)).collect();
+            console.note(&format!(
+                "{capture}: the capture is incomplete ({})",
+                reasons.join("; ")
+            ));
+        } else if let Some(gaps) = capture.gaps_in_words() {
+            console.note(&format!("{capture}: {gaps}"));
+        }
+    }
+}
+
+/// Lets through what is wanted.
+struct Sieve<'a> {
+    selection: &'a Selection,
+    filters: Vec<String>,
+    folds: bool,
+    sink: &'a mut dyn Sink,
+}
+
+impl Sink for Sieve<'_> {
+    fn capture(&mut self, mut capture: Capture) -> u32 {
+        for filter in &self.filters {
+            if !capture.filters.contains(filter) {
+                capture.filters.push(filter.clone());
+            }
+        }
+        if self.folds {
+            capture.options.retain(|option| option != SourcePorts::KEPT);
+        }
+        self.sink.capture(capture)
+    }
+
+    fn incomplete(&mut self, capture: u32, why: &str) {
+        self.sink.incomplete(capture, why);
+    }
+
+    fn flow(&mut self, mut record: Record, seen_in: &[(u32, u64)]) -> ControlFlow<()> {
+        if !self.selection.wants(&record.identity.facts()) {
+            return ControlFlow::Continue(());
+        }
+        if self.folds && has_ephemeral_ports(&record) {
+            record.identity.collapse_ports();
+            self.sink.folded();
+        }
+        self.sink.flow(record, seen_in)
+    }
+}
+
+/// Whether folding changes a record.
+fn has_ephemeral_ports(record: &Record) -> bool {
+    let translated = record.identity.snat().map(|snat| snat.port);
+    [Some(record.identity.source_port), translated]
+        .into_iter()
+        .flatten()
+        .any(|port| port != port.collapsed())
+}
+
+/// Standard input can be read once.
+///
+/// # Errors
+///
+/// When it is named more often.
+pub fn check_inputs<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), Error> {
+    let files = files.into_iter();
+    if files.filter(|path| path.as_os_str() == "-").count() > 1 {
+        return Err(Error::new(
+            "- is named twice, but standard input can be read once only: name files",
+        ));
+    }
+    Ok(())
+}
+
+/// The destination that `-o` names, if it can be written.
+///
+/// # Errors
+///
+/// Why it can't.
+pub fn destination(output: &Path) -> Result<Destination, Error> {
+    let destination = Destination::new(output);
+    destination
+        .check()
+        .map_err(|error| Error::file(output, format!("can't be written: {error}")))?;
+    Ok(destination)
+}
+
+/// Writes a list to `destination`, and tells on the console what its reader has to know.
+///
+/// # Errors
+///
+/// Those of the destination.
+pub fn put_list(
+    destination: &Destination,
+    layout: &Layout,
+    listing: &mut Listing,
+    console: &Console,
+) -> Result<(), Error> {
+    let mut remarks = Vec::new();
+    put(destination, console, |out| {
+        remarks = layout.write(listing, out)?;
+        Ok(())
+    })?;
+    for remark in remarks {
+        console.note(&remark);
+    }
+    Ok(())
+}
+
+/// Writes to `destination`. That nobody reads standard output any more is no error.
+///
+/// # Errors
+///
+/// Those of the destination.
+pub fn put(
+    destination: &Destination,
+    console: &Console,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Error> {
+    // On a terminal the list itself shows how far it is.
+    let shown = *destination != Destination::Stdout || !io::stdout().is_terminal();
+    let written = destination.put(|out| {
+        if shown {
+            write(&mut Counted::writing(out, console))
+        } else {
+            write(out)
+        }
+    });
+    match (written, destination) {
+        (Ok(()), _) => Ok(()),
+        (Err(error), Destination::Stdout) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        (Err(error), Destination::Stdout) => Err(Error::new(format!("standard output: {error}"))),
+        (Err(error), Destination::File(path)) => Err(Error::file(path, error)),
+    }
+}

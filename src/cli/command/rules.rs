@@ -1,0 +1,317 @@
+//! `conntracker rules`.
+
+use std::io::{self, BufWriter, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+
+use super::reading::{self, Reading};
+use crate::files::destination::Destination;
+use crate::model::error::Error;
+use crate::model::record::Record;
+use crate::model::services::{self, Services};
+use crate::rules::block::Family;
+use crate::rules::direction::Chain;
+use crate::rules::iptables::{self, Families};
+use crate::rules::{Options, Plan, Policies, Policy, header, nft, nft_words, plan, report, text};
+use crate::ui::console::Console;
+
+/// The firewall that rules are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Firewall {
+    /// nftables: nft -f
+    Nft,
+    /// iptables-restore and ip6tables-restore
+    Iptables,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  sudo conntracker --all-protocols --duration 7d --format json -o gw1.json
+  conntracker rules gw1.json -o gw1.nft --report gw1.report
+  sudo conntracker check gw1.nft gw1.json
+  sudo nft -f gw1.nft
+
+Exit status:
+  0  the rules are written
+  1  error, or nothing of a file could be read
+  2  bad arguments
+  3  the rules are written, but may be too few: a capture is incomplete, a file was cut or changed, or lines
+     were skipped";
+
+/// Arguments of `conntracker rules`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Rules {
+    /// Captures; - is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// The firewall that the rules are for
+    #[arg(long = "for", value_enum, value_name = "FIREWALL", default_value_t = Firewall::Nft)]
+    pub firewall: Firewall,
+
+    /// What becomes of other packets: drop or accept, for all chains or as CHAIN=POLICY for one
+    ///
+    /// Chains are input, forward and output. Can be given several times; later ones win.
+    #[arg(long, value_name = "[CHAIN=]POLICY", value_parser = parse_policy, default_value = "drop")]
+    pub policy: Vec<(Option<Chain>, Policy)>,
+
+    /// An address or network of the gateway's own, besides those in the captures
+    #[arg(long, value_name = "ADDR|CIDR", value_parser = parse_local)]
+    pub local: Vec<IpNet>,
+
+    /// Also accept flows that nobody answered
+    #[arg(long)]
+    pub include_unconfirmed: bool,
+
+    /// Also accept flows to multicast and broadcast addresses, such as requests to a DHCP server
+    ///
+    /// They never count as answered, since the answer comes from another address.
+    #[arg(long)]
+    pub include_multicast: bool,
+
+    /// Make one block of addresses where at most N per cent of them were not seen
+    #[arg(long, value_name = "N%", value_parser = parse_percent, default_value = "0")]
+    pub widen: u8,
+
+    /// Accept all of NETWORK where one of its addresses is a client, as with DHCP or IPv6 privacy addresses
+    ///
+    /// For every service that one of them used. Can be given several times: 10.0.0.0/24, 2001:db8:1::/64,
+    /// fe80::/10; 0.0.0.0/0 and ::/0 for anybody.
+    #[arg(long, value_name = "NETWORK", value_parser = parse_clients)]
+    pub clients: Vec<IpNet>,
+
+    /// Write the rules to FILE, replaced atomically; - is standard output
+    ///
+    /// For iptables a folder gets two files, rules.v4 and rules.v6, as netfilter-persistent wants them.
+    #[arg(short, long, value_name = "FILE|DIR", default_value = "-")]
+    pub output: PathBuf,
+
+    /// Write the report to FILE: rules, what they admit besides what was seen, what was left out
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+
+    /// The name of the nftables table
+    #[arg(long, value_name = "NAME", default_value = nft::TABLE, value_parser = parse_table)]
+    pub table: String,
+
+    /// Filters.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+impl Rules {
+    /// Writes the rules.
+    ///
+    /// # Errors
+    ///
+    /// A file that can't be read or written, and captures that would make rules that accept nothing.
+    pub fn run(&self, console: &Console) -> Result<u8, Error> {
+        reading::check_inputs(&self.files)?;
+        let read = self.reading.union(&self.files, console)?;
+        let captures = read.content.captures;
+        let records = read.content.flows.into_iter().map(|flow| flow.record);
+        let records: Vec<Record> = records.collect();
+        let options = Options {
+            policies: self.policies(),
+            local: self.local.clone(),
+            include_unconfirmed: self.include_unconfirmed,
+            include_multicast: self.include_multicast,
+            widen: self.widen,
+            clients: self.clients.clone(),
+            services: Services::load()
+                .map_err(|error| Error::file(Path::new(services::FILE), error))?,
+        };
+        let plan = plan(&captures, &records, &options);
+        drop(records);
+        if plan.rules.is_empty() && plan.missing().flows == 0 {
+            return Err(Error::new(
+                "the captures hold no flow that could have a rule, and rules without any would drop \
+                 everything",
+            ));
+        }
+        if plan.rules.is_empty() {
+            return Err(Error::new(format!(
+                "no flow to write a rule for: {} without an answer or otherwise left out. Such rules \
+                 would drop everything; capture for longer, or use --include-unconfirmed",
+                text::counted(plan.missing().flows, "flow")
+            )));
+        }
+        for warning in &plan.warnings {
+            console.note(&format!("warning: {warning}"));
+        }
+        self.write(&plan)?;
+        if let Some(path) = &self.report {
+            put(path, |out| report::write(&plan, out))?;
+        }
+        console.note(&format!(
+            "{} for {}, {} admitted that were not observed; {} left out",
+            text::counted(plan.rules.len() as u64, "rule"),
+            text::counted(plan.carried().flows, "flow"),
+            header::show_extra(header::extra(&plan)),
+            text::counted(plan.missing().flows, "flow"),
+        ));
+        Ok(read.outcome.exit_status())
+    }
+
+    fn policies(&self) -> Policies {
+        let mut policies = Policies::default();
+        for &(chain, policy) in &self.policy {
+            match chain {
+                Some(chain) => policies.0[chain as usize] = policy,
+                None => policies = Policies([policy; 3]),
+            }
+        }
+        policies
+    }
+
+    fn write(&self, plan: &Plan) -> Result<(), Error> {
+        let only = match (self.reading.selection.ipv4, self.reading.selection.ipv6) {
+            (true, _) => Families::Only(Family::V4),
+            (_, true) => Families::Only(Family::V6),
+            _ => Families::Both,
+        };
+        match self.firewall {
+            Firewall::Nft => put(&self.output, |out| nft::write(plan, &self.table, out)),
+            Firewall::Iptables if self.output.is_dir() => {
+                let files = [(Family::V4, "rules.v4"), (Family::V6, "rules.v6")];
+                let wanted =
+                    |family| matches!(only, Families::Both) || only == Families::Only(family);
+                for (family, name) in files.into_iter().filter(|(family, _)| wanted(*family)) {
+                    let path = self.output.join(name);
+                    put(&path, |out| {
+                        iptables::write(plan, Families::Only(family), out)
+                    })?;
+                }
+                Ok(())
+            }
+            Firewall::Iptables => put(&self.output, |out| iptables::write(plan, only, out)),
+        }
+    }
+}
+
+/// Has a file written as a whole. A reader of standard output that has gone, as head(1) does, is no error.
+fn put(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&mut dyn Write>) -> io::Result<()>,
+) -> Result<(), Error> {
+    let put = Destination::new(path).put(|out| {
+        let mut out = BufWriter::new(out);
+        write(&mut out)?;
+        out.flush()
+    });
+    match put {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        put => put.map_err(|error| Error::file(path, format!("can't be written: {error}"))),
+    }
+}
+
+fn parse_policy(text: &str) -> Result<(Option<Chain>, Policy), String> {
+    let (chain, policy) = match text.split_once('=') {
+        None => (None, text),
+        Some((name, policy)) => {
+            let chain = Chain::ALL.into_iter().find(|chain| chain.name() == name);
+            let chain = chain.ok_or("the chains are input, forward and output")?;
+            (Some(chain), policy)
+        }
+    };
+    match policy {
+        "drop" => Ok((chain, Policy::Drop)),
+        "accept" => Ok((chain, Policy::Accept)),
+        _ => Err("write drop or accept, or for one chain for example output=accept".into()),
+    }
+}
+
+fn parse_local(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.into());
+    }
+    let net: IpNet = text
+        .parse()
+        .map_err(|_| "write an address or a network, for example 192.0.2.1 or 192.0.2.0/28")?;
+    // All addresses of a network would count as the gateway's, which is hardly what an interface's address
+    // with its prefix length means.
+    if net.trunc() != net {
+        return Err(format!(
+            "{} is an address within {}: write {} for the address alone, or {} if all of it is the gateway's own",
+            text,
+            net.trunc(),
+            net.addr(),
+            net.trunc()
+        ));
+    }
+    Ok(net)
+}
+
+fn parse_clients(text: &str) -> Result<IpNet, String> {
+    let net: IpNet = text
+        .parse()
+        .map_err(|_| "write a network, for example 10.0.0.0/24 or 2001:db8:1::/64")?;
+    if net.trunc() != net {
+        return Err(format!(
+            "{text} is an address: its network is {}",
+            net.trunc()
+        ));
+    }
+    Ok(net)
+}
+
+fn parse_percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    match number.parse() {
+        Ok(percent @ 0..=99) => Ok(percent),
+        _ => Err("write a whole number from 0 to 99, for example 10%".into()),
+    }
+}
+
+fn parse_table(text: &str) -> Result<String, String> {
+    if nft_words::is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("write a letter and then letters, digits and _, at most 31, and no word of nft's language".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_as_people_write_them() {
+        assert_eq!(parse_policy("drop"), Ok((None, Policy::Drop)));
+        assert_eq!(
+            parse_policy("output=accept"),
+            Ok((Some(Chain::Output), Policy::Accept))
+        );
+        assert!(parse_policy("nat=drop").is_err() && parse_policy("reject").is_err());
+        assert_eq!(parse_percent("10%"), Ok(10));
+        assert_eq!(parse_percent("0"), Ok(0));
+        assert!(parse_percent("100%").is_err() && parse_percent("-1").is_err());
+        assert_eq!(
+            parse_local("192.0.2.1"),
+            Ok("192.0.2.1/32".parse().unwrap())
+        );
+        assert!(parse_local("192.0.2.0/28").is_ok());
+        let error = parse_local("192.0.2.1/28").unwrap_err();
+        assert!(
+            error.contains("write 192.0.2.1 for the address alone"),
+            "{error}"
+        );
+        assert!(parse_table("edge_1").is_ok());
+        for wrong in [
+            "",
+            "1a",
+            "a-b",
+            "table",
+            "ip",
+            "a b",
+            "x\"",
+            &"x".repeat(32),
+        ] {
+            assert!(parse_table(wrong).is_err(), "{wrong}");
+        }
+    }
+}

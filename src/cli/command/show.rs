@@ -1,0 +1,200 @@
+//! `conntracker show`.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::error::ErrorKind;
+
+use super::Conflict;
+use super::reading::{self, Outcome, Read, Reading};
+use crate::captures::groups::{Groups, Keys};
+use crate::captures::reader::Sink;
+use crate::captures::reader::line::Kind;
+use crate::files::destination::Destination;
+use crate::model::capture::Capture;
+use crate::model::error::Error;
+use crate::model::record::Record;
+use crate::model::selection::Selection;
+use crate::output::groups;
+use crate::output::layout::{Format, LayoutArgs};
+use crate::ui::console::Console;
+
+/// Arguments of `conntracker show`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = reading::AFTER_HELP)]
+pub struct Show {
+    /// Captures (JSON, recordings, lists of conntracker or conntrack); - is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// Sum flows up by what they have in common: src, dst, service, proto, zone, src-net, dst/16 and the
+    /// like, joined by -
+    #[arg(long, value_name = "KEYS")]
+    pub group: Option<Keys>,
+
+    /// Write to FILE, replaced atomically; - is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+
+    /// Filters.
+    #[command(flatten)]
+    pub reading: Reading,
+
+    /// Format and order.
+    #[command(flatten)]
+    pub layout: LayoutArgs,
+}
+
+impl Show {
+    /// What its options ask for that can't be.
+    #[must_use]
+    pub fn conflict(&self) -> Option<Conflict> {
+        self.group.as_ref()?;
+        let why = match self.layout.format {
+            Some(Format::Classic) => {
+                "the classic list has no groups: leave out --group, or choose --format table, json or csv"
+            }
+            Some(Format::Nft) => {
+                "rules are made of flows, not of groups: leave out --group, or choose --format table, json \
+                 or csv"
+            }
+            _ if self.layout.sort.is_some() => {
+                "--sort orders flows, and groups are in the order of their size: leave out one of --sort and \
+                 --group"
+            }
+            _ => return None,
+        };
+        Some((ErrorKind::ArgumentConflict, why.into()))
+    }
+
+    /// Shows the captures; the exit status is 3 if flows may be missing from them.
+    ///
+    /// # Errors
+    ///
+    /// A file that can't be read or written.
+    pub fn run(&self, console: &Console) -> Result<u8, Error> {
+        reading::check_inputs(&self.files)?;
+        let destination = reading::destination(&self.output)?;
+        let outcome = match &self.group {
+            Some(keys) => self.run_groups(keys, &destination, console)?,
+            None => {
+                let layout = self
+                    .layout
+                    .layout(Format::Table, destination == Destination::Stdout)
+                    .map_err(|error| Error::new(error.to_string()))?;
+                let mut read = self.reading.union(&self.files, console)?;
+                reading::put_list(&destination, &layout, &mut read.content, console)?;
+                read.outcome
+            }
+        };
+        Ok(outcome.exit_status())
+    }
+
+    fn run_groups(
+        &self,
+        keys: &Keys,
+        destination: &Destination,
+        console: &Console,
+    ) -> Result<Outcome, Error> {
+        let format = self.layout.format_or(Format::Table);
+        let Read { content, outcome } = match self.files.as_slice() {
+            [file] if file.is_file() => match self.stream(file, keys, console)? {
+                Some(read) => read,
+                None => self.group(keys, console)?,
+            },
+            _ => self.group(keys, console)?,
+        };
+        let groups = content.finish();
+        let keys = keys.as_slice();
+        reading::put(destination, console, |out| {
+            let mut out = io::BufWriter::with_capacity(1 << 18, out);
+            match format {
+                Format::Json => groups::write_json(keys, &groups, &mut out)?,
+                Format::Csv => groups::write_csv(keys, &groups, &mut out)?,
+                _ => groups::write_table(keys, &groups, &mut out)?,
+            }
+            out.flush()
+        })?;
+        Ok(outcome)
+    }
+
+    /// Groups of the union of all files.
+    fn group(&self, keys: &Keys, console: &Console) -> Result<Read<Groups>, Error> {
+        let Read { content, outcome } = self.reading.union(&self.files, console)?;
+        let mut groups = Groups::new(keys.clone());
+        for flow in &content.flows {
+            groups.add(&flow.record);
+        }
+        Ok(Read {
+            content: groups,
+            outcome,
+        })
+    }
+
+    /// Groups of one file whose flows need not be kept, since each stands in one line; `None` if it turns
+    /// out not to be such a file.
+    fn stream(
+        &self,
+        file: &Path,
+        keys: &Keys,
+        console: &Console,
+    ) -> Result<Option<Read<Groups>>, Error> {
+        let mut stream = Stream {
+            selection: &self.reading.selection,
+            groups: Groups::new(keys.clone()),
+            captures: Vec::new(),
+            begun: false,
+            unfit: false,
+        };
+        let complaints = self.reading.read(file, &mut stream, console)?;
+        if stream.unfit {
+            return Ok(None);
+        }
+        complaints.tell(&file.display().to_string(), console);
+        reading::tell_of(&stream.captures, console);
+        Ok(Some(Read {
+            content: stream.groups,
+            outcome: Outcome::of(&stream.captures).and_of(&complaints),
+        }))
+    }
+}
+
+/// Groups flows as they come, as long as none can come twice.
+struct Stream<'a> {
+    selection: &'a Selection,
+    groups: Groups,
+    captures: Vec<Capture>,
+    begun: bool,
+    unfit: bool,
+}
+
+impl Sink for Stream<'_> {
+    fn capture(&mut self, capture: Capture) -> u32 {
+        // A second list may have the same flows, and text repeats them from line to line.
+        let source = capture.source.as_deref();
+        let text = Kind::ALL.map(|kind| Some(kind.name()));
+        self.unfit |= self.begun || text.contains(&source);
+        self.captures.push(capture);
+        0
+    }
+
+    fn folded(&mut self) {
+        self.unfit = true;
+    }
+
+    // Groups carry no verdict: what was found in reading is told, and in the exit status.
+    fn incomplete(&mut self, _: u32, _: &str) {}
+
+    fn flow(&mut self, record: Record, _: &[(u32, u64)]) -> ControlFlow<()> {
+        if self.unfit {
+            return ControlFlow::Break(());
+        }
+        self.begun = true;
+        if self.selection.wants_confirmed(record.confirmed) {
+            self.groups.add(&record);
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,246 @@
+//! The command line: the one definition that parsing, `--help`, the manual and the shell completions
+//! come from.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser};
+
+use crate::cli::command::Command;
+use crate::model::selection::Selection;
+use crate::model::units::{parse_bytes, parse_duration, parse_interval};
+use crate::output::layout::LayoutArgs;
+use crate::sources::method::Source;
+
+/// Shown behind `--help`.
+const AFTER_HELP: &str = "\
+Examples:
+  sudo conntracker                      list what passes until Ctrl-C
+  sudo conntracker --track              the same where no firewall rule tracks connections
+  sudo conntracker --duration 1h -o flows.txt
+  sudo conntracker doctor               say why nothing is listed, and what to do
+  sudo conntracker -w events.pcap       record, to replay elsewhere
+  conntracker -r events.pcap            replay; needs no privileges
+  sudo conntracker --duration 1h --format json -o day.json
+  conntracker show day.json             the same in columns; conntracker help show
+  conntracker rules day.json -o fw.nft  firewall rules for these flows
+  sudo conntracker check fw.nft day.json
+
+Signals:
+  SIGINT, SIGTERM, SIGHUP   print the list and end; a second one ends at once
+  SIGUSR1                   print the list and go on
+
+Exit status:
+  0  the list is complete, also if events were missed and all they stood for was found
+  1  error
+  2  bad arguments
+  3  flows may be missing from the list; standard error says why and how many at most";
+
+/// Our version, and that of the C library: the one it was built against, since a running one does not tell.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let library = netfilter_conntrack::BUILT_AGAINST;
+    format!(
+        "{} (libnetfilter_conntrack {library})",
+        env!("CARGO_PKG_VERSION")
+    )
+});
+
+/// Lists the distinct network flows that pass this host.
+///
+/// Listens to the kernel's connection-tracking events, folds them into distinct flows (ephemeral
+/// source ports count as one), and prints them sorted when told to stop.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "conntracker", version = VERSION.as_str(), after_help = AFTER_HELP, max_term_width = 100, args_override_self = true, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do other than to capture
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Read options from FILE: TOML, with the names they have here
+    ///
+    /// An option without a value is true or false, one that may be given several times may have a list. What is
+    /// given on the command line counts instead.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Write the list to FILE, replaced atomically; - is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+
+    /// Print the list and end after TIME (90, 60s, 5m, 1h30m)
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+
+    /// Say nothing on standard error but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say how the capture was set up and how it went
+    #[arg(short, long, global = true, action = ArgAction::SetTrue)]
+    pub verbose: bool,
+
+    /// Print the list every TIME, besides the one at the end
+    ///
+    /// With -o FILE the file is replaced each time; with -o DIR/ each list gets a file of its own.
+    #[arg(long, value_name = "TIME", value_parser = parse_interval, conflicts_with = "read", help_heading = "Long runs")]
+    pub interval: Option<Duration>,
+
+    /// Begin every interval with an empty list
+    #[arg(
+        long,
+        requires = "interval",
+        conflicts_with = "state",
+        help_heading = "Long runs"
+    )]
+    pub reset: bool,
+
+    /// Keep the N files of -o DIR/ that were written last and remove older ones
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Long runs")]
+    pub keep: Option<u16>,
+
+    /// Keep the flows in FILE from run to run: read at the start, written with every list
+    ///
+    /// A damaged file is set aside under another name, and told of.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "read",
+        help_heading = "Long runs"
+    )]
+    pub state: Option<PathBuf>,
+
+    /// Forget flows that were not seen for TIME (30d)
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "read", help_heading = "Long runs")]
+    pub forget: Option<Duration>,
+
+    /// Write figures for Prometheus to FILE every 15 seconds, for node_exporter's textfile collector
+    ///
+    /// The file is replaced atomically. Its name has to end in .prom for node_exporter to read it.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "read",
+        help_heading = "Long runs"
+    )]
+    pub metrics_file: Option<PathBuf>,
+
+    /// Read events from a recorded FILE instead of the kernel; - is standard input
+    #[arg(short, long, value_name = "FILE", help_heading = "Recordings")]
+    pub read: Option<PathBuf>,
+
+    /// With -r: refuse a recording that was cut or holds what can't be read, instead of listing the rest
+    #[arg(long, requires = "read", help_heading = "Recordings")]
+    pub strict: bool,
+
+    /// Record the raw events to FILE while capturing, for -r or tshark
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        conflicts_with = "read",
+        help_heading = "Recordings"
+    )]
+    pub write: Option<PathBuf>,
+
+    /// Have the kernel track connections as long as this program runs
+    ///
+    /// Connections are only tracked where some firewall rule needs it. This adds an nftables table of
+    /// two rules without a verdict, which the kernel removes with the process, however that ends. Before Linux
+    /// 5.12 it does not: there the table is removed at the end, and that of a killed program by the next start
+    /// with --track.
+    #[arg(long, conflicts_with = "read", help_heading = "Capture")]
+    pub track: bool,
+
+    /// Also list the connections that were open when the capture began
+    #[arg(long, conflicts_with = "read", help_heading = "Capture")]
+    pub existing: bool,
+
+    /// Miss no short connection, even when events come faster than they can be read
+    ///
+    /// The kernel then keeps ended connections until their end has been delivered to this program. They count
+    /// against nf_conntrack_max; before they could fill it, reliability is given up, and the list is incomplete.
+    /// The end of the capture waits for what the kernel still keeps, up to half a minute.
+    #[arg(long, conflicts_with = "read", help_heading = "Capture")]
+    pub reliable: bool,
+
+    /// Also record protocols that the classic list does not have: SCTP, DCCP, UDP-Lite, GRE and the rest
+    ///
+    /// The classic list has no lines for them: choose another --format.
+    #[arg(long, help_heading = "Capture")]
+    pub all_protocols: bool,
+
+    /// Format and order.
+    #[command(flatten)]
+    pub layout: LayoutArgs,
+
+    /// Filters.
+    #[command(flatten)]
+    pub selection: Selection,
+
+    /// Keep at most N flows; the verdict tells when there were more
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 2_000_000,
+        help_heading = "Capture"
+    )]
+    pub max_flows: usize,
+
+    /// Capture in this network namespace: a name of ip-netns(8), a process number, or a path
+    #[arg(
+        long,
+        value_name = "NAME|PID|PATH",
+        conflicts_with = "read",
+        help_heading = "Capture"
+    )]
+    pub netns: Option<String>,
+
+    /// Capture in every network namespace that has an id or a name here
+    ///
+    /// Formats other than the classic list say which one a flow was seen in. Namespaces named in
+    /// /run/netns that have no id are given one. Needs CAP_NET_BROADCAST, and CAP_SYS_ADMIN to read
+    /// their tables after a loss and for --existing.
+    #[arg(long, conflicts_with_all = ["read", "write"], help_heading = "Capture")]
+    pub all_netns: bool,
+
+    /// How events are received
+    #[arg(long, value_enum, default_value_t = Source::Auto, conflicts_with = "read", help_heading = "Capture")]
+    pub source: Source,
+
+    /// Receive buffer to start with (64M, 512K, bytes)
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_bytes, conflicts_with = "read", help_heading = "Capture")]
+    pub buffer: u32,
+
+    /// How far the receive buffer may grow under pressure
+    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_bytes, conflicts_with = "read", help_heading = "Capture")]
+    pub buffer_max: u32,
+
+    /// Receive with N threads, each with a socket for its share of the flows
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), conflicts_with = "read", help_heading = "Capture")]
+    pub workers: u32,
+
+    /// Take every event up from the kernel, also those that cannot change the list
+    #[arg(long, conflicts_with = "read", help_heading = "Capture")]
+    pub no_thin: bool,
+
+    /// Run in the background; messages go to the system log
+    ///
+    /// Returns once the capture runs, or with an error if it can't.
+    #[arg(short, long, conflicts_with = "read", help_heading = "Daemon")]
+    pub daemon: bool,
+
+    /// Run in the foreground, as without -d
+    #[arg(short, long, conflicts_with = "daemon", help_heading = "Daemon")]
+    pub foreground: bool,
+
+    /// Where a daemon keeps its process number, and a lock against a second one
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/run/conntracker.pid",
+        requires = "daemon",
+        help_heading = "Daemon"
+    )]
+    pub pid_file: PathBuf,
+}

@@ -1,0 +1,119 @@
+//! One run of the program, from parsed options to exit status.
+
+use crate::cli::options::Cli;
+use crate::files::destination::Destination;
+use crate::files::folder::Folder;
+use crate::intake::records::Records;
+use crate::intake::table::Table;
+use crate::intake::{Detail, Intake};
+use crate::live::capture;
+use crate::live::monitor::Monitor;
+use crate::live::replay;
+use crate::live::state::State;
+use crate::model::error::Error;
+use crate::model::selection::SourcePorts;
+use crate::os::namespace;
+use crate::os::namespaces::Namespaces;
+use crate::os::signals;
+use crate::output::layout::Format;
+use crate::output::printer::{Goal, Printer};
+use crate::service::daemon::{self, Daemon};
+use crate::service::notify::Supervisor;
+use crate::service::sandbox;
+use crate::ui::console::{Console, Verbosity};
+
+/// Exit status of an error.
+const FAILED: u8 = 1;
+
+/// Runs and returns the exit status. All that is to be said is said on `stderr`.
+#[must_use]
+pub fn run(cli: &Cli) -> u8 {
+    let console = Console::stderr(match (cli.quiet, cli.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    });
+    signals::survive_file_limits();
+    let outcome = if let Some(command) = &cli.command {
+        command.run(&console)
+    } else if cli.daemon && !daemon::is_background() {
+        daemon::launch()
+    } else {
+        start(cli, &console)
+    };
+    outcome.unwrap_or_else(|error| {
+        console.error(&error.to_string());
+        FAILED
+    })
+}
+
+fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
+    let cli = &daemon::absolute(cli)?;
+    let daemon = cli
+        .daemon
+        .then(|| Daemon::enter(&cli.pid_file))
+        .transpose()?;
+    // Before any socket is opened and any thread started.
+    if let Some(name) = &cli.netns {
+        namespace::enter(name).map_err(|error| Error::new(format!("--netns: {error}")))?;
+    }
+    let format = cli.layout.format_or(Format::Classic);
+    let goal = goal(cli, format)?;
+    let layout = cli
+        .layout
+        .layout(
+            Format::Classic,
+            matches!(goal, Goal::One(Destination::Stdout)),
+        )
+        .map_err(|error| Error::new(format!("--resolve services: /etc/services: {error}")))?;
+    let namespaces = cli.all_netns.then(Namespaces::follow).transpose();
+    let namespaces = namespaces
+        .map_err(|error| Error::new(format!("--all-netns: can't follow namespaces: {error}")))?;
+    let intake = Intake::with_detail(Table::new(cli.max_flows), detail(cli)).of_all(namespaces);
+    let printer = Printer::new(goal, layout, cli.selection.clone(), cli.daemon);
+    let state = cli.state.as_deref().map(State::new).transpose()?;
+    let monitor = cli
+        .metrics_file
+        .as_deref()
+        .map(|path| Monitor::new(path, cli.netns.as_deref()))
+        .transpose()?;
+    if cli.daemon {
+        sandbox::enter(cli, console)?;
+    }
+    match &cli.read {
+        Some(path) => replay::replay(path, cli, &intake, &printer, console),
+        None => capture::capture(
+            cli,
+            &intake,
+            (&printer, state.as_ref(), monitor.as_ref()),
+            &Supervisor::new(daemon),
+            console,
+        ),
+    }
+}
+
+/// Where lists go.
+fn goal(cli: &Cli, format: Format) -> Result<Goal, Error> {
+    let unwritable = |error| Error::file(&cli.output, format!("can't be written: {error}"));
+    let keep = cli.keep.map(usize::from);
+    let mark = namespace::own_name().or_else(|| cli.netns.clone());
+    let mark = mark.as_deref();
+    if let Some(folder) = Folder::named(&cli.output, format.extension(), keep, mark) {
+        folder.check().map_err(unwritable)?;
+        return Ok(Goal::Each(folder));
+    }
+    let destination = Destination::new(&cli.output);
+    destination.check().map_err(unwritable)?;
+    Ok(Goal::One(destination))
+}
+
+/// What there is to look at beyond what the classic list needs.
+fn detail(cli: &Cli) -> Option<Detail> {
+    let keep_ports = cli.selection.source_ports == SourcePorts::Keep;
+    let records = cli.keeps_records();
+    cli.is_detailed().then(|| Detail {
+        selection: cli.selection.clone(),
+        all_protocols: cli.all_protocols,
+        records: records.then(|| Records::new(cli.max_flows, keep_ports)),
+    })
+}

@@ -1,0 +1,7 @@
+//! The classic list: the bytes of the C tool.
+
+mod reader;
+mod writer;
+
+pub use reader::parse;
+pub use writer::{write, write_records};

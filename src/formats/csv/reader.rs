@@ -1,0 +1,568 @@
+//! Lines of our own CSV form, also after a spreadsheet has been over it: cells in quotation marks, semicolons or tabs
+//! between them, columns in another order or left out, `TRUE` for `true`, times without `T` and `Z`.
+//!
+//! ```text
+//! dst;src;protocol;confirmed        the header says where which column is, and what stands between cells
+//! ::2;::1;icmpv6;TRUE
+//! ```
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use super::writer::{COLUMNS, unmarked};
+use crate::model::record::{
+    Classic, Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation,
+};
+use crate::timestamp::Timestamp;
+
+/// What a line is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line {
+    /// The names of the columns.
+    Header,
+    /// A flow.
+    Flow(Box<Record>),
+}
+
+/// What may stand between cells: the comma of RFC 4180, and what spreadsheets write instead where the comma is the
+/// decimal point.
+const SEPARATORS: [char; 3] = [',', ';', '\t'];
+
+/// Columns that have to be there for a flow to be what it was; of those in brackets, one is enough.
+const NEEDED: [&[&str]; 4] = [
+    &["src"],
+    &["dst"],
+    &["protocol_number", "protocol"],
+    &["confirmed"],
+];
+/// Columns that say something else without the one beside them.
+const PAIRS: [(&str, &str); 5] = [
+    ("src_port", "src_port_collapsed"),
+    ("icmp_type", "icmp_code"),
+    ("dnat_address", "dnat_port"),
+    ("snat_address", "snat_port"),
+    ("snat_port", "snat_port_collapsed"),
+];
+
+/// Reads the lines of one file, in which a header says what the lines after it hold.
+#[derive(Debug, Default)]
+pub struct Reader {
+    header: Option<Result<Columns, Unusable>>,
+}
+
+/// There was a header, and what it says can't be used.
+#[derive(Debug)]
+struct Unusable;
+
+/// Which cell is of which column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Columns {
+    separator: char,
+    /// For each of [`COLUMNS`] the number of its cell.
+    places: [Option<usize>; COLUMNS.len()],
+    /// How many cells a line has.
+    count: usize,
+}
+
+impl Reader {
+    /// Reads a line; `None` if it is of another kind.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a line of CSV.
+    pub fn read(&mut self, line: &str) -> Option<Result<Line, String>> {
+        if let Some(separator) = separator_of_header(line) {
+            let header = Columns::of_header(line, separator);
+            let (header, said) = match header {
+                Ok(columns) => (Ok(columns), Ok(Line::Header)),
+                Err(why) => (Err(Unusable), Err(why)),
+            };
+            self.header = Some(header);
+            return Some(said);
+        }
+        let read = |columns: &Columns| columns.record(line).map(Box::new).map(Line::Flow);
+        match &self.header {
+            // A line of conntrack(8) behind it is of another list.
+            Some(_) if line.contains(" src=") => None,
+            Some(Ok(columns)) => Some(read(columns)),
+            Some(Err(Unusable)) => Some(Err("the columns of it are not known".into())),
+            None => Some(read(&Columns::usual(separator_of_flow(line)?))),
+        }
+    }
+}
+
+/// What separates the cells of a line that is a header.
+fn separator_of_header(line: &str) -> Option<char> {
+    SEPARATORS.into_iter().find(|separator| {
+        let mut cells = line.split(*separator).map(bare);
+        let named = |name| line.split(*separator).any(|cell| bare(cell) == name);
+        cells.next() == Some("family") && cells.next().is_some() || (named("src") && named("dst"))
+    })
+}
+
+/// What separates the cells of a flow that no header comes before, as after `grep`.
+fn separator_of_flow(line: &str) -> Option<char> {
+    let is_family = |cell| matches!(bare(cell), "ipv4" | "ipv6");
+    let separated = |separator: &char| {
+        line.split_once(*separator)
+            .is_some_and(|(first, _)| is_family(first))
+    };
+    SEPARATORS.into_iter().find(separated)
+}
+
+/// A cell whose content has no quotation marks.
+fn bare(cell: &str) -> &str {
+    let cell = cell.trim();
+    let inner = cell
+        .strip_prefix('"')
+        .and_then(|cell| cell.strip_suffix('"'));
+    inner.unwrap_or(cell)
+}
+
+impl Columns {
+    /// As they are written.
+    fn usual(separator: char) -> Self {
+        Self {
+            separator,
+            places: std::array::from_fn(Some),
+            count: COLUMNS.len(),
+        }
+    }
+
+    fn of_header(line: &str, separator: char) -> Result<Self, String> {
+        let mut columns = Self {
+            separator,
+            places: [None; COLUMNS.len()],
+            count: 0,
+        };
+        let cells = columns.split(line)?;
+        // Spreadsheets fill lines up to the longest.
+        columns.count = cells
+            .iter()
+            .rposition(|cell| !cell.is_empty())
+            .map_or(0, |last| last + 1);
+        for (number, cell) in cells[..columns.count].iter().enumerate() {
+            let name = cell.trim();
+            let Some(column) = COLUMNS.iter().position(|column| *column == name) else {
+                return Err(format!(
+                    "the column {name:?} is not one that this program writes: take it out, since what it says \
+                     would be lost"
+                ));
+            };
+            if columns.places[column].replace(number).is_some() {
+                return Err(format!("the column {name} is there twice"));
+            }
+        }
+        if let Some(missing) = NEEDED
+            .iter()
+            .find(|names| !names.iter().any(|name| columns.has(name)))
+        {
+            return Err(format!("the column {} is missing", missing.join(" or ")));
+        }
+        match PAIRS
+            .iter()
+            .find(|(one, other)| columns.has(one) && !columns.has(other))
+        {
+            Some((one, other)) => Err(format!(
+                "the column {other} is missing, without which {one} says too little"
+            )),
+            None => Ok(columns),
+        }
+    }
+
+    fn place(&self, column: &str) -> Option<usize> {
+        self.places[COLUMNS.iter().position(|name| *name == column)?]
+    }
+
+    fn has(&self, column: &str) -> bool {
+        self.place(column).is_some()
+    }
+
+    /// The cells of a line (RFC 4180).
+    fn split<'a>(&self, line: &'a str) -> Result<Vec<Cow<'a, str>>, String> {
+        if !line.contains('"') {
+            return Ok(line.split(self.separator).map(Cow::Borrowed).collect());
+        }
+        let unpaired = || "the quotation marks do not go together".to_owned();
+        // The library takes the end of the text for the missing one.
+        if line.matches('"').count() % 2 == 1 {
+            return Err(unpaired());
+        }
+        let mut reader = ::csv::ReaderBuilder::new()
+            .has_headers(false)
+            .delimiter(self.separator as u8)
+            .from_reader(line.as_bytes());
+        match reader.records().next() {
+            Some(Ok(cells)) => Ok(cells
+                .iter()
+                .map(|cell| Cow::Owned(cell.to_owned()))
+                .collect()),
+            _ => Err(unpaired()),
+        }
+    }
+
+    fn record(&self, line: &str) -> Result<Record, String> {
+        let mut cells = self.split(line)?;
+        while cells.len() > self.count && cells.last().is_some_and(|cell| cell.is_empty()) {
+            cells.pop();
+        }
+        if cells.len() != self.count {
+            return Err(format!("{} fields instead of {}", cells.len(), self.count));
+        }
+        record(&Fields {
+            columns: self,
+            cells,
+        })
+    }
+}
+
+/// The cells of a line, by the names of their columns.
+struct Fields<'a> {
+    columns: &'a Columns,
+    cells: Vec<Cow<'a, str>>,
+}
+
+impl Fields<'_> {
+    /// What a cell says; `None` if it is empty or its column is not there.
+    fn text(&self, column: &str) -> Option<&str> {
+        let cell = &*self.cells[self.columns.place(column)?];
+        (!cell.is_empty()).then_some(cell)
+    }
+
+    fn read<T>(
+        &self,
+        column: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, String> {
+        self.text(column)
+            .map(|text| read(text).ok_or_else(|| format!("{column} can't be {text:?}")))
+            .transpose()
+    }
+
+    fn maybe<T: FromStr>(&self, column: &str) -> Result<Option<T>, String> {
+        self.read(column, |text| text.parse().ok())
+    }
+
+    fn needed<T: FromStr>(&self, column: &str) -> Result<T, String> {
+        self.maybe(column)?.ok_or_else(|| missing(column))
+    }
+
+    /// `true` and `false`, also as spreadsheets write them.
+    fn flag(&self, column: &str) -> Result<Option<bool>, String> {
+        self.read(column, |text| match text {
+            "true" | "TRUE" | "True" => Some(true),
+            "false" | "FALSE" | "False" => Some(false),
+            _ => None,
+        })
+    }
+
+    /// A time in UTC, also without the `T` and `Z` that RFC 3339 wants.
+    fn time(&self, column: &str) -> Result<Option<Timestamp>, String> {
+        self.read(column, |text| {
+            humantime::parse_rfc3339_weak(text)
+                .ok()
+                .map(Timestamp::from)
+        })
+    }
+
+    fn source_port(&self, port: &str, collapsed: &str) -> Result<SourcePort, String> {
+        Ok(match (self.maybe(port)?, self.flag(collapsed)?) {
+            (None, _) => SourcePort::None,
+            (Some(_), Some(true)) => SourcePort::Ephemeral,
+            (Some(port), _) => SourcePort::Exact(port),
+        })
+    }
+
+    fn protocol(&self) -> Result<Protocol, String> {
+        let number = self.maybe("protocol_number")?.map(Protocol);
+        let named = self.read("protocol", Protocol::parse)?;
+        match (number, named) {
+            (Some(number), Some(named)) if number != named => Err(format!(
+                "protocol is {named}, and protocol_number says {number}"
+            )),
+            (number, named) => number.or(named).ok_or_else(|| missing("protocol_number")),
+        }
+    }
+}
+
+fn missing(column: &str) -> String {
+    format!("{column} is missing")
+}
+
+fn record(fields: &Fields<'_>) -> Result<Record, String> {
+    let source: IpAddr = fields.needed("src")?;
+    let destination: IpAddr = fields.needed("dst")?;
+    let dnat_address: Option<IpAddr> = fields.maybe("dnat_address")?;
+    let snat_address: Option<IpAddr> = fields.maybe("snat_address")?;
+    let v4 = match fields.text("family") {
+        None => source.is_ipv4(),
+        Some("ipv4") => true,
+        Some("ipv6") => false,
+        Some(other) => return Err(format!("family can't be {other:?}")),
+    };
+    let others = [Some(destination), dnat_address, snat_address];
+    if source.is_ipv4() != v4 || others.iter().flatten().any(|other| other.is_ipv4() != v4) {
+        return Err("the addresses are not all of the family".into());
+    }
+    let protocol = fields.protocol()?;
+    let (service, source_port) = if protocol.has_ports() {
+        let _: u16 = fields.needed("src_port")?;
+        (
+            Service::Port(fields.needed("dst_port")?),
+            fields.source_port("src_port", "src_port_collapsed")?,
+        )
+    } else {
+        let icmp = (fields.maybe("icmp_type")?, fields.maybe("icmp_code")?);
+        let service = match icmp {
+            (Some(icmp_type), Some(code)) if protocol.is_icmp() => Service::Icmp(icmp_type, code),
+            _ => Service::None,
+        };
+        (service, SourcePort::None)
+    };
+    let dnat = match dnat_address {
+        None => None,
+        Some(address) => Some(Dnat {
+            address,
+            port: fields.maybe("dnat_port")?,
+        }),
+    };
+    let snat = match snat_address {
+        None => None,
+        Some(address) => Some(Snat {
+            address,
+            port: fields.source_port("snat_port", "snat_port_collapsed")?,
+        }),
+    };
+    let confirmed = fields
+        .flag("confirmed")?
+        .ok_or_else(|| missing("confirmed"))?;
+    Ok(Record {
+        identity: Identity {
+            source,
+            destination,
+            protocol,
+            service,
+            source_port,
+            zone: fields.maybe("zone")?.unwrap_or(0),
+            netns: fields
+                .maybe::<String>("netns")?
+                .map(|name| unmarked(&name).into()),
+            translation: (dnat.is_some() || snat.is_some())
+                .then(|| Box::new(Translation { dnat, snat })),
+        },
+        confirmed,
+        connections: fields.maybe("connections")?.unwrap_or(1),
+        first_seen: fields.time("first_seen")?,
+        last_seen: fields.time("last_seen")?,
+        classic: match fields.text("classic") {
+            None => Record::usual_classic(confirmed),
+            Some("absent") => Classic::Absent,
+            Some("unconfirmed") => Classic::Listed,
+            Some(other) => return Err(format!("classic can't be {other:?}")),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::conntrack;
+    use crate::formats::csv::{self, Cells};
+    use crate::model::listing::Flow;
+
+    /// The flows of a file.
+    fn read<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Vec<Record>, String> {
+        let mut reader = Reader::default();
+        let mut records = Vec::new();
+        for line in lines {
+            match reader.read(line).expect("CSV")? {
+                Line::Header => {}
+                Line::Flow(record) => records.push(*record),
+            }
+        }
+        Ok(records)
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        assert_eq!(read([&*COLUMNS.join(",")]), Ok(Vec::new()));
+        for line in [
+            "[1700000000.000001] [NEW] tcp 6 1 src=10.0.0.1 dst=10.1.0.1 sport=600 dport=1 [UNREPLIED] src=10.1.0.2 dst=10.0.0.9 sport=1 dport=2000",
+            "icmpv6 58 1 src=::1 dst=::2 type=128 code=0 id=1 src=::2 dst=::1 type=129 code=0 id=1 zone=5",
+            "gre 47 1 src=10.0.0.1 dst=10.1.0.1 src=10.1.0.1 dst=10.0.0.9",
+        ] {
+            let mut record = conntrack::parse(line).unwrap().unwrap();
+            for _ in 0..2 {
+                let flow = Flow {
+                    record: record.clone(),
+                    seen_in: Vec::new(),
+                };
+                for cells in [Cells::Safe, Cells::Raw] {
+                    let mut text = Vec::new();
+                    csv::write(std::slice::from_ref(&flow), cells, &mut text).unwrap();
+                    let text = String::from_utf8(text).unwrap();
+                    let line = text.lines().nth(1).unwrap();
+                    assert_eq!(read([line]), Ok(vec![flow.record.clone()]), "{line}");
+                }
+                record.identity.collapse_ports();
+                record.identity.netns = Some("=a,\"b\"".into());
+                record.classic = Classic::Absent;
+            }
+        }
+    }
+
+    const HEADER: &str = "family,protocol,protocol_number,src,src_port,src_port_collapsed,dst,dst_port,\
+                          icmp_type,icmp_code,icmp_name,confirmed,connections,first_seen,last_seen,zone,\
+                          netns,dnat_address,dnat_port,snat_address,snat_port,snat_port_collapsed,classic";
+    const FLOW: &str = "ipv4,tcp,6,10.0.0.1,1024,true,10.1.0.1,443,,,,true,7,2026-01-31T12:00:00.000001Z,\
+                        2026-01-31T12:00:01.000000Z,0,,10.2.0.1,8443,,,,";
+
+    /// The table of [`HEADER`] and [`FLOW`], changed, as lines.
+    fn changed(change: impl Fn(&mut Vec<Vec<String>>), separator: &str) -> Vec<String> {
+        let cells = |line: &str| line.split(',').map(str::to_owned).collect();
+        let mut table: Vec<Vec<String>> = vec![cells(HEADER), cells(FLOW)];
+        change(&mut table);
+        table.iter().map(|line| line.join(separator)).collect()
+    }
+
+    fn lines(lines: &[String]) -> Result<Vec<Record>, String> {
+        read(lines.iter().map(String::as_str))
+    }
+
+    #[test]
+    fn a_spreadsheet_may_have_been_over_it() {
+        let whole = read([HEADER, FLOW]).unwrap();
+        assert_eq!(HEADER, COLUMNS.join(","));
+        let each = |change: fn(&mut String)| {
+            move |table: &mut Vec<Vec<String>>| table.iter_mut().flatten().for_each(change)
+        };
+        let quoted = each(|cell| *cell = format!("\"{cell}\""));
+        for separator in [",", ";", "\t"] {
+            assert_eq!(lines(&changed(|_| {}, separator)), Ok(whole.clone()));
+            assert_eq!(lines(&changed(quoted, separator)), Ok(whole.clone()));
+            assert_eq!(lines(&changed(|_| {}, separator)[1..]), Ok(whole.clone()));
+        }
+        let reversed =
+            |table: &mut Vec<Vec<String>>| table.iter_mut().for_each(|line| line.reverse());
+        assert_eq!(lines(&changed(reversed, ",")), Ok(whole.clone()));
+        let padded = |table: &mut Vec<Vec<String>>| {
+            table
+                .iter_mut()
+                .for_each(|line| line.extend([String::new(), String::new()]));
+        };
+        assert_eq!(lines(&changed(padded, ",")), Ok(whole.clone()));
+        let retyped = each(|cell| {
+            *cell = match &**cell {
+                "true" => "TRUE".into(),
+                time if time.starts_with("2026-") => time.replace('T', " ").replace('Z', ""),
+                other => other.into(),
+            };
+        });
+        assert_eq!(lines(&changed(retyped, ";")), Ok(whole.clone()));
+        // What is left out has the value that it has most often.
+        let without = |names: &[&str]| {
+            let remove = |table: &mut Vec<Vec<String>>| {
+                for name in names {
+                    let place = table[0]
+                        .iter()
+                        .position(|cell| cell == name)
+                        .expect("a column");
+                    table.iter_mut().for_each(|line| drop(line.remove(place)));
+                }
+            };
+            lines(&changed(remove, ","))
+        };
+        for names in [
+            &["family"][..],
+            &["protocol"],
+            &["protocol_number"],
+            &["icmp_name", "icmp_type"],
+            &[
+                "snat_address",
+                "snat_port",
+                "snat_port_collapsed",
+                "netns",
+                "classic",
+            ],
+        ] {
+            assert_eq!(without(names), Ok(whole.clone()), "{names:?}");
+        }
+        let fewer = without(&["connections", "first_seen", "zone"]).unwrap();
+        assert_eq!(
+            (
+                fewer[0].connections,
+                fewer[0].first_seen,
+                fewer[0].identity.zone
+            ),
+            (1, None, 0)
+        );
+        for name in [
+            "src",
+            "dst",
+            "confirmed",
+            "src_port_collapsed",
+            "dnat_port",
+            "icmp_code",
+        ] {
+            let error = without(&[name]).expect_err(name);
+            assert!(error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_not_understood_spoils_what_comes_after_it() {
+        let mut reader = Reader::default();
+        for (header, why) in [
+            ("family,port", "the column \"port\" is not one"),
+            (
+                "change,src,dst,confirmed",
+                "the column \"change\" is not one",
+            ),
+            (
+                "src,dst,src,protocol,confirmed",
+                "the column src is there twice",
+            ),
+            (
+                "src,dst,confirmed",
+                "protocol_number or protocol is missing",
+            ),
+        ] {
+            let error = reader.read(header).expect("CSV").expect_err(header);
+            assert!(error.contains(why), "{header}: {error}");
+            assert!(matches!(reader.read(FLOW), Some(Err(_))));
+        }
+        assert!(matches!(reader.read(HEADER), Some(Ok(Line::Header))));
+        assert!(matches!(reader.read(FLOW), Some(Ok(Line::Flow(_)))));
+        // A line that was cut is none of another kind.
+        assert!(matches!(reader.read("10.0.0.1"), Some(Err(_))));
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let parse = |line: &str| Reader::default().read(line);
+        let good = "ipv4,tcp,6,10.0.0.1,1024,true,10.1.0.1,443,,,,true,1,,,0,,,,,,,";
+        assert!(matches!(parse(good), Some(Ok(Line::Flow(_)))));
+        for (from, to, why) in [
+            ("10.1.0.1", "::1", "not all of the family"),
+            (",443,", ",,", "dst_port is missing"),
+            (",1024,", ",,", "src_port is missing"),
+            (",443,", ",66000,", "dst_port can't be \"66000\""),
+            (",true,1,", ",yes,1,", "confirmed can't be"),
+            (",0,,,,,,,", ",0,,,,,,", "22 fields"),
+            (",0,,,,,,,", ",0,,,,,,,often", "classic can't"),
+            (
+                ",tcp,6,",
+                ",udp,6,",
+                "protocol is udp, and protocol_number says tcp",
+            ),
+            ("ipv4,", "ipv4,\"", "quotation marks"),
+        ] {
+            let line = good.replace(from, to);
+            let error = parse(&line).expect("CSV").expect_err(&line);
+            assert!(error.contains(why), "{line}: {error}");
+        }
+        assert!(matches!(parse("family,port"), Some(Err(_))));
+        assert_eq!(parse("tcp 6"), None);
+    }
+}

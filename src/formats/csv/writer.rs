@@ -1,0 +1,166 @@
+//! Lists as comma-separated values (RFC 4180), the columns named as the fields of the JSON form are.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use ::csv::{Terminator, WriterBuilder};
+
+use crate::model::icmp;
+use crate::model::listing::Flow;
+use crate::model::printable::printable;
+use crate::model::record::{Service, SourcePort};
+use crate::model::timestamp::Timestamp;
+
+/// The header.
+pub const COLUMNS: [&str; 23] = [
+    "family",
+    "protocol",
+    "protocol_number",
+    "src",
+    "src_port",
+    "src_port_collapsed",
+    "dst",
+    "dst_port",
+    "icmp_type",
+    "icmp_code",
+    "icmp_name",
+    "confirmed",
+    "connections",
+    "first_seen",
+    "last_seen",
+    "zone",
+    "netns",
+    "dnat_address",
+    "dnat_port",
+    "snat_address",
+    "snat_port",
+    "snat_port_collapsed",
+    "classic",
+];
+
+/// How text of others is written into cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cells {
+    /// So that neither a spreadsheet nor a terminal does anything but show it.
+    Safe,
+    /// As it is.
+    Raw,
+}
+
+/// What makes a spreadsheet take the rest of a cell for a formula (OWASP, "CSV Injection"), and the mark that keeps
+/// it from that, which is doubled so that it can be taken off again.
+const FORMULA: [char; 7] = ['=', '+', '-', '@', '\t', '\r', MARK];
+const MARK: char = '\'';
+
+impl Cells {
+    /// The text as a cell has it, before it is quoted.
+    #[must_use]
+    pub fn cell(self, text: &str) -> Cow<'_, str> {
+        if self == Self::Raw {
+            return Cow::Borrowed(text);
+        }
+        let shown = printable(text);
+        // Looked for in both: a tab at the beginning has become an escape, and says all the same what is meant.
+        if text.starts_with(FORMULA) || shown.starts_with(FORMULA) {
+            return Cow::Owned(format!("{MARK}{shown}"));
+        }
+        shown
+    }
+}
+
+/// The text of a cell without the mark that kept a spreadsheet from computing it.
+#[must_use]
+pub fn unmarked(cell: &str) -> &str {
+    match cell.strip_prefix(MARK) {
+        Some(text) if text.starts_with(FORMULA) || text.starts_with('\\') => text,
+        _ => cell,
+    }
+}
+
+/// Writes the header and a line a flow.
+///
+/// # Errors
+///
+/// Errors of `out`.
+pub fn write(flows: &[Flow], cells: Cells, out: &mut impl Write) -> io::Result<()> {
+    let mut writer = WriterBuilder::new()
+        .terminator(Terminator::CRLF)
+        .from_writer(out);
+    writer.write_record(COLUMNS)?;
+    for flow in flows {
+        writer.write_record(fields(flow, cells))?;
+    }
+    writer.flush()
+}
+
+/// The fields of a flow; what it has not is empty.
+#[must_use]
+pub fn fields(flow: &Flow, cells: Cells) -> [String; COLUMNS.len()] {
+    fn show<T: ToString>(value: Option<T>) -> String {
+        value.map_or_else(String::new, |value| value.to_string())
+    }
+    let record = &flow.record;
+    let identity = &record.identity;
+    let (dst_port, icmp) = match identity.service {
+        Service::None => (None, None),
+        Service::Port(port) => (Some(port), None),
+        Service::Icmp(icmp_type, code) => (None, Some((icmp_type, code))),
+    };
+    let collapsed = |port| match port {
+        SourcePort::None => None,
+        SourcePort::Exact(_) => Some(false),
+        SourcePort::Ephemeral => Some(true),
+    };
+    let (dnat, snat) = (identity.dnat(), identity.snat());
+    [
+        identity.family().to_owned(),
+        identity.protocol.to_string(),
+        identity.protocol.0.to_string(),
+        identity.source.to_string(),
+        show(identity.source_port.number()),
+        show(collapsed(identity.source_port)),
+        identity.destination.to_string(),
+        show(dst_port),
+        show(icmp.map(|(icmp_type, _)| icmp_type)),
+        show(icmp.map(|(_, code)| code)),
+        show(icmp.and_then(|(icmp_type, _)| icmp::name(identity.protocol, icmp_type))),
+        record.confirmed.to_string(),
+        record.connections.to_string(),
+        show::<Timestamp>(record.first_seen),
+        show::<Timestamp>(record.last_seen),
+        identity.zone.to_string(),
+        show(identity.netns.as_deref().map(|name| cells.cell(name))),
+        show(dnat.map(|dnat| dnat.address)),
+        show(dnat.and_then(|dnat| dnat.port)),
+        show(snat.map(|snat| snat.address)),
+        show(snat.and_then(|snat| snat.port.number())),
+        show(snat.and_then(|snat| collapsed(snat.port))),
+        record.unusual_classic().unwrap_or_default().to_owned(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_is_a_formula_and_each_reads_back() {
+        for (text, cell) in [
+            ("blue", "blue"),
+            ("=cmd|' /C calc'!A1", "'=cmd|' /C calc'!A1"),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("@SUM(1)", "'@SUM(1)"),
+            ("'=1", "''=1"),
+            ("'", "''"),
+            ("nsid:5", "nsid:5"),
+        ] {
+            assert_eq!(Cells::Safe.cell(text), cell);
+            assert_eq!(unmarked(cell), text);
+            assert_eq!(Cells::Raw.cell(text), text);
+        }
+        assert_eq!(Cells::Safe.cell("\t=1"), "'\\t=1");
+        assert_eq!(Cells::Safe.cell("a\x1b[2J"), "a\\x1b[2J");
+        assert_eq!(unmarked("'tis"), "'tis");
+    }
+}

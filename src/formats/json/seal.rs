@@ -1,0 +1,110 @@
+//! What the last line of a list says of the lines before it, so that a list that was cut, joined or changed can be
+//! told from a whole one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::capture::Completeness;
+
+/// The last line of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// Flows in the list.
+    pub flows: u64,
+    /// The worst verdict of its captures, which the first line has too: the two lines may be of different lists by
+    /// the time that somebody reads them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Completeness>,
+    /// Sum of the CRC-32 of all lines of flows. Lists of older versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crc32_sum: Option<u64>,
+}
+
+/// Lines of flows so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seal {
+    flows: u64,
+    crc32_sum: u64,
+    compact: Vec<u8>,
+}
+
+impl Seal {
+    /// Adds the line of a flow. White space does not count, so that a program that writes the same objects with
+    /// other spaces between them does not make another list of it, and neither does the order.
+    pub fn add(&mut self, line: &[u8]) {
+        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+        let crc = if line.iter().any(is_space) {
+            self.compact.clear();
+            let seen = line.iter().copied().filter(|byte| !is_space(byte));
+            self.compact.extend(seen);
+            crc32fast::hash(&self.compact)
+        } else {
+            crc32fast::hash(line)
+        };
+        self.flows += 1;
+        self.crc32_sum = self.crc32_sum.wrapping_add(crc.into());
+    }
+
+    /// Flows so far.
+    #[must_use]
+    pub const fn flows(&self) -> u64 {
+        self.flows
+    }
+
+    /// The last line that belongs to them.
+    #[must_use]
+    pub const fn end(&self, verdict: Option<Completeness>) -> End {
+        End {
+            flows: self.flows,
+            verdict,
+            crc32_sum: Some(self.crc32_sum),
+        }
+    }
+
+    /// Why this can't be the list that `end` is the end of, if it can't.
+    #[must_use]
+    pub fn differs_from(&self, end: &End) -> Option<String> {
+        if self.flows != end.flows {
+            return Some(format!(
+                "it has {} flows, and its last line says {}",
+                self.flows, end.flows
+            ));
+        }
+        let other = end.crc32_sum.is_some_and(|sum| sum != self.crc32_sum);
+        other.then(|| {
+            "its flows are not those that were written: lines were changed, or are of another list"
+                .to_owned()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed(lines: &[&str]) -> Seal {
+        let mut seal = Seal::default();
+        lines.iter().for_each(|line| seal.add(line.as_bytes()));
+        seal
+    }
+
+    #[test]
+    fn other_lines_are_another_list() {
+        let end = sealed(&["{\"a\":1}", "{\"a\":2}"]).end(None);
+        for same in [["{\"a\":1}", "{\"a\":2}\r"], ["{\"a\": 2}", "{ \"a\":1}"]] {
+            assert_eq!(sealed(&same).differs_from(&end), None);
+        }
+        for (lines, why) in [
+            (&["{\"a\":1}"][..], "1 flows"),
+            (&["{\"a\":1}", "{\"a\":1}"], "not those"),
+            (&["{\"a\":1}", "{\"a\":3}"], "not those"),
+        ] {
+            let found = sealed(lines).differs_from(&end).expect("another list");
+            assert!(found.contains(why), "{found}");
+        }
+        let old = End {
+            crc32_sum: None,
+            ..end
+        };
+        assert_eq!(sealed(&["x", "y"]).differs_from(&old), None);
+    }
+}

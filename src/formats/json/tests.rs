@@ -1,0 +1,141 @@
+//! Lines read back as what was written.
+
+use super::*;
+use crate::model::record::{
+    Classic, Dnat, Identity, Protocol, Service, Snat, SourcePort, Translation,
+};
+use crate::model::timestamp::Timestamp;
+
+fn record() -> Record {
+    Record {
+        identity: Identity {
+            source: "10.0.0.1".parse().unwrap(),
+            destination: "192.0.2.1".parse().unwrap(),
+            protocol: Protocol::TCP,
+            service: Service::Port(443),
+            source_port: SourcePort::Ephemeral,
+            zone: 7,
+            netns: None,
+            translation: Some(Box::new(Translation {
+                dnat: Some(Dnat {
+                    address: "10.1.0.1".parse().unwrap(),
+                    port: Some(8443),
+                }),
+                snat: None,
+            })),
+        },
+        confirmed: true,
+        connections: 3,
+        first_seen: Timestamp::from_us(1),
+        last_seen: Timestamp::from_us(1_600_000_000_000_001),
+        classic: Classic::Listed,
+    }
+}
+
+#[test]
+fn a_flow_reads_back_as_it_was() {
+    let mut line = Vec::new();
+    write(&record(), &[(0, 1), (3, 2)], None, &mut line).unwrap();
+    let text = String::from_utf8(line.clone()).unwrap();
+    assert_eq!(
+        text,
+        "{\"type\":\"flow\",\"family\":\"ipv4\",\"protocol\":\"tcp\",\"protocol_number\":6,\
+         \"src\":\"10.0.0.1\",\"src_port\":1024,\"src_port_collapsed\":true,\
+         \"dst\":\"192.0.2.1\",\"dst_port\":443,\"confirmed\":true,\"connections\":3,\
+         \"first_seen\":\"1970-01-01T00:00:00.000001Z\",\"last_seen\":\"2020-09-13T12:26:40.000001Z\",\
+         \"zone\":7,\"dnat\":{\"address\":\"10.1.0.1\",\"port\":8443},\"classic\":\"unconfirmed\",\
+         \"seen_in\":[{\"capture\":0,\"connections\":1},{\"capture\":3,\"connections\":2}]}\n"
+    );
+    assert_eq!(
+        parse(&line),
+        Ok(Line::Flow(Box::new(record()), vec![(0, 1), (3, 2)]))
+    );
+}
+
+#[test]
+fn what_a_line_leaves_out_reads_back() {
+    let mut unknown_type = record();
+    unknown_type.identity.protocol = Protocol::ICMP;
+    unknown_type.identity.service = Service::None;
+    unknown_type.identity.source_port = SourcePort::None;
+    unknown_type.identity.translation = None;
+    let mut lifted = record();
+    lifted.identity.source_port = SourcePort::Exact(600);
+    lifted.identity.translation = Some(Box::new(Translation {
+        dnat: None,
+        snat: Some(Snat {
+            address: "10.9.0.1".parse().unwrap(),
+            port: SourcePort::Ephemeral,
+        }),
+    }));
+    for record in [unknown_type, lifted] {
+        let mut line = Vec::new();
+        write(&record, &[], None, &mut line).unwrap();
+        assert_eq!(parse(&line), Ok(Line::Flow(Box::new(record), vec![])));
+    }
+}
+
+#[test]
+fn what_is_gone_is_no_flow() {
+    for (change, read) in [("new", true), ("gone", false)] {
+        let mut line = Vec::new();
+        write_change(change, &record(), &mut line).unwrap();
+        assert_eq!(matches!(parse(&line), Ok(Line::Flow(..))), read);
+    }
+}
+
+#[test]
+fn lists_read_back_as_they_were() {
+    let named = |host: &str, verdict| Capture {
+        host: Some(host.to_owned()),
+        start: Timestamp::from_us(5),
+        verdict,
+        ..Capture::default()
+    };
+    let (complete, incomplete) = (Completeness::Complete, Completeness::Incomplete);
+    for (captures, verdict) in [
+        (vec![], None),
+        (vec![named("a", None)], None),
+        (
+            vec![named("a", Some(complete)), named("b", Some(incomplete))],
+            Some(incomplete),
+        ),
+    ] {
+        let mut text = Vec::new();
+        let mut list = List::begin(&captures, &mut text).unwrap();
+        list.flow(&record(), &[]).unwrap();
+        list.end().unwrap();
+        let lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
+        assert_eq!(parse(lines[0]), Ok(Line::Captures(captures, true)));
+        let mut seal = Seal::default();
+        seal.add(lines[1]);
+        assert_eq!(parse(lines[2]), Ok(Line::End(seal.end(verdict))));
+        assert_eq!((lines.len(), lines[3]), (4, &b""[..]));
+    }
+    let old = br#"{"type":"capture","schema":1,"host":"a"}"#;
+    let host = Capture {
+        host: Some("a".into()),
+        ..Capture::default()
+    };
+    assert_eq!(parse(old), Ok(Line::Captures(vec![host], false)));
+}
+
+#[test]
+fn what_is_newer_or_wrong_says_so() {
+    assert_eq!(
+        parse(br#"{"type":"capture","schema":2,"start":17}"#),
+        Err(Unreadable::Newer(2))
+    );
+    assert_eq!(parse(br#"{"type":"note"}"#), Ok(Line::Other));
+    let wrong = [
+        r#"{"type":"flow""#,
+        r#"{"type":"flow","family":"ipv4","protocol_number":6,"src":"10.0.0.1","dst":"::1","src_port":1,"dst_port":1,"confirmed":true,"connections":0}"#,
+        r#"{"type":"flow","family":"ipv4","protocol_number":6,"src":"10.0.0.1","dst":"10.0.0.2","confirmed":true,"connections":0}"#,
+    ];
+    for line in wrong {
+        assert!(
+            matches!(parse(line.as_bytes()), Err(Unreadable::Malformed(_))),
+            "{line}"
+        );
+    }
+}

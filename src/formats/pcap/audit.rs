@@ -1,0 +1,247 @@
+//! Whether a recording is whole, as far as it can be told.
+
+use super::mark::Mark;
+use super::{Record, SystemTime};
+use crate::model::capture::Completeness;
+use crate::model::units::show_count;
+
+/// What was met in reading a recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    as_written: bool,
+    records: u64,
+    begun: u64,
+    ended: u64,
+    datagrams: u64,
+    crc32_sum: u64,
+    told_datagrams: u64,
+    told_sum: u64,
+    verdict: Option<Completeness>,
+    told: Vec<String>,
+    snapped: u64,
+    unreadable: u64,
+    truncated: bool,
+    failure: Option<String>,
+}
+
+impl Audit {
+    /// Of a file whose header is as this program writes it, or is not.
+    #[must_use]
+    pub fn new(as_written: bool) -> Self {
+        Self {
+            as_written,
+            ..Self::default()
+        }
+    }
+
+    /// Takes a record down, and returns its datagram with its time if there is one to be taken in. The time alone
+    /// is that of a mark.
+    pub fn take<'a>(&mut self, record: Record<'a>) -> Option<(SystemTime, &'a [u8])> {
+        self.records += 1;
+        let (time, datagram) = match record {
+            Record::Datagram(time, datagram) => (time, datagram),
+            Record::Snapped(time, datagram) => {
+                self.snapped += 1;
+                (time, datagram)
+            }
+            Record::Foreign => return None,
+            Record::Unreadable => {
+                self.unreadable += 1;
+                return None;
+            }
+            Record::Truncated => {
+                self.truncated = true;
+                return None;
+            }
+        };
+        match Mark::of(datagram) {
+            Some(mark) => {
+                self.mark(mark);
+                Some((time, &[]))
+            }
+            None => {
+                self.datagrams += 1;
+                self.add(datagram);
+                Some((time, datagram))
+            }
+        }
+    }
+
+    fn add(&mut self, datagram: &[u8]) {
+        let crc = crc32fast::hash(datagram);
+        self.crc32_sum = self.crc32_sum.wrapping_add(crc.into());
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        match mark {
+            Mark::Begin { .. } => self.begun += 1,
+            Mark::End {
+                datagrams,
+                crc32_sum,
+                verdict,
+                reasons,
+            } => {
+                self.ended += 1;
+                self.told_datagrams = self.told_datagrams.saturating_add(datagrams);
+                self.told_sum = self.told_sum.wrapping_add(crc32_sum);
+                self.verdict = self.verdict.max(Some(verdict));
+                if verdict == Completeness::Incomplete && reasons.is_empty() {
+                    self.told.push("the recording says so".to_owned());
+                }
+                self.told.extend(reasons);
+            }
+        }
+    }
+
+    /// Takes down that reading failed.
+    pub fn failed(&mut self, why: String) {
+        self.failure = Some(why);
+    }
+
+    /// Why flows may be missing, given the number of messages that could not be read.
+    #[must_use]
+    pub fn reasons(&self, malformed: u64) -> Vec<String> {
+        let mut reasons = self.told.clone();
+        if self.truncated {
+            reasons.push("the file ends in the middle of a record".to_owned());
+        }
+        if let Some(why) = &self.failure {
+            reasons.push(format!("the file can't be read to its end: {why}"));
+        }
+        if self.snapped > 0 {
+            reasons.push(format!(
+                "{} records were cut by the snapshot length of what recorded them",
+                show_count(self.snapped)
+            ));
+        }
+        let unreadable = self.unreadable + malformed;
+        if unreadable > 0 {
+            reasons.push(format!(
+                "{} messages can't be read and are skipped",
+                show_count(unreadable)
+            ));
+        }
+        // Recordings of other programs and of versions before 1.1 have no marks, and nothing is asked of them.
+        if self.as_written && self.records == 0 {
+            reasons.push("the recording was cut: there is not one record in it".to_owned());
+        } else if self.begun > self.ended {
+            reasons.push("the recording was cut: the mark that ends it is missing".to_owned());
+        } else if self.ended > self.begun {
+            reasons.push("the recording was cut: the mark that begins it is missing".to_owned());
+        } else if self.begun > 0 && self.told_datagrams != self.datagrams {
+            reasons.push(format!(
+                "the recording has {} events, and the mark that ends it says {}",
+                show_count(self.datagrams),
+                show_count(self.told_datagrams)
+            ));
+        } else if self.begun > 0 && self.told_sum != self.crc32_sum {
+            reasons.push("the events are not those that were recorded".to_owned());
+        }
+        reasons
+    }
+
+    /// The verdict, given these reasons; `None` if the recording does not say.
+    #[must_use]
+    pub fn verdict(&self, reasons: &[String]) -> Option<Completeness> {
+        if reasons.is_empty() {
+            self.verdict
+        } else {
+            Some(Completeness::Incomplete)
+        }
+    }
+}
+
+/// Counts what is recorded, for the mark at the end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Count {
+    datagrams: u64,
+    crc32_sum: u64,
+}
+
+impl Count {
+    /// Counts a datagram.
+    pub fn add(&mut self, datagram: &[u8]) {
+        self.datagrams += 1;
+        let crc = crc32fast::hash(datagram);
+        self.crc32_sum = self.crc32_sum.wrapping_add(crc.into());
+    }
+
+    /// The mark that ends a recording of them.
+    #[must_use]
+    pub fn end(self, reasons: Vec<String>) -> Mark {
+        Mark::End {
+            datagrams: self.datagrams,
+            crc32_sum: self.crc32_sum,
+            verdict: if reasons.is_empty() {
+                Completeness::Complete
+            } else {
+                Completeness::Incomplete
+            },
+            reasons,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of a recording of these datagrams.
+    fn judged(datagrams: &[Vec<u8>]) -> (Option<Completeness>, Vec<String>) {
+        let mut audit = Audit::default();
+        for datagram in datagrams {
+            audit.take(Record::Datagram(SystemTime::now(), datagram));
+        }
+        let reasons = audit.reasons(0);
+        (audit.verdict(&reasons), reasons)
+    }
+
+    fn recording(events: &[&[u8]], reasons: &[&str]) -> Vec<Vec<u8>> {
+        let begin = Mark::Begin {
+            program: "conntracker".into(),
+        };
+        let mut count = Count::default();
+        let mut recording = vec![begin.datagram()];
+        for event in events {
+            count.add(event);
+            recording.push(event.to_vec());
+        }
+        let reasons = reasons.iter().map(|&reason| reason.to_owned()).collect();
+        recording.push(count.end(reasons).datagram());
+        recording
+    }
+
+    #[test]
+    fn whole_recordings_are_what_they_say() {
+        let events: [&[u8]; 3] = [b"one", b"two", b"one"];
+        let whole = recording(&events, &[]);
+        assert_eq!(judged(&whole), (Some(Completeness::Complete), vec![]));
+        // As mergecap(1) joins them.
+        let both = [whole.clone(), recording(&[b"three"], &[])].concat();
+        assert_eq!(judged(&both).0, Some(Completeness::Complete));
+        let (verdict, reasons) = judged(&recording(&events, &["missed"]));
+        assert_eq!(verdict, Some(Completeness::Incomplete));
+        assert_eq!(reasons, ["missed"]);
+        // Of another program.
+        assert_eq!(judged(&[b"one".to_vec()]), (None, vec![]));
+    }
+
+    #[test]
+    fn whatever_is_taken_out_or_put_in_is_noticed() {
+        let whole = recording(&[b"one", b"two", b"three"], &[]);
+        for at in 0..whole.len() {
+            let mut less = whole.clone();
+            less.remove(at);
+            assert_eq!(judged(&less).0, Some(Completeness::Incomplete), "{at}");
+            let mut more = whole.clone();
+            more.insert(at, whole[at].clone());
+            assert_eq!(judged(&more).0, Some(Completeness::Incomplete), "{at}");
+            let mut other = whole.clone();
+            other[at] = b"four".to_vec();
+            assert_eq!(judged(&other).0, Some(Completeness::Incomplete), "{at}");
+        }
+        for len in 1..whole.len() {
+            assert_eq!(judged(&whole[..len]).0, Some(Completeness::Incomplete));
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Where every source delivers: decoding, the tables of flows and records, and the count of what was taken in.
+//! A copy of the tables is what lists are made of.
+//! May import: `model`, `netlink`, `os`.
+
+pub mod contents;
+mod detailed;
+pub mod records;
+pub mod snapshot;
+mod stripes;
+pub mod table;
+pub mod tally;
+mod unlisted;
+
+use std::iter;
+use std::sync::Arc;
+
+use crate::intake::contents::Contents;
+use crate::intake::records::Records;
+use crate::intake::table::{Effect, Merging, Plan, Table, Unseen};
+use crate::intake::tally::{Counters, Tally};
+use crate::model::flow::{Event, Observation};
+use crate::model::record::{Classic, Record};
+use crate::model::selection::Selection;
+use crate::model::sighting::OWN;
+use crate::model::timestamp::Timestamp;
+use crate::netlink::conntrack::decode;
+use crate::netlink::framing::messages;
+use crate::os::namespaces::Namespaces;
+
+/// Events that were decoded and are to be taken in together. One receiver's, and used again for every
+/// batch.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// Counts since the last [`Intake::fold`].
+    pub tally: Tally,
+    events: Vec<Observation>,
+    plan: Plan,
+}
+
+impl Pending {
+    /// Number of events that wait to be taken in.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+}
+
+/// What is looked at beyond what the classic list needs.
+#[derive(Debug, Default)]
+pub struct Detail {
+    /// Which flows are wanted.
+    pub selection: Selection,
+    /// Whether protocols are recorded that the classic list does not have.
+    pub all_protocols: bool,
+    /// Where records go, if they are wanted.
+    pub records: Option<Records>,
+}
+
+/// When a datagram was received.
+#[derive(Clone, Copy, Debug)]
+pub enum Received {
+    /// Just now; the clock is read only if the time matters.
+    Now,
+    /// At that time.
+    At(Timestamp),
+}
+
+impl Received {
+    fn time(self) -> Timestamp {
+        match self {
+            Self::Now => Timestamp::now(),
+            Self::At(time) => time,
+        }
+    }
+}
+
+/// The table and its counters, shared by all that feed it.
+#[derive(Debug)]
+pub struct Intake {
+    table: Table,
+    detail: Option<Detail>,
+    namespaces: Option<Namespaces>,
+    counters: Counters,
+}
+
+/// Whether an event may be one that found no room the first time. The kernel sends a NEW event with the first packet,
+/// before there can be a reply, and again with a later one if it could not be delivered
+/// (`nf_ct_deliver_cached_events`, net/netfilter/nf_conntrack_ecache.c). `conntrack -I` can make an entry like that,
+/// which the classic list does not show: so it counts only after a loss.
+#[inline]
+const fn is_second_attempt(observation: Observation) -> bool {
+    observation.replied && matches!(observation.event, Event::New)
+}
+
+impl Intake {
+    /// An intake into `table`.
+    #[must_use]
+    pub fn new(table: Table) -> Self {
+        Self::with_detail(table, None)
+    }
+
+    /// An intake into `table` that looks at more than that needs, if there is a `detail`.
+    #[must_use]
+    pub fn with_detail(table: Table, detail: Option<Detail>) -> Self {
+        Self {
+            table,
+            detail,
+            namespaces: None,
+            counters: Counters::default(),
+        }
+    }
+
+    /// The flows taken in so far.
+    #[must_use]
+    pub const fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// What is looked at beyond what the classic list needs, if anything is.
+    #[must_use]
+    pub const fn detail(&self) -> Option<&Detail> {
+        self.detail.as_ref()
+    }
+
+    /// Has it hear of several namespaces.
+    #[must_use]
+    pub fn of_all(self, namespaces: Option<Namespaces>) -> Self {
+        Self { namespaces, ..self }
+    }
+
+    /// The namespaces that are heard of, if several are.
+    #[must_use]
+    pub const fn namespaces(&self) -> Option<&Namespaces> {
+        self.namespaces.as_ref()
+    }
+
+    /// The names of namespaces by number; our own has none.
+    #[must_use]
+    pub fn namespace_names(&self) -> Vec<Option<Arc<str>>> {
+        let Some(namespaces) = &self.namespaces else {
+            return Vec::new();
+        };
+        let others = namespaces.all().into_iter().map(|named| Some(named.label));
+        iter::once(None).chain(others).collect()
+    }
+
+    /// The records taken in so far, if there are any to be.
+    #[must_use]
+    pub fn records(&self) -> Option<&Records> {
+        self.detail.as_ref()?.records.as_ref()
+    }
+
+    /// A copy of the flows so far.
+    #[must_use]
+    pub fn contents(&self) -> Contents {
+        match self.records() {
+            None => Contents::Lean(self.table.snapshot()),
+            Some(records) => {
+                let names = self.namespace_names();
+                let make = |record: Record| Some(record.into());
+                Contents::Records(records.snapshot(&self.table, &names, make))
+            }
+        }
+    }
+
+    /// Takes the flows so far out: from here on the list is empty.
+    #[must_use]
+    pub fn take(&self) -> Contents {
+        let taken = self.table.take();
+        match self.records() {
+            None => Contents::Lean(taken.snapshot()),
+            Some(records) => {
+                let names = self.namespace_names();
+                Contents::Records(records.take(&taken, &self.table, &names))
+            }
+        }
+    }
+
+    /// Puts a flow in that was taken out or comes from elsewhere; whether there is a place for its namespace.
+    pub fn restore(&self, record: &Record) -> bool {
+        let namespace = match (&record.identity.netns, &self.namespaces) {
+            (None, _) => OWN,
+            (Some(label), Some(namespaces)) => namespaces.labelled(label),
+            (Some(_), None) => return false,
+        };
+        if let (Some(flow), true) = (
+            record.identity.facts().flow(),
+            record.classic > Classic::Absent,
+        ) {
+            let observation = Observation {
+                flow,
+                replied: record.classic == Classic::Confirmed,
+                event: Event::Update,
+            };
+            self.table.apply(&observation, Unseen::List);
+        }
+        if let Some(records) = self.records() {
+            records.restore(record, namespace);
+        }
+        true
+    }
+
+    /// Forgets the flows that were not seen since a time.
+    pub fn forget(&self, before: Timestamp) {
+        if let Some(records) = self.records() {
+            for flow in records.forget(before) {
+                self.table.remove(&flow);
+            }
+        }
+    }
+
+    /// Events whose flow found no room.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        let records = self.records().map_or(0, Records::refused);
+        self.table.refused().max(records)
+    }
+
+    /// Decodes one datagram into `pending`, for [`fold`](Self::fold) to take in. `missed` is asked for a
+    /// DESTROY event only: whether events were missed, so that the entry's end may be the first that is
+    /// heard of it; if not, the event means nothing.
+    #[inline]
+    pub fn gather(&self, datagram: &[u8], pending: &mut Pending, missed: impl FnMut() -> bool) {
+        self.gather_from(Received::Now, OWN, datagram, pending, missed);
+    }
+
+    /// [`gather`](Self::gather) of a datagram that was received at a known time or from another namespace.
+    #[inline]
+    pub fn gather_from(
+        &self,
+        received: Received,
+        namespace: u16,
+        datagram: &[u8],
+        pending: &mut Pending,
+        mut missed: impl FnMut() -> bool,
+    ) {
+        if let Some(detail) = &self.detail {
+            let origin = (received.time(), namespace);
+            return self.gather_detail(detail, origin, datagram, pending, missed);
+        }
+        for message in messages(datagram) {
+            let Ok(message) = message else {
+                pending.tally.malformed += 1;
+                break;
+            };
+            match decode(message) {
+                Ok(observation) if is_second_attempt(observation) && missed() => {
+                    self.fold(pending);
+                    self.second_attempt(&observation, &mut pending.tally);
+                }
+                Ok(observation) if observation.event != Event::Destroy => {
+                    pending.tally.begun += u64::from(observation.event == Event::New);
+                    pending.events.push(observation);
+                }
+                Ok(observation) => {
+                    pending.tally.ended += 1;
+                    if missed() {
+                        // What is pending came before it.
+                        self.fold(pending);
+                        self.made_up(&observation, &mut pending.tally);
+                    } else {
+                        pending.tally.not_events += 1;
+                    }
+                }
+                Err(skip) => pending.tally.skipped(skip),
+            }
+        }
+    }
+
+    /// Takes in what is pending, and counts it.
+    pub fn fold(&self, pending: &mut Pending) {
+        pending.tally.events += pending.events.len() as u64;
+        self.table.apply_all(&pending.events, &mut pending.plan);
+        pending.events.clear();
+        self.count(std::mem::take(&mut pending.tally));
+    }
+
+    /// Takes in one NEW or UPDATE event. `missed` is whether events were missed before it.
+    #[inline]
+    pub fn event(&self, observation: &Observation, missed: bool, tally: &mut Tally) {
+        if missed && is_second_attempt(*observation) {
+            return self.second_attempt(observation, tally);
+        }
+        tally.events += 1;
+        tally.begun += u64::from(observation.event == Event::New);
+        self.table.apply(observation, Unseen::Ignore);
+    }
+
+    /// Takes in a NEW event that comes late, of a flow that has been replied to meanwhile: after a loss it is all that
+    /// is heard of the flow's beginning, so that the flow is listed.
+    fn second_attempt(&self, observation: &Observation, tally: &mut Tally) {
+        tally.events += 1;
+        tally.begun += 1;
+        self.made_up(observation, tally);
+    }
+
+    /// To be kept while the kernel's table is read: see [`Table::merging`].
+    #[must_use]
+    pub fn merging(&self) -> Merging<'_> {
+        self.table.merging()
+    }
+
+    /// Takes in a sighting that makes up for missed events: an entry of the kernel's table, or its end.
+    /// The flow is listed even if it is already replied.
+    pub fn made_up(&self, observation: &Observation, tally: &mut Tally) {
+        if self.table.apply(observation, Unseen::List) == Effect::Listed {
+            tally.recovered += 1;
+        }
+    }
+
+    /// Adds a receiver's counts to the shared ones.
+    pub fn count(&self, tally: Tally) {
+        self.counters.add(tally);
+    }
+
+    /// The counts so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.counters.so_far()
+    }
+}

@@ -1,0 +1,198 @@
+//! A record as its table keeps it: packed, so that a plain IPv4 flow takes 48 bytes.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::model::flow::{Flow, icmp_service};
+use crate::model::record::{Identity, Protocol, Record, Service, SourcePort, Translation};
+use crate::model::sighting::Facts;
+use crate::model::timestamp::Timestamp;
+
+/// A first time when none is known: later than any, and none that is shown.
+pub const UNKNOWN_FIRST: u64 = u64::MAX;
+/// A last time when none is known.
+pub const UNKNOWN_LAST: u64 = 0;
+
+/// The source port stands for all ephemeral ones.
+const EPHEMERAL: u8 = 1;
+/// Packets were seen in both directions.
+const CONFIRMED: u8 = 2;
+
+/// What a sighting adds to a record.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// Tells flows apart, besides their key.
+    pub translation: Option<Translation>,
+    /// Microseconds since 1970, or [`UNKNOWN_FIRST`].
+    pub first_us: u64,
+    /// Microseconds since 1970, or [`UNKNOWN_LAST`].
+    pub last_us: u64,
+    /// NEW events.
+    pub connections: u32,
+    /// Whether packets were seen in both directions.
+    pub replied: bool,
+}
+
+/// What makes a flow this one, but for its translation. `A` is an address's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Packed<A> {
+    source: A,
+    destination: A,
+    service: u16,
+    source_port: u16,
+    zone: u16,
+    namespace: u16,
+    protocol: u8,
+    flags: u8,
+}
+
+impl<A: Hash + PartialEq + Copy> Packed<A> {
+    /// That of `facts`, whose addresses these are.
+    pub fn new(facts: &Facts, namespace: u16, source: A, destination: A) -> Self {
+        Self {
+            source,
+            destination,
+            service: match facts.service {
+                Service::None => 0,
+                Service::Port(port) => port,
+                Service::Icmp(icmp_type, code) => icmp_service(icmp_type, code),
+            },
+            source_port: facts.source_port.number().unwrap_or(0),
+            zone: facts.zone,
+            namespace,
+            protocol: facts.protocol.0,
+            flags: match facts.source_port {
+                SourcePort::Ephemeral => EPHEMERAL,
+                SourcePort::None | SourcePort::Exact(_) => 0,
+            },
+        }
+    }
+
+    /// Without what may change.
+    fn flow(&self) -> Self {
+        Self {
+            flags: self.flags & !CONFIRMED,
+            ..*self
+        }
+    }
+
+    /// The hash of the flow, together with its translation.
+    pub fn place(&self, translation: Option<&Translation>, keyed: &impl BuildHasher) -> u64 {
+        let mut hasher = keyed.build_hasher();
+        self.flow().hash(&mut hasher);
+        translation.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// A record as the table keeps it.
+#[derive(Clone, Debug)]
+pub struct Stored<A> {
+    key: Packed<A>,
+    translation: Option<Box<Translation>>,
+    /// Stays at the largest number once it is there.
+    connections: u32,
+    first_us: u64,
+    last_us: u64,
+}
+
+impl<A: Hash + PartialEq + Copy> Stored<A> {
+    /// That of a flow that is seen for the first time.
+    pub fn new(key: Packed<A>, seen: Seen) -> Self {
+        let mut stored = Self {
+            key,
+            translation: seen.translation.map(Box::new),
+            connections: seen.connections,
+            first_us: seen.first_us,
+            last_us: seen.last_us,
+        };
+        stored.confirm(seen.replied);
+        stored
+    }
+
+    /// Adds what was seen of the same flow.
+    pub fn add(&mut self, seen: &Seen) {
+        self.first_us = self.first_us.min(seen.first_us);
+        self.last_us = self.last_us.max(seen.last_us);
+        self.connections = self.connections.saturating_add(seen.connections);
+        self.confirm(seen.replied);
+    }
+
+    fn confirm(&mut self, replied: bool) {
+        if replied {
+            self.key.flags |= CONFIRMED;
+        }
+    }
+
+    /// Whether it is the record of that flow.
+    pub fn is_of(&self, key: &Packed<A>, translation: Option<&Translation>) -> bool {
+        self.key.flow() == key.flow() && self.translation.as_deref() == translation
+    }
+
+    /// The hash of its flow.
+    pub fn place(&self, keyed: &impl BuildHasher) -> u64 {
+        self.key.place(self.translation.as_deref(), keyed)
+    }
+
+    /// Whether it was last seen before a time. Of a flow that no time is known of, that is not known.
+    pub const fn is_older(&self, before_us: u64) -> bool {
+        self.last_us != UNKNOWN_LAST && self.last_us < before_us
+    }
+}
+
+impl<A: Into<IpAddr> + Copy> Stored<A> {
+    /// The flow as the classic list has it, if it has the protocol.
+    pub fn flow(&self) -> Option<Flow> {
+        self.unpack(&[]).identity.facts().flow()
+    }
+
+    /// The record. `names` are those of namespaces by number.
+    pub fn unpack(&self, names: &[Option<Arc<str>>]) -> Record {
+        let key = &self.key;
+        let (source, protocol) = (key.source.into(), Protocol(key.protocol));
+        let (service, source_port) = if protocol.has_ports() {
+            let port = if key.flags & EPHEMERAL == 0 {
+                SourcePort::Exact(key.source_port)
+            } else {
+                SourcePort::Ephemeral
+            };
+            (Service::Port(key.service), port)
+        } else if protocol.is_icmp_of(source) {
+            let [icmp_type, code] = key.service.to_be_bytes();
+            (Service::Icmp(icmp_type, code), SourcePort::None)
+        } else {
+            (Service::None, SourcePort::None)
+        };
+        let confirmed = key.flags & CONFIRMED != 0;
+        Record {
+            identity: Identity {
+                source,
+                destination: key.destination.into(),
+                protocol,
+                service,
+                source_port,
+                zone: key.zone,
+                translation: self.translation.clone(),
+                netns: names.get(usize::from(key.namespace)).cloned().flatten(),
+            },
+            confirmed,
+            connections: self.connections.into(),
+            first_seen: Timestamp::from_us(self.first_us),
+            last_seen: Timestamp::from_us(self.last_us),
+            classic: Record::usual_classic(confirmed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sizes_are_those_that_are_promised() {
+        assert_eq!(size_of::<Stored<[u8; 4]>>(), 48);
+        assert_eq!(size_of::<Stored<[u8; 16]>>(), 72);
+        assert_eq!(size_of::<Translation>(), 44);
+    }
+}

@@ -1,0 +1,36 @@
+//! A copy of the table's flows, taken stripe by stripe, that sorting and writing work on.
+
+use crate::intake::table::Entry;
+use crate::model::flow::Class;
+
+/// Flows by address family and transport (TCP, UDP, ICMP), in no order.
+///
+/// Events that come in while it is taken may or may not be in it; each flow is in it at most once.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// IPv4 flows.
+    pub v4: [Vec<Entry<[u8; 4]>>; 3],
+    /// IPv6 flows.
+    pub v6: [Vec<Entry<[u8; 16]>>; 3],
+}
+
+impl Snapshot {
+    /// Leaves those flows whose confirmation is wanted.
+    pub fn retain_confirmed(&mut self, wanted: impl Fn(bool) -> bool) {
+        for entries in &mut self.v4 {
+            entries.retain(|entry| wanted(entry.confirmed()));
+        }
+        for entries in &mut self.v6 {
+            entries.retain(|entry| wanted(entry.confirmed()));
+        }
+    }
+
+    /// Number of flows of a class.
+    #[must_use]
+    pub fn count(&self, class: Class) -> usize {
+        match class as usize {
+            transport @ 0..3 => self.v4[transport].len(),
+            transport => self.v6[transport - 3].len(),
+        }
+    }
+}

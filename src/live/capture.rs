@@ -1,0 +1,174 @@
+//! A live capture from its start to its verdict.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::thread;
+
+use netfilter_conntrack::Handle;
+
+use crate::cli::options::Cli;
+use crate::files::destination::Destination;
+use crate::intake::Intake;
+use crate::live::conditions::Conditions;
+use crate::live::description;
+use crate::live::dumps::Dumps;
+use crate::live::kernel_stat::KernelStat;
+use crate::live::listen;
+use crate::live::monitor::Monitor;
+use crate::live::recovery::{Recovery, Sockets};
+use crate::live::session::crew::Crew;
+use crate::live::session::{Outcome, Session};
+use crate::live::state::State;
+use crate::live::track::Track;
+use crate::model::error::Error;
+use crate::model::units::show_count;
+use crate::model::verdict::{Loss, Verdict};
+use crate::os::signals::Signals;
+use crate::os::sysctl::sysctl;
+use crate::output::printer::Printer;
+use crate::service::notify::Supervisor;
+use crate::sources::receiver::Shared;
+use crate::sources::record::Recorder;
+use crate::ui::console::Console;
+
+/// Captures until told to stop, prints, and returns the exit status.
+///
+/// # Errors
+///
+/// What keeps the capture from starting.
+pub fn capture(
+    cli: &Cli,
+    intake: &Intake,
+    (printer, state, monitor): (&Printer, Option<&State>, Option<&Monitor>),
+    supervisor: &Supervisor,
+    console: &Console,
+) -> Result<u8, Error> {
+    let signals =
+        Signals::install().map_err(|error| Error::new(format!("can't take signals: {error}")))?;
+    listen::refuse_if_events_are_off()?;
+    let kernel_stat = KernelStat::start()?;
+    // Before anybody listens, so that what changes from then on is seen to have changed.
+    let conditions = Conditions::new(cli.netns.as_deref(), intake);
+    let sockets = listen::open(cli, console)?;
+    let recorder = cli.write.as_deref().map(start_recording).transpose()?;
+    let track = cli.track.then(Track::start).transpose()?;
+
+    let resources = |error: io::Error| {
+        Error::new(match error.kind() {
+            // pthread_create(3).
+            io::ErrorKind::WouldBlock => {
+                "can't start the capture: no thread can be made, since the limit of \
+                 processes is reached (ulimit -u, or TasksMax= of the service)"
+                    .to_owned()
+            }
+            _ => format!("can't start the capture: {error}"),
+        })
+    };
+    let handles: Vec<&Handle> = sockets.iter().map(|socket| &socket.handle).collect();
+    let shared = Shared::new(intake, recorder, sockets.len()).map_err(resources)?;
+    // Whether a flow that is listed stays so until the end.
+    let keeps_all = !cli.reset && cli.forget.is_none() && state.is_none();
+    let early = sockets.iter().map(|socket| socket.buffer.early_drops());
+    let watched =
+        Sockets::new(&handles, shared.lost(), early.map(u64::from).sum()).map_err(resources)?;
+    // After somebody listens. Of other namespaces' entries nothing is known.
+    let older = match intake.namespaces() {
+        None => sysctl("nf_conntrack_count").unwrap_or(u64::MAX),
+        Some(_) => u64::MAX,
+    };
+    let recovery = Recovery::new(intake, watched, older, (cli.reliable, keeps_all));
+    let mut sources: Vec<&str> = sockets.iter().map(|socket| socket.method.name()).collect();
+    sources.dedup();
+    let mut begun = description::begin(cli, &sources.join(" "));
+    if let Some(state) = state {
+        begun = state.go_on(begun, intake, console)?;
+    }
+    let dumps = Dumps::new(intake, printer, state, (cli.reset, cli.forget), begun);
+    let session = Session::new(
+        cli,
+        intake,
+        (&shared, &recovery, &dumps),
+        (&conditions, &kernel_stat),
+        (printer, monitor),
+        (supervisor, &signals, console),
+    );
+
+    thread::scope(|scope| {
+        let crew = Crew::start(scope, &session, sockets).map_err(resources)?;
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            session.begin(&crew);
+            session.wait(&crew);
+        }));
+        if let Err(panic) = ran {
+            session.failed("waiting", &*panic);
+        }
+        session.end(crew);
+        Ok(())
+    })?;
+    drop(track);
+
+    let Outcome { loss, failed } = session.outcome();
+    // Of all intervals: one list that lacks flows makes the run one that does.
+    let verdict = dumps.with_earlier_runs(loss.clone()).verdict();
+    let report = recovery.report();
+    // The recording first: whatever may come of the list, it is whole.
+    let recorded = shared.recorder.map_or(Ok(None), |recorder| {
+        recorder.finish(not_recorded(&loss, cli.existing))
+    });
+    let printed = dumps.finish(&loss, console);
+    if let Some(monitor) = monitor {
+        monitor.write(intake, report, &loss, &dumps, console);
+    }
+    if verdict == Verdict::Complete {
+        console.detail(&verdict.to_string());
+    } else {
+        console.note(&verdict.to_string());
+    }
+    if let Some(path) = &cli.write {
+        match &recorded {
+            Ok(None) => {}
+            Ok(Some(why)) => {
+                console.error(&format!(
+                    "{}: the recording is incomplete: {why}",
+                    path.display()
+                ));
+            }
+            Err(error) => console.error(&format!(
+                "{}: {error}; the recording ends there",
+                path.display()
+            )),
+        }
+    }
+    Ok(match recorded {
+        _ if failed || printed == 1 => 1,
+        Err(_) => 1,
+        Ok(Some(_)) => INCOMPLETE,
+        Ok(None) => verdict.exit_status().max(printed),
+    })
+}
+
+/// Exit status of a recording that lacks events; the list need not.
+const INCOMPLETE: u8 = 3;
+
+/// Why events are not in a recording. What was read from the kernel's table makes up for them in the list, and is no
+/// event.
+fn not_recorded(loss: &Loss, existing: bool) -> Vec<String> {
+    let mut reasons = [&loss.other[..], &loss.over].concat();
+    if loss.missed > 0 {
+        reasons.push(format!("up to {} events missed", show_count(loss.missed)));
+    }
+    if existing {
+        reasons.push(
+            "the connections that were open at the beginning (--existing) are in the list, not in the recording"
+                .to_owned(),
+        );
+    }
+    reasons
+}
+
+fn start_recording(path: &Path) -> Result<Recorder, Error> {
+    let file = Destination::new(path).open();
+    file.and_then(Recorder::new)
+        .map_err(|error| Error::file(path, error))
+}

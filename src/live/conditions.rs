@@ -1,0 +1,335 @@
+//! What a capture rests on besides its sockets, looked at while it runs: that events are switched on, that connections
+//! are tracked, that no rule keeps events back, and that the namespace is still the one that was meant.
+//!
+//! Each of these can end without a word, and the capture then lists nothing more while its sockets and their drop
+//! counters look as good as ever. So they are looked at on a clock, with each list, and at the end. What was found
+//! broken may have been broken since the last look at which it was not.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::doctor::ruleset;
+use crate::doctor::tracking::Tracking;
+use crate::intake::Intake;
+use crate::model::timestamp::Timestamp;
+use crate::os::namespace;
+use crate::os::namespaces::Namespaces;
+use crate::os::sysctl::sysctl;
+
+/// How often everything is looked at: iptables-legacy and other namespaces don't tell of changes.
+const EVERYTHING: Duration = Duration::from_secs(30);
+
+/// The conditions of one capture.
+#[derive(Debug)]
+pub struct Conditions {
+    /// The path of the namespace that was named, and what it was when it was entered.
+    namespace: Option<(PathBuf, Identity)>,
+    state: Mutex<State>,
+}
+
+/// Device and inode of a namespace's file: namespaces(7).
+type Identity = (u64, u64);
+
+/// What one look is at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    /// Rules and sysctls of the namespace that is listened to.
+    Own,
+    /// Those of another one, by its name.
+    Other(Arc<str>),
+    /// Which namespace the name stands for that was given.
+    Name,
+}
+
+#[derive(Debug)]
+struct State {
+    seen: HashMap<Place, Seen>,
+    /// The ruleset's generation when it was read last.
+    generation: Option<u32>,
+    looked: Instant,
+    troubles: Vec<Trouble>,
+}
+
+/// What has been seen at one place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Whether IPv4 and IPv6 have been seen to be tracked.
+    tracked: [bool; 2],
+    /// The last look at which all was well.
+    good: Option<Timestamp>,
+}
+
+/// A condition that does not hold, or did not for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Trouble {
+    place: Place,
+    what: String,
+    from: Option<Timestamp>,
+    /// When it was seen to hold again.
+    until: Option<Timestamp>,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Place::Other(name) = &self.place {
+            write!(f, "in the network namespace {name}, ")?;
+        }
+        f.write_str(&self.what)?;
+        if let Some(from) = self.from {
+            write!(f, ", possibly from {from} on")?;
+        }
+        if let Some(until) = self.until {
+            write!(f, ", until {until}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What does not hold in one namespace at one look.
+struct Found {
+    broken: Vec<String>,
+    tracked: [bool; 2],
+}
+
+const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
+
+/// Looks at the namespace that the calling thread is in. `before` is which families were tracked.
+fn find(before: [bool; 2]) -> Found {
+    let mut broken = Vec::new();
+    if sysctl("nf_conntrack_events") == Some(0) {
+        broken.push(
+            "conntrack events were switched off (net.netfilter.nf_conntrack_events=0)".to_owned(),
+        );
+    }
+    let tracking = Tracking::look();
+    let mut tracked = before;
+    if let (Ok(ruleset), Ok(legacy)) = (&tracking.nftables, &tracking.legacy) {
+        let needs = ruleset.needs.clone().and(legacy);
+        let now = [needs.ipv4, needs.ipv6];
+        let mut lost = Vec::new();
+        for (family, name) in FAMILIES.into_iter().enumerate() {
+            tracked[family] |= now[family];
+            // Rules beyond those that could be read may need it.
+            if before[family] && !now[family] && ruleset.complete {
+                lost.push(name);
+            }
+        }
+        if !lost.is_empty() {
+            broken.push(format!(
+                "the last firewall rule that had {} connections tracked was deleted, and later connections are \
+                 missing",
+                lost.join(" and ")
+            ));
+        }
+        for mask in &needs.masks {
+            broken.push(format!("a rule kept events back ({mask})"));
+        }
+    }
+    Found { broken, tracked }
+}
+
+impl Conditions {
+    /// Looks for the first time. `named` is the namespace that was asked for, and that the calling thread is in.
+    #[must_use]
+    pub fn new(named: Option<&str>, intake: &Intake) -> Self {
+        let namespace = named.map(namespace::path).and_then(|path| {
+            let identity = identity("/proc/thread-self/ns/net".into())?;
+            Some((path, identity))
+        });
+        let conditions = Self {
+            namespace,
+            state: Mutex::new(State {
+                seen: HashMap::new(),
+                generation: None,
+                looked: Instant::now(),
+                troubles: Vec::new(),
+            }),
+        };
+        conditions.look(intake);
+        conditions
+    }
+
+    /// Looks at what has changed since, and at everything now and then.
+    pub fn glance(&self, intake: &Intake) {
+        let due = {
+            let state = self.state.lock();
+            state.looked.elapsed() >= EVERYTHING
+                || sysctl("nf_conntrack_events") == Some(0)
+                || ruleset::generation().unwrap_or(None) != state.generation
+        };
+        if due {
+            self.look(intake);
+        } else {
+            self.look_at_name(&mut self.state.lock());
+        }
+    }
+
+    /// Looks at everything.
+    pub fn look(&self, intake: &Intake) {
+        let mut state = self.state.lock();
+        state.looked = Instant::now();
+        // Before the rules are read: a change meanwhile is seen at the next look.
+        state.generation = ruleset::generation().unwrap_or(None);
+        self.look_at_name(&mut state);
+        let found = find(state.tracked(&Place::Own));
+        state.take(Place::Own, found);
+        for other in intake.namespaces().map_or_else(Vec::new, Namespaces::all) {
+            if !other.alive || !other.has_name {
+                continue;
+            }
+            let place = Place::Other(Arc::clone(&other.label));
+            let before = state.tracked(&place);
+            // One that can't be entered may just be going.
+            if let Ok(found) = namespace::within(&other.label, || Ok(find(before))) {
+                state.take(place, found);
+            }
+        }
+    }
+
+    fn look_at_name(&self, state: &mut State) {
+        let Some((path, meant)) = &self.namespace else {
+            return;
+        };
+        let is_other = identity(path.clone()).is_some_and(|found| found != *meant);
+        let what = format!(
+            "{} is another network namespace now, in which nobody listens",
+            path.display()
+        );
+        let found = Found {
+            broken: if is_other { vec![what] } else { Vec::new() },
+            tracked: [false; 2],
+        };
+        state.take(Place::Name, found);
+    }
+
+    /// What does not hold, and what did not hold for a while and does again.
+    #[must_use]
+    pub fn troubles(&self) -> (Vec<String>, Vec<String>) {
+        let state = self.state.lock();
+        let (over, now): (Vec<&Trouble>, Vec<&Trouble>) = state
+            .troubles
+            .iter()
+            .partition(|trouble| trouble.until.is_some());
+        let texts = |troubles: Vec<&Trouble>| troubles.iter().map(ToString::to_string).collect();
+        (texts(now), texts(over))
+    }
+}
+
+impl State {
+    fn tracked(&self, place: &Place) -> [bool; 2] {
+        self.seen.get(place).map_or([false; 2], |seen| seen.tracked)
+    }
+
+    /// Takes note of what is broken at one place, and so of what is not any more.
+    fn take(&mut self, place: Place, found: Found) {
+        let now = Timestamp::now();
+        let seen = self.seen.entry(place.clone()).or_default();
+        seen.tracked = found.tracked;
+        let good = seen.good;
+        if found.broken.is_empty() {
+            seen.good = Some(now);
+        }
+        let lasting = |trouble: &&mut Trouble| trouble.place == place && trouble.until.is_none();
+        for trouble in self.troubles.iter_mut().filter(lasting) {
+            if !found.broken.contains(&trouble.what) {
+                trouble.until = Some(now);
+            }
+        }
+        for what in found.broken {
+            let known = |trouble: &Trouble| {
+                trouble.place == place && trouble.until.is_none() && trouble.what == what
+            };
+            if !self.troubles.iter().any(known) {
+                self.troubles.push(Trouble {
+                    place: place.clone(),
+                    what,
+                    from: good,
+                    until: None,
+                });
+            }
+        }
+        self.limit();
+    }
+
+    /// Makes one of the oldest two of a kind when there are many: a longer time than the two is no false claim.
+    fn limit(&mut self) {
+        while self.troubles.len() > TROUBLES_MAX {
+            let old = self.troubles.remove(0);
+            let alike = |other: &&mut Trouble| other.place == old.place && other.what == old.what;
+            if let Some(other) = self.troubles.iter_mut().find(alike) {
+                other.from = old.from;
+            }
+        }
+    }
+}
+
+/// So many conditions that were broken are told one by one.
+const TROUBLES_MAX: usize = 64;
+
+fn identity(path: PathBuf) -> Option<Identity> {
+    let stat = rustix::fs::stat(&path).ok()?;
+    Some((stat.st_dev, stat.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        State {
+            seen: HashMap::new(),
+            generation: None,
+            looked: Instant::now(),
+            troubles: Vec::new(),
+        }
+    }
+
+    fn found(broken: &[&str]) -> Found {
+        Found {
+            broken: broken.iter().map(|&what| what.to_owned()).collect(),
+            tracked: [true; 2],
+        }
+    }
+
+    #[test]
+    fn what_breaks_is_dated_from_the_last_good_look_and_kept_when_it_is_mended() {
+        let mut state = state();
+        state.take(Place::Own, found(&[]));
+        let good = state.seen[&Place::Own].good;
+        state.take(Place::Own, found(&["it broke"]));
+        state.take(Place::Own, found(&["it broke"]));
+        assert_eq!(state.troubles.len(), 1);
+        assert_eq!(
+            (state.troubles[0].from, state.troubles[0].until),
+            (good, None)
+        );
+        state.take(Place::Name, found(&[]));
+        assert_eq!(state.troubles[0].until, None);
+        state.take(Place::Own, found(&[]));
+        assert!(state.troubles[0].until.is_some());
+        state.take(Place::Own, found(&["it broke"]));
+        assert_eq!(state.troubles.len(), 2);
+        assert_eq!(state.tracked(&Place::Own), [true; 2]);
+    }
+
+    #[test]
+    fn what_comes_and_goes_for_months_is_told_in_few_lines() {
+        let mut state = state();
+        for _ in 0..1000 {
+            state.take(Place::Own, found(&[]));
+            state.take(Place::Own, found(&["it broke"]));
+        }
+        assert_eq!(state.troubles.len(), TROUBLES_MAX);
+        let first = state
+            .troubles
+            .iter()
+            .filter_map(|trouble| trouble.from)
+            .min();
+        assert!(first <= state.seen[&Place::Own].good);
+    }
+}

@@ -1,0 +1,145 @@
+//! The sockets of a live capture: opened, set up, and read in the way that was asked for or that works.
+
+use std::io;
+
+use netfilter_conntrack::Handle;
+
+use crate::cli::options::Cli;
+use crate::model::error::Error;
+use crate::model::units::{show_bytes, show_count};
+use crate::os::prefilter::Share;
+use crate::os::sysctl::sysctl;
+use crate::sources::method::{Method, Source};
+use crate::sources::tuning::{self, Buffer, Settings};
+use crate::ui::console::Console;
+
+/// Refuses to start where no event would ever come.
+///
+/// # Errors
+///
+/// Events are switched off; the message says how to switch them on.
+pub fn refuse_if_events_are_off() -> Result<(), Error> {
+    match sysctl("nf_conntrack_events") {
+        Some(0) => Err(Error::new(
+            "conntrack events are switched off: switch them on with \
+             sysctl -w net.netfilter.nf_conntrack_events=1",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// An open socket and how it is read.
+#[derive(Debug)]
+pub struct Socket {
+    /// The C library's handle.
+    pub handle: Handle,
+    /// Its receive buffer.
+    pub buffer: Buffer,
+    /// The way it is read.
+    pub method: Method,
+}
+
+/// Opens and subscribes as many sockets as are asked for, and says what came of it.
+///
+/// # Errors
+///
+/// No privilege, no events in this kernel, or a source that was asked for by name and can't be had.
+pub fn open(cli: &Cli, console: &Console) -> Result<Vec<Socket>, Error> {
+    let unfit = cli.unfit_for_kernel();
+    let in_kernel = cli.source == Source::Kernel || (cli.source == Source::Auto && unfit.is_none());
+    let settings = Settings {
+        buffer_bytes: cli.buffer,
+        buffer_max_bytes: cli.buffer_max.max(cli.buffer),
+        // A recording is to hold what the kernel sent, not what this list needs of it.
+        thin: !cli.no_thin && cli.write.is_none() && !cli.all_protocols,
+        all_namespaces: cli.all_netns,
+        reliable: cli.reliable,
+    };
+    let mut sockets = Vec::new();
+    for index in 0..cli.workers {
+        let share = Share {
+            index,
+            of: cli.workers,
+        };
+        let (handle, buffer) =
+            tuning::open(&settings, share).map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied if cli.all_netns => Error::new(
+                    "--all-netns needs CAP_NET_BROADCAST beside CAP_NET_ADMIN: run with sudo",
+                ),
+                _ => Error::listen(&error),
+            })?;
+        describe(&buffer, cli, console);
+        let method = match cli.source {
+            Source::Callback => Method::Callback,
+            _ if !in_kernel => {
+                let reason = unfit.filter(|_| cli.source == Source::Auto);
+                let reason =
+                    reason.map_or(String::new(), |reason| format!(", because of {reason}"));
+                console.detail(&format!("source batch{reason}"));
+                Method::Batch
+            }
+            _ => match load(cli, &handle, console) {
+                Ok(method) => method,
+                Err(reason) if cli.source == Source::Kernel => {
+                    return Err(Error::new(format!("--source kernel: {reason}")));
+                }
+                Err(reason) => {
+                    let text = format!("source batch, since kernel can't be used: {reason}");
+                    // It costs more of the processor than is known from elsewhere: no secret. Where the program was
+                    // built without, that is how it was wanted.
+                    if cfg!(feature = "ebpf") {
+                        console.note(&text);
+                    } else {
+                        console.detail(&text);
+                    }
+                    Method::Batch
+                }
+            },
+        };
+        sockets.push(Socket {
+            handle,
+            buffer,
+            method,
+        });
+    }
+    Ok(sockets)
+}
+
+#[cfg(feature = "ebpf")]
+fn load(cli: &Cli, handle: &Handle, console: &Console) -> Result<Method, String> {
+    use crate::sources::kernel::{Kernel, Sizes};
+
+    let sizes = Sizes::new(cli.max_flows, cli.buffer);
+    let kernel = Kernel::attach(handle, sizes)?;
+    console.detail(&format!(
+        "source kernel: a ring of {}; {} of kernel memory now, {} at the most",
+        show_bytes(sizes.ring_bytes.into()),
+        show_bytes(sizes.start_bytes()),
+        show_bytes(sizes.max_bytes()),
+    ));
+    Ok(Method::Kernel(Box::new(kernel)))
+}
+
+#[cfg(not(feature = "ebpf"))]
+fn load(_: &Cli, _: &Handle, _: &Console) -> Result<Method, String> {
+    Err("this program was built without it (cargo feature ebpf)".into())
+}
+
+/// Says what receive buffer there is.
+fn describe(buffer: &Buffer, cli: &Cli, console: &Console) {
+    let granted = format!(
+        "receive buffer of {} ({} events)",
+        show_bytes(buffer.granted_bytes().into()),
+        show_count(buffer.granted_events().into()),
+    );
+    if buffer.granted_bytes() >= cli.buffer {
+        console.detail(&granted);
+    } else {
+        console.note(&format!(
+            "{granted} only: a larger one needs CAP_NET_ADMIN in the initial user namespace, or \
+             sysctl -w net.core.rmem_max={}",
+            // The kernel grants double of what it limits.
+            cli.buffer.div_ceil(2)
+        ));
+    }
+}

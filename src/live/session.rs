@@ -1,0 +1,317 @@
+//! One live capture while it runs: its start, waiting for its end, the lists meanwhile, and the end itself.
+//!
+//! ```text
+//!  Crew::start   a thread for each receiver, one that watches for loss, one that writes lists
+//!  begin         open connections, if they are wanted; "ready" to who waits for it
+//!  wait          signals, intervals, the time that was given, the status line
+//!  end           no more new flows, what was kept back, the queues, the threads
+//!  outcome       what was lost on the way
+//! ```
+
+pub mod crew;
+
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::cli::options::Cli;
+use crate::intake::Intake;
+use crate::live::conditions::Conditions;
+use crate::live::dumps::{Due, Dumps, Schedule};
+use crate::live::kernel_stat::KernelStat;
+use crate::live::monitor::{self, Monitor};
+use crate::live::recovery::Recovery;
+use crate::model::units::show_count;
+use crate::model::verdict::Loss;
+use crate::os::signals::Signals;
+use crate::output::printer::Printer;
+use crate::service::notify::Supervisor;
+use crate::sources::dump;
+use crate::sources::receiver::{Shared, timespec};
+use crate::ui::console::{Console, REDRAW, Rate, Status};
+use crew::Crew;
+
+/// After this time without an event on a terminal, a hint is due.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// A capture that runs, and everything that its threads share.
+#[derive(Debug)]
+pub struct Session<'a> {
+    cli: &'a Cli,
+    intake: &'a Intake,
+    shared: &'a Shared<'a>,
+    recovery: &'a Recovery<'a>,
+    conditions: &'a Conditions,
+    kernel_stat: &'a KernelStat,
+    dumps: &'a Dumps<'a>,
+    printer: &'a Printer,
+    monitor: Option<&'a Monitor>,
+    supervisor: &'a Supervisor,
+    signals: &'a Signals,
+    console: &'a Console,
+    began: Instant,
+    /// What is found out besides the counters.
+    troubles: Mutex<Vec<String>>,
+    failed: AtomicBool,
+}
+
+/// How a capture went.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was lost.
+    pub loss: Loss,
+    /// Whether a part of the program has failed, which is an error also if nothing was lost by it.
+    pub failed: bool,
+}
+
+impl<'a> Session<'a> {
+    /// A capture that is about to begin.
+    #[must_use]
+    pub fn new(
+        cli: &'a Cli,
+        intake: &'a Intake,
+        (shared, recovery, dumps): (&'a Shared<'a>, &'a Recovery<'a>, &'a Dumps<'a>),
+        (conditions, kernel_stat): (&'a Conditions, &'a KernelStat),
+        (printer, monitor): (&'a Printer, Option<&'a Monitor>),
+        (supervisor, signals, console): (&'a Supervisor, &'a Signals, &'a Console),
+    ) -> Self {
+        Self {
+            cli,
+            intake,
+            shared,
+            recovery,
+            conditions,
+            kernel_stat,
+            dumps,
+            printer,
+            monitor,
+            supervisor,
+            signals,
+            console,
+            began: Instant::now(),
+            troubles: Mutex::default(),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Lists what is there already, if that is wanted, and says that the capture runs.
+    pub fn begin(&self, crew: &Crew<'_>) {
+        if self.cli.existing {
+            match dump::merge(self.intake) {
+                Ok(tally) => {
+                    self.recovery.existing_are_listed();
+                    self.console
+                        .detail(&format!("{} open connections", show_count(tally.recovered)));
+                }
+                Err(error) => self.trouble(format!("open connections not read: {error}")),
+            }
+        }
+        self.supervisor.ready(self.console);
+        if self.monitor.is_some() {
+            crew.do_lists(Due {
+                metrics: true,
+                ..Due::default()
+            });
+        }
+    }
+
+    /// Waits for the end, and has done what is due until then.
+    pub fn wait(&self, crew: &Crew<'_>) {
+        // What it took to start is no part of the time that was asked for.
+        let began = Instant::now();
+        let mut rate = Rate::default();
+        let metrics = self.cli.metrics_file.as_ref().map(|_| monitor::EVERY);
+        let mut schedule = Schedule::new(self.cli.interval, self.cli.forget, metrics);
+        let mut hinted = self.cli.track || !self.console.shows_status();
+        loop {
+            crate::os::fault::point("wait");
+            self.supervisor.alive();
+            self.signals.drain();
+            if self.signals.end() {
+                return;
+            }
+            let asked = Due {
+                asked: self.signals.take_print(),
+                ..Due::default()
+            };
+            let due = schedule.due().and(asked);
+            if due != Due::default() {
+                crew.do_lists(due);
+            }
+            let left = self
+                .cli
+                .duration
+                .map(|duration| duration.saturating_sub(began.elapsed()));
+            if left == Some(Duration::ZERO) {
+                return;
+            }
+            if self.console.shows_status() {
+                self.show_status(&mut rate, &mut hinted);
+            }
+            // Without a status line nothing has to be looked at on a clock but the time itself.
+            let tick = if self.console.shows_status() {
+                REDRAW
+            } else {
+                Duration::from_secs(1)
+            };
+            let time = left
+                .map_or(tick, |left| left.min(tick))
+                .min(self.supervisor.patience())
+                .min(schedule.rest());
+            let timeout = timespec(time);
+            let descriptor = self.signals.descriptor();
+            // Interrupted or not: the next round looks at everything.
+            let _ = poll(
+                &mut [PollFd::new(&descriptor, PollFlags::IN)],
+                Some(&timeout),
+            );
+        }
+    }
+
+    fn show_status(&self, rate: &mut Rate, hinted: &mut bool) {
+        let events = self.intake.tally().events;
+        if !*hinted && self.began.elapsed() >= SILENCE {
+            *hinted = true;
+            if events == 0 {
+                self.console.note(
+                    "no event so far. If there is traffic, no firewall rule may need connection \
+                     tracking here: start again with --track",
+                );
+            }
+        }
+        self.console.status(&Status {
+            elapsed: self.began.elapsed(),
+            rate: rate.update(events),
+            flows: self.intake.table().counts(),
+            lost: self.recovery.missed(),
+        });
+    }
+
+    /// Does what is due, in the thread for lists.
+    fn do_due(&self, due: Due) {
+        if due.is_long() {
+            self.make_list(due);
+        }
+        if let Some(monitor) = self.monitor {
+            let loss = self.assess();
+            let report = self.recovery.report();
+            monitor.write(self.intake, report, &loss, self.dumps, self.console);
+        }
+    }
+
+    /// Makes a list of everything up to now.
+    fn make_list(&self, due: Due) {
+        crate::os::fault::point("list");
+        // A reload, to a service manager; lists at intervals and forgetting are no news to it.
+        if due.asked {
+            self.supervisor.printing();
+        }
+        let flushed = self.recovery.bring_up_to_date(|| self.shared.flush());
+        let assess = || {
+            self.conditions.look(self.intake);
+            let mut loss = self.assess();
+            if !flushed {
+                loss.other
+                    .push("events were still queued when the list was made".into());
+            }
+            loss
+        };
+        let written = self.dumps.run(due, &assess, self.console);
+        if written.is_err_and(|error| self.printer.is_gone(&error, self.console)) {
+            self.signals.request_end();
+        }
+        if due.asked {
+            self.supervisor.printed();
+        }
+    }
+
+    /// Ends the capture: everything that came up to now is in the tables afterwards.
+    pub fn end(&self, crew: Crew<'_>) {
+        self.console.clear_status();
+        self.supervisor.stopping();
+        self.shared.close();
+        if let Err(error) = self.recovery.end(|| crew.finish()) {
+            self.trouble(error);
+        }
+        self.conditions.look(self.intake);
+        if self.shared.overruns() > 0 {
+            self.console.detail(&format!(
+                "{} overruns reported",
+                show_count(self.shared.overruns())
+            ));
+        }
+        self.console.detail(&format!(
+            "{} events in {:.1} s, {} flows",
+            show_count(self.intake.tally().events),
+            self.began.elapsed().as_secs_f64(),
+            show_count(self.intake.table().len() as u64),
+        ));
+    }
+
+    /// How it went. To be asked after the end.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        Outcome {
+            loss: self.assess(),
+            failed: self.failed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Says that something takes from the list.
+    pub fn trouble(&self, what: String) {
+        self.troubles.lock().push(what);
+    }
+
+    /// Takes note of a thread that has panicked, and ends the capture: what has come so far is still listed.
+    pub fn failed(&self, what: &str, panic: &(dyn Any + Send)) {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("for a reason that it does not say");
+        self.trouble(format!(
+            "{what} has failed by a defect of this program: {text}"
+        ));
+        self.failed.store(true, Ordering::Relaxed);
+        self.signals.request_end();
+    }
+
+    /// What was lost up to now. Looks at the drop counters, so that what a list says was lost is never older than the
+    /// list itself.
+    fn assess(&self) -> Loss {
+        let looked = self.recovery.look();
+        let tally = self.intake.tally();
+        let (lasting, over) = self.conditions.troubles();
+        let mut loss = Loss {
+            missed: self.recovery.missed(),
+            shown: self.recovery.shown(),
+            span: self.recovery.span(),
+            resynced: self.recovery.resynced(),
+            recovered: tally.recovered,
+            refused: self.intake.refused(),
+            malformed: tally.malformed,
+            other: self.troubles.lock().clone(),
+            over: [self.recovery.beyond(), over].concat(),
+        };
+        loss.other.extend(lasting);
+        loss.other.extend(self.kernel_stat.trouble());
+        if let Err(error) = looked {
+            loss.other
+                .push(format!("the drop counter can't be read: {error}"));
+        }
+        if let (false, Some(failure)) = (loss.resynced, self.recovery.failure()) {
+            loss.other.push(failure);
+        }
+        if self.cli.reliable && self.recovery.gave_up() {
+            loss.other.push(
+                "--reliable was given up: undelivered events had the connection table three quarters \
+                 full"
+                    .into(),
+            );
+        }
+        loss
+    }
+}

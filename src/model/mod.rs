@@ -1,0 +1,19 @@
+//! The words of the program: flows, records, captures and what describes them.
+//! Nothing in here reads, writes or asks the kernel.
+//! May import: nothing else of the program.
+
+pub mod address;
+pub mod capture;
+pub mod error;
+pub mod flow;
+pub mod icmp;
+pub mod listing;
+pub mod order;
+pub mod printable;
+pub mod record;
+pub mod selection;
+pub mod services;
+pub mod sighting;
+pub mod timestamp;
+pub mod units;
+pub mod verdict;

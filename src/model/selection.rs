@@ -1,0 +1,375 @@
+//! Filters: which flows are wanted.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+
+use crate::model::record::{Protocol, Record, Service, SourcePort};
+use crate::model::sighting::Facts;
+
+/// Filters as options. Several values of one option are alternatives, different options all have to hold;
+/// a value with `!` before it excludes.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+#[command(next_help_heading = "Filters")]
+pub struct Selection {
+    /// Only this protocol (tcp, udp, icmp, icmpv6, sctp, …, or a number); !NAME excludes
+    #[arg(long, value_name = "PROTO", value_delimiter = ',')]
+    pub proto: Vec<Not<Protocol>>,
+
+    /// Only sources in this network or address; !NET excludes
+    #[arg(long, value_name = "NET", value_delimiter = ',')]
+    pub src: Vec<Not<Net>>,
+
+    /// Only destinations in this network or address, as they are before DNAT; !NET excludes
+    #[arg(long, value_name = "NET", value_delimiter = ',')]
+    pub dst: Vec<Not<Net>>,
+
+    /// Only these source ports (53, 1024-65535); !PORTS excludes
+    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+    pub sport: Vec<Not<Ports>>,
+
+    /// Only these destination ports (443, 8000-8999); !PORTS excludes
+    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+    pub dport: Vec<Not<Ports>>,
+
+    /// Only IPv4
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    pub ipv4: bool,
+
+    /// Only IPv6
+    #[arg(short = '6', long)]
+    pub ipv6: bool,
+
+    /// Only flows that were answered
+    #[arg(long, conflicts_with = "unconfirmed")]
+    pub confirmed: bool,
+
+    /// Only flows that nobody answered
+    #[arg(long)]
+    pub unconfirmed: bool,
+
+    /// Only this conntrack zone; !N excludes
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub zone: Vec<Not<u16>>,
+
+    /// Whether source ports from 1024 on are kept, or collapsed into one
+    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    pub source_ports: SourcePorts,
+}
+
+/// What becomes of ephemeral source ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SourcePorts {
+    /// Flows that differ only in them are different
+    Keep,
+    /// All of 1024 to 65535 are one
+    #[default]
+    Collapse,
+}
+
+impl SourcePorts {
+    /// The option that keeps them, for the description of a capture.
+    pub const KEPT: &str = "--source-ports=keep";
+}
+
+/// A condition or its opposite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Not<T> {
+    /// What is wanted.
+    Is(T),
+    /// What is not wanted.
+    Not(T),
+}
+
+/// A network or a single address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Net(pub IpNet);
+
+/// A port or a range of ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ports(pub RangeInclusive<u16>);
+
+impl<T: FromStr<Err: fmt::Display>> FromStr for Not<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = match text.strip_prefix('!') {
+            Some(rest) => rest.trim_start().parse().map(Self::Not),
+            None => text.parse().map(Self::Is),
+        };
+        parsed.map_err(|error| error.to_string())
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Not<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Is(value) => value.fmt(f),
+            Self::Not(value) => write!(f, "!{value}"),
+        }
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text).ok_or_else(|| {
+            "no such protocol: write for example tcp, udp, icmp, icmpv6, sctp, gre, or a number up to 255"
+                .into()
+        })
+    }
+}
+
+impl FromStr for Net {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let net = text
+            .parse::<IpNet>()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        net.map(|net| Self(net.trunc())).map_err(|_| {
+            "no such network: write for example 10.0.0.0/8, 192.0.2.1 or 2001:db8::/32".into()
+        })
+    }
+}
+
+impl fmt::Display for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.prefix_len() == self.0.max_prefix_len() {
+            self.0.addr().fmt(f)
+        } else {
+            self.0.fmt(f)
+        }
+    }
+}
+
+impl FromStr for Ports {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (first, last) = text.split_once(['-', ':']).unwrap_or((text, text));
+        match (first.parse(), last.parse()) {
+            (Ok(first), Ok(last)) if first <= last => Ok(Self(first..=last)),
+            _ => Err("no such ports: write for example 443 or 8000-8999".into()),
+        }
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, last) = (self.0.start(), self.0.end());
+        if first == last {
+            write!(f, "{first}")
+        } else {
+            write!(f, "{first}-{last}")
+        }
+    }
+}
+
+/// Whether no condition excludes it, and one wants it if any says what is wanted.
+fn passes<T>(conditions: &[Not<T>], holds: impl Fn(&T) -> bool) -> bool {
+    let (mut asked, mut wanted) = (false, false);
+    for condition in conditions {
+        match condition {
+            Not::Not(value) if holds(value) => return false,
+            Not::Not(_) => {}
+            Not::Is(value) => {
+                asked = true;
+                wanted |= holds(value);
+            }
+        }
+    }
+    wanted || !asked
+}
+
+impl Selection {
+    /// Whether it takes the detail of a sighting to tell what is wanted: anything but confirmation.
+    #[must_use]
+    pub fn filters_sightings(&self) -> bool {
+        let rest = Self {
+            confirmed: false,
+            unconfirmed: false,
+            source_ports: SourcePorts::default(),
+            ..self.clone()
+        };
+        rest != Self::default()
+    }
+
+    /// Whether a flow is wanted as far as its identity goes.
+    #[must_use]
+    pub fn wants(&self, facts: &Facts) -> bool {
+        if (self.ipv4 && facts.source.is_ipv6()) || (self.ipv6 && facts.source.is_ipv4()) {
+            return false;
+        }
+        let destination_port = match facts.service {
+            Service::Port(port) => Some(port),
+            Service::None | Service::Icmp(..) => None,
+        };
+        passes(&self.proto, |protocol| *protocol == facts.protocol)
+            && passes(&self.src, |net| net.0.contains(&facts.source))
+            && passes(&self.dst, |net| net.0.contains(&facts.destination))
+            && passes(&self.sport, |ports| match facts.source_port {
+                SourcePort::None => false,
+                SourcePort::Exact(port) => ports.0.contains(&port),
+                // Folded ports are those of them that are asked for, as far as one can tell.
+                SourcePort::Ephemeral => *ports.0.end() >= 1024,
+            })
+            && passes(&self.dport, |ports| {
+                destination_port.is_some_and(|port| ports.0.contains(&port))
+            })
+            && passes(&self.zone, |zone| *zone == facts.zone)
+    }
+
+    /// Whether confirmation plays a part.
+    #[must_use]
+    pub const fn filters_confirmation(&self) -> bool {
+        self.confirmed || self.unconfirmed
+    }
+
+    /// Whether a flow is wanted as far as its confirmation goes.
+    #[must_use]
+    pub const fn wants_confirmed(&self, confirmed: bool) -> bool {
+        !(self.confirmed && !confirmed || self.unconfirmed && confirmed)
+    }
+
+    /// Whether a record is wanted.
+    #[must_use]
+    pub fn wants_record(&self, record: &Record) -> bool {
+        self.wants_confirmed(record.confirmed) && self.wants(&record.identity.facts())
+    }
+
+    /// The filters as the options that set them, for the description of a capture.
+    #[must_use]
+    pub fn describe(&self) -> Vec<String> {
+        fn values<T: fmt::Display>(name: &str, values: &[Not<T>]) -> Option<String> {
+            let shown: Vec<String> = values.iter().map(Not::to_string).collect();
+            (!shown.is_empty()).then(|| format!("--{name}={}", shown.join(",")))
+        }
+        let flags = [
+            (self.ipv4, "--ipv4"),
+            (self.ipv6, "--ipv6"),
+            (self.confirmed, "--confirmed"),
+            (self.unconfirmed, "--unconfirmed"),
+        ];
+        let flags = flags
+            .into_iter()
+            .filter(|&(set, _)| set)
+            .map(|(_, name)| name.to_owned());
+        [
+            values("proto", &self.proto),
+            values("src", &self.src),
+            values("dst", &self.dst),
+            values("sport", &self.sport),
+            values("dport", &self.dport),
+            values("zone", &self.zone),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(flags)
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        selection: Selection,
+    }
+
+    fn parse(options: &str) -> Result<Selection, clap::Error> {
+        Options::try_parse_from(std::iter::once("x").chain(options.split_whitespace()))
+            .map(|options| options.selection)
+    }
+
+    fn facts(source: &str, source_port: SourcePort, destination: &str, service: Service) -> Facts {
+        Facts {
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            protocol: match service {
+                Service::Icmp(..) => Protocol::ICMP,
+                _ => Protocol::TCP,
+            },
+            service,
+            source_port,
+            zone: 3,
+        }
+    }
+
+    #[test]
+    fn values_of_one_option_are_alternatives_and_options_all_have_to_hold() {
+        let web = facts(
+            "10.0.0.1",
+            SourcePort::Ephemeral,
+            "192.0.2.1",
+            Service::Port(443),
+        );
+        let ping = facts(
+            "10.9.0.1",
+            SourcePort::None,
+            "192.0.2.1",
+            Service::Icmp(8, 0),
+        );
+        for (options, wants_web, wants_ping) in [
+            ("", true, true),
+            ("--proto tcp", true, false),
+            ("--proto tcp,icmp", true, true),
+            ("--proto !TCP", false, true),
+            ("--src 10.0.0.0/16", true, false),
+            ("--src 10.0.0.0/16 --src 10.9.0.1", true, true),
+            ("--src 10.0.0.0/8 --src !10.9.0.0/16", true, false),
+            ("--src 10.0.0.0/16 --dst 192.0.2.2", false, false),
+            ("--dst !192.0.2.0/24", false, false),
+            ("--dport 400-500", true, false),
+            ("--dport !443", false, true),
+            ("--sport 2000", true, false),
+            ("--sport 1-1023", false, false),
+            ("-4", true, true),
+            ("-6", false, false),
+            ("--zone 3", true, true),
+            ("--zone !3", false, false),
+        ] {
+            let selection = parse(options).unwrap();
+            assert_eq!(selection.wants(&web), wants_web, "{options}");
+            assert_eq!(selection.wants(&ping), wants_ping, "{options}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_filter_is_refused() {
+        for options in [
+            "--proto tpc",
+            "--src 10.0.0.0/33",
+            "--src host",
+            "--dport 0x50",
+            "--dport 20-10",
+            "--dport 65536",
+            "--zone 65536",
+            "-4 -6",
+            "--confirmed --unconfirmed",
+        ] {
+            assert!(parse(options).is_err(), "{options}");
+        }
+    }
+
+    #[test]
+    fn filters_describe_themselves_as_options() {
+        let options = "--proto=tcp,!17 --src=!10.0.0.0/8 --dport=80,8000-8999 --ipv4";
+        let described = parse(options).unwrap().describe();
+        assert_eq!(
+            parse(&described.join(" ")).unwrap(),
+            parse(options).unwrap()
+        );
+        assert_eq!(described[0], "--proto=tcp,!udp");
+    }
+}

@@ -1,0 +1,223 @@
+//! A message with everything that a record keeps of it.
+//!
+//! Whether a message counts is decided where it is for the classic list; what that does not need (exact
+//! source port, zone, reply direction, time) is read on top, and what can't be read of it is left out.
+
+use std::net::IpAddr;
+
+use super::{
+    AF_INET, CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_STATUS, CTA_TUPLE_IP,
+    CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, IPS_SEEN_REPLY, Proto, Skip, array, decode, event_kind,
+};
+use crate::model::flow::{Flow, Transport};
+use crate::model::record::{Protocol, Service, SourcePort};
+use crate::model::sighting::OWN;
+use crate::model::sighting::{Facts, Reply, Sighting};
+use crate::model::timestamp::Timestamp;
+use crate::netlink::framing::{Message, NFGENMSG_LEN, attributes};
+
+const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_ZONE: u16 = 18;
+/// Since Linux 6.14: when the event happened, in nanoseconds since the epoch.
+const CTA_TIMESTAMP_EVENT: u16 = 27;
+const CTA_TUPLE_ZONE: u16 = 3;
+
+/// Decodes one message; of protocols that the classic list does not have only if they are asked for.
+///
+/// # Errors
+///
+/// [`Skip`] says why the message gives no sighting.
+pub fn sighting(message: Message<'_>, all_protocols: bool) -> Result<Sighting, Skip> {
+    let known = match decode(message) {
+        Ok(observation) => Some(observation),
+        Err(Skip::NotListed) if all_protocols => None,
+        Err(skip) => return Err(skip),
+    };
+    let event = event_kind(message).ok_or(Skip::NotAnEvent)?;
+    let (nfgenmsg, body) = message
+        .payload
+        .split_first_chunk::<NFGENMSG_LEN>()
+        .ok_or(Skip::Malformed)?;
+    let parts = Parts::read(body);
+    let tuple = Tuple::read(parts.original.ok_or(Skip::Malformed)?);
+    let zone = parts.zone.or(tuple.zone);
+    let zone = zone.and_then(|be| be.try_into().ok());
+    let mut facts = match known {
+        Some(observation) => listed(&observation.flow, &tuple)?,
+        None => tuple.other(nfgenmsg[0])?,
+    };
+    facts.zone = zone.map_or(0, u16::from_be_bytes);
+    let replied = match known {
+        Some(observation) => observation.replied,
+        None => u32::from_be_bytes(array(parts.status)?) & IPS_SEEN_REPLY != 0,
+    };
+    let reply = parts
+        .reply
+        .and_then(|reply| Tuple::read(reply).reply(&facts));
+    let time = parts.time_ns.and_then(|be| be.try_into().ok());
+    Ok(Sighting {
+        facts,
+        translation: reply.and_then(|reply| facts.translation(&reply)),
+        replied,
+        event,
+        namespace: OWN,
+        time: time.and_then(|be| Timestamp::from_us(u64::from_be_bytes(be) / 1000)),
+    })
+}
+
+/// The attributes that matter; the last one of a kind wins.
+#[derive(Default)]
+struct Parts<'a> {
+    original: Option<&'a [u8]>,
+    reply: Option<&'a [u8]>,
+    status: Option<&'a [u8]>,
+    zone: Option<&'a [u8]>,
+    time_ns: Option<&'a [u8]>,
+}
+
+impl<'a> Parts<'a> {
+    fn read(body: &'a [u8]) -> Self {
+        let mut parts = Self::default();
+        for (kind, value) in attributes(body) {
+            match kind {
+                CTA_TUPLE_ORIG => parts.original = Some(value),
+                CTA_TUPLE_REPLY => parts.reply = Some(value),
+                CTA_STATUS => parts.status = Some(value),
+                CTA_ZONE => parts.zone = Some(value),
+                CTA_TIMESTAMP_EVENT => parts.time_ns = Some(value),
+                _ => {}
+            }
+        }
+        parts
+    }
+}
+
+/// A tuple's parts.
+#[derive(Default)]
+struct Tuple<'a> {
+    addresses: &'a [u8],
+    proto: Proto<'a>,
+    zone: Option<&'a [u8]>,
+}
+
+impl<'a> Tuple<'a> {
+    fn read(nest: &'a [u8]) -> Self {
+        let mut tuple = Self::default();
+        for (kind, value) in attributes(nest) {
+            match kind {
+                CTA_TUPLE_IP => tuple.addresses = value,
+                CTA_TUPLE_PROTO => tuple.proto = Proto::read(value),
+                CTA_TUPLE_ZONE => tuple.zone = Some(value),
+                _ => {}
+            }
+        }
+        tuple
+    }
+
+    /// Source and destination of a family.
+    fn endpoints(&self, v4: bool) -> Result<(IpAddr, IpAddr), Skip> {
+        let (mut source, mut destination) = (None, None);
+        for (kind, value) in attributes(self.addresses) {
+            match kind {
+                CTA_IP_V4_SRC if v4 => source = Some(value),
+                CTA_IP_V4_DST if v4 => destination = Some(value),
+                CTA_IP_V6_SRC if !v4 => source = Some(value),
+                CTA_IP_V6_DST if !v4 => destination = Some(value),
+                _ => {}
+            }
+        }
+        Ok(if v4 {
+            (array::<4>(source)?.into(), array::<4>(destination)?.into())
+        } else {
+            (
+                array::<16>(source)?.into(),
+                array::<16>(destination)?.into(),
+            )
+        })
+    }
+
+    fn port(be: Option<&[u8]>) -> Option<u16> {
+        array(be).ok().map(u16::from_be_bytes)
+    }
+
+    /// A flow of a protocol that the classic list does not have.
+    fn other(&self, family: u8) -> Result<Facts, Skip> {
+        if family != AF_INET && family != super::AF_INET6 {
+            return Err(Skip::NotListed);
+        }
+        let protocol = Protocol(array::<1>(self.proto.number)?[0]);
+        let (source, destination) = self.endpoints(family == AF_INET)?;
+        let (service, source_port) = if protocol.has_ports() {
+            // A kernel without the protocol's tracker does not know them (DCCP on Linux 6.18); conntrack(8)
+            // shows 0 then.
+            let port = |be| Self::port(be).unwrap_or(0);
+            (
+                Service::Port(port(self.proto.destination_port_be)),
+                SourcePort::Exact(port(self.proto.source_port_be)),
+            )
+        } else {
+            // GRE shows its keys as ports (`nf_ct_port_tuple_to_nlattr`), and they change from
+            // connection to connection.
+            (Service::None, SourcePort::None)
+        };
+        Ok(Facts {
+            source,
+            destination,
+            protocol,
+            service,
+            source_port,
+            zone: 0,
+        })
+    }
+
+    /// The tuple as the reply direction of a flow.
+    fn reply(&self, facts: &Facts) -> Option<Reply> {
+        let (source, destination) = self.endpoints(facts.source.is_ipv4()).ok()?;
+        Some(Reply {
+            source,
+            source_port: Self::port(self.proto.source_port_be),
+            destination,
+            destination_port: Self::port(self.proto.destination_port_be),
+        })
+    }
+}
+
+/// A flow of the classic list, with its exact source port.
+fn listed(flow: &Flow, tuple: &Tuple<'_>) -> Result<Facts, Skip> {
+    let (transport, source, destination, service): (_, IpAddr, IpAddr, _) = match flow {
+        Flow::V4(transport, key) => (
+            transport,
+            key.source.into(),
+            key.destination.into(),
+            key.service,
+        ),
+        Flow::V6(transport, key) => (
+            transport,
+            key.source.into(),
+            key.destination.into(),
+            key.service,
+        ),
+    };
+    let icmp = match flow {
+        Flow::V4(..) => Protocol::ICMP,
+        Flow::V6(..) => Protocol::ICMPV6,
+    };
+    let [icmp_type, code] = service.to_be_bytes();
+    let (protocol, service, source_port) = match transport {
+        Transport::Tcp => (Protocol::TCP, Service::Port(service), None),
+        Transport::Udp => (Protocol::UDP, Service::Port(service), None),
+        Transport::Icmp => (icmp, Service::Icmp(icmp_type, code), Some(SourcePort::None)),
+    };
+    let source_port = match source_port {
+        Some(none) => none,
+        None => SourcePort::Exact(u16::from_be_bytes(array(tuple.proto.source_port_be)?)),
+    };
+    Ok(Facts {
+        source,
+        destination,
+        protocol,
+        service,
+        source_port,
+        zone: 0,
+    })
+}

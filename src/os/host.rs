@@ -1,0 +1,174 @@
+//! The host that a capture is taken on: its name, its boot, its addresses and routes.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+
+use ipnet::IpNet;
+
+use crate::model::capture::{Capture, Interface, Route};
+use crate::netlink::build::message;
+use crate::netlink::framing::attributes;
+use crate::netlink::request::{self, Family, NLM_F_DUMP, NLM_F_REQUEST};
+
+// include/uapi/linux/rtnetlink.h
+const RTM_GETLINK: u16 = 18;
+const RTM_GETADDR: u16 = 22;
+const RTM_GETROUTE: u16 = 26;
+const IFLA_IFNAME: u16 = 3;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RT_TABLE_MAIN: u8 = 254;
+const RTN_UNICAST: u8 = 1;
+
+/// A router with more routes than this does not tell networks apart by them, and a description should not be
+/// larger than the flows: then none are kept.
+const ROUTES_MAX: usize = 4096;
+
+/// What is known of this host, and what could not be found out although it matters, in words. That is left out then.
+#[must_use]
+pub fn describe() -> (Capture, Vec<String>) {
+    let uname = rustix::system::uname();
+    let text = |text: &std::ffi::CStr| Some(text.to_string_lossy().into_owned());
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    let mut unknown = Vec::new();
+    let mut note = |what: &str, error: io::Error| unknown.push(format!("{what}: {error}"));
+    let interfaces = request::again(interfaces).unwrap_or_else(|error| {
+        note("the host's own addresses can't be read", error);
+        BTreeMap::new()
+    });
+    let routes = request::again(|| routes(&interfaces)).unwrap_or_else(|error| {
+        note("the host's routes can't be read", error);
+        Vec::new()
+    });
+    let capture = Capture {
+        host: text(uname.nodename()),
+        kernel: text(uname.release()),
+        boot_id: boot_id.map(|id| id.trim().to_owned()),
+        interfaces: interfaces.into_values().collect(),
+        routes,
+        ..Capture::default()
+    };
+    (capture, unknown)
+}
+
+/// Interfaces by index, with their addresses.
+fn interfaces() -> io::Result<BTreeMap<u32, Interface>> {
+    let mut interfaces = BTreeMap::new();
+    dump(RTM_GETLINK, |payload| {
+        // struct ifinfomsg: family, type, index, flags, change.
+        let (head, rest) = payload.split_first_chunk::<16>()?;
+        let [_, _, _, _, i0, i1, i2, i3, ..] = *head;
+        let name = attributes(rest).find(|(kind, _)| *kind == IFLA_IFNAME)?.1;
+        let name = name.strip_suffix(&[0]).unwrap_or(name);
+        interfaces.insert(
+            u32::from_ne_bytes([i0, i1, i2, i3]),
+            Interface {
+                name: String::from_utf8_lossy(name).into_owned(),
+                addresses: Vec::new(),
+            },
+        );
+        Some(())
+    })?;
+    dump(RTM_GETADDR, |payload| {
+        // struct ifaddrmsg: family, prefix length, flags, scope, index.
+        let (&[_, prefix_len, _, _, i0, i1, i2, i3], rest) = payload.split_first_chunk::<8>()?;
+        let interface = interfaces.get_mut(&u32::from_ne_bytes([i0, i1, i2, i3]))?;
+        let find = |wanted| attributes(rest).find(|(kind, _)| *kind == wanted);
+        // On a point-to-point link ADDRESS is the other end's.
+        let address = address(find(IFA_LOCAL).or_else(|| find(IFA_ADDRESS))?.1)?;
+        interface
+            .addresses
+            .push(IpNet::new(address, prefix_len).ok()?);
+        Some(())
+    })?;
+    for interface in interfaces.values_mut() {
+        interface.addresses.sort_unstable();
+    }
+    Ok(interfaces)
+}
+
+/// The unicast routes of the main table.
+fn routes(interfaces: &BTreeMap<u32, Interface>) -> io::Result<Vec<Route>> {
+    let mut routes = Vec::new();
+    dump(RTM_GETROUTE, |payload| {
+        // struct rtmsg: family, lengths of destination and source, TOS, table, protocol, scope, type, flags.
+        let (&[family, len, _, _, table, _, _, kind, ..], rest) =
+            payload.split_first_chunk::<12>()?;
+        if table != RT_TABLE_MAIN || kind != RTN_UNICAST || routes.len() > ROUTES_MAX {
+            return None;
+        }
+        let find = |wanted| attributes(rest).find(|(kind, _)| *kind == wanted);
+        let any: IpAddr = match i32::from(family) {
+            libc::AF_INET => [0; 4].into(),
+            libc::AF_INET6 => [0; 16].into(),
+            _ => return None,
+        };
+        let destination = match find(RTA_DST) {
+            Some((_, bytes)) => address(bytes)?,
+            None => any,
+        };
+        // Without one it has several next hops.
+        let index = u32::from_ne_bytes(find(RTA_OIF)?.1.try_into().ok()?);
+        routes.push(Route {
+            destination: IpNet::new(destination, len).ok()?,
+            gateway: find(RTA_GATEWAY).and_then(|(_, bytes)| address(bytes)),
+            interface: interfaces.get(&index)?.name.clone(),
+        });
+        Some(())
+    })?;
+    if routes.len() > ROUTES_MAX {
+        routes.clear();
+    }
+    routes.sort_unstable();
+    routes.dedup();
+    Ok(routes)
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+    }
+}
+
+/// Has rtnetlink(7) list objects of all families, and hands over each one's message. One that lacks something
+/// needed is passed over.
+fn dump(kind: u16, mut take: impl FnMut(&[u8]) -> Option<()>) -> io::Result<()> {
+    let socket = request::open(Family::Route, 0)?;
+    let mut bytes = Vec::new();
+    // The largest of the family headers, zeroed: everything, of AF_UNSPEC. The shorter ones may be longer.
+    message(
+        &mut bytes,
+        kind,
+        NLM_F_REQUEST | NLM_F_DUMP,
+        &[0; 16],
+        |_| {},
+    );
+    request::query(&socket, &bytes, None, |payload| {
+        take(payload);
+        ControlFlow::Continue(())
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_host_has_a_name_and_a_loopback_interface() {
+        let (host, unknown) = describe();
+        assert_eq!(unknown, [""; 0]);
+        assert!(host.host.is_some() && host.kernel.is_some() && host.boot_id.is_some());
+        assert!(
+            host.interfaces
+                .iter()
+                .any(|interface| interface.name == "lo")
+        );
+    }
+}

@@ -1,0 +1,13 @@
+//! The operating system: sockets and their filters, namespaces, signals, clocks, the host.
+//! Each file wraps one facility and knows nothing of flows beyond what the facility filters or describes.
+//! May import: `model`, `netlink`.
+
+pub mod clock;
+pub mod fault;
+pub mod host;
+pub mod namespace;
+pub mod namespaces;
+pub mod prefilter;
+pub mod signals;
+pub mod socket;
+pub mod sysctl;

@@ -1,0 +1,207 @@
+//! Printing of lists: now and at the end, wherever they still can go.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use crate::files::destination::Destination;
+use crate::files::folder::Folder;
+use crate::formats::classic;
+use crate::intake::contents::Contents;
+use crate::model::capture::Capture;
+use crate::model::listing::{Flow, Listing};
+use crate::model::selection::Selection;
+use crate::model::timestamp::Timestamp;
+use crate::output::layout::Layout;
+use crate::ui::console::Console;
+
+/// Where lists go.
+#[derive(Debug)]
+pub enum Goal {
+    /// All to one place, one after the other.
+    One(Destination),
+    /// Each into a file of its own.
+    Each(Folder),
+}
+
+impl Goal {
+    /// Has one list written.
+    fn put(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        match self {
+            Self::One(destination) => destination.put(write),
+            Self::Each(folder) => folder.put(Timestamp::now(), write),
+        }
+    }
+}
+
+/// Writes lists to the place that was asked for.
+#[derive(Debug)]
+pub struct Printer {
+    goal: Goal,
+    layout: Layout,
+    selection: Selection,
+    detached: bool,
+}
+
+impl Printer {
+    /// A printer of selected flows, in a process that may be detached from its standard output.
+    #[must_use]
+    pub const fn new(goal: Goal, layout: Layout, selection: Selection, detached: bool) -> Self {
+        Self {
+            goal,
+            layout,
+            selection,
+            detached,
+        }
+    }
+
+    /// Prints flows, and their capture where the format has it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the destination.
+    pub fn print(
+        &self,
+        contents: &mut Contents,
+        capture: &Capture,
+        console: &Console,
+    ) -> io::Result<()> {
+        self.print_list(contents, capture, console).map(drop)
+    }
+
+    /// Prints flows, and returns what their reader has to know besides.
+    fn print_list(
+        &self,
+        contents: &mut Contents,
+        capture: &Capture,
+        console: &Console,
+    ) -> io::Result<Vec<String>> {
+        let remarks = self.print_to(&self.goal, contents, capture)?;
+        if let Goal::Each(folder) = &self.goal {
+            if let Some(complaint) = folder.complaint() {
+                console.error(&format!("{}: {complaint}", folder.path().display()));
+            }
+        }
+        Ok(remarks)
+    }
+
+    fn print_to(
+        &self,
+        goal: &Goal,
+        contents: &mut Contents,
+        capture: &Capture,
+    ) -> io::Result<Vec<String>> {
+        let mut remarks = Vec::new();
+        let wanted = |confirmed| self.selection.wants_confirmed(confirmed);
+        match contents {
+            Contents::Lean(snapshot) if self.selection.filters_confirmation() => {
+                let mut selected = snapshot.clone();
+                selected.retain_confirmed(wanted);
+                goal.put(|mut out| classic::write(&selected, &mut out))?;
+            }
+            Contents::Lean(snapshot) => {
+                goal.put(|mut out| classic::write(snapshot, &mut out))?;
+            }
+            Contents::Records(flows) => {
+                // Only for the time of writing: what can't be written is not to be lost.
+                let (selected, left_out): (Vec<Flow>, Vec<Flow>) =
+                    if self.selection.filters_confirmation() {
+                        let flows = std::mem::take(flows).into_iter();
+                        flows.partition(|flow| wanted(flow.record.confirmed))
+                    } else {
+                        (std::mem::take(flows), Vec::new())
+                    };
+                let mut listing = Listing {
+                    captures: vec![capture.clone()],
+                    flows: selected,
+                };
+                let written = goal.put(|out| {
+                    remarks = self.layout.write(&mut listing, out)?;
+                    Ok(())
+                });
+                *flows = listing.flows;
+                flows.extend(left_out);
+                written?;
+            }
+        }
+        Ok(remarks)
+    }
+
+    /// Tells of a list that could not be printed; whether nobody will read any other either.
+    pub fn is_gone(&self, error: &io::Error, console: &Console) -> bool {
+        if self.on_stdout() && error.kind() == io::ErrorKind::BrokenPipe {
+            return true;
+        }
+        console.error(&format!("{}: {error}; the capture goes on", self.place()));
+        false
+    }
+
+    fn on_stdout(&self) -> bool {
+        matches!(self.goal, Goal::One(Destination::Stdout))
+    }
+
+    /// Where lists go, for messages.
+    fn place(&self) -> String {
+        match &self.goal {
+            Goal::One(Destination::Stdout) => "standard output".to_owned(),
+            Goal::One(Destination::File(path)) => path.display().to_string(),
+            Goal::Each(folder) => folder.path().display().to_string(),
+        }
+    }
+
+    /// Prints the last list and returns the exit status. A list whose file can't be written goes to
+    /// standard output, or that of a daemon to a temporary file.
+    pub fn finish(&self, contents: &mut Contents, capture: &Capture, console: &Console) -> u8 {
+        let error = match self.print_list(contents, capture, console) {
+            Ok(remarks) => {
+                for remark in remarks {
+                    console.note(&remark);
+                }
+                return 0;
+            }
+            Err(error) => error,
+        };
+        let place = self.place();
+        if self.on_stdout() {
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                return 0;
+            }
+            console.error(&format!("{place}: {error}"));
+        } else if self.detached {
+            match self.rescue(contents, capture) {
+                Ok(rescued) => console.error(&format!(
+                    "{place}: {error}; the list is in {}",
+                    rescued.display()
+                )),
+                Err(worse) => {
+                    console.error(&format!("{place}: {error}; the list is lost: {worse}"));
+                }
+            }
+        } else {
+            console.error(&format!(
+                "{place}: {error}; the list goes to standard output"
+            ));
+            match self.print_to(&Goal::One(Destination::Stdout), contents, capture) {
+                Err(worse) if worse.kind() != io::ErrorKind::BrokenPipe => {
+                    console.error(&format!("standard output: {worse}"));
+                }
+                _ => {}
+            }
+        }
+        1
+    }
+
+    fn rescue(&self, contents: &mut Contents, capture: &Capture) -> io::Result<PathBuf> {
+        let file = tempfile::Builder::new()
+            .prefix("conntracker-")
+            .suffix(".txt")
+            .tempfile()?;
+        // Its own name as a destination would replace it, and forget that it is temporary.
+        let (_, path) = file.keep().map_err(|error| error.error)?;
+        self.print_to(
+            &Goal::One(Destination::File(path.clone())),
+            contents,
+            capture,
+        )?;
+        Ok(path)
+    }
+}

@@ -1,0 +1,108 @@
+//! The `callback` source: the C library's own path, `nfct_catch` and a callback an event.
+
+use std::io;
+use std::ops::ControlFlow;
+
+use netfilter_conntrack::{EventType, Handle};
+
+use super::entry::{observe, sighting};
+use super::receiver::{Seat, Shared, wait_readable};
+use super::tuning::Buffer;
+use crate::intake::tally::Tally;
+use crate::model::flow::Event;
+use crate::model::timestamp::Timestamp;
+use crate::os::socket::memory;
+
+/// After so many events the receiver looks up: counts are added, and a list may wait for what was queued.
+const EVENTS_AT_ONCE: usize = 1 << 12;
+
+/// Receives until told to stop and the queue is empty.
+///
+/// # Errors
+///
+/// Errors of the socket that no retry helps.
+pub fn receive(
+    handle: &mut Handle,
+    mut buffer: Buffer,
+    shared: &Shared<'_>,
+    seat: &Seat,
+) -> io::Result<()> {
+    rustix::io::ioctl_fionbio(&*handle, true)?;
+    let mut flush = None;
+    let mut since_flush = 0;
+    loop {
+        let stopping = shared.stopping();
+        if flush.is_none() {
+            flush = seat.wanted(&*handle);
+            since_flush = 0;
+        }
+        if !shared.closing() {
+            buffer.grow_under_pressure(&*handle)?;
+        }
+        let missed = memory(&*handle).map_or(true, |memory| memory.drops > 0);
+        let mut tally = Tally::default();
+        let mut caught = 0;
+        let result = handle.catch(|event, entry| {
+            caught += 1;
+            let go_on = if caught < EVENTS_AT_ONCE {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            };
+            let event = match event {
+                EventType::New => Event::New,
+                EventType::Update => Event::Update,
+                EventType::Destroy => Event::Destroy,
+                // The library has no other.
+                _ => {
+                    tally.malformed += 1;
+                    return go_on;
+                }
+            };
+            if let Some(detail) = shared.intake.detail() {
+                match sighting(entry, event, detail.all_protocols) {
+                    Ok(sighting) => shared.intake.sighting(
+                        detail,
+                        &sighting,
+                        Timestamp::now(),
+                        missed,
+                        &mut tally,
+                    ),
+                    Err(skip) => tally.skipped(skip),
+                }
+                return go_on;
+            }
+            match observe(entry, event) {
+                Ok(observation) if event != Event::Destroy => {
+                    shared.intake.event(&observation, missed, &mut tally);
+                }
+                Ok(observation) => {
+                    tally.ended += 1;
+                    if missed {
+                        shared.intake.made_up(&observation, &mut tally);
+                    } else {
+                        tally.not_events += 1;
+                    }
+                }
+                Err(skip) => tally.skipped(skip),
+            }
+            go_on
+        });
+        shared.intake.count(tally);
+        since_flush += caught;
+        let empty = matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        if let Some(served) = flush.take_if(|flush| empty || flush.is_served_by(since_flush)) {
+            seat.flushed(served);
+        }
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if stopping {
+                    return Ok(());
+                }
+                wait_readable(&*handle, shared, seat)?;
+            }
+            Err(error) => shared.overrun_or(error)?,
+            Ok(()) => {}
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The file source: a capture of netlink messages, through the same decoder and table as live events.
+
+use std::io;
+
+use crate::formats::pcap::audit::Audit;
+use crate::formats::pcap::{HeaderError, Reader};
+use crate::intake::{Intake, Pending, Received};
+use crate::model::sighting::OWN;
+use crate::model::timestamp::Timestamp;
+
+/// Events taken in together.
+const FOLD_LEN: usize = 512;
+
+/// What there is to say of a file that was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    /// What was met in it.
+    pub audit: Audit,
+    /// The time of its earliest datagram.
+    pub first: Option<Timestamp>,
+    /// The time of its latest.
+    pub last: Option<Timestamp>,
+}
+
+/// Reads a whole capture into `intake`. Where reading fails in the middle, what was read before is in the table, and
+/// the audit says so.
+///
+/// # Errors
+///
+/// [`HeaderError`] if the input is no such capture.
+pub fn read(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> {
+    let mut reader = Reader::new(input)?;
+    let mut pending = Pending::default();
+    let mut read = Read {
+        audit: Audit::new(reader.as_written()),
+        ..Read::default()
+    };
+    loop {
+        match reader.next_record() {
+            Ok(Some(record)) => {
+                let Some((time, datagram)) = read.audit.take(record) else {
+                    continue;
+                };
+                let time = Timestamp::from(time);
+                read.first = Some(read.first.map_or(time, |first| first.min(time)));
+                read.last = read.last.max(Some(time));
+                intake.gather_from(Received::At(time), OWN, datagram, &mut pending, || false);
+            }
+            Ok(None) => break,
+            Err(error) => {
+                read.audit.failed(error.to_string());
+                break;
+            }
+        }
+        if pending.len() >= FOLD_LEN {
+            intake.fold(&mut pending);
+        }
+    }
+    intake.fold(&mut pending);
+    Ok(read)
+}

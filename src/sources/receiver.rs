@@ -1,0 +1,255 @@
+//! What all live receivers share: the intake, the order to stop, the recording, and how they wait.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+
+use super::record::Recorder;
+use crate::intake::Intake;
+use crate::os::socket::memory;
+
+/// How long a list that is asked for waits for what was queued before.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
+/// What the kernel charges a receive buffer for one datagram at the least (`struct sk_buff`, its data and
+/// `struct skb_shared_info`, Linux 5.10 to 6.18, are never below 640 bytes together).
+const DATAGRAM_TRUESIZE_BYTES_MIN: u32 = 512;
+
+/// Shared by the receivers and whoever controls them.
+#[derive(Debug)]
+pub struct Shared<'a> {
+    /// Where observations go.
+    pub intake: &'a Intake,
+    /// Where raw datagrams go, if anywhere.
+    pub recorder: Option<Recorder>,
+    /// One for each receiver.
+    seats: Vec<Seat>,
+    stop: AtomicBool,
+    closing: AtomicBool,
+    /// Readable from the stop on: written once and never read, so that it wakes every receiver.
+    wake: OwnedFd,
+    overruns: AtomicU64,
+    lost: AtomicU64,
+}
+
+/// What one receiver and those who wait for it have in common.
+#[derive(Debug)]
+pub struct Seat {
+    /// Readable while a flush is wanted.
+    prod: OwnedFd,
+    wanted: AtomicU64,
+    flushed: AtomicU64,
+}
+
+/// A flush that a receiver has set out to serve.
+#[derive(Clone, Copy, Debug)]
+pub struct Flush {
+    number: u64,
+    /// So many datagrams at the most were queued when it began.
+    datagrams: u64,
+}
+
+impl Seat {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            prod: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            wanted: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
+        })
+    }
+
+    /// The flush that is wanted last, if it has not been served yet. To be asked for before anything is drained.
+    pub fn wanted(&self, socket: impl AsFd) -> Option<Flush> {
+        let number = self.wanted.load(Ordering::Acquire);
+        if number <= self.flushed.load(Ordering::Relaxed) {
+            return None;
+        }
+        // Empty unless prodded.
+        let _ = rustix::io::read(&self.prod, &mut [0; 8]);
+        let queued = memory(socket).map_or(u32::MAX, |memory| memory.queued_bytes);
+        Some(Flush {
+            number,
+            datagrams: u64::from(queued / DATAGRAM_TRUESIZE_BYTES_MIN),
+        })
+    }
+
+    /// Says that everything queued before that flush was wanted has been taken in.
+    pub fn flushed(&self, flush: Flush) {
+        self.flushed.store(flush.number, Ordering::Release);
+    }
+
+    /// Says that the receiver is gone, so that no flush waits for it any more. It has taken in all that was queued, or
+    /// what kept it from doing so is known already.
+    pub fn leave(&self) {
+        self.flushed.store(u64::MAX, Ordering::Release);
+    }
+}
+
+impl Flush {
+    /// Whether so many datagrams are all that were queued when it began: under a flood, a queue never runs empty.
+    #[must_use]
+    pub const fn is_served_by(&self, datagrams: usize) -> bool {
+        datagrams as u64 > self.datagrams
+    }
+}
+
+impl<'a> Shared<'a> {
+    /// Of `receivers` receivers that deliver to `intake`.
+    ///
+    /// # Errors
+    ///
+    /// Those of eventfd(2).
+    pub fn new(
+        intake: &'a Intake,
+        recorder: Option<Recorder>,
+        receivers: usize,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            intake,
+            recorder,
+            seats: (0..receivers)
+                .map(|_| Seat::new())
+                .collect::<io::Result<_>>()?,
+            stop: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            overruns: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+        })
+    }
+
+    /// The seat of a receiver.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many receivers.
+    #[must_use]
+    pub fn seat(&self, receiver: usize) -> &Seat {
+        &self.seats[receiver]
+    }
+
+    /// Tells the receivers to drain their queues and return.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        // Fails only if the counter is at its maximum, and then the descriptor is readable already.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+
+    /// Whether [`stop`](Self::stop) was called.
+    #[must_use]
+    pub fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Tells the receivers that the end has begun, and that buffers are not to grow any more.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    #[must_use]
+    pub fn closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Has all receivers take in what lies in their queues and rings now, and waits for that. Returns whether all of
+    /// it was taken in: a receiver that is starved of processor time is not waited for without end. One that is told
+    /// to stop meanwhile takes in everything before it goes.
+    #[must_use]
+    pub fn flush(&self) -> bool {
+        let wanted = self.seats.iter().map(|seat| {
+            let number = seat.wanted.fetch_add(1, Ordering::AcqRel) + 1;
+            let _ = rustix::io::write(&seat.prod, &1_u64.to_ne_bytes());
+            (seat, number)
+        });
+        let wanted: Vec<_> = wanted.collect();
+        let deadline = Instant::now() + FLUSH_PATIENCE;
+        loop {
+            let served =
+                |(seat, number): &(&Seat, u64)| seat.flushed.load(Ordering::Acquire) >= *number;
+            if wanted.iter().all(served) {
+                return true;
+            }
+            if Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Counts events that were lost other than by a full socket.
+    pub fn lose(&self, events: u64) {
+        if events > 0 {
+            self.lost.fetch_add(events, Ordering::Relaxed);
+        }
+    }
+
+    /// Events lost other than by a full socket.
+    #[must_use]
+    pub const fn lost(&self) -> &AtomicU64 {
+        &self.lost
+    }
+
+    /// Times a receive failed with `ENOBUFS`.
+    #[must_use]
+    pub fn overruns(&self) -> u64 {
+        self.overruns.load(Ordering::Relaxed)
+    }
+
+    /// Counts an overrun; an interrupted call is as good as none; any other error is the caller's.
+    pub(super) fn overrun_or(&self, error: io::Error) -> io::Result<()> {
+        match error.raw_os_error() {
+            Some(libc::ENOBUFS) => {
+                self.overruns.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Some(libc::EINTR) => Ok(()),
+            _ => Err(error),
+        }
+    }
+}
+
+/// Waits until the socket has something to read, a flush is wanted, or the receivers are to stop.
+pub(super) fn wait_readable(socket: impl AsFd, shared: &Shared<'_>, seat: &Seat) -> io::Result<()> {
+    let mut fds = [
+        PollFd::new(&socket, PollFlags::IN),
+        PollFd::new(&shared.wake, PollFlags::IN),
+        PollFd::new(&seat.prod, PollFlags::IN),
+    ];
+    // Should waking ever fail, the end is late and not missing.
+    uninterrupted(poll(&mut fds, Some(&timespec(LATE))))
+}
+
+/// Waits for a time, or until a flush is wanted or the receivers are to stop.
+pub(super) fn wait_time(time: Duration, shared: &Shared<'_>, seat: &Seat) -> io::Result<()> {
+    if time.is_zero() {
+        return Ok(());
+    }
+    let timeout = timespec(time);
+    let mut fds = [
+        PollFd::new(&shared.wake, PollFlags::IN),
+        PollFd::new(&seat.prod, PollFlags::IN),
+    ];
+    uninterrupted(poll(&mut fds, Some(&timeout)))
+}
+
+/// How long a receiver sleeps at most that nobody wakes.
+const LATE: Duration = Duration::from_secs(5);
+
+/// A duration as poll(2) takes it.
+#[must_use]
+pub const fn timespec(time: Duration) -> Timespec {
+    Timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: time.subsec_nanos() as i64,
+    }
+}
+
+fn uninterrupted(result: rustix::io::Result<usize>) -> io::Result<()> {
+    match result {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,7 @@
+//! What people see while the program runs: messages, the system log, the status line and the progress bar.
+//! Lists and reports are written elsewhere.
+//! May import: `model`.
+
+pub mod console;
+pub mod progress;
+pub mod syslog;
