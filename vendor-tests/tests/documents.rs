@@ -255,3 +255,16 @@ fn links_between_the_documents_lead_somewhere() {
         }
     }
 }
+
+#[test]
+fn every_test_file_has_a_line() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let list = std::fs::read_to_string(folder.join("README.md")).expect("a list of the tests");
+    for entry in std::fs::read_dir(folder.join("tests")).expect("a folder") {
+        let name = entry.expect("an entry").file_name();
+        let name = name.to_string_lossy();
+        if name.ends_with(".rs") {
+            assert!(list.contains(&format!("| `{name}` |")), "{name}");
+        }
+    }
+}
