@@ -155,11 +155,11 @@ machines:
 
 # The program, its manual, completions, documents and service, for systems without a package.
 PREFIX ?= /usr/local
-BUILT_INSTALL := target/release/conntracker target/man/conntracker.8
+INSTALL_PROGRAM ?= target/release/conntracker
 install:
-	@for built in $(BUILT_INSTALL); do test -e $$built || { \
+	@for built in $(INSTALL_PROGRAM) target/man/conntracker.8; do test -e $$built || { \
 		echo 'make build man first, as the user whose cargo it is; then make install as root' >&2; exit 1; }; done
-	install -D -m 755 target/release/conntracker $(DESTDIR)$(PREFIX)/sbin/conntracker
+	install -D -m 755 $(INSTALL_PROGRAM) $(DESTDIR)$(PREFIX)/sbin/conntracker
 	install -d $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/doc/conntracker/fleet
 	install -m 644 target/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 644 README.md CHANGELOG.md docs/*.md docs/schema.json $(DESTDIR)$(PREFIX)/share/doc/conntracker

@@ -2,9 +2,10 @@
 //!
 //! The file format is draft-ietf-opsawg-pcap; a record is the 16-byte cooked netlink header
 //! (unused, ARPHRD type 824, unused, netlink family; both big-endian) followed by one datagram as the
-//! socket delivered it, in the byte order of the host that recorded it.
+//! socket delivered it, in the byte order of the host that recorded it ([`byte_order`]).
 
 pub mod audit;
+pub mod byte_order;
 pub mod mark;
 
 use std::io::{self, Read, Write};

@@ -44,7 +44,7 @@ pub fn read(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> 
                 let time = Timestamp::from(time);
                 read.first = Some(read.first.map_or(time, |first| first.min(time)));
                 read.last = read.last.max(Some(time));
-                intake.gather_from(Received::At(time), OWN, datagram, &mut pending, || false);
+                intake.gather_from(Received::At(time), OWN, &datagram, &mut pending, || false);
             }
             Ok(None) => break,
             Err(error) => {

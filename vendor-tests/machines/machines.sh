@@ -80,12 +80,8 @@ step() { # MACHINE WHAT COMMAND
 for machine in $machines; do
 	step $machine 'cargo check' 'cross cargo check --locked --target $TARGET -p conntracker'
 	step $machine 'unit tests' 'cross cargo test --locked --target $TARGET -p conntracker --lib'
-	if [ $machine = s390x ]; then
-		# Netlink is in the order of the machine, and so are recordings of it.
-		echo "-- $machine: vectors: skipped: they were recorded on little-endian machines"
-		continue
-	fi
-	# The tests run here, the program there.
+	# The tests run here, the program there. The vectors are recordings of little-endian machines, so that on s390x each
+	# of them shows besides that recordings of the other byte order are read.
 	step $machine 'vectors' 'cross cargo build --locked --target $TARGET -p conntracker --bin conntracker
 		printf "#!/bin/sh\nexec $QEMU /root/target/$TARGET/debug/conntracker \"\$@\"\n" >/x/conntracker
 		chmod 755 /x/conntracker

@@ -1,7 +1,9 @@
 //! Whether a recording is whole, as far as it can be told.
 
+use std::borrow::Cow;
+
 use super::mark::Mark;
-use super::{Record, SystemTime};
+use super::{Record, SystemTime, byte_order};
 use crate::model::capture::Completeness;
 use crate::model::units::show_count;
 
@@ -34,9 +36,9 @@ impl Audit {
         }
     }
 
-    /// Takes a record down, and returns its datagram with its time if there is one to be taken in. The time alone
-    /// is that of a mark.
-    pub fn take<'a>(&mut self, record: Record<'a>) -> Option<(SystemTime, &'a [u8])> {
+    /// Takes a record down, and returns its datagram in this machine's byte order, with its time, if there is one to
+    /// be taken in. The time alone is that of a mark.
+    pub fn take<'a>(&mut self, record: Record<'a>) -> Option<(SystemTime, Cow<'a, [u8]>)> {
         self.records += 1;
         let (time, datagram) = match record {
             Record::Datagram(time, datagram) => (time, datagram),
@@ -54,15 +56,17 @@ impl Audit {
                 return None;
             }
         };
-        match Mark::of(datagram) {
+        let own = byte_order::own(datagram);
+        match Mark::of(&own) {
             Some(mark) => {
                 self.mark(mark);
-                Some((time, &[]))
+                Some((time, Cow::Borrowed(&[])))
             }
             None => {
                 self.datagrams += 1;
+                // As it was recorded, which is what the mark at the end sums up.
                 self.add(datagram);
-                Some((time, datagram))
+                Some((time, own))
             }
         }
     }
