@@ -15,6 +15,7 @@ use std::io::{self, BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::formats::csv;
 use crate::formats::json::{self, Unreadable};
 use crate::model::capture::Capture;
 use crate::model::error::Error;

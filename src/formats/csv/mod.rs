@@ -3,5 +3,5 @@
 mod reader;
 mod writer;
 
-pub use reader::{Line, parse};
+pub use reader::{Line, Reader};
 pub use writer::{Cells, write};

@@ -14,7 +14,7 @@ use super::writer::{COLUMNS, unmarked};
 use crate::model::record::{
     Classic, Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation,
 };
-use crate::timestamp::Timestamp;
+use crate::model::timestamp::Timestamp;
 
 /// What a line is.
 #[derive(Debug, PartialEq, Eq)]
@@ -189,7 +189,7 @@ impl Columns {
         if line.matches('"').count() % 2 == 1 {
             return Err(unpaired());
         }
-        let mut reader = ::csv::ReaderBuilder::new()
+        let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .delimiter(self.separator as u8)
             .from_reader(line.as_bytes());
