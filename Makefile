@@ -73,7 +73,7 @@ unit: build-packages
 vendor: build-packages test-packages deb-lint man-lint
 	CONNTRACKER_DEB=$(CURDIR)/$(DEB_FILE) $(CARGO) test --locked -p vendor-tests
 
-BENCHES := decode table dump replay
+BENCHES := decode table dump replay bpf
 PROPERTY_CASES ?= 1000
 properties: build-packages test-packages
 	PROPTEST_CASES=$(PROPERTY_CASES) $(CARGO) test --release --locked -p conntracker --lib -- rules:: captures::union::

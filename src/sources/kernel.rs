@@ -93,7 +93,7 @@ impl Sizes {
 /// The loaded program and its maps. Nothing of it outlives this value or the process.
 pub struct Kernel {
     /// Holds the program.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
     flows4: HashMap<MapData, [u8; KEY4_LEN], u32>,
     flows6: HashMap<MapData, [u8; KEY6_LEN], u32>,
     ring: RingBuf<MapData>,
@@ -168,13 +168,25 @@ impl Kernel {
         let flows4 = HashMap::try_from(map("flows4")?).map_err(explain)?;
         let flows6 = HashMap::try_from(map("flows6")?).map_err(explain)?;
         Ok(Self {
-            _ebpf: ebpf,
+            ebpf,
             flows4,
             flows6,
             ring,
             counts,
             ring_bytes: sizes.ring_bytes,
         })
+    }
+
+    /// The program, for the bench that has the kernel run it over and over.
+    ///
+    /// # Errors
+    ///
+    /// If it is not loaded.
+    #[doc(hidden)]
+    pub fn program(&self) -> Result<std::os::fd::BorrowedFd<'_>, String> {
+        let program = self.ebpf.program("dedup").ok_or("no such program")?;
+        let fd = program.fd().map_err(explain)?;
+        Ok(fd.as_fd())
     }
 
     /// What the program has counted so far.
