@@ -61,7 +61,7 @@ check: build-packages test-packages
 	$(CARGO) clippy --workspace --all-targets --locked -- $(FATAL)
 	$(CARGO) clippy -p conntracker --no-default-features --locked -- $(FATAL)
 	$(CARGO) clippy -p netfilter-conntrack --locked -- $(FATAL)
-	RUSTDOCFLAGS='$(FATAL)' $(CARGO) doc --workspace --no-deps --locked
+	RUSTDOCFLAGS='$(FATAL)' $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 # The same cases each time, so that what fails was broken by a change. `make properties` looks for new ones.
 unit vendor: export PROPTEST_RNG_SEED ?= 1

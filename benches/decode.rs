@@ -9,10 +9,10 @@ mod common;
 
 use std::hint::black_box;
 
-use conntracker::model::flow::Event;
-use conntracker::netlink::conntrack::decode;
-use conntracker::netlink::framing::messages;
-use conntracker::sources::entry::observe;
+use conntracker::testing::model::Event;
+use conntracker::testing::netlink::decode;
+use conntracker::testing::netlink::messages;
+use conntracker::testing::sources::entry::observe;
 use conntracker_flood::flow::Family;
 use conntracker_flood::message::notification;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

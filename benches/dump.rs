@@ -6,10 +6,10 @@ mod common;
 use std::hint::black_box;
 use std::io::{self, Write};
 
-use conntracker::formats::classic;
-use conntracker::intake::table::Table;
-use conntracker::intake::{Intake, Pending};
-use conntracker::model::address::Text6;
+use conntracker::testing::formats::classic;
+use conntracker::testing::intake::Table;
+use conntracker::testing::intake::{Intake, Pending};
+use conntracker::testing::model::Text6;
 use conntracker_flood::flow::Family;
 use conntracker_flood::message::notification;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -5,11 +5,11 @@ mod common;
 
 use std::io;
 
-use conntracker::formats::classic;
-use conntracker::formats::pcap::{Reader, Record};
-use conntracker::intake::Intake;
-use conntracker::intake::table::Table;
-use conntracker::sources::file;
+use conntracker::testing::formats::classic;
+use conntracker::testing::formats::pcap::{Reader, Record};
+use conntracker::testing::intake::Intake;
+use conntracker::testing::intake::Table;
+use conntracker::testing::sources::file;
 use conntracker_flood::flow::Family;
 use conntracker_flood::pcap;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

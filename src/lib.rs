@@ -6,23 +6,45 @@
 //!
 //! The folders are layers, and each uses only those below it; `layers` holds that.
 #![deny(unsafe_code)]
+// Nothing but these lines is documentation for anybody else: `make check` builds it with what is private.
+#![allow(rustdoc::private_intra_doc_links)]
+// No interface has to be complete where there is none.
+#![allow(clippy::len_without_is_empty)]
 
-pub mod captures;
-pub mod check;
-pub mod cli;
-pub mod doctor;
-pub mod files;
-pub mod formats;
-pub mod intake;
-pub mod live;
-pub mod model;
-pub mod netlink;
-pub mod os;
-pub mod output;
-pub mod rules;
-pub mod service;
-pub mod sources;
-pub mod ui;
+pub(crate) mod captures;
+pub(crate) mod check;
+pub(crate) mod cli;
+pub(crate) mod doctor;
+pub(crate) mod files;
+pub(crate) mod formats;
+pub(crate) mod intake;
+pub(crate) mod live;
+pub(crate) mod model;
+pub(crate) mod netlink;
+pub(crate) mod os;
+pub(crate) mod output;
+pub(crate) mod rules;
+pub(crate) mod service;
+pub(crate) mod sources;
+pub(crate) mod ui;
 
 #[cfg(test)]
 mod layers;
+#[doc(hidden)]
+pub mod testing;
+
+use std::ffi::OsString;
+
+use clap::CommandFactory;
+
+/// Does what the arguments ask for, the first of which is the name of the program, and returns the exit status. What
+/// clap has to say of them (help, the version, what is wrong) it says itself, and ends the process.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = cli::config::parse(arguments).unwrap_or_else(|error| error.exit());
+    cli::run::run(&cli)
+}
+
+/// The definition of the command line, from which the manual and the completions for shells are made.
+pub fn command_line() -> clap::Command {
+    cli::options::Cli::command()
+}

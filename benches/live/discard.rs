@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{io, thread};
 
-use conntracker::os::prefilter::Share;
-use conntracker::os::socket::{BATCH_LEN, Batch};
-use conntracker::sources::tuning::{self, Settings};
+use conntracker::testing::os::Share;
+use conntracker::testing::os::{BATCH_LEN, Batch};
+use conntracker::testing::sources::{Settings, open};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// The longest nap of the `batch` source.
@@ -41,7 +41,7 @@ fn receive(buffer_bytes: u32) -> io::Result<u64> {
         thin: true,
         reliable: false,
     };
-    let (handle, _) = tuning::open(&settings, Share { index: 0, of: 1 })?;
+    let (handle, _) = open(&settings, Share { index: 0, of: 1 })?;
     let mut batch = Batch::new();
     let mut total = 0;
     loop {

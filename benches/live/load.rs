@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use conntracker::formats::classic;
-use conntracker::intake::Intake;
-use conntracker::intake::table::Table;
-use conntracker::sources::file;
+use conntracker::testing::formats::classic;
+use conntracker::testing::intake::Intake;
+use conntracker::testing::intake::Table;
+use conntracker::testing::sources::file;
 use conntracker_flood::flow::{Family, Profile, Protocol};
 use conntracker_flood::model::Model;
 use conntracker_flood::pcap;

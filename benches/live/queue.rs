@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use conntracker::os::socket;
+use conntracker::testing::os::memory;
 use rustix::net::sockopt;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
@@ -73,7 +73,7 @@ impl Queue {
             let socket = pidfd_getfd(process.pidfd(), number, PidfdGetfdFlags::empty())?;
             // The kernel doubles what it is asked for.
             sockopt::set_socket_recv_buffer_size_force(&socket, bytes / 2)?;
-            let limit = socket::memory(&socket)?.limit_bytes as usize;
+            let limit = memory(&socket)?.limit_bytes as usize;
             if limit < bytes / 2 * 2 {
                 return Err(format!("a buffer of {limit} bytes instead of {bytes}").into());
             }

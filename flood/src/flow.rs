@@ -67,7 +67,6 @@ pub struct Profile {
 
 impl Profile {
     /// The transport of flow `index`.
-    #[must_use]
     pub fn protocol(&self, index: u64) -> Protocol {
         let total: u64 = self
             .protocols
@@ -85,14 +84,12 @@ impl Profile {
     }
 
     /// Whether flow `index` always comes from the same privileged port.
-    #[must_use]
     pub fn is_privileged(&self, index: u64) -> bool {
         self.protocol(index) != Protocol::Icmp
             && draw(self.seed, 2, index) % 100 < u64::from(self.privileged_percent)
     }
 
     /// How many different connections (tuples) flow `index` can have.
-    #[must_use]
     pub fn connections(&self, index: u64) -> u64 {
         match self.protocol(index) {
             Protocol::Icmp => 1 << 16,
@@ -107,7 +104,6 @@ impl Profile {
     /// network 198.18.0.0/15 (RFC 2544), and 3 one of eight services, or three more bits of client for ICMP,
     /// which has no port. So two flows always differ in an address or in the destination port, whatever
     /// their protocol and source ports are.
-    #[must_use]
     pub fn tuple(&self, index: u64, round: u64) -> Tuple {
         debug_assert!(index < FLOWS_MAX);
         let bits = permute32(index as u32, self.seed);

@@ -74,8 +74,7 @@ impl std::error::Error for LimitError {}
 impl Limits {
     /// The present limits.
     ///
-    /// # Errors
-    /// If one of them cannot be read: most likely, the connection tracker is not loaded.
+    /// Errors: if one of them cannot be read: most likely, the connection tracker is not loaded.
     pub fn read() -> Result<Self, LimitError> {
         Ok(Self {
             count: value("nf_conntrack_count")?,
@@ -89,8 +88,7 @@ impl Limits {
     /// The check comes first because a full table does not simply refuse: `early_drop` (nf_conntrack_core.c)
     /// throws out entries that are not assured, which all of a flood are, and no request fails.
     ///
-    /// # Errors
-    /// If they do not fit.
+    /// Errors: if they do not fit.
     pub fn admit(self, needed: u64) -> Result<(), LimitError> {
         // 0 is no limit.
         if self.max > 0 && self.count + needed > self.max {

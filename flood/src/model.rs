@@ -18,7 +18,6 @@ pub struct Model<'a> {
 
 impl<'a> Model<'a> {
     /// A model that has seen nothing.
-    #[must_use]
     pub fn new(settings: &'a Settings) -> Self {
         Self {
             settings,
@@ -27,7 +26,6 @@ impl<'a> Model<'a> {
     }
 
     /// The model after the first `sent[i]` events of part `i` of the stream.
-    #[must_use]
     pub fn replay(settings: &'a Settings, sent: &[u64]) -> Self {
         let mut model = Self::new(settings);
         for (number, count) in sent.iter().enumerate() {
@@ -52,7 +50,6 @@ impl<'a> Model<'a> {
     }
 
     /// How many flows are listed.
-    #[must_use]
     pub fn listed(&self) -> u64 {
         self.states
             .iter()
@@ -63,8 +60,7 @@ impl<'a> Model<'a> {
     /// Writes the listed flows, unsorted: class, source, source port, destination, destination port, and
     /// `confirmed` or `unconfirmed`, separated by tabs. For ICMP the ports are the type and the code.
     ///
-    /// # Errors
-    /// Those of `out`.
+    /// Errors: those of `out`.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         for (flow, state) in self
             .states

@@ -45,9 +45,7 @@ impl std::error::Error for NamespaceError {
 /// Moves the calling thread, and the threads it will start, into the namespace: a name that `ip netns add` has
 /// given (ip-netns(8)), or a path.
 ///
-/// # Errors
-///
-/// If the namespace does not exist or may not be entered.
+/// Errors: if the namespace does not exist or may not be entered.
 pub fn enter(name: &str) -> Result<(), NamespaceError> {
     let path = match name.contains('/') {
         true => PathBuf::from(name),
@@ -67,8 +65,7 @@ const INITIAL_ONLY: &str = "/proc/sys/net/core/netdev_max_backlog";
 /// Makes sure that the calling thread is in neither the initial network namespace nor that of
 /// process 1.
 ///
-/// # Errors
-/// If it is.
+/// Errors: if it is.
 pub fn refuse_host() -> Result<(), NamespaceError> {
     // The thread's own link, as a thread may have been moved alone. Process 1's may not be ours to
     // read; in a container it is not the initial one.

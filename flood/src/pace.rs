@@ -15,7 +15,6 @@ pub struct Pace {
 
 impl Pace {
     /// A pace of `events_per_s` from now on; 0 is no limit.
-    #[must_use]
     pub fn start(events_per_s: f64) -> Self {
         Self {
             start: Instant::now(),
@@ -24,7 +23,6 @@ impl Pace {
     }
 
     /// The number of events to send at once: what falls due in one tick, at most `capacity`.
-    #[must_use]
     pub fn batch(events_per_s: f64, capacity: usize) -> usize {
         if events_per_s <= 0.0 {
             return capacity;

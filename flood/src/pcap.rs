@@ -37,8 +37,7 @@ fn record_header(time: Duration, datagram: &[u8]) -> [u8; 32] {
 /// Writes the stream of `settings` to `out`, one event a record, as long as `go_on` says so; the times of the
 /// records follow `events_per_s`, or are a microsecond apart if that is 0. Returns the number of records.
 ///
-/// # Errors
-/// Those of `out`.
+/// Errors: those of `out`.
 pub fn write(
     out: &mut impl Write,
     settings: &Settings,

@@ -46,14 +46,12 @@ pub struct Plan<'a> {
 
 impl Settings {
     /// The whole stream.
-    #[must_use]
     pub fn plan(&self) -> Plan<'_> {
         self.part(0, 1)
     }
 
     /// Part `number` of `parts`: the parts have no flow in common, so they can be sent by sockets that know
     /// nothing of each other, and an update never overtakes its entry.
-    #[must_use]
     pub fn part(&self, number: u64, parts: u64) -> Plan<'_> {
         let (first, end) = (
             share(self.distinct, number, parts),

@@ -2,7 +2,6 @@
 
 /// The finalizer of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators"):
 /// a bijection of the 64-bit numbers whose output passes for random.
-#[must_use]
 pub const fn scramble(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -11,7 +10,6 @@ pub const fn scramble(value: u64) -> u64 {
 }
 
 /// A number that depends on all three arguments; `purpose` keeps the uses of one seed independent.
-#[must_use]
 pub const fn draw(seed: u64, purpose: u64, index: u64) -> u64 {
     scramble(scramble(seed ^ scramble(purpose)) ^ index)
 }
@@ -20,7 +18,6 @@ pub const fn draw(seed: u64, purpose: u64, index: u64) -> u64 {
 ///
 /// Every step (xor with a constant, product with an odd constant, xor with the own upper half) can be undone,
 /// so different inputs never meet: the distinctness of the generated flows rests on this.
-#[must_use]
 pub const fn permute32(value: u32, seed: u64) -> u32 {
     let mut x = value ^ (seed as u32);
     x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);
@@ -42,7 +39,6 @@ pub struct Order {
 
 impl Order {
     /// The order number `round` over `length` (at most 2^32) positions.
-    #[must_use]
     pub fn new(length: u64, seed: u64, round: u64) -> Self {
         debug_assert!(length <= 1 << 32);
         if length == 0 {
@@ -64,7 +60,6 @@ impl Order {
     }
 
     /// What is visited at `position`.
-    #[must_use]
     pub const fn at(&self, position: u64) -> u64 {
         // Both factors are below 2^32 and so is the offset: the product leaves room for the sum.
         (position % self.length * self.stride + self.offset) % self.length

@@ -37,8 +37,7 @@ pub struct Outcome {
 /// Sends the stream of `settings` from the network namespace of the calling thread, until it is over or `stop`
 /// is set.
 ///
-/// # Errors
-/// If a socket cannot be opened or written to, or the privilege is missing. Single requests the kernel refuses are
+/// Errors: if a socket cannot be opened or written to, or the privilege is missing. Single requests the kernel refuses are
 /// in the outcome instead.
 pub fn send(settings: &Settings, manner: &Manner, stop: &AtomicBool) -> io::Result<Outcome> {
     in_parts(manner, |number, parts| {
@@ -48,8 +47,7 @@ pub fn send(settings: &Settings, manner: &Manner, stop: &AtomicBool) -> io::Resu
 
 /// Removes the entries that `sent` (see [`Outcome::sent`]) says were created, at full speed.
 ///
-/// # Errors
-/// As [`send`].
+/// Errors: as [`send`].
 pub fn remove(
     settings: &Settings,
     manner: &Manner,

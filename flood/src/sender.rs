@@ -35,13 +35,11 @@ pub struct Tally {
 
 impl Tally {
     /// The number of refused requests.
-    #[must_use]
     pub fn errors(&self) -> u64 {
         self.refused.values().sum()
     }
 
     /// Whether every request is known to have succeeded.
-    #[must_use]
     pub fn is_clean(&self) -> bool {
         self.refused.is_empty() && self.unanswered_batches == 0
     }
@@ -79,8 +77,7 @@ impl Sender {
     ///
     /// The socket belongs to the network namespace of the calling thread.
     ///
-    /// # Errors
-    /// If the socket cannot be opened.
+    /// Errors: if the socket cannot be opened.
     pub fn open(timeout_s: u32, capacity: usize) -> io::Result<Self> {
         let protocol = Some(netlink::NETFILTER);
         let socket = net::socket_with(
@@ -111,8 +108,7 @@ impl Sender {
 
     /// Requests `event`; sends the batch if that fills it.
     ///
-    /// # Errors
-    /// If the batch cannot be sent, or the privilege is missing. Single requests the kernel refuses are counted
+    /// Errors: if the batch cannot be sent, or the privilege is missing. Single requests the kernel refuses are counted
     /// instead.
     pub fn push(&mut self, event: &Event) -> io::Result<()> {
         self.next_request();
@@ -122,8 +118,7 @@ impl Sender {
 
     /// Requests the removal of an entry; sends the batch if that fills it.
     ///
-    /// # Errors
-    /// As [`Sender::push`].
+    /// Errors: as [`Sender::push`].
     pub fn push_deletion(&mut self, tuple: &Tuple) -> io::Result<()> {
         self.next_request();
         message::deletion(&mut self.batch, tuple, self.sequence);
@@ -132,8 +127,7 @@ impl Sender {
 
     /// Sends what has been collected and reads the answers.
     ///
-    /// # Errors
-    /// As [`Sender::push`].
+    /// Errors: as [`Sender::push`].
     pub fn flush(&mut self) -> io::Result<()> {
         if self.collected == 0 {
             return Ok(());
@@ -153,7 +147,6 @@ impl Sender {
     }
 
     /// What became of the requests sent so far.
-    #[must_use]
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
@@ -210,7 +203,6 @@ impl Sender {
 }
 
 /// What to do about a refusal, to be put behind its text; nothing if there is no advice.
-#[must_use]
 pub fn advice(errno: i32) -> &'static str {
     match errno {
         libc::EEXIST => "; the entries are there already: conntrack -F, or another --seed",

@@ -30,7 +30,6 @@ pub struct Settings {
 
 impl Settings {
     /// The number of distinct flows that uses up `entries` without repeating any.
-    #[must_use]
     pub fn most_distinct(entries: u64, replied_percent: u8) -> u64 {
         let entries = u128::from(entries);
         let estimate = entries * 100 / (100 + u128::from(replied_percent));
@@ -46,19 +45,16 @@ impl Settings {
     }
 
     /// The number of flows that are replied to.
-    #[must_use]
     pub fn replies(&self) -> u64 {
         (u128::from(self.distinct) * u128::from(self.replied_percent) / 100) as u64
     }
 
     /// The number of events that repeat a flow.
-    #[must_use]
     pub fn repeats(&self) -> u64 {
         self.entries.saturating_sub(self.distinct + self.replies())
     }
 
     /// An upper bound of the entries the kernel will hold for this stream, if none dies meanwhile.
-    #[must_use]
     pub fn most_entries(&self) -> u64 {
         match self.repeat {
             Repeat::New => self.distinct + self.repeats(),
@@ -66,8 +62,7 @@ impl Settings {
         }
     }
 
-    /// # Errors
-    /// If the numbers contradict each other; the message is meant for the user.
+    /// Errors: if the numbers contradict each other; the message is meant for the user.
     pub fn check(&self) -> Result<(), SettingsError> {
         let weights: u64 = self
             .profile
@@ -96,7 +91,6 @@ impl Settings {
     }
 
     /// Whether flow `index` is one of the replied ones; they are spread evenly, and their number is exact.
-    #[must_use]
     pub fn is_replied(&self, index: u64) -> bool {
         share(self.replies(), index + 1, self.distinct)
             > share(self.replies(), index, self.distinct)

@@ -1,9 +1,9 @@
 //! Any file is read to its end or refused, and never makes the reader keep more than the file holds.
 #![no_main]
 
-use conntracker::intake::Intake;
-use conntracker::intake::table::Table;
-use conntracker::sources::file;
+use conntracker::testing::intake::Intake;
+use conntracker::testing::intake::Table;
+use conntracker::testing::sources::file;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|capture: &[u8]| {

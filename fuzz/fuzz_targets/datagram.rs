@@ -1,11 +1,11 @@
 //! Any datagram is decoded or skipped, every message of it counted once, and the list can be printed.
 #![no_main]
 
-use conntracker::formats::classic;
-use conntracker::intake::table::Table;
-use conntracker::intake::{Intake, Pending};
-use conntracker::netlink::conntrack::layouts_agree;
-use conntracker::netlink::framing::messages;
+use conntracker::testing::formats::classic;
+use conntracker::testing::intake::Table;
+use conntracker::testing::intake::{Intake, Pending};
+use conntracker::testing::netlink::layouts_agree;
+use conntracker::testing::netlink::messages;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|datagram: &[u8]| {

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use conntracker::captures::reader::Reader;
-use conntracker::captures::union::Collection;
-use conntracker::formats::json::List;
-use conntracker::ui::console::{Console, Verbosity};
+use conntracker::testing::Collection;
+use conntracker::testing::Reader;
+use conntracker::testing::formats::json::List;
+use conntracker::testing::ui::{Console, Verbosity};
 use libfuzzer_sys::fuzz_target;
 
 /// The union of a file with nothing, as JSON; `None` if the file is refused.

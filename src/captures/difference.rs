@@ -22,7 +22,6 @@ pub struct Difference {
 
 impl Difference {
     /// Compares two lists without repetitions. Takes no memory besides theirs.
-    #[must_use]
     pub fn new(mut old: Vec<Flow>, mut new: Vec<Flow>) -> Self {
         let by_identity = |a: &Flow, b: &Flow| a.record.identity.cmp(&b.record.identity);
         old.sort_unstable_by(by_identity);
@@ -50,14 +49,12 @@ impl Difference {
     }
 
     /// Whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.new.is_empty() && self.gone.is_empty() && self.confirmed.is_empty()
     }
 }
 
 /// Whether a list tells no more than a classic one does.
-#[must_use]
 pub fn is_classic(listing: &Listing) -> bool {
     let classic = |capture: &Capture| capture.source.as_deref() == Some(Kind::Classic.name());
     !listing.captures.is_empty() && listing.captures.iter().all(classic)
@@ -65,7 +62,6 @@ pub fn is_classic(listing: &Listing) -> bool {
 
 /// What a classic list would tell of these flows: without ICMP types, translation, zones, and protocols that
 /// it does not have. Compared with such a list, everything else would be a difference.
-#[must_use]
 pub fn as_classic(flows: Vec<Flow>) -> Vec<Flow> {
     let mut collection = Collection::default();
     let list = collection.capture(Capture::default());

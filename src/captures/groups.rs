@@ -37,7 +37,6 @@ pub enum Key {
 
 impl Key {
     /// The name of its column or field.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Source => "src",
@@ -76,7 +75,6 @@ pub struct Keys(Vec<Key>);
 
 impl Keys {
     /// Each key, in the order asked for.
-    #[must_use]
     pub fn as_slice(&self) -> &[Key] {
         &self.0
     }
@@ -198,7 +196,6 @@ pub struct Groups {
 
 impl Groups {
     /// No groups yet, by these keys.
-    #[must_use]
     pub fn new(keys: Keys) -> Self {
         Self {
             keys,
@@ -222,7 +219,6 @@ impl Groups {
     }
 
     /// The groups, those of most flows first, then by their keys.
-    #[must_use]
     pub fn finish(self) -> Vec<(Box<[Value]>, Sum)> {
         let mut groups: Vec<_> = self.sums.into_iter().collect();
         groups.sort_unstable_by(|(one, a), (other, b)| {

@@ -62,9 +62,7 @@ impl Reader<'_> {
     /// Reads a file (`-` is standard input) into `sink`, and returns what is wrong with its lines, which
     /// it has skipped.
     ///
-    /// # Errors
-    ///
-    /// A file that can't be opened or read, is of a newer schema, or, if strict, has a malformed line. Then
+    /// Errors: a file that can't be opened or read, is of a newer schema, or, if strict, has a malformed line. Then
     /// what was read before is in `sink` all the same.
     pub fn read(&self, path: &Path, sink: &mut dyn Sink) -> Result<Complaints, Error> {
         let failed = |error: io::Error| Error::file(path, error);
@@ -82,9 +80,7 @@ impl Reader<'_> {
 
     /// Reads what goes by the name `path` in messages, of `size` bytes if that is known.
     ///
-    /// # Errors
-    ///
-    /// As those of [`read`](Self::read).
+    /// Errors: as those of [`read`](Self::read).
     pub fn read_from(
         &self,
         input: impl Read,

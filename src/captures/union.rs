@@ -159,25 +159,16 @@ impl Flow {
 
 impl Collection {
     /// Number of flows.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.flows.len()
     }
 
-    /// Whether there is no flow.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.flows.is_empty()
-    }
-
     /// The captures as their files describe them, by number of list.
-    #[must_use]
     pub fn captures(&self) -> &[Capture] {
         &self.captures
     }
 
     /// Sorts captures and adds up connections. The flows are in the order in which they came.
-    #[must_use]
     pub fn finish(self) -> Listing {
         let Self {
             mut captures,

@@ -1,7 +1,6 @@
 //! Checksums of packet headers.
 
 /// The internet checksum (RFC 1071) of `bytes`, with a sum of 16-bit words to begin from.
-#[must_use]
 pub fn internet(bytes: &[u8], begin: u32) -> u16 {
     let mut sum = u64::from(begin);
     for pair in bytes.chunks(2) {
@@ -15,7 +14,6 @@ pub fn internet(bytes: &[u8], begin: u32) -> u16 {
 }
 
 /// CRC32c as SCTP uses it (RFC 9260, appendix A). Bit by bit: a packet has 32 bytes.
-#[must_use]
 pub fn crc32c(bytes: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     for &byte in bytes {

@@ -16,9 +16,7 @@ const NOBODY: u32 = 65_534;
 /// Leaves the calling thread with the rights that its programs need over the network of the namespace, and with none
 /// over the files of the host: a ruleset may include any file, and the complaint about it shows its lines.
 ///
-/// # Errors
-///
-/// Those of the system calls: nothing may be started then.
+/// Errors: those of the system calls: nothing may be started then.
 pub fn confine() -> io::Result<()> {
     set_no_new_privs(true)?;
     // iptables-restore(8) asks for ipsets by a raw socket (libxt_set.h of iptables 1.8.9, `get_version`).
@@ -60,7 +58,6 @@ pub fn confine() -> io::Result<()> {
 }
 
 /// Whether programs run as a user who owns no files: not in a user namespace that has no such user (user_namespaces(7)).
-#[must_use]
 pub fn becomes_nobody() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.lines().any(|line| {

@@ -5,7 +5,6 @@ use crate::model::error::Error;
 
 /// Whether a device can have this name. Less than the kernel takes (`dev_valid_name` of net/core/dev.c, Linux 6.18):
 /// only what ip(8) takes for one word, and no `%`, which would have the kernel count (`__dev_alloc_name`).
-#[must_use]
 pub fn is_device_name(name: &str) -> bool {
     // IFNAMSIZ of include/uapi/linux/if.h, with the 0 at its end.
     (1..16).contains(&name.len())
@@ -18,9 +17,7 @@ pub fn is_device_name(name: &str) -> bool {
 
 /// Refuses captures that name devices which there can't be.
 ///
-/// # Errors
-///
-/// The name.
+/// Errors: the name.
 pub fn refuse_odd_names(captures: &[Capture]) -> Result<(), Error> {
     let interfaces = captures.iter().flat_map(|capture| &capture.interfaces);
     let routes = captures.iter().flat_map(|capture| &capture.routes);

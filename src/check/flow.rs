@@ -31,7 +31,6 @@ pub struct Flow {
 
 impl Flow {
     /// Plans the injection of a flow.
-    #[must_use]
     pub fn new(record: &Record, network: &Network, wire: &Wire) -> Self {
         let identity = &record.identity;
         let (source, destination) = (identity.source, identity.destination);
@@ -81,7 +80,6 @@ impl Flow {
     }
 
     /// The packet's tuple, with an ephemeral source port picked by `turn`, if any does.
-    #[must_use]
     pub fn tuple(&self, turn: u32) -> Tuple {
         let mut tuple = self.packet.tuple;
         if self.free_port {

@@ -22,9 +22,7 @@ pub struct Groups(HashMap<(IpAddr, u32), Option<OwnedFd>>);
 impl Groups {
     /// Joins those that flows from elsewhere go to.
     ///
-    /// # Errors
-    ///
-    /// The namespace can't be entered. A group that can't be joined shows in the verdicts.
+    /// Errors: the namespace can't be entered. A group that can't be joined shows in the verdicts.
     pub fn join(
         &mut self,
         records: &[Record],

@@ -23,7 +23,6 @@ pub const TRACED: u16 = 0x8000;
 /// - `again` has every hook begin with that: rules of the ruleset may switch it off.
 /// - Behind all rules of the input hook, and before conntrack confirms the connection (at 2147483647,
 ///   `NF_IP_PRI_CONNTRACK_CONFIRM`), packets are logged.
-#[must_use]
 pub fn table(ingress: &[&str], again: bool) -> String {
     let mut text = String::new();
     let trace = format!(

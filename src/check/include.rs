@@ -17,9 +17,7 @@ const LENGTH_MAX: u64 = 64 << 20;
 
 /// Whether everything that a ruleset includes may be read by everyone.
 ///
-/// # Errors
-///
-/// Why not, with the file's name.
+/// Errors: why not, with the file's name.
 pub fn refuse_private(text: &str) -> Result<(), String> {
     refuse(text, 0)
 }

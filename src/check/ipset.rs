@@ -25,9 +25,7 @@ const NLM_F_CREATE: u16 = 0x400;
 /// Makes an empty set for each name in the ruleset, in the calling thread's namespace. Of one type for
 /// all: no packet is in an empty set of whatever type.
 ///
-/// # Errors
-///
-/// A kernel without ipset; a set that is there already is no error.
+/// Errors: a kernel without ipset; a set that is there already is no error.
 pub fn stand_in(ruleset: &Ruleset) -> io::Result<()> {
     let names = names(&ruleset.text);
     if names.is_empty() {

@@ -46,7 +46,7 @@ pub struct Judge {
     /// Rules that have decided.
     known: HashMap<Place, (bool, Arc<Rule>)>,
     groups: Groups,
-    /// Rounds so far, modulo [`fast::ROUNDS`].
+    /// Rounds so far, counted modulo the `ROUNDS` of the fast pass.
     rounds: u16,
     /// Number of the slow pass's last packet.
     last_number: u16,
@@ -60,9 +60,7 @@ impl Judge {
     /// Makes a network namespace, loads the rulesets there, and sets up the network that the captures and
     /// `hints` tell of.
     ///
-    /// # Errors
-    ///
-    /// A lack of privilege, of programs or of the kernel's; a ruleset that does not load.
+    /// Errors: a lack of privilege, of programs or of the kernel's; a ruleset that does not load.
     pub fn new(rulesets: &[Ruleset], captures: &[Capture], hints: &Hints) -> Result<Self, Error> {
         let setup = Setup::new(rulesets, captures, hints)?;
         let max = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max");
@@ -94,7 +92,6 @@ impl Judge {
     }
 
     /// What can't be judged as on the host, as far as it is known by now.
-    #[must_use]
     pub fn limits(&self) -> &[String] {
         &self.limits
     }
@@ -102,13 +99,9 @@ impl Judge {
     /// Judges flows: of each its first packet, and of confirmed ones that pass the first answer too.
     /// `progress` is called with the number of flows that have been judged since the last call.
     ///
-    /// # Errors
+    /// Errors: failing system calls. That a flow can't be judged is a verdict.
     ///
-    /// Failing system calls. That a flow can't be judged is a verdict.
-    ///
-    /// # Panics
-    ///
-    /// If nftables answers what it can't.
+    /// Panics: if nftables answers what it can't.
     pub fn judge(
         &mut self,
         records: &[Record],

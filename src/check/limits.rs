@@ -158,7 +158,6 @@ const TRACE_STOPPED: &str = "meta nftrace set 0 and the like: which rule of the 
     is not told, so such flows stay undecided";
 
 /// What the ruleset has in it that can't be judged as it would be on the host.
-#[must_use]
 pub fn of(rulesets: &[Ruleset], rules: &Rules) -> Vec<String> {
     let mut found: BTreeSet<&str> = BTreeSet::new();
     let mut find = |table: &[(&[&str], &'static str)], rule: &str| {
@@ -193,14 +192,12 @@ pub fn of(rulesets: &[Ruleset], rules: &Rules) -> Vec<String> {
 }
 
 /// A number of flows.
-#[must_use]
 pub fn flows(number: u64) -> String {
     let noun = if number == 1 { "flow" } else { "flows" };
     format!("{} {noun}", show_count(number))
 }
 
 /// What is not known of the flows, or can't be done for them.
-#[must_use]
 pub fn of_flows(records: &[Record], network: &Network, rules: &Rules) -> Vec<String> {
     let mut assumed: BTreeMap<&str, (u64, IpAddr)> = BTreeMap::new();
     let (mut zoned, mut unspecified) = (0, 0);

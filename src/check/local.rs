@@ -41,9 +41,7 @@ pub struct Sender {
 impl Sender {
     /// Opens the sockets in the calling thread's namespace.
     ///
-    /// # Errors
-    ///
-    /// Those of socket(2) and setsockopt(2).
+    /// Errors: those of socket(2) and setsockopt(2).
     pub fn new() -> io::Result<Self> {
         let make = |family| -> io::Result<OwnedFd> {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -64,9 +62,7 @@ impl Sender {
     /// Sends a packet. `scope` is the index of the device that a link-local destination or a multicast
     /// group lies behind, or 0.
     ///
-    /// # Errors
-    ///
-    /// Those of sendto(2): `PermissionDenied` if a rule drops it on its way out.
+    /// Errors: those of sendto(2): `PermissionDenied` if a rule drops it on its way out.
     pub fn send(&self, packet: &[u8], destination: IpAddr, scope: u32) -> io::Result<()> {
         if destination.is_ipv4() && destination.is_multicast() {
             let any = Ipv4Addr::UNSPECIFIED;
@@ -108,9 +104,7 @@ pub struct Log {
 impl Log {
     /// Opens it in the calling thread's namespace.
     ///
-    /// # Errors
-    ///
-    /// A kernel without `nfnetlink_log`.
+    /// Errors: a kernel without `nfnetlink_log`.
     pub fn new() -> io::Result<Self> {
         let socket = open(Family::Netfilter, 0)?;
         enlarge(&socket);
@@ -137,9 +131,7 @@ impl Log {
 
     /// Takes what is there, and hands over each packet.
     ///
-    /// # Errors
-    ///
-    /// Those of recvmmsg(2). `ENOBUFS` is none: a packet that is missing is asked about again.
+    /// Errors: those of recvmmsg(2). `ENOBUFS` is none: a packet that is missing is asked about again.
     pub fn drain(&mut self, mut packet: impl FnMut(&[u8])) -> io::Result<()> {
         loop {
             let received = match self.batch.receive(&self.socket) {

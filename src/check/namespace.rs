@@ -24,9 +24,7 @@ const NEEDED: CapabilitySet = CapabilitySet::SYS_ADMIN
 /// Sees to it that this process may make network namespaces. Without the privilege it moves to a user
 /// namespace, where it has it; it must not have started any thread then.
 ///
-/// # Errors
-///
-/// A kernel that does not let unprivileged users have namespaces.
+/// Errors: a kernel that does not let unprivileged users have namespaces.
 pub fn gain_privilege() -> Result<(), Error> {
     let able = capabilities(None).is_ok_and(|sets| sets.effective.contains(NEEDED));
     if able {
@@ -58,9 +56,7 @@ pub struct Namespace {
 impl Namespace {
     /// Makes a new one.
     ///
-    /// # Errors
-    ///
-    /// No privilege: [`gain_privilege`] was not called, or failed.
+    /// Errors: no privilege: [`gain_privilege`] was not called, or failed.
     pub fn new() -> Result<Self, Error> {
         let made = thread::scope(|scope| {
             let maker = scope.spawn(|| {
@@ -80,13 +76,9 @@ impl Namespace {
     /// Runs something in it, on a thread of its own. Sockets, devices and processes made there belong to
     /// the namespace; they can be used from everywhere.
     ///
-    /// # Errors
+    /// Errors: the namespace can't be entered.
     ///
-    /// The namespace can't be entered.
-    ///
-    /// # Panics
-    ///
-    /// If `work` does.
+    /// Panics: if `work` does.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         let outcome = thread::scope(|scope| {
             let worker = scope.spawn(|| {

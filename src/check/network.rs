@@ -44,7 +44,6 @@ pub struct Network {
 impl Network {
     /// Puts together what is known. `named` are the devices that the ruleset names, with `*` for
     /// anything at the end.
-    #[must_use]
     pub fn new(captures: &[Capture], hints: &Hints, named: &BTreeSet<String>) -> Self {
         let mut network = Self::default();
         for interface in captures.iter().flat_map(|capture| &capture.interfaces) {
@@ -83,13 +82,11 @@ impl Network {
     }
 
     /// Whether an address is the host's.
-    #[must_use]
     pub fn is_local(&self, address: IpAddr) -> bool {
         address.is_loopback() || self.addresses.iter().any(|(net, _)| net.addr() == address)
     }
 
     /// Whether packets to an address are for many, this host among them.
-    #[must_use]
     pub fn is_for_many(&self, address: IpAddr) -> bool {
         let broadcast = |net: &IpNet| net.prefix_len() < 31 && net.broadcast() == address;
         address.is_multicast()
@@ -98,13 +95,11 @@ impl Network {
     }
 
     /// Whether anything is known of the host's addresses.
-    #[must_use]
     pub fn knows_addresses(&self) -> bool {
         !self.addresses.is_empty()
     }
 
     /// The device that the route to an address leads out of.
-    #[must_use]
     pub fn towards(&self, address: IpAddr) -> &str {
         let route = self.routes.iter().find(|route| route.to.contains(&address));
         route.map_or_else(
@@ -114,7 +109,6 @@ impl Network {
     }
 
     /// The device of an address that no known route leads to; `None` if one does.
-    #[must_use]
     pub fn assumed(&self, address: IpAddr) -> Option<&str> {
         if self.routes.iter().any(|route| route.to.contains(&address)) {
             return None;
@@ -123,7 +117,6 @@ impl Network {
     }
 
     /// The device of an address of the host.
-    #[must_use]
     pub fn device_of(&self, address: IpAddr) -> Option<&str> {
         let found = self.addresses.iter().find(|(net, _)| net.addr() == address);
         found.map(|(_, device)| device.as_str())
@@ -138,7 +131,6 @@ impl Network {
     }
 
     /// What sets it up, for `ip -batch`.
-    #[must_use]
     pub fn commands(&self) -> String {
         let mut text = String::from("link set lo up\n");
         for device in self.devices() {
@@ -264,7 +256,6 @@ impl Network {
 }
 
 /// Whether an address only has a meaning together with a device.
-#[must_use]
 pub fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(_) => false,

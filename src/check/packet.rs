@@ -34,7 +34,6 @@ pub struct Tuple {
 
 impl Tuple {
     /// That of an answer.
-    #[must_use]
     pub const fn reversed(self) -> Self {
         Self {
             source: self.destination,
@@ -68,7 +67,6 @@ pub struct Packet {
 
 impl Packet {
     /// Its answer, if packets of the kind have one.
-    #[must_use]
     pub const fn answer(&self, number: u16) -> Option<Self> {
         let icmp_type = match (self.tuple.protocol, self.icmp.0) {
             // The pairs that conntrack knows (`invmap`, net/netfilter/nf_conntrack_proto_icmp.c).
@@ -93,7 +91,6 @@ impl Packet {
     }
 
     /// Its bytes, from the IP header on.
-    #[must_use]
     pub fn bytes(&self, step: Step) -> Vec<u8> {
         let mut body = self.body(step);
         let protocol = self.tuple.protocol;
@@ -135,7 +132,6 @@ impl Packet {
     }
 
     /// Reads a packet that [`bytes`](Self::bytes) has built, translated or not. `None` for others.
-    #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let (source, destination, protocol, number, body): (IpAddr, IpAddr, u8, u16, &[u8]) =
             match bytes.first()? >> 4 {

@@ -101,7 +101,6 @@ impl<'a> OutcomeOut<'a> {
 
 impl Report<'_> {
     /// Counts the verdicts.
-    #[must_use]
     pub fn summary(&self) -> Summary {
         let mut summary = Summary {
             left_out: self.left_out,
@@ -121,7 +120,6 @@ impl Report<'_> {
     }
 
     /// Whether every confirmed flow passes in both directions; `None` if that is not known of one.
-    #[must_use]
     pub fn passes(&self) -> Option<bool> {
         let summary = self.summary();
         if summary.confirmed.undecided + summary.replies.undecided > 0 {
@@ -133,9 +131,7 @@ impl Report<'_> {
 
     /// Writes it as JSON, one object a line.
     ///
-    /// # Errors
-    ///
-    /// Errors of `out`.
+    /// Errors: those of `out`.
     pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         let head = HeadOut {
             r#type: "check",

@@ -34,9 +34,7 @@ pub struct Rules {
 impl Rules {
     /// Reads what is loaded, which was written in these forms.
     ///
-    /// # Errors
-    ///
-    /// Programs that fail.
+    /// Errors: programs that fail.
     pub fn read(namespace: &Namespace, forms: &[Form]) -> Result<Self, Error> {
         let text = NFT.output(namespace, &["-a", "list", "ruleset"], b"")?;
         let json = NFT.output(namespace, &["-j", "list", "ruleset"], b"")?;
@@ -65,7 +63,6 @@ impl Rules {
     }
 
     /// The text of a rule; of a policy, what it says.
-    #[must_use]
     pub fn text(&self, place: &Place) -> String {
         let Some(handle) = place.handle else {
             return "policy drop".to_owned();
@@ -81,19 +78,16 @@ impl Rules {
     }
 
     /// Whether the ruleset translates addresses at all.
-    #[must_use]
     pub fn translates(&self) -> bool {
         self.hooks.iter().any(|(kind, ..)| kind == "nat")
     }
 
     /// Whether chains of the ruleset see packets before the prerouting hook.
-    #[must_use]
     pub fn has_ingress(&self) -> bool {
         self.hooks.iter().any(|(_, hook, _)| hook == "ingress")
     }
 
     /// Whether some chain of the ruleset sees packets of this family on their way.
-    #[must_use]
     pub fn sees(&self, family: &str) -> bool {
         self.hooks.iter().any(|(kind, _, of)| {
             kind != "nat" && (of == family || ["inet", "netdev"].contains(&of.as_str()))
@@ -101,7 +95,6 @@ impl Rules {
     }
 
     /// Whether a rule may switch tracing off, so that what later rules of the hook do with the packet is not told.
-    #[must_use]
     pub fn stops_trace(&self) -> bool {
         self.nft_texts.iter().any(|rule| {
             let rule = without_quoted(rule);

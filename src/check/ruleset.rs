@@ -38,7 +38,6 @@ pub struct Ruleset {
 
 impl Ruleset {
     /// One that is not in a file.
-    #[must_use]
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         let text = text.into();
         Self {
@@ -67,9 +66,7 @@ impl Ruleset {
 
     /// Reads one from a file; `-` is standard input.
     ///
-    /// # Errors
-    ///
-    /// A file that can't be read, or is not text.
+    /// Errors: a file that can't be read, or is not text.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let wrong = |error| Error::file(path, format!("can't be read: {error}"));
         if path.as_os_str() == "-" {
@@ -92,9 +89,7 @@ impl Ruleset {
     /// Loads it. nft(8) wants the devices of `iif`, `oif` and of device hooks to be there: `device` is
     /// called to make them.
     ///
-    /// # Errors
-    ///
-    /// A program that is missing; a ruleset that does not load, with the program's own words.
+    /// Errors: a program that is missing; a ruleset that does not load, with the program's own words.
     pub fn load(
         &self,
         namespace: &Namespace,

@@ -73,9 +73,7 @@ pub struct Setup {
 impl Setup {
     /// Makes the namespace and loads the rulesets.
     ///
-    /// # Errors
-    ///
-    /// A lack of privilege, of programs or of the kernel's; a ruleset that does not load.
+    /// Errors: a lack of privilege, of programs or of the kernel's; a ruleset that does not load.
     pub fn new(rulesets: &[Ruleset], captures: &[Capture], hints: &Hints) -> Result<Self, Error> {
         device::refuse_odd_names(captures)?;
         let namespace = Namespace::new()?;

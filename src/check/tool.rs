@@ -90,9 +90,7 @@ impl Tool {
 
     /// Runs it to its end.
     ///
-    /// # Errors
-    ///
-    /// A program that is missing or can't be started. That it fails is for the caller to see.
+    /// Errors: a program that is missing or can't be started. That it fails is for the caller to see.
     pub fn run<S: AsRef<OsStr> + Sync>(
         self,
         namespace: &Namespace,
@@ -110,9 +108,7 @@ impl Tool {
 
     /// Runs it to its end and returns its standard output.
     ///
-    /// # Errors
-    ///
-    /// As [`run`](Self::run), and what the program says if it fails.
+    /// Errors: as [`run`](Self::run), and what the program says if it fails.
     pub fn output<S: AsRef<OsStr> + Sync>(
         self,
         namespace: &Namespace,

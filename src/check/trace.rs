@@ -104,9 +104,7 @@ pub struct Tracer {
 impl Tracer {
     /// Opens it in the calling thread's namespace.
     ///
-    /// # Errors
-    ///
-    /// Those of socket(2) and bind(2).
+    /// Errors: those of socket(2) and bind(2).
     pub fn new() -> io::Result<Self> {
         let socket = open(Family::Netfilter, TRACE_GROUP)?;
         enlarge(&socket);
@@ -120,9 +118,7 @@ impl Tracer {
     /// Reads the events that are there: those of one packet, which has gone its way. `None` if the kernel
     /// could not deliver all of them.
     ///
-    /// # Errors
-    ///
-    /// Those of recvmmsg(2).
+    /// Errors: those of recvmmsg(2).
     pub fn ending(&mut self) -> io::Result<Option<Ending>> {
         let mut ending = Ending::Unseen;
         let mut whole = true;

@@ -49,7 +49,6 @@ const MAPS: [(&str, &str, &str, &str); 4] = [
 
 impl Translations {
     /// Those of the flows; `None` if none has any.
-    #[must_use]
     pub fn of(records: &[Record]) -> Option<Self> {
         let mut maps: [HashMap<String, String>; 4] = Default::default();
         let (mut flows, mut ambiguous) = (0, 0);

@@ -21,9 +21,7 @@ pub struct Tun {
 impl Tun {
     /// Makes one in the calling thread's namespace.
     ///
-    /// # Errors
-    ///
-    /// No privilege, no TUN driver, or a name that no device can have.
+    /// Errors: no privilege, no TUN driver, or a name that no device can have.
     pub fn new(name: &str) -> Result<Self, Error> {
         // `%d` would be replaced by a number (`dev_alloc_name`, net/core/dev.c).
         let makes = |file: OwnedFd| {
@@ -50,9 +48,7 @@ impl Tun {
     /// Has a packet come in by the device. When this returns, the rules have seen it: the kernel takes it
     /// in on the caller's time (`tun_get_user` to `netif_receive_skb`, drivers/net/tun.c, Linux 6.18).
     ///
-    /// # Errors
-    ///
-    /// Those of write(2).
+    /// Errors: those of write(2).
     pub fn write(&self, packet: &[u8]) -> io::Result<()> {
         rustix::io::write(&self.file, packet)?;
         Ok(())
@@ -60,9 +56,7 @@ impl Tun {
 
     /// Takes a packet that was sent out of the device, if there is one.
     ///
-    /// # Errors
-    ///
-    /// Those of read(2).
+    /// Errors: those of read(2).
     pub fn read<'a>(&self, buffer: &'a mut Vec<u8>) -> io::Result<Option<&'a [u8]>> {
         buffer.resize(PACKET_MAX, 0);
         match rustix::io::read(&self.file, &mut buffer[..]) {

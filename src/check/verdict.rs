@@ -35,7 +35,6 @@ pub enum Outcome {
 
 impl Outcome {
     /// In one word.
-    #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -46,7 +45,6 @@ impl Outcome {
     }
 
     /// The rule that decided, if one did.
-    #[must_use]
     pub fn rule(&self) -> Option<&Arc<Rule>> {
         match self {
             Self::Accepted => None,
@@ -56,7 +54,6 @@ impl Outcome {
     }
 
     /// Why there is no verdict.
-    #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Undecided(reason, _) => Some(reason),
@@ -77,7 +74,6 @@ pub struct Verdict {
 
 impl Verdict {
     /// What ends the flow, or that nothing does.
-    #[must_use]
     pub fn worst(&self) -> &Outcome {
         match (&self.first, &self.reply) {
             (Outcome::Accepted, Some(reply)) => reply,
@@ -86,7 +82,6 @@ impl Verdict {
     }
 
     /// Whether the flow passes.
-    #[must_use]
     pub fn passes(&self) -> bool {
         *self.worst() == Outcome::Accepted
     }

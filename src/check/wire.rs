@@ -43,9 +43,7 @@ pub struct Wire {
 impl Wire {
     /// Opens the host's own end in the calling thread's namespace.
     ///
-    /// # Errors
-    ///
-    /// What the kernel lacks.
+    /// Errors: what the kernel lacks.
     pub fn new() -> Result<Self, Error> {
         let sender = Sender::new().map_err(|error| {
             Error::new(format!(
@@ -69,9 +67,7 @@ impl Wire {
 
     /// Adds a device in the calling thread's namespace, unless it is there.
     ///
-    /// # Errors
-    ///
-    /// A device that can't be made.
+    /// Errors: a device that can't be made.
     pub fn add(&mut self, name: &str) -> Result<(), Error> {
         if name == "lo" || self.numbers.contains_key(name) {
             return Ok(());
@@ -85,13 +81,11 @@ impl Wire {
     }
 
     /// The end of a name.
-    #[must_use]
     pub fn end(&self, name: &str) -> Option<End> {
         self.numbers.get(name).copied().map(End::Device)
     }
 
     /// Index in the kernel of the device of a name.
-    #[must_use]
     pub fn index(&self, name: &str) -> Option<u32> {
         let number = *self.numbers.get(name)?;
         Some(self.ports[number].index)
@@ -100,9 +94,7 @@ impl Wire {
     /// Has a packet go in. `scope` is the index of the device that a link-local destination of the
     /// host's own packets lies behind.
     ///
-    /// # Errors
-    ///
-    /// The system's; `PermissionDenied` if a rule of the output hook has dropped it.
+    /// Errors: the system's; `PermissionDenied` if a rule of the output hook has dropped it.
     pub fn send(&self, at: End, packet: &[u8], destination: IpAddr, scope: u32) -> io::Result<()> {
         match at {
             End::Device(number) => self.ports[number].tun.write(packet),
@@ -112,9 +104,7 @@ impl Wire {
 
     /// Takes all that has come out.
     ///
-    /// # Errors
-    ///
-    /// The system's.
+    /// Errors: the system's.
     pub fn drain(&mut self, mut packet: impl FnMut(End, &[u8])) -> io::Result<()> {
         let mut ready: Vec<PollFd<'_>> = self
             .ports

@@ -32,9 +32,7 @@ pub struct Entry {
 /// The options of a command line, and those of the file that it names with `--config`. An option that is in both
 /// has what the command line says.
 ///
-/// # Errors
-///
-/// A file of options is never larger.
+/// Errors: a file of options is never larger.
 const BYTES_MAX: u64 = 1 << 20;
 
 /// Reads a file of options, and nothing that has no end.
@@ -89,9 +87,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Error
 
 /// The options in the text of a file, in its order.
 ///
-/// # Errors
-///
-/// The first line that is no TOML, no option of captures, or has a value that the option does not take.
+/// Errors: the first line that is no TOML, no option of captures, or has a value that the option does not take.
 pub fn read(path: &Path, text: &[u8]) -> Result<Vec<Entry>, Error> {
     let wrong = |line, message| failure(format!("{}:{line}: {message}", path.display()));
     let text = std::str::from_utf8(text).map_err(|error| {
@@ -143,7 +139,6 @@ pub fn read(path: &Path, text: &[u8]) -> Result<Vec<Entry>, Error> {
 }
 
 /// The names of all options that a file may have.
-#[must_use]
 pub fn names() -> Vec<String> {
     let program = Cli::command();
     let names = program.get_arguments().filter_map(Arg::get_long);

@@ -17,9 +17,7 @@ use crate::sources::method::Source;
 impl Cli {
     /// Refuses what parsing alone can't.
     ///
-    /// # Errors
-    ///
-    /// Options that ask for what can't be.
+    /// Errors: options that ask for what can't be.
     pub fn check(self) -> Result<Self, clap::Error> {
         let wrong = match &self.command {
             Some(command) => command.conflict(),
@@ -43,13 +41,11 @@ impl Cli {
     }
 
     /// Whether more of an event is needed than the classic list does.
-    #[must_use]
     pub fn is_detailed(&self) -> bool {
         self.keeps_records() || self.all_protocols || self.selection.filters_sightings()
     }
 
     /// Whether records are kept.
-    #[must_use]
     pub fn keeps_records(&self) -> bool {
         let format = self.layout.format_or(Format::Classic);
         format != Format::Classic
@@ -60,7 +56,6 @@ impl Cli {
     }
 
     /// What keeps a BPF program that drops what it has handled from serving, if anything does.
-    #[must_use]
     pub fn unfit_for_kernel(&self) -> Option<&'static str> {
         if self.is_detailed() {
             Some("filters and formats that need more of an event than the classic list does")

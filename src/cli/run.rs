@@ -26,7 +26,6 @@ use crate::ui::console::{Console, Verbosity};
 const FAILED: u8 = 1;
 
 /// Runs and returns the exit status. All that is to be said is said on `stderr`.
-#[must_use]
 pub fn run(cli: &Cli) -> u8 {
     let console = Console::stderr(match (cli.quiet, cli.verbose) {
         (true, _) => Verbosity::Quiet,

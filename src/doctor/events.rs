@@ -5,7 +5,6 @@ use super::finding::Finding;
 const NAME: &str = "events";
 
 /// Judges the setting; `None` is a kernel that does not have it, `conntrack` whether it has the others.
-#[must_use]
 pub fn judge(setting: Option<u64>, conntrack: bool) -> Finding {
     let sysctl = "net.netfilter.nf_conntrack_events";
     let finding = match setting {

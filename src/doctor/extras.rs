@@ -3,7 +3,6 @@
 use super::finding::Finding;
 
 /// Judges net.netfilter.nf_conntrack_acct.
-#[must_use]
 pub fn judge_accounting(setting: Option<u64>) -> Finding {
     let what = match setting {
         Some(0) => {
@@ -16,7 +15,6 @@ pub fn judge_accounting(setting: Option<u64>) -> Finding {
 }
 
 /// Judges net.netfilter.nf_conntrack_timestamp.
-#[must_use]
 pub fn judge_timestamps(setting: Option<u64>) -> Finding {
     // CTA_TIMESTAMP_EVENT, include/uapi/linux/netfilter/nfnetlink_conntrack.h, Linux 6.14.
     let what = match setting {

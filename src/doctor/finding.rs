@@ -20,7 +20,6 @@ pub enum State {
 
 impl State {
     /// As users read it.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -37,7 +36,6 @@ impl fmt::Display for State {
 }
 
 /// An error in words, without the number that the standard library puts behind them.
-#[must_use]
 pub fn cause(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error ") {
@@ -102,14 +100,12 @@ impl Finding {
     }
 
     /// With this next step.
-    #[must_use]
     pub fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());
         self
     }
 
     /// With this value, left out if it is not known.
-    #[must_use]
     pub fn value(mut self, name: &str, value: impl Into<Value>) -> Self {
         match value.into() {
             Value::Null => {}

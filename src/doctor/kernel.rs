@@ -28,7 +28,6 @@ pub struct Kernel {
 
 impl Kernel {
     /// Looks.
-    #[must_use]
     pub fn look() -> Self {
         let ctnetlink = Presence::of("nf_conntrack_netlink");
         let answers = ctnetlink
@@ -57,14 +56,12 @@ impl Kernel {
     }
 
     /// Whether a socket can be opened without having a module loaded.
-    #[must_use]
     pub fn can_be_asked(&self) -> bool {
         self.ctnetlink.can_be_asked() && self.answers != Some(false)
     }
 }
 
 /// Judges it.
-#[must_use]
 pub fn judge(kernel: &Kernel) -> Finding {
     let Kernel { release, .. } = kernel;
     let finding = match (kernel.ctnetlink, kernel.answers, kernel.conntrack) {

@@ -35,7 +35,6 @@ pub struct Listener {
 }
 
 /// Looks; `None` if the kernel does not show sockets.
-#[must_use]
 pub fn look() -> Option<Vec<Listener>> {
     let text = fs::read_to_string("/proc/thread-self/net/netlink").ok()?;
     let mut listeners: Vec<Listener> = text.lines().filter_map(read).collect();
@@ -133,7 +132,6 @@ impl Listener {
 }
 
 /// Judges them.
-#[must_use]
 pub fn judge(listeners: Option<&[Listener]>) -> Finding {
     let Some(listeners) = listeners else {
         return Finding::note(NAME, "/proc/net/netlink is not to be read");

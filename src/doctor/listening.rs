@@ -66,7 +66,6 @@ pub struct Traffic {
 
 impl Listening {
     /// Listens. The socket is returned too, for more to be tried on it.
-    #[must_use]
     pub fn look(settings: &Settings, may: bool) -> (Self, Option<Handle>) {
         let (outcome, handle) = if may {
             match tuning::open(settings, Share { index: 0, of: 1 }) {
@@ -95,7 +94,6 @@ impl Listening {
     }
 
     /// Whether it failed for want of a privilege.
-    #[must_use]
     pub fn denied(&self) -> bool {
         let Outcome::Failed(error) = &self.outcome else {
             return false;
@@ -104,7 +102,6 @@ impl Listening {
     }
 
     /// What came in, if anything could.
-    #[must_use]
     pub fn traffic(&self) -> Option<Traffic> {
         match self.outcome {
             Outcome::Heard { traffic, .. } => Some(traffic),
@@ -147,7 +144,6 @@ impl Traffic {
 }
 
 /// Judges the receive buffer.
-#[must_use]
 pub fn judge_buffer(listening: &Listening) -> Finding {
     const NAME: &str = "buffer";
     let asked = listening.asked_bytes;
@@ -232,7 +228,6 @@ fn show_seconds(events: u64, rate: u64) -> String {
 
 /// Judges what came in. `settings` with events for listeners only (`nf_conntrack_events` 2) leaves out what
 /// older connections do.
-#[must_use]
 pub fn judge_traffic(listening: &Listening, events_setting: Option<u64>) -> Finding {
     const NAME: &str = "traffic";
     let Some(traffic) = listening.traffic() else {

@@ -60,7 +60,6 @@ pub struct Facts {
 impl Facts {
     /// Looks at everything, with a socket like that of a capture with these settings. Takes two seconds at
     /// the most.
-    #[must_use]
     pub fn look(settings: &Settings) -> Self {
         let kernel = Kernel::look();
         // Before there is a socket of our own.
@@ -90,7 +89,6 @@ impl Facts {
     }
 
     /// Judges everything, in the order in which it matters.
-    #[must_use]
     pub fn judge(&self) -> Vec<Finding> {
         let signs = Signs {
             entries: self.table.count,

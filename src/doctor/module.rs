@@ -24,7 +24,6 @@ pub enum Presence {
 
 impl Presence {
     /// Looks for a module by its name.
-    #[must_use]
     pub fn of(name: &str) -> Self {
         if Path::new("/sys/module").join(name).exists() {
             return Self::Here;
@@ -44,7 +43,6 @@ impl Presence {
     }
 
     /// Whether a message to it has no module loaded.
-    #[must_use]
     pub const fn can_be_asked(self) -> bool {
         matches!(self, Self::Here | Self::Static)
     }

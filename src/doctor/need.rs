@@ -47,7 +47,6 @@ pub const MASKS: usize = 3;
 const EVENTS_NEEDED: u32 = 1 << 0 | 1 << 1 | 1 << 3;
 
 /// Whether a mask of events lets everything pass that a list rests on.
-#[must_use]
 pub const fn lets_events_pass(mask: u32) -> bool {
     mask & EVENTS_NEEDED == EVENTS_NEEDED
 }
@@ -72,7 +71,6 @@ impl Needs {
     }
 
     /// Both together.
-    #[must_use]
     pub fn and(mut self, other: &Self) -> Self {
         for mask in &other.masks {
             self.add_mask(mask.clone());
@@ -88,7 +86,6 @@ impl Needs {
 
 /// Whether an x_tables match or target has connections tracked: those of net/netfilter/xt_*.c that call
 /// `nf_ct_netns_get`, and ipt_CLUSTERIP of kernels that have it.
-#[must_use]
 pub fn is_of_xtables(name: &str) -> bool {
     const NAMES: [&str; 18] = [
         "conntrack",
@@ -115,7 +112,6 @@ pub fn is_of_xtables(name: &str) -> bool {
 
 /// Whether the data of the target `CT` say `--notrack` (`XT_CT_NOTRACK` in `struct xt_ct_target_info`):
 /// that alone needs nothing (`xt_ct_tg_check`).
-#[must_use]
 pub fn is_notrack(name: &str, data: &[u8]) -> bool {
     let flags = data.first_chunk().map(|flags| u16::from_ne_bytes(*flags));
     name == "CT" && flags.is_some_and(|flags| flags & 1 != 0)
@@ -123,7 +119,6 @@ pub fn is_notrack(name: &str, data: &[u8]) -> bool {
 
 /// The event mask that the data of the target `CT` set, if they set one: `ct_events` and `exp_events` of `struct
 /// xt_ct_target_info`, behind flags and zone. Either of the two has both taken over (`xt_ct_tg_check`).
-#[must_use]
 pub fn event_mask(name: &str, data: &[u8]) -> Option<u32> {
     let word = |at: usize| {
         let bytes = data.get(at..)?.first_chunk()?;

@@ -8,7 +8,6 @@ use super::ruleset::Ruleset;
 const NAME: &str = "offload";
 
 /// Judges them.
-#[must_use]
 pub fn judge(ruleset: &io::Result<Ruleset>) -> Finding {
     let flowtables = match ruleset {
         Ok(ruleset) => &ruleset.flowtables,

@@ -21,7 +21,6 @@ pub struct Program {
 
 impl Program {
     /// Looks, and tries on that socket.
-    #[must_use]
     pub fn look(socket: Option<&Handle>) -> Self {
         let number = |path| fs::read_to_string(path).ok()?.trim().parse().ok();
         let modes = fs::read_to_string("/sys/kernel/security/lockdown").ok();
@@ -54,7 +53,6 @@ fn load(_: &Handle) -> Result<(), String> {
 }
 
 /// Judges the source.
-#[must_use]
 pub fn judge_source(program: &Program) -> Finding {
     const NAME: &str = "kernel-source";
     let finding = match &program.loaded {
@@ -83,7 +81,6 @@ pub fn judge_source(program: &Program) -> Finding {
 }
 
 /// Judges the compiler of BPF programs.
-#[must_use]
 pub fn judge_jit(program: &Program) -> Finding {
     const NAME: &str = "bpf-jit";
     let finding = match program.jit {

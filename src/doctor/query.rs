@@ -18,9 +18,7 @@ const PATIENCE: Duration = Duration::from_millis(900);
 /// Asks for all objects of a kind, and hands each one's family and attributes to `each`, until that breaks.
 /// Returns whether the answer was complete.
 ///
-/// # Errors
-///
-/// `EPERM` without CAP_NET_ADMIN, `EINVAL` for a subsystem that is not there, `EAGAIN` without an answer.
+/// Errors: `EPERM` without CAP_NET_ADMIN, `EINVAL` for a subsystem that is not there, `EAGAIN` without an answer.
 pub fn dump(kind: u16, mut each: impl FnMut(u8, &[u8]) -> ControlFlow<()>) -> io::Result<bool> {
     exchange(kind, NLM_F_DUMP, |family, attributes| {
         each(family, attributes)
@@ -29,18 +27,14 @@ pub fn dump(kind: u16, mut each: impl FnMut(u8, &[u8]) -> ControlFlow<()>) -> io
 
 /// Asks whether a request is understood at all.
 ///
-/// # Errors
-///
-/// As [`dump`].
+/// Errors: as [`dump`].
 pub fn ask(kind: u16) -> io::Result<()> {
     exchange(kind, NLM_F_ACK, |_, _| ControlFlow::Continue(())).map(drop)
 }
 
 /// Asks for one object, and hands its family and attributes to `each`.
 ///
-/// # Errors
-///
-/// As [`dump`].
+/// Errors: as [`dump`].
 pub fn get(kind: u16, each: impl FnMut(u8, &[u8]) -> ControlFlow<()>) -> io::Result<bool> {
     exchange(kind, 0, each)
 }

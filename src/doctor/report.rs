@@ -17,9 +17,7 @@ struct Line<'a> {
 
 /// Writes a line for people for each.
 ///
-/// # Errors
-///
-/// Errors of `out`.
+/// Errors: those of `out`.
 pub fn write_table(findings: &[Finding], colour: bool, out: &mut dyn Write) -> io::Result<()> {
     let names = findings.iter().map(|finding| finding.name.len());
     let width = names.max().unwrap_or_default();
@@ -49,9 +47,7 @@ pub fn write_table(findings: &[Finding], colour: bool, out: &mut dyn Write) -> i
 
 /// Writes an object a line.
 ///
-/// # Errors
-///
-/// Errors of `out`.
+/// Errors: those of `out`.
 pub fn write_json(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
     for finding in findings {
         let line = Line {

@@ -25,7 +25,6 @@ pub struct Rights {
 
 impl Rights {
     /// Looks.
-    #[must_use]
     pub fn look() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         Self {
@@ -49,7 +48,6 @@ fn is_initial(uid_map: &str) -> bool {
 }
 
 /// Judges them; `denied` is whether listening was refused for want of a privilege.
-#[must_use]
 pub fn judge(rights: &Rights, denied: bool) -> Finding {
     let has = |capability| rights.capabilities & capability != 0;
     let (net_admin, sys_admin) = (has(CAP_NET_ADMIN), has(CAP_SYS_ADMIN));

@@ -67,9 +67,7 @@ pub struct Flowtable {
 impl Ruleset {
     /// Reads it.
     ///
-    /// # Errors
-    ///
-    /// `EPERM` without CAP_NET_ADMIN.
+    /// Errors: `EPERM` without CAP_NET_ADMIN.
     pub fn look() -> io::Result<Self> {
         request::again(Self::look_once)
     }
@@ -113,9 +111,7 @@ impl Ruleset {
 
 /// The number of the ruleset's generation, which every change raises; `None` where nftables is not loaded.
 ///
-/// # Errors
-///
-/// Those of the socket, and `EPERM` without CAP_NET_ADMIN.
+/// Errors: those of the socket, and `EPERM` without CAP_NET_ADMIN.
 pub fn generation() -> io::Result<Option<u32>> {
     if !Presence::of("nf_tables").can_be_asked() {
         return Ok(None);

@@ -41,7 +41,6 @@ pub struct Counters {
 
 impl Table {
     /// Looks.
-    #[must_use]
     pub fn look() -> Self {
         let counters = fs::read_to_string("/proc/thread-self/net/stat/nf_conntrack").ok();
         Self {
@@ -79,7 +78,6 @@ impl Counters {
 }
 
 /// Judges it.
-#[must_use]
 pub fn judge(table: &Table) -> Finding {
     let finding = match (table.count, table.max) {
         (Some(count), Some(max)) => judge_known(table, count, max),

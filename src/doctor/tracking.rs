@@ -33,7 +33,6 @@ pub struct Signs {
 
 impl Tracking {
     /// Looks.
-    #[must_use]
     pub fn look() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         Self {
@@ -52,7 +51,6 @@ fn has_global_address(if_inet6: &str) -> bool {
 }
 
 /// Judges it.
-#[must_use]
 pub fn judge(tracking: &Tracking, signs: Signs) -> Finding {
     let nothing = Needs::default();
     let nftables = tracking.nftables.as_ref();

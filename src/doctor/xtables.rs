@@ -60,9 +60,7 @@ const CHAINS: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUT
 
 /// Reads all tables that are in use. Asking for another one would have it made.
 ///
-/// # Errors
-///
-/// `EACCES` or `EPERM` without privileges.
+/// Errors: `EACCES` or `EPERM` without privileges.
 pub fn look() -> io::Result<Needs> {
     let mut needs = Needs::default();
     for family in [IPV4, IPV6] {

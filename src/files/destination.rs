@@ -19,7 +19,6 @@ pub enum Destination {
 }
 
 /// Whether a path is a name of standard output.
-#[must_use]
 pub fn is_stdout(path: &Path) -> bool {
     let names = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
     names.iter().any(|name| path == Path::new(name))
@@ -27,7 +26,6 @@ pub fn is_stdout(path: &Path) -> bool {
 
 impl Destination {
     /// The destination that `-o` names.
-    #[must_use]
     pub fn new(path: &Path) -> Self {
         if is_stdout(path) {
             Self::Stdout
@@ -39,9 +37,7 @@ impl Destination {
     /// Finds out whether a list could be written, before hours are spent on gathering it, and removes what a killed
     /// process has left beside it.
     ///
-    /// # Errors
-    ///
-    /// What writing would meet.
+    /// Errors: what writing would meet.
     pub fn check(&self) -> io::Result<()> {
         let Self::File(path) = self else {
             return Ok(());
@@ -58,18 +54,14 @@ impl Destination {
 
     /// Has `write` write one list.
     ///
-    /// # Errors
-    ///
-    /// Those of `write` and of the file; the file then is what it was.
+    /// Errors: those of `write` and of the file; the file then is what it was.
     pub fn put(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
         self.write(Audience::Group, true, write)
     }
 
     /// The same for what nobody else has to read.
     ///
-    /// # Errors
-    ///
-    /// As for [`put`](Self::put).
+    /// Errors: as for [`put`](Self::put).
     pub fn keep(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
         self.write(Audience::Owner, true, write)
     }
@@ -77,18 +69,14 @@ impl Destination {
     /// The same for what others read, over and over, and only the newest of: everyone may read it, whatever
     /// the umask, unless the file that is there says otherwise; and nobody waits for the disk.
     ///
-    /// # Errors
-    ///
-    /// As for [`put`](Self::put).
+    /// Errors: as for [`put`](Self::put).
     pub fn publish(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
         self.write(Audience::Everyone, false, write)
     }
 
     /// A file to write to bit by bit. One that is there goes on for whoever reads it, and its name is the new one's.
     ///
-    /// # Errors
-    ///
-    /// Those of the system.
+    /// Errors: those of the system.
     pub fn open(&self) -> io::Result<File> {
         match self.target()? {
             Target::Direct(file) => Ok(file),

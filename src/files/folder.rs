@@ -51,7 +51,6 @@ struct Own {
 impl Folder {
     /// The folder that a path names: one that is there, or whose name ends in a slash. Of the files only the newest
     /// `keep` stay, if that is given. `mark` is the namespace of the capture, where that is not the host's own.
-    #[must_use]
     pub fn named(
         path: &Path,
         extension: &'static str,
@@ -70,13 +69,11 @@ impl Folder {
     }
 
     /// Whether a path names one.
-    #[must_use]
     pub fn is_named(path: &Path) -> bool {
         path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir()
     }
 
     /// The folder.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -84,9 +81,7 @@ impl Folder {
     /// Makes the folder if it is not there, finds out whether lists could be written, and takes stock of what is
     /// there.
     ///
-    /// # Errors
-    ///
-    /// What writing would meet.
+    /// Errors: what writing would meet.
     pub fn check(&self) -> io::Result<()> {
         let folder = place::folder(&self.path)?;
         sweep(&folder);
@@ -118,9 +113,7 @@ impl Folder {
     /// that are to be kept. That one can't be removed is no failure of the list: [`complaint`](Self::complaint)
     /// tells.
     ///
-    /// # Errors
-    ///
-    /// Those of `write` and of the file; there is no new file then.
+    /// Errors: those of `write` and of the file; there is no new file then.
     pub fn put(
         &self,
         time: Timestamp,
@@ -156,7 +149,6 @@ impl Folder {
     }
 
     /// What went wrong beside the list that was written last.
-    #[must_use]
     pub fn complaint(&self) -> Option<String> {
         self.own.lock().complaint.take()
     }

@@ -25,9 +25,7 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock on the name `path`; `None` if another program has it.
     ///
-    /// # Errors
-    ///
-    /// Those of the file beside it.
+    /// Errors: those of the file beside it.
     pub fn take(path: &Path) -> io::Result<Option<Self>> {
         // By all of its names.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());

@@ -67,9 +67,7 @@ pub struct Entry {
 impl Place {
     /// The place that a path names. Links stay, and their targets are the place.
     ///
-    /// # Errors
-    ///
-    /// What following the path meets: a folder that is missing, a link of a stranger.
+    /// Errors: what following the path meets: a folder that is missing, a link of a stranger.
     pub fn of(path: &Path) -> io::Result<Self> {
         if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
             return Err(Errno::ISDIR.into());
@@ -80,9 +78,7 @@ impl Place {
     /// Whether it can be written to, as far as that can be known without opening it: closing a pipe again would tell
     /// its reader that all has been written.
     ///
-    /// # Errors
-    ///
-    /// Those of access(2).
+    /// Errors: those of access(2).
     pub fn check_special(handle: &OwnedFd) -> io::Result<()> {
         let path = opened(handle);
         Ok(accessat(
@@ -96,9 +92,7 @@ impl Place {
     /// Opens a pipe or device for writing. A pipe that nobody reads is waited for, but not for ever: open(2) would be
     /// (fifo(7)).
     ///
-    /// # Errors
-    ///
-    /// Those of open(2), and a pipe without a reader.
+    /// Errors: those of open(2), and a pipe without a reader.
     pub fn open_special(handle: &OwnedFd) -> io::Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOCTTY;
         let deadline = Instant::now() + READER_PATIENCE;
@@ -122,7 +116,6 @@ impl Place {
     }
 
     /// Whether it is a pipe with a name (fifo(7)).
-    #[must_use]
     pub fn is_fifo(&self) -> bool {
         let Self::Special(handle) = self else {
             return false;
@@ -132,9 +125,7 @@ impl Place {
 
     /// What tells places apart: two paths with one identity are one file.
     ///
-    /// # Errors
-    ///
-    /// Those of fstat(2).
+    /// Errors: those of fstat(2).
     pub fn identities(&self) -> io::Result<Vec<Identity>> {
         let named = |stat: &Stat| Identity::File(stat.st_dev, stat.st_ino);
         Ok(match self {
@@ -175,34 +166,27 @@ pub enum Identity {
 
 /// The folder that a path names, made with all above it if it is not there.
 ///
-/// # Errors
-///
-/// As for [`Place::of`]; what is no folder.
+/// Errors: as for [`Place::of`]; what is no folder.
 pub fn folder(path: &Path) -> io::Result<OwnedFd> {
     Walk::new(path, Wanted::Folder)?.folder()
 }
 
 /// Whether several hosts may have the file system of a folder mounted, so that a lock need not say who is alive.
 ///
-/// # Errors
-///
-/// Those of fstatfs(2).
+/// Errors: those of fstatfs(2).
 pub fn is_shared(folder: &OwnedFd) -> io::Result<bool> {
     Ok(SHARED.contains(&(fstatfs(folder)?.f_type as i64)))
 }
 
 /// Whether nobody but root and us can give names to things in a folder.
 ///
-/// # Errors
-///
-/// Those of fstat(2).
+/// Errors: those of fstat(2).
 pub fn is_private(folder: &OwnedFd) -> io::Result<bool> {
     let stat = fstat(folder)?;
     Ok(is_trusted(stat.st_uid) && stat.st_mode & 0o022 == 0)
 }
 
 /// Whether what an owner has made may lead us on: root could write anywhere anyway.
-#[must_use]
 pub fn is_trusted(owner: u32) -> bool {
     owner == 0 || owner == geteuid().as_raw()
 }

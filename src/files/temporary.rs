@@ -64,9 +64,7 @@ pub struct Temporary<'a> {
 impl<'a> Temporary<'a> {
     /// A new one in a folder, for a file that may be there already.
     ///
-    /// # Errors
-    ///
-    /// Those of open(2).
+    /// Errors: those of open(2).
     pub fn new(
         folder: &'a OwnedFd,
         present: Option<&Stat>,
@@ -100,16 +98,13 @@ impl<'a> Temporary<'a> {
     }
 
     /// The file, to be written.
-    #[must_use]
     pub const fn file(&self) -> &File {
         &self.file
     }
 
     /// Takes the place of an entry. `durable` is for what has to survive a power cut.
     ///
-    /// # Errors
-    ///
-    /// Those of the system; the old file is there then, except that a folder that can't be written to the disk is told
+    /// Errors: those of the system; the old file is there then, except that a folder that can't be written to the disk is told
     /// of too.
     pub fn replace(mut self, entry: &Entry, durable: bool) -> io::Result<()> {
         self.settle(entry.present.as_ref())?;
@@ -126,9 +121,7 @@ impl<'a> Temporary<'a> {
 
     /// Takes the first name that is free.
     ///
-    /// # Errors
-    ///
-    /// Those of the system; there is no new file then.
+    /// Errors: those of the system; there is no new file then.
     pub fn appear(mut self, names: impl Fn(u32) -> OsString) -> io::Result<OsString> {
         self.settle(None)?;
         self.file.sync_all()?;
@@ -264,9 +257,7 @@ fn remove_stale(folder: &OwnedFd, name: &std::ffi::CStr, written_before: u64) {
 
 /// Has a folder's names written to the disk.
 ///
-/// # Errors
-///
-/// Those of fsync(2).
+/// Errors: those of fsync(2).
 fn sync(folder: &OwnedFd, file: impl AsFd) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let synced = match openat(folder, ".", flags, Mode::empty()) {

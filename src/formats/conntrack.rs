@@ -24,9 +24,7 @@ struct Tuple {
 
 /// Reads a line; `None` if it says nothing of a flow, as conntrack's closing line does.
 ///
-/// # Errors
-///
-/// What is wrong with it.
+/// Errors: what is wrong with it.
 pub fn parse(line: &str) -> Option<Result<Record, String>> {
     match remark(line) {
         Some(Remark::Harmless) => None,

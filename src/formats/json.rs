@@ -87,9 +87,7 @@ pub struct List<'a, W> {
 impl<'a, W: Write> List<'a, W> {
     /// Writes the line that describes the captures.
     ///
-    /// # Errors
-    ///
-    /// Errors of `out`.
+    /// Errors: those of `out`.
     pub fn begin(captures: &[Capture], out: &'a mut W) -> io::Result<Self> {
         let verdict = captures.iter().filter_map(Capture::judged).max();
         let (capture, captures) = match captures {
@@ -116,9 +114,7 @@ impl<'a, W: Write> List<'a, W> {
 
     /// Writes the line of a flow. `seen_in` is empty unless there are several captures.
     ///
-    /// # Errors
-    ///
-    /// Errors of `out`.
+    /// Errors: those of `out`.
     pub fn flow(&mut self, record: &Record, seen_in: &[(u32, u64)]) -> io::Result<()> {
         self.line.clear();
         write(record, seen_in, None, &mut self.line)?;
@@ -128,9 +124,7 @@ impl<'a, W: Write> List<'a, W> {
 
     /// Writes the line that ends the list.
     ///
-    /// # Errors
-    ///
-    /// Errors of `out`.
+    /// Errors: those of `out`.
     pub fn end(self) -> io::Result<()> {
         let last = Last {
             r#type: "end",
@@ -150,18 +144,14 @@ struct Last {
 
 /// Writes the line of a flow that stands for itself.
 ///
-/// # Errors
-///
-/// Errors of `out`.
+/// Errors: those of `out`.
 pub fn write_flow(record: &Record, out: &mut impl Write) -> io::Result<()> {
     write(record, &[], None, out)
 }
 
 /// Writes the line of a flow in a difference, with what became of it.
 ///
-/// # Errors
-///
-/// Errors of `out`.
+/// Errors: those of `out`.
 pub fn write_change(change: &str, record: &Record, out: &mut impl Write) -> io::Result<()> {
     write(record, &[], Some(change), out)
 }
@@ -179,9 +169,7 @@ fn write(
 
 /// Reads a line.
 ///
-/// # Errors
-///
-/// [`Unreadable`] says why it can't be read.
+/// Errors: [`Unreadable`] says why it can't be read.
 pub fn parse(line: &[u8]) -> Result<Line, Unreadable> {
     // Nearly all lines are flows as this program writes them: those are read in one pass. What is wrong
     // with a line, if anything, the passes below find out.

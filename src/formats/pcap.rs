@@ -90,9 +90,7 @@ pub struct Reader<R> {
 impl<R: Read> Reader<R> {
     /// Reads the file header.
     ///
-    /// # Errors
-    ///
-    /// [`HeaderError`] when the input is no capture of netlink messages.
+    /// Errors: [`HeaderError`] when the input is no capture of netlink messages.
     pub fn new(mut input: R) -> Result<Self, HeaderError> {
         let mut header = [0; 24];
         if read_full(&mut input, &mut header).map_err(HeaderError::Io)? < header.len() {
@@ -126,16 +124,13 @@ impl<R: Read> Reader<R> {
     }
 
     /// Whether the file's header is as this program writes it, though others may too.
-    #[must_use]
     pub const fn as_written(&self) -> bool {
         self.as_written
     }
 
     /// The next record, or `None` at the end of the file.
     ///
-    /// # Errors
-    ///
-    /// Errors of the underlying reader.
+    /// Errors: those of the underlying reader.
     pub fn next_record(&mut self) -> io::Result<Option<Record<'_>>> {
         let mut header = [0; 16];
         match read_full(&mut self.input, &mut header)? {
@@ -232,9 +227,7 @@ pub struct Writer<W> {
 impl<W: Write> Writer<W> {
     /// Writes the file header.
     ///
-    /// # Errors
-    ///
-    /// Errors of the underlying writer.
+    /// Errors: those of the underlying writer.
     pub fn new(mut output: W) -> io::Result<Self> {
         output.write_all(&Self::header())?;
         Ok(Self { output })
@@ -252,9 +245,7 @@ impl<W: Write> Writer<W> {
 
     /// Writes one datagram as it came from the socket.
     ///
-    /// # Errors
-    ///
-    /// Errors of the underlying writer, and a datagram too long for the format's snapshot length.
+    /// Errors: those of the underlying writer, and a datagram too long for the format's snapshot length.
     pub fn write(&mut self, time: SystemTime, datagram: &[u8]) -> io::Result<()> {
         let captured = u32::try_from(COOKED_LEN + datagram.len())
             .ok()

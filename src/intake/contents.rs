@@ -1,7 +1,7 @@
 //! A copy of what was taken in, for lists and states to be made of while intake goes on.
 
 use crate::intake::snapshot::Snapshot;
-use crate::model::flow::{Class, Flow, Key, Transport};
+use crate::model::flow::{Flow, Key, Transport};
 use crate::model::listing;
 use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
 
@@ -15,29 +15,9 @@ pub enum Contents {
 }
 
 impl Contents {
-    /// Number of flows.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Lean(snapshot) => Class::ALL
-                .into_iter()
-                .map(|class| snapshot.count(class))
-                .sum(),
-            Self::Records(flows) => flows.len(),
-        }
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Hands over every flow as a record, as far as it is known. `Err` ends it.
     ///
-    /// # Errors
-    ///
-    /// The first one of `take`.
+    /// Errors: the first one of `take`.
     pub fn each<E>(&self, mut take: impl FnMut(&Record) -> Result<(), E>) -> Result<(), E> {
         match self {
             Self::Records(flows) => flows.iter().try_for_each(|flow| take(&flow.record)),

@@ -39,15 +39,8 @@ pub struct Pending {
 
 impl Pending {
     /// Number of events that wait to be taken in.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.events.len()
-    }
-
-    /// Whether none waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
     }
 }
 
@@ -100,13 +93,11 @@ const fn is_second_attempt(observation: Observation) -> bool {
 
 impl Intake {
     /// An intake into `table`.
-    #[must_use]
     pub fn new(table: Table) -> Self {
         Self::with_detail(table, None)
     }
 
     /// An intake into `table` that looks at more than that needs, if there is a `detail`.
-    #[must_use]
     pub fn with_detail(table: Table, detail: Option<Detail>) -> Self {
         Self {
             table,
@@ -117,31 +108,26 @@ impl Intake {
     }
 
     /// The flows taken in so far.
-    #[must_use]
     pub const fn table(&self) -> &Table {
         &self.table
     }
 
     /// What is looked at beyond what the classic list needs, if anything is.
-    #[must_use]
     pub const fn detail(&self) -> Option<&Detail> {
         self.detail.as_ref()
     }
 
     /// Has it hear of several namespaces.
-    #[must_use]
     pub fn of_all(self, namespaces: Option<Namespaces>) -> Self {
         Self { namespaces, ..self }
     }
 
     /// The namespaces that are heard of, if several are.
-    #[must_use]
     pub const fn namespaces(&self) -> Option<&Namespaces> {
         self.namespaces.as_ref()
     }
 
     /// The names of namespaces by number; our own has none.
-    #[must_use]
     pub fn namespace_names(&self) -> Vec<Option<Arc<str>>> {
         let Some(namespaces) = &self.namespaces else {
             return Vec::new();
@@ -151,13 +137,11 @@ impl Intake {
     }
 
     /// The records taken in so far, if there are any to be.
-    #[must_use]
     pub fn records(&self) -> Option<&Records> {
         self.detail.as_ref()?.records.as_ref()
     }
 
     /// A copy of the flows so far.
-    #[must_use]
     pub fn contents(&self) -> Contents {
         match self.records() {
             None => Contents::Lean(self.table.snapshot()),
@@ -170,7 +154,6 @@ impl Intake {
     }
 
     /// Takes the flows so far out: from here on the list is empty.
-    #[must_use]
     pub fn take(&self) -> Contents {
         let taken = self.table.take();
         match self.records() {
@@ -216,7 +199,6 @@ impl Intake {
     }
 
     /// Events whose flow found no room.
-    #[must_use]
     pub fn refused(&self) -> u64 {
         let records = self.records().map_or(0, Records::refused);
         self.table.refused().max(records)
@@ -301,7 +283,6 @@ impl Intake {
     }
 
     /// To be kept while the kernel's table is read: see [`Table::merging`].
-    #[must_use]
     pub fn merging(&self) -> Merging<'_> {
         self.table.merging()
     }
@@ -320,7 +301,6 @@ impl Intake {
     }
 
     /// The counts so far.
-    #[must_use]
     pub fn tally(&self) -> Tally {
         self.counters.so_far()
     }

@@ -36,7 +36,6 @@ pub struct Records {
 
 impl Records {
     /// A table of at most `max` records, whose ephemeral source ports are kept or folded into one.
-    #[must_use]
     pub fn new(max: usize, keep_ports: bool) -> Self {
         Self {
             stripes: Stripes::for_this_machine(max),
@@ -114,19 +113,11 @@ impl Records {
     }
 
     /// Number of records. Locks nothing.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.stripes.len()
     }
 
-    /// Whether there is none. Locks nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.stripes.is_empty()
-    }
-
     /// Sightings whose flow found no room. Locks nothing.
-    #[must_use]
     pub fn refused(&self) -> u64 {
         self.stripes.refused()
     }
@@ -134,7 +125,6 @@ impl Records {
     /// What `make` makes of all records, in no order. `listed` is the table of the classic list that was fed
     /// beside, `names` those of namespaces by number. Locks the stripes of both tables one after the other, each
     /// for as long as copying takes.
-    #[must_use]
     pub fn snapshot<T>(
         &self,
         listed: &Table,
@@ -156,7 +146,6 @@ impl Records {
 
     /// Takes all records out. `taken` is what was taken out of the classic list's table just before, `listed`
     /// that table. Locks as [`snapshot`](Self::snapshot) does.
-    #[must_use]
     pub fn take<T: From<Record>>(
         &self,
         taken: &Table,
@@ -202,7 +191,6 @@ impl Records {
 
     /// Takes out the records that were not seen since a time, and returns the flows of the classic list that no
     /// record has any more. Those that no time is known of stay. Locks the stripes one after the other.
-    #[must_use]
     pub fn forget(&self, before: Timestamp) -> HashSet<Flow> {
         let before_us = before.us();
         let mut gone = HashSet::new();

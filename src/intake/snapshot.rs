@@ -1,7 +1,6 @@
 //! A copy of the table's flows, taken stripe by stripe, that sorting and writing work on.
 
 use crate::intake::table::Entry;
-use crate::model::flow::Class;
 
 /// Flows by address family and transport (TCP, UDP, ICMP), in no order.
 ///
@@ -22,15 +21,6 @@ impl Snapshot {
         }
         for entries in &mut self.v6 {
             entries.retain(|entry| wanted(entry.confirmed()));
-        }
-    }
-
-    /// Number of flows of a class.
-    #[must_use]
-    pub fn count(&self, class: Class) -> usize {
-        match class as usize {
-            transport @ 0..3 => self.v4[transport].len(),
-            transport => self.v6[transport - 3].len(),
         }
     }
 }

@@ -27,14 +27,12 @@ pub struct Stripes<S> {
 
 impl<S: Default> Stripes<S> {
     /// As many stripes as suit the machine, for at most `max` entries.
-    #[must_use]
     pub fn for_this_machine(max: usize) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Self::new(max, cpus * 4)
     }
 
     /// A given number of stripes, rounded up to a power of two, for at most `max` entries.
-    #[must_use]
     pub fn new(max: usize, stripes: usize) -> Self {
         // Bounded by the hash bits that `index` uses.
         let count = stripes.clamp(1, 1 << 12).next_power_of_two();
@@ -48,7 +46,6 @@ impl<S: Default> Stripes<S> {
     }
 
     /// Empty stripes of the same number and hashes, for what is taken out of these.
-    #[must_use]
     pub fn alike(&self) -> Self {
         Self {
             stripes: self.stripes.iter().map(|_| Padded::default()).collect(),
@@ -60,13 +57,11 @@ impl<S: Default> Stripes<S> {
     }
 
     /// Number of stripes.
-    #[must_use]
     pub fn count(&self) -> usize {
         self.stripes.len()
     }
 
     /// What to hash keys with.
-    #[must_use]
     pub const fn hasher(&self) -> &RandomState {
         &self.hasher
     }
@@ -76,7 +71,6 @@ impl<S: Default> Stripes<S> {
     /// hashbrown 0.17 tags slots with the upper 7 bits of the hash and picks buckets by the lower ones;
     /// the bits from 40 on are neither until a stripe holds 2^40 buckets.
     #[inline]
-    #[must_use]
     pub fn index(&self, hash: u64) -> usize {
         (hash >> 40) as usize & (self.stripes.len() - 1)
     }
@@ -94,7 +88,6 @@ impl<S: Default> Stripes<S> {
 
     /// Whether there is no room for one more.
     #[inline]
-    #[must_use]
     pub fn is_full(&self) -> bool {
         self.len() >= self.max
     }
@@ -116,19 +109,11 @@ impl<S: Default> Stripes<S> {
     }
 
     /// Number of entries. Locks nothing.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
     }
 
-    /// Whether there is none. Locks nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// What found no room. Locks nothing.
-    #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }

@@ -120,7 +120,6 @@ impl Drop for Merging<'_> {
 
 impl Table {
     /// A table of at most `max` flows, with as many stripes as suit the machine.
-    #[must_use]
     pub fn new(max: usize) -> Self {
         Self {
             stripes: Stripes::for_this_machine(max),
@@ -130,7 +129,6 @@ impl Table {
     }
 
     /// A table with a given number of stripes, rounded up to a power of two.
-    #[must_use]
     pub fn with_stripes(max: usize, stripes: usize) -> Self {
         Self {
             stripes: Stripes::new(max, stripes),
@@ -141,7 +139,6 @@ impl Table {
 
     /// To be called before the kernel is asked for its table, and to be kept until all that it says was taken in: an
     /// entry lists its flow as confirmed also if the reply came in as an event in between.
-    #[must_use]
     pub fn merging(&self) -> Merging<'_> {
         self.merging.fetch_add(1, Ordering::AcqRel);
         Merging(self)
@@ -273,7 +270,6 @@ impl Table {
     }
 
     /// Whether a flow is listed, and then whether it is confirmed. Locks one stripe.
-    #[must_use]
     pub fn state(&self, flow: &Flow) -> Option<bool> {
         let hash = self.hash_flow(flow);
         let stripe = self.stripes.lock(self.stripes.index(hash));
@@ -288,33 +284,23 @@ impl Table {
     }
 
     /// Number of flows. Locks nothing.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.stripes.len()
     }
 
-    /// Whether no flow is listed. Locks nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Observations whose flow could not be listed because the table was full. Locks nothing.
-    #[must_use]
     pub fn refused(&self) -> u64 {
         self.stripes.refused()
     }
 
     /// NEW events of flows that the kernel's table had listed before: these events were not missed but only read late,
     /// so that what the table gave of them makes up for nothing. Locks nothing.
-    #[must_use]
     pub fn belated(&self) -> u64 {
         self.belated.load(Ordering::Relaxed)
     }
 
     /// Flows by class, in the order of [`Class::ALL`](crate::model::flow::Class::ALL). Locks the stripes one
     /// after the other, each for a few loads.
-    #[must_use]
     pub fn counts(&self) -> [usize; 6] {
         let mut counts = [0; 6];
         for stripe in self.stripes.each() {
@@ -330,7 +316,6 @@ impl Table {
 
     /// Takes all flows out, into a table of their own. Locks the stripes one after the other, each for a few
     /// stores: an event is in the one table or in the other.
-    #[must_use]
     pub fn take(&self) -> Self {
         let taken = self.stripes.alike();
         for index in 0..self.stripes.count() {
@@ -368,7 +353,6 @@ impl Table {
 
     /// A copy of all flows, in no order. Locks the stripes one after the other, each for as long as
     /// copying it takes.
-    #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::default();
         for (transport, count) in self.counts().into_iter().enumerate() {

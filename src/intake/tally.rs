@@ -74,7 +74,6 @@ impl Counters {
     }
 
     /// The sum so far; figures of one tally may be in it before others of that tally are.
-    #[must_use]
     pub fn so_far(&self) -> Tally {
         Tally {
             events: self.events.load(Ordering::Relaxed),

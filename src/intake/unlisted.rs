@@ -21,7 +21,6 @@ impl Unlisted {
     }
 
     /// Whether a flow was replied to.
-    #[must_use]
     pub fn has(&self, flow: &Flow) -> bool {
         self.0.contains(flow)
     }

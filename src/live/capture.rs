@@ -34,9 +34,7 @@ use crate::ui::console::Console;
 
 /// Captures until told to stop, prints, and returns the exit status.
 ///
-/// # Errors
-///
-/// What keeps the capture from starting.
+/// Errors: what keeps the capture from starting.
 pub fn capture(
     cli: &Cli,
     intake: &Intake,

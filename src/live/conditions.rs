@@ -135,7 +135,6 @@ fn find(before: [bool; 2]) -> Found {
 
 impl Conditions {
     /// Looks for the first time. `named` is the namespace that was asked for, and that the calling thread is in.
-    #[must_use]
     pub fn new(named: Option<&str>, intake: &Intake) -> Self {
         let namespace = named.map(namespace::path).and_then(|path| {
             let identity = identity("/proc/thread-self/ns/net".into())?;
@@ -208,7 +207,6 @@ impl Conditions {
     }
 
     /// What does not hold, and what did not hold for a while and does again.
-    #[must_use]
     pub fn troubles(&self) -> (Vec<String>, Vec<String>) {
         let state = self.state.lock();
         let (over, now): (Vec<&Trouble>, Vec<&Trouble>) = state

@@ -10,7 +10,6 @@ use crate::model::verdict::{Loss, Verdict};
 use crate::os::host;
 
 /// A capture by this program that begins now, from these sources.
-#[must_use]
 pub fn begin(cli: &Cli, source: &str) -> Capture {
     let options = [
         (cli.existing, "--existing"),
@@ -36,7 +35,6 @@ pub fn begin(cli: &Cli, source: &str) -> Capture {
 }
 
 /// A capture that goes on with another one, of an earlier run.
-#[must_use]
 pub fn go_on(begun: Capture, before: Capture) -> Capture {
     let gaps = before.gaps_in_words();
     let mut loss = before.loss;
@@ -68,7 +66,6 @@ pub fn go_on(begun: Capture, before: Capture) -> Capture {
 }
 
 /// A capture that begins anew because the state that it was to go on with is damaged.
-#[must_use]
 pub fn after_damage(begun: Capture, aside: &Path) -> Capture {
     let mut capture = Capture {
         incomplete_until: begun.start,
@@ -83,7 +80,6 @@ pub fn after_damage(begun: Capture, aside: &Path) -> Capture {
 
 /// What is left of an earlier run's loss and gaps when everything before a time has been forgotten: what was missed
 /// then would have been forgotten as well.
-#[must_use]
 pub fn forgetting(begun: &Capture, before: Option<Timestamp>) -> Capture {
     let mut capture = begun.clone();
     let Some(before) = before else {
@@ -100,7 +96,6 @@ pub fn forgetting(begun: &Capture, before: Option<Timestamp>) -> Capture {
 
 /// The description of what a recording holds, by the verdict that it carries and what was met in reading it. One
 /// that carries none says nothing of what it lost.
-#[must_use]
 pub fn of_recording(begun: Capture, carried: Option<Completeness>, loss: &Loss) -> Capture {
     let incomplete = loss.verdict().exit_status() != 0;
     Capture {
@@ -115,7 +110,6 @@ pub fn of_recording(begun: Capture, carried: Option<Completeness>, loss: &Loss) 
 }
 
 /// The description of a live capture as it is now, for a list that is taken now.
-#[must_use]
 pub fn of_live(begun: &Capture, loss: &Loss) -> Capture {
     let (now, unknown) = host::describe();
     // Without its own addresses nobody can tell what went to the host from what went through it.
@@ -158,7 +152,6 @@ pub fn of_live(begun: &Capture, loss: &Loss) -> Capture {
 }
 
 /// A verdict's kind.
-#[must_use]
 pub const fn completeness(verdict: &Verdict) -> Completeness {
     match verdict {
         Verdict::Complete => Completeness::Complete,
@@ -168,7 +161,6 @@ pub const fn completeness(verdict: &Verdict) -> Completeness {
 }
 
 /// What was lost, in numbers, and the reasons of an incomplete capture.
-#[must_use]
 pub fn counts(loss: &Loss) -> Counts {
     Counts {
         missed: loss.missed,

@@ -31,7 +31,6 @@ pub struct Due {
 
 impl Due {
     /// Both.
-    #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self {
             asked: self.asked || other.asked,
@@ -42,7 +41,6 @@ impl Due {
     }
 
     /// Whether flows are touched, which may take its time.
-    #[must_use]
     pub const fn is_long(self) -> bool {
         self.asked || self.interval || self.forget
     }
@@ -84,7 +82,6 @@ impl Turn {
 
 impl Schedule {
     /// For lists at every interval, flows that are forgotten after a time, and metrics now and then.
-    #[must_use]
     pub fn new(
         interval: Option<Duration>,
         forget: Option<Duration>,
@@ -111,7 +108,6 @@ impl Schedule {
     }
 
     /// How long nothing is due.
-    #[must_use]
     pub fn rest(&self) -> Duration {
         let turns = [&self.interval, &self.forget, &self.metrics];
         let turns = turns.into_iter().flatten();
@@ -186,7 +182,6 @@ impl Lists {
 
 impl<'a> Dumps<'a> {
     /// Of what `intake` takes in from now on. `begun` describes the capture's beginning.
-    #[must_use]
     pub fn new(
         intake: &'a Intake,
         printer: &'a Printer,
@@ -210,9 +205,7 @@ impl<'a> Dumps<'a> {
 
     /// Does what is due. `assess` tells what was lost since the capture began, as of the moment it is called.
     ///
-    /// # Errors
-    ///
-    /// A list that could not be printed.
+    /// Errors: a list that could not be printed.
     pub fn run(&self, due: Due, assess: &dyn Fn() -> Loss, console: &Console) -> io::Result<()> {
         if due.forget {
             self.forget(console);
@@ -288,20 +281,17 @@ impl<'a> Dumps<'a> {
     }
 
     /// The lists written so far.
-    #[must_use]
     pub fn lists(&self) -> Lists {
         *self.lists.lock()
     }
 
     /// What of `loss`, that since the capture began, the next list suffers from, with what earlier runs have left.
-    #[must_use]
     pub fn of_next(&self, loss: &Loss) -> Loss {
         let lost_before = self.begun.lock().1.clone();
         self.with_earlier_runs(loss.since(&lost_before))
     }
 
     /// `loss`, with what earlier runs have left of theirs in the list.
-    #[must_use]
     pub fn with_earlier_runs(&self, mut loss: Loss) -> Loss {
         let begun = self.begun();
         if begun.is_incomplete() {
@@ -316,7 +306,6 @@ impl<'a> Dumps<'a> {
     }
 
     /// The time in which nobody listened, between the runs that a state joins.
-    #[must_use]
     pub fn gaps(&self) -> Duration {
         let gaps = self.begun().gaps;
         let lengths = gaps.iter().map(Gap::length);

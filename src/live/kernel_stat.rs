@@ -38,9 +38,7 @@ pub struct Counters {
 impl Counters {
     /// Asks the kernel, and waits until the module that answers is loaded.
     ///
-    /// # Errors
-    ///
-    /// `EPERM` without CAP_NET_ADMIN, `EINVAL` where there is nobody to answer.
+    /// Errors: `EPERM` without CAP_NET_ADMIN, `EINVAL` where there is nobody to answer.
     pub fn ask() -> io::Result<Self> {
         let socket = request::open(Family::Netfilter, 0)?;
         let mut bytes = Vec::new();
@@ -100,16 +98,13 @@ pub struct KernelStat {
 impl KernelStat {
     /// Begins; from here on there is somebody to tell of events.
     ///
-    /// # Errors
-    ///
-    /// No privilege, or no connection tracking events in this kernel.
+    /// Errors: no privilege, or no connection tracking events in this kernel.
     pub fn start() -> Result<Self, Error> {
         let before = Counters::ask().map_err(|error| Error::listen(&error))?;
         Ok(Self { before })
     }
 
     /// What the list lacks for it, in words; `None` if nothing.
-    #[must_use]
     pub fn trouble(&self) -> Option<String> {
         match Counters::ask() {
             Ok(now) => tell(&now.since(&self.before)),

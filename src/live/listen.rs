@@ -15,9 +15,7 @@ use crate::ui::console::Console;
 
 /// Refuses to start where no event would ever come.
 ///
-/// # Errors
-///
-/// Events are switched off; the message says how to switch them on.
+/// Errors: events are switched off; the message says how to switch them on.
 pub fn refuse_if_events_are_off() -> Result<(), Error> {
     match sysctl("nf_conntrack_events") {
         Some(0) => Err(Error::new(
@@ -41,9 +39,7 @@ pub struct Socket {
 
 /// Opens and subscribes as many sockets as are asked for, and says what came of it.
 ///
-/// # Errors
-///
-/// No privilege, no events in this kernel, or a source that was asked for by name and can't be had.
+/// Errors: no privilege, no events in this kernel, or a source that was asked for by name and can't be had.
 pub fn open(cli: &Cli, console: &Console) -> Result<Vec<Socket>, Error> {
     let unfit = cli.unfit_for_kernel();
     let in_kernel = cli.source == Source::Kernel || (cli.source == Source::Auto && unfit.is_none());

@@ -49,9 +49,7 @@ pub struct Metrics {
 impl Metrics {
     /// Writes all that is known.
     ///
-    /// # Errors
-    ///
-    /// Those of `out`.
+    /// Errors: those of `out`.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut page = Page {
             out,

@@ -40,9 +40,7 @@ pub struct Monitor {
 impl Monitor {
     /// Metrics to `path`, of a capture that begins now, in that namespace if it is not the program's own.
     ///
-    /// # Errors
-    ///
-    /// A file that could not be written.
+    /// Errors: a file that could not be written.
     pub fn new(path: &Path, netns: Option<&str>) -> Result<Self, Error> {
         if Place::of(path).is_ok_and(|place| place.is_fifo()) {
             return Err(Error::file(

@@ -97,7 +97,6 @@ pub struct Report {
 impl<'a, K: Kernel> Recovery<'a, K> {
     /// Watches what `kernel` drops. `older` bounds the entries that were in its table before anybody listened;
     /// `keeps_all` is whether no flow leaves the list before the capture ends.
-    #[must_use]
     pub fn new(
         intake: &'a Intake,
         kernel: K,
@@ -136,13 +135,11 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     }
 
     /// Upper bound of the events missed so far, as of the last look.
-    #[must_use]
     pub fn missed(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
     }
 
     /// When events were missed, as of the last look.
-    #[must_use]
     pub fn span(&self) -> Option<Span> {
         self.counted.lock().span
     }
@@ -159,7 +156,6 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     /// 2,949 drops, the table adds 2,949 flows, none older, none belated:  2,949 shown, nothing is missing
     /// 2,949 drops, the table adds 2,900 flows:                            up to 49 may be missing
     /// ```
-    #[must_use]
     pub fn shown(&self) -> u64 {
         let missed = self.missed();
         if self.reliable() {
@@ -178,9 +174,7 @@ impl<'a, K: Kernel> Recovery<'a, K> {
 
     /// Reads the drop counters.
     ///
-    /// # Errors
-    ///
-    /// Those of getsockopt(2).
+    /// Errors: those of getsockopt(2).
     pub fn look(&self) -> io::Result<u64> {
         let mut counted = self.counted.lock();
         // Before the counters are read: what moves them later is seen at the next look.
@@ -237,9 +231,7 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     /// Ends the capture: everything that came up to now is in the tables afterwards. `drain` has the receivers take in
     /// all that is queued and return.
     ///
-    /// # Errors
-    ///
-    /// What makes the end inexact, in words.
+    /// Errors: what makes the end inexact, in words.
     pub fn end(&self, drain: impl FnOnce()) -> Result<(), String> {
         if !self.reliable() {
             // While what begins meanwhile is still told: see [`shown`](Self::shown).
@@ -325,25 +317,21 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     }
 
     /// Whether the watchdog has given reliability up.
-    #[must_use]
     pub fn gave_up(&self) -> bool {
         self.gave_up.load(Ordering::Relaxed)
     }
 
     /// Whether ends of entries are still listened to.
-    #[must_use]
     pub fn reliable(&self) -> bool {
         self.reliable && !self.gave_up()
     }
 
     /// Whether the kernel's table was read since the last loss.
-    #[must_use]
     pub fn resynced(&self) -> bool {
         self.covered.load(Ordering::Relaxed) == self.missed()
     }
 
     /// What it has come to so far.
-    #[must_use]
     pub fn report(&self) -> Report {
         Report {
             resyncs: self.resyncs.load(Ordering::Relaxed),
@@ -352,13 +340,11 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     }
 
     /// What keeps the recovery from working, if anything did last.
-    #[must_use]
     pub fn failure(&self) -> Option<String> {
         self.failure.lock().clone()
     }
 
     /// What no recovery can bring back, in words.
-    #[must_use]
     pub fn beyond(&self) -> Vec<String> {
         self.beyond.lock().clone()
     }
@@ -371,9 +357,7 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     /// read, and the list of what is kept back waited for until it is empty; and only then everything is dropped. An
     /// entry whose NEW event was missed before this began is in the table, or its DESTROY event has been queued.
     ///
-    /// # Errors
-    ///
-    /// Those of setsockopt(2), in words.
+    /// Errors: those of setsockopt(2), in words.
     fn cut_off(&self) -> Result<(), String> {
         let exact = |error: io::Error| format!("the end is not exact: {error}");
         let deliver = |delivery| self.kernel.deliver(delivery).map_err(exact);

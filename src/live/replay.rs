@@ -19,9 +19,7 @@ use crate::ui::progress::Counted;
 
 /// Reads `path` (`-` is standard input), prints its list, and returns the exit status.
 ///
-/// # Errors
-///
-/// A file that can't be read as a capture.
+/// Errors: a file that can't be read as a capture.
 pub fn replay(
     path: &Path,
     cli: &Cli,

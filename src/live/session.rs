@@ -69,7 +69,6 @@ pub struct Outcome {
 
 impl<'a> Session<'a> {
     /// A capture that is about to begin.
-    #[must_use]
     pub fn new(
         cli: &'a Cli,
         intake: &'a Intake,
@@ -252,7 +251,6 @@ impl<'a> Session<'a> {
     }
 
     /// How it went. To be asked after the end.
-    #[must_use]
     pub fn outcome(&self) -> Outcome {
         Outcome {
             loss: self.assess(),

@@ -51,9 +51,7 @@ enum Trouble {
 impl State {
     /// The state in a file, which need not be there yet.
     ///
-    /// # Errors
-    ///
-    /// A file that could not be written, that is no regular one, or that another program goes on with.
+    /// Errors: a file that could not be written, that is no regular one, or that another program goes on with.
     pub fn new(path: &Path) -> Result<Self, Error> {
         if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
             return Err(irregular(path));
@@ -79,9 +77,7 @@ impl State {
     /// Reads the state into `intake`, and returns the description of the capture that goes on with it: that of
     /// `begun`, and what there is to say of earlier runs. A damaged file is set aside, and that said too.
     ///
-    /// # Errors
-    ///
-    /// A file that can't be read, that is of a newer version, or that this run has no place for.
+    /// Errors: a file that can't be read, that is of a newer version, or that this run has no place for.
     pub fn go_on(
         &self,
         begun: Capture,
@@ -220,9 +216,7 @@ impl State {
 
     /// Writes the state.
     ///
-    /// # Errors
-    ///
-    /// Those of the file, which then is what it was.
+    /// Errors: those of the file, which then is what it was.
     pub fn save(&self, contents: &Contents, capture: &Capture) -> io::Result<()> {
         Destination::File(self.path.clone()).keep(|out| {
             let mut out = BufWriter::with_capacity(1 << 18, out);
@@ -234,7 +228,6 @@ impl State {
     }
 
     /// The file.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -80,9 +80,7 @@ struct Named {
 impl Track {
     /// Switches connection tracking on in this network namespace.
     ///
-    /// # Errors
-    ///
-    /// No privilege, or a kernel without nftables or its `ct` expression.
+    /// Errors: no privilege, or a kernel without nftables or its `ct` expression.
     pub fn start() -> Result<Self, Error> {
         let outcome = match Self::owned() {
             // An unknown flag (`nf_tables_newtable`, net/netfilter/nf_tables_api.c).
@@ -118,9 +116,7 @@ impl Track {
 
     /// The same by a table without an owner, as on kernels that have no such thing.
     ///
-    /// # Errors
-    ///
-    /// The kernel's.
+    /// Errors: the kernel's.
     pub fn named() -> io::Result<Self> {
         let socket = request::open(Family::Netfilter, 0)?;
         remove_left_behind(&socket)?;

@@ -134,7 +134,6 @@ pub struct Route {
 
 impl Gap {
     /// How long it was.
-    #[must_use]
     pub const fn length(&self) -> Duration {
         Duration::from_micros(self.to.us().saturating_sub(self.from.us()))
     }
@@ -142,7 +141,6 @@ impl Gap {
 
 impl Capture {
     /// The verdict on it, its gaps included; `None` if nobody judged it.
-    #[must_use]
     pub fn judged(&self) -> Option<Completeness> {
         if self.has_long_gaps() {
             return Some(Completeness::Incomplete);
@@ -151,13 +149,11 @@ impl Capture {
     }
 
     /// Whether flows may be missing from it.
-    #[must_use]
     pub fn is_incomplete(&self) -> bool {
         self.judged() == Some(Completeness::Incomplete)
     }
 
     /// Whether nobody listened for longer than a restart takes.
-    #[must_use]
     pub fn has_long_gaps(&self) -> bool {
         let lengths = self.gaps.iter().map(Gap::length);
         let sum = lengths
@@ -167,7 +163,6 @@ impl Capture {
     }
 
     /// What there is to say of the times in which nobody listened, if there were any.
-    #[must_use]
     pub fn gaps_in_words(&self) -> Option<String> {
         let longest = self.gaps.iter().max_by_key(|gap| gap.length())?;
         let lengths = self.gaps.iter().map(Gap::length);
@@ -184,7 +179,6 @@ impl Capture {
     }
 
     /// Why flows may be missing, as far as it is known.
-    #[must_use]
     pub fn reasons(&self) -> Vec<String> {
         let mut reasons = self
             .loss

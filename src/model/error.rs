@@ -10,19 +10,16 @@ pub struct Error(String);
 
 impl Error {
     /// An error with its whole message.
-    #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
 
     /// A failure about a file.
-    #[must_use]
     pub fn file(path: &Path, cause: impl fmt::Display) -> Self {
         Self(format!("{}: {cause}", path.display()))
     }
 
     /// Why conntrack events can't be listened to.
-    #[must_use]
     pub fn listen(error: &io::Error) -> Self {
         Self(match error.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => {

@@ -53,7 +53,6 @@ impl Class {
     ];
 
     /// The class of IPv4 flows over a transport.
-    #[must_use]
     pub const fn v4(transport: Transport) -> Self {
         match transport {
             Transport::Tcp => Self::Tcp4,
@@ -63,7 +62,6 @@ impl Class {
     }
 
     /// The class of IPv6 flows over a transport.
-    #[must_use]
     pub const fn v6(transport: Transport) -> Self {
         match transport {
             Transport::Tcp => Self::Tcp6,
@@ -73,7 +71,6 @@ impl Class {
     }
 
     /// The class's name as the classic list spells it, without the leading space it has there.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tcp4 => "TCPv4",
@@ -116,16 +113,7 @@ pub enum Flow {
     V6(Transport, Key6),
 }
 
-impl Flow {
-    /// The class the flow is listed under.
-    #[must_use]
-    pub const fn class(&self) -> Class {
-        match self {
-            Self::V4(transport, _) => Class::v4(*transport),
-            Self::V6(transport, _) => Class::v6(*transport),
-        }
-    }
-}
+impl Flow {}
 
 /// The kernel event (or dump) that showed the flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +138,6 @@ pub struct Observation {
 }
 
 /// Folds the ephemeral source ports into one: above 1024 becomes 1024.
-#[must_use]
 pub const fn collapse(source_port: u16) -> u16 {
     if source_port > COLLAPSED_SOURCE_PORT {
         COLLAPSED_SOURCE_PORT
@@ -160,7 +147,6 @@ pub const fn collapse(source_port: u16) -> u16 {
 }
 
 /// The `service` of an ICMP flow.
-#[must_use]
 pub const fn icmp_service(icmp_type: u8, code: u8) -> u16 {
     (icmp_type as u16) << 8 | code as u16
 }

@@ -42,7 +42,6 @@ const ICMPV6: [(u8, &str); 18] = [
 ];
 
 /// The name of a type of ICMP or ICMPv6.
-#[must_use]
 pub fn name(protocol: Protocol, icmp_type: u8) -> Option<&'static str> {
     let names: &[_] = match protocol {
         Protocol::ICMP => &ICMP,
@@ -55,7 +54,6 @@ pub fn name(protocol: Protocol, icmp_type: u8) -> Option<&'static str> {
 
 /// Whether a type has no code but 0, so that rules need not name it: requests and answers, as opposed to
 /// errors (<https://www.iana.org/assignments/icmp-parameters>, <https://www.iana.org/assignments/icmpv6-parameters>).
-#[must_use]
 pub const fn is_codeless(protocol: Protocol, icmp_type: u8) -> bool {
     match protocol {
         Protocol::ICMP => matches!(icmp_type, 0 | 8 | 10 | 13..=18),

@@ -55,7 +55,6 @@ fn shown(transport: Transport, ports: u32, confirmed: bool) -> Shown {
 
 impl Rank4 {
     /// The rank of a flow.
-    #[must_use]
     pub fn new(transport: Transport, key: &Key4, confirmed: bool) -> Self {
         let &Key4 {
             source,
@@ -72,7 +71,6 @@ impl Rank4 {
     }
 
     /// Source and destination address, network order.
-    #[must_use]
     pub const fn addresses(self) -> ([u8; 4], [u8; 4]) {
         (
             ((self.0 >> 96) as u32).to_le_bytes(),
@@ -81,7 +79,6 @@ impl Rank4 {
     }
 
     /// The rest of the line.
-    #[must_use]
     pub fn shown(self, transport: Transport) -> Shown {
         shown(transport, (self.0 >> 32) as u32, self.0 & 1 != 0)
     }
@@ -89,7 +86,6 @@ impl Rank4 {
 
 impl Rank6 {
     /// The rank of a flow.
-    #[must_use]
     pub fn new(transport: Transport, key: &Key6, confirmed: bool) -> Self {
         let &Key6 {
             source,
@@ -106,13 +102,11 @@ impl Rank6 {
     }
 
     /// Source and destination address as text.
-    #[must_use]
     pub const fn addresses(&self) -> (&Text6, &Text6) {
         (&self.source, &self.destination)
     }
 
     /// The rest of the line.
-    #[must_use]
     pub fn shown(&self, transport: Transport) -> Shown {
         shown(transport, self.ports, self.confirmed)
     }

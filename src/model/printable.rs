@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 
 /// Whether a character does something else than to be seen.
-#[must_use]
 pub const fn is_harmful(c: char) -> bool {
     matches!(
         c,
@@ -21,13 +20,11 @@ pub const fn is_harmful(c: char) -> bool {
 }
 
 /// The text on one line, with every character that does something else than to be seen written as an escape.
-#[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false)
 }
 
 /// The same for text of several lines, which keeps its ends of lines and tabs.
-#[must_use]
 pub fn printable_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| matches!(c, '\n' | '\t'))
 }

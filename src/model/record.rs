@@ -50,14 +50,12 @@ impl Protocol {
     ];
 
     /// Its name, if it has one here.
-    #[must_use]
     pub fn name(self) -> Option<&'static str> {
         let found = Self::NAMES.iter().find(|(protocol, _)| *protocol == self);
         found.map(|(_, name)| *name)
     }
 
     /// The protocol of a name or number.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let lower = text.to_ascii_lowercase();
         let name = match lower.as_str() {
@@ -73,7 +71,6 @@ impl Protocol {
     }
 
     /// Whether its flows have source and destination ports.
-    #[must_use]
     pub const fn has_ports(self) -> bool {
         matches!(
             self,
@@ -82,7 +79,6 @@ impl Protocol {
     }
 
     /// Whether it is the ICMP of an address's family.
-    #[must_use]
     pub const fn is_icmp_of(self, address: IpAddr) -> bool {
         matches!(
             (self, address),
@@ -91,7 +87,6 @@ impl Protocol {
     }
 
     /// Whether it is ICMP or ICMPv6.
-    #[must_use]
     pub const fn is_icmp(self) -> bool {
         matches!(self, Self::ICMP | Self::ICMPV6)
     }
@@ -119,7 +114,6 @@ pub enum SourcePort {
 
 impl SourcePort {
     /// Folds ports from 1024 on into one.
-    #[must_use]
     pub const fn collapsed(self) -> Self {
         match self {
             Self::Exact(COLLAPSED_SOURCE_PORT..) => Self::Ephemeral,
@@ -128,7 +122,6 @@ impl SourcePort {
     }
 
     /// The number that stands for it: 1024 for [`Ephemeral`](Self::Ephemeral).
-    #[must_use]
     pub const fn number(self) -> Option<u16> {
         match self {
             Self::None => None,
@@ -199,7 +192,6 @@ pub struct Identity {
 
 impl Translation {
     /// With ephemeral source ports folded, for a flow whose own are. `None` if nothing else was translated.
-    #[must_use]
     pub fn collapsed(mut self, facts: &Facts) -> Option<Self> {
         if let Some(snat) = &mut self.snat {
             snat.port = snat.port.collapsed();
@@ -221,7 +213,6 @@ impl Identity {
     }
 
     /// `ipv4` or `ipv6`.
-    #[must_use]
     pub const fn family(&self) -> &'static str {
         match self.source {
             IpAddr::V4(_) => "ipv4",
@@ -230,7 +221,6 @@ impl Identity {
     }
 
     /// What it is, untranslated.
-    #[must_use]
     pub const fn facts(&self) -> Facts {
         Facts {
             source: self.source,
@@ -243,13 +233,11 @@ impl Identity {
     }
 
     /// The DNAT part of the translation.
-    #[must_use]
     pub fn dnat(&self) -> Option<Dnat> {
         self.translation.as_ref().and_then(|both| both.dnat)
     }
 
     /// The SNAT part of the translation.
-    #[must_use]
     pub fn snat(&self) -> Option<Snat> {
         self.translation.as_ref().and_then(|both| both.snat)
     }
@@ -286,7 +274,6 @@ pub struct Record {
 
 impl Record {
     /// How the classic list shows it, where that is not as its confirmation says: `absent` or `unconfirmed`.
-    #[must_use]
     pub fn unusual_classic(&self) -> Option<&'static str> {
         if self.classic == Self::usual_classic(self.confirmed) {
             return None;
@@ -298,7 +285,6 @@ impl Record {
     }
 
     /// How the classic list shows a flow whose history is not known.
-    #[must_use]
     pub const fn usual_classic(confirmed: bool) -> Classic {
         if confirmed {
             Classic::Confirmed

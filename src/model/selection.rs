@@ -8,7 +8,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
-use crate::model::record::{Protocol, Record, Service, SourcePort};
+use crate::model::record::{Protocol, Service, SourcePort};
 use crate::model::sighting::Facts;
 
 /// Filters as options. Several values of one option are alternatives, different options all have to hold;
@@ -189,7 +189,6 @@ fn passes<T>(conditions: &[Not<T>], holds: impl Fn(&T) -> bool) -> bool {
 
 impl Selection {
     /// Whether it takes the detail of a sighting to tell what is wanted: anything but confirmation.
-    #[must_use]
     pub fn filters_sightings(&self) -> bool {
         let rest = Self {
             confirmed: false,
@@ -201,7 +200,6 @@ impl Selection {
     }
 
     /// Whether a flow is wanted as far as its identity goes.
-    #[must_use]
     pub fn wants(&self, facts: &Facts) -> bool {
         if (self.ipv4 && facts.source.is_ipv6()) || (self.ipv6 && facts.source.is_ipv4()) {
             return false;
@@ -226,25 +224,16 @@ impl Selection {
     }
 
     /// Whether confirmation plays a part.
-    #[must_use]
     pub const fn filters_confirmation(&self) -> bool {
         self.confirmed || self.unconfirmed
     }
 
     /// Whether a flow is wanted as far as its confirmation goes.
-    #[must_use]
     pub const fn wants_confirmed(&self, confirmed: bool) -> bool {
         !(self.confirmed && !confirmed || self.unconfirmed && confirmed)
     }
 
-    /// Whether a record is wanted.
-    #[must_use]
-    pub fn wants_record(&self, record: &Record) -> bool {
-        self.wants_confirmed(record.confirmed) && self.wants(&record.identity.facts())
-    }
-
     /// The filters as the options that set them, for the description of a capture.
-    #[must_use]
     pub fn describe(&self) -> Vec<String> {
         fn values<T: fmt::Display>(name: &str, values: &[Not<T>]) -> Option<String> {
             let shown: Vec<String> = values.iter().map(Not::to_string).collect();

@@ -16,9 +16,7 @@ pub struct Services(HashMap<(Protocol, u16), Box<str>>);
 impl Services {
     /// Reads /etc/services; without that file nothing has a name.
     ///
-    /// # Errors
-    ///
-    /// A file that is there but can't be read.
+    /// Errors: a file that is there but can't be read.
     pub fn load() -> io::Result<Self> {
         match fs::read_to_string(Path::new(FILE)) {
             Ok(text) => Ok(Self::parse(&text)),
@@ -29,7 +27,6 @@ impl Services {
 
     /// Reads lines of `name port/protocol aliases # comment`; others are passed over, and so are names with
     /// other characters than services have (RFC 6335, section 5.1), since they end up in rulesets and on terminals.
-    #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut names = HashMap::new();
         for line in text.lines() {
@@ -54,7 +51,6 @@ impl Services {
     }
 
     /// The name of a port.
-    #[must_use]
     pub fn name(&self, protocol: Protocol, port: u16) -> Option<&str> {
         self.0.get(&(protocol, port)).map(|name| &**name)
     }

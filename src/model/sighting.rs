@@ -60,7 +60,6 @@ pub struct Reply {
 
 impl Facts {
     /// What the reply direction tells of translation.
-    #[must_use]
     pub fn translation(&self, reply: &Reply) -> Option<Translation> {
         let port = match self.service {
             Service::Port(port) => Some(port),
@@ -88,7 +87,6 @@ impl Facts {
     }
 
     /// The flow as the classic list has it, if it lists the protocol.
-    #[must_use]
     pub fn flow(&self) -> Option<Flow> {
         let transport = match (self.protocol, self.source) {
             (Protocol::TCP, _) => Transport::Tcp,
@@ -129,7 +127,6 @@ impl Facts {
 
 impl Sighting {
     /// What the classic list needs of it, if it lists the protocol.
-    #[must_use]
     pub fn observation(&self) -> Option<Observation> {
         Some(Observation {
             flow: self.facts.flow()?,

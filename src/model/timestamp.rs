@@ -17,13 +17,11 @@ const MAX_US: u64 = 253_402_300_799_999_999;
 
 impl Timestamp {
     /// The time by the system's clock.
-    #[must_use]
     pub fn now() -> Self {
         Self::from(SystemTime::now())
     }
 
     /// A time in microseconds since the epoch; `None` for 0 and beyond the year 9999.
-    #[must_use]
     pub fn from_us(us: u64) -> Option<Self> {
         if us > MAX_US {
             return None;
@@ -32,7 +30,6 @@ impl Timestamp {
     }
 
     /// Microseconds since the epoch.
-    #[must_use]
     pub const fn us(self) -> u64 {
         self.0.get()
     }

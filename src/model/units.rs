@@ -9,9 +9,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Parses a time: `90` and `90s` are seconds, `5m`, `1h30m`, `2d` what they say. From a millisecond to a hundred years.
 ///
-/// # Errors
-///
-/// What is wrong and which forms there are.
+/// Errors: what is wrong and which forms there are.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     parse_from(text, Duration::from_millis(1), "1ms")
 }
@@ -37,18 +35,14 @@ fn parse_from(text: &str, least: Duration, named: &str) -> Result<Duration, Stri
 
 /// Parses the time from one list to the next, which is a tenth of a second at least.
 ///
-/// # Errors
-///
-/// As for [`parse_duration`].
+/// Errors: as for [`parse_duration`].
 pub fn parse_interval(text: &str) -> Result<Duration, String> {
     parse_from(text, SHORTEST_INTERVAL, "100ms")
 }
 
 /// Parses a number of bytes: `65536`, `512K`, `64M` or `64MiB`, `1G`; the letters are powers of 1024.
 ///
-/// # Errors
-///
-/// What is wrong and which forms there are.
+/// Errors: what is wrong and which forms there are.
 pub fn parse_bytes(text: &str) -> Result<u32, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
@@ -70,7 +64,6 @@ pub fn parse_bytes(text: &str) -> Result<u32, String> {
 }
 
 /// A number of bytes for people: `64 MiB`, `20 kB` would be lying about 20,480.
-#[must_use]
 pub fn show_bytes(bytes: u64) -> String {
     match bytes {
         0..10_240 => format!("{bytes} bytes"),
@@ -80,7 +73,6 @@ pub fn show_bytes(bytes: u64) -> String {
 }
 
 /// A number with thousands separated: `1,234,567`.
-#[must_use]
 pub fn show_count(number: u64) -> String {
     let digits = number.to_string();
     let mut shown = String::with_capacity(digits.len() + digits.len() / 3);

@@ -57,7 +57,6 @@ pub enum Verdict {
 
 impl Loss {
     /// What was lost after `earlier`, as far as that can be told apart.
-    #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let over = self.over.iter();
         Self {
@@ -75,7 +74,6 @@ impl Loss {
     }
 
     /// Judges.
-    #[must_use]
     pub fn verdict(&self) -> Verdict {
         let mut reasons: Vec<String> = self.other.iter().chain(&self.over).cloned().collect();
         let when = self.span.map_or(String::new(), |span| {
@@ -124,7 +122,6 @@ impl Verdict {
     pub const NAMES: [&str; 3] = ["complete", "recovered", "incomplete"];
 
     /// What it is called, without its reasons.
-    #[must_use]
     pub const fn name(&self) -> &'static str {
         let [complete, recovered, incomplete] = Self::NAMES;
         match self {
@@ -135,7 +132,6 @@ impl Verdict {
     }
 
     /// The exit status it stands for.
-    #[must_use]
     pub const fn exit_status(&self) -> u8 {
         match self {
             Self::Complete | Self::Recovered { .. } => 0,

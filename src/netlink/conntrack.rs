@@ -127,9 +127,7 @@ fn event_kind(message: Message<'_>) -> Option<Event> {
 
 /// Decodes one message to what the classic list needs of it.
 ///
-/// # Errors
-///
-/// [`Skip`] says why the message gives no observation; nothing else can go wrong.
+/// Errors: [`Skip`] says why the message gives no observation; nothing else can go wrong.
 #[inline]
 pub fn decode(message: Message<'_>) -> Result<Observation, Skip> {
     let event = event_kind(message).ok_or(Skip::NotAnEvent)?;
@@ -159,7 +157,6 @@ pub fn decode(message: Message<'_>) -> Result<Observation, Skip> {
 
 /// Whether reading the usual layout and reading any layout come to the same, for the fuzzer.
 #[doc(hidden)]
-#[must_use]
 pub fn layouts_agree(message: Message<'_>) -> bool {
     let Some((&[family, ..], body)) = message.payload.split_first_chunk::<NFGENMSG_LEN>() else {
         return true;

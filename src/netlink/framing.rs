@@ -40,7 +40,6 @@ pub struct Messages<'a> {
 pub struct BadLength;
 
 /// Walks over the messages of one datagram.
-#[must_use]
 pub const fn messages(datagram: &[u8]) -> Messages<'_> {
     Messages { rest: datagram }
 }
@@ -84,7 +83,6 @@ pub struct Attributes<'a> {
 }
 
 /// Walks over attributes laid out one after the other.
-#[must_use]
 pub const fn attributes(bytes: &[u8]) -> Attributes<'_> {
     Attributes { rest: bytes }
 }

@@ -49,9 +49,7 @@ pub enum Family {
 
 /// Opens a socket that belongs to these multicast groups (bit 0 is group 1).
 ///
-/// # Errors
-///
-/// Those of socket(2) and bind(2).
+/// Errors: those of socket(2) and bind(2).
 pub fn open(family: Family, groups: u32) -> io::Result<OwnedFd> {
     let protocol = match family {
         Family::Netfilter => Some(netlink::NETFILTER),
@@ -72,9 +70,7 @@ pub fn open(family: Family, groups: u32) -> io::Result<OwnedFd> {
 /// Asks again, three times, where the kernel has said that its answer was interrupted. What `ask` collects has to
 /// begin anew each time.
 ///
-/// # Errors
-///
-/// The first error of another kind, or that even the last answer was interrupted.
+/// Errors: the first error of another kind, or that even the last answer was interrupted.
 pub fn again<T>(mut ask: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     for _ in 1..ATTEMPTS {
         match ask() {
@@ -126,9 +122,7 @@ fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<&[u8]> {
 
 /// Sends messages of which `requests` have asked for an answer, and waits for all of these.
 ///
-/// # Errors
-///
-/// The kernel's, or those of the socket.
+/// Errors: the kernel's, or those of the socket.
 pub fn transact(socket: impl AsFd, bytes: &[u8], requests: usize) -> io::Result<()> {
     send(&socket, bytes)?;
     // One answer for each request, also when an earlier one failed.
@@ -148,9 +142,7 @@ pub fn transact(socket: impl AsFd, bytes: &[u8], requests: usize) -> io::Result<
 /// Sends a request, and hands the payloads of its answer to `each`, until that breaks, the answer ends, or it is
 /// too late. Returns whether the answer came to its end.
 ///
-/// # Errors
-///
-/// The kernel's, or those of the socket; `TimedOut` without an answer; `Interrupted` if the answer came to its end, but
+/// Errors: the kernel's, or those of the socket; `TimedOut` without an answer; `Interrupted` if the answer came to its end, but
 /// what it lists changed meanwhile: see [`again`].
 pub fn query(
     socket: impl AsFd,
@@ -163,9 +155,7 @@ pub fn query(
 
 /// [`query`], which hands over whole messages.
 ///
-/// # Errors
-///
-/// The kernel's, or those of the socket.
+/// Errors: the kernel's, or those of the socket.
 pub fn exchange(
     socket: impl AsFd,
     request: &[u8],

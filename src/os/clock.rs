@@ -27,7 +27,6 @@ pub struct Clock {
 
 impl Clock {
     /// A clock, given the last time that an earlier run knew of.
-    #[must_use]
     pub fn start(last: Option<Timestamp>) -> Self {
         Self::at(Timestamp::now(), uptime(), last)
     }
@@ -43,7 +42,6 @@ impl Clock {
     }
 
     /// By how much the system's clock was ahead of what is believed, at the last look.
-    #[must_use]
     pub const fn ahead(&self) -> Duration {
         self.ahead
     }
@@ -88,21 +86,18 @@ impl Clock {
 }
 
 /// How long the machine has been up, sleep included.
-#[must_use]
 pub fn uptime() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     Duration::try_from(time).unwrap_or_default()
 }
 
 /// A time so much earlier, if there is one.
-#[must_use]
 pub fn earlier(time: Timestamp, by: Duration) -> Option<Timestamp> {
     let by = u64::try_from(by.as_micros()).ok()?;
     Timestamp::from_us(time.us().checked_sub(by)?)
 }
 
 /// A time so much later.
-#[must_use]
 pub fn later(time: Timestamp, by: Duration) -> Timestamp {
     let by = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
     Timestamp::from_us(time.us().saturating_add(by)).unwrap_or(time)

@@ -3,9 +3,7 @@
 
 /// Panics here if the environment names this place.
 ///
-/// # Panics
-///
-/// That is what it is for.
+/// Panics: that is what it is for.
 pub fn point(place: &str) {
     if cfg!(debug_assertions) && std::env::var_os("CONNTRACKER_FAULT").is_some_and(|it| it == place)
     {

@@ -30,7 +30,6 @@ const RTN_UNICAST: u8 = 1;
 const ROUTES_MAX: usize = 4096;
 
 /// What is known of this host, and what could not be found out although it matters, in words. That is left out then.
-#[must_use]
 pub fn describe() -> (Capture, Vec<String>) {
     let uname = rustix::system::uname();
     let text = |text: &std::ffi::CStr| Some(text.to_string_lossy().into_owned());

@@ -44,7 +44,6 @@ impl std::error::Error for EnterError {
 
 /// The path of a namespace: itself if there is a slash in it, that of a name given by `ip netns add`, or that of
 /// a process.
-#[must_use]
 pub fn path(name: &str) -> PathBuf {
     if name.contains('/') {
         return PathBuf::from(name);
@@ -58,9 +57,7 @@ pub fn path(name: &str) -> PathBuf {
 
 /// Opens a namespace's file.
 ///
-/// # Errors
-///
-/// Those of open(2).
+/// Errors: those of open(2).
 pub fn open(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(
         path,
@@ -72,9 +69,7 @@ pub fn open(path: &Path) -> io::Result<OwnedFd> {
 /// Moves the calling thread, and the threads it will start, into the namespace: a name, a process number or a
 /// path, as [`path`] reads it.
 ///
-/// # Errors
-///
-/// If the namespace does not exist or may not be entered.
+/// Errors: if the namespace does not exist or may not be entered.
 pub fn enter(name: &str) -> Result<(), EnterError> {
     let path = path(name);
     let entered = open(&path).and_then(|link| {
@@ -86,9 +81,7 @@ pub fn enter(name: &str) -> Result<(), EnterError> {
 
 /// Does something in a namespace, in a thread of its own: one that has left its namespace may not come back.
 ///
-/// # Errors
-///
-/// If no thread can be made, the namespace can't be entered, or `body` fails.
+/// Errors: if no thread can be made, the namespace can't be entered, or `body` fails.
 pub fn within<T: Send>(name: &str, body: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     thread::scope(|scope| {
         let inside = thread::Builder::new()
@@ -102,7 +95,6 @@ pub fn within<T: Send>(name: &str, body: impl FnOnce() -> io::Result<T> + Send) 
 }
 
 /// The name that `ip netns add` has given the namespace of the calling thread, if it has one.
-#[must_use]
 pub fn own_name() -> Option<String> {
     let own = stat("/proc/thread-self/ns/net").ok()?;
     let is_own = |name: &String| {
@@ -114,9 +106,7 @@ pub fn own_name() -> Option<String> {
 
 /// The names that `ip netns add` has given.
 ///
-/// # Errors
-///
-/// If there are none, or the folder of them can't be read.
+/// Errors: if there are none, or the folder of them can't be read.
 pub fn names() -> io::Result<Vec<String>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     // Not by the standard library, which panics if the folder can't be closed.

@@ -80,9 +80,7 @@ pub struct Named {
 impl Namespaces {
     /// Begins to follow namespaces, those with a name at once.
     ///
-    /// # Errors
-    ///
-    /// Those of socket(2) and bind(2).
+    /// Errors: those of socket(2) and bind(2).
     pub fn follow() -> io::Result<Self> {
         let news = request::open(Family::Route, NSID_GROUP)?;
         let namespaces = Self {
@@ -94,7 +92,6 @@ impl Namespaces {
     }
 
     /// The number of the namespace that has an id.
-    #[must_use]
     pub fn number(&self, id: i32) -> u16 {
         if let Some(&number) = self.state.lock().by_id.get(&id) {
             return number;
@@ -109,7 +106,6 @@ impl Namespaces {
     }
 
     /// The number of the namespace that a record names.
-    #[must_use]
     pub fn labelled(&self, label: &str) -> u16 {
         self.state
             .lock()
@@ -143,9 +139,7 @@ impl Namespaces {
 
     /// Looks what names there are in /run/netns, and gives an id to those that have none.
     ///
-    /// # Errors
-    ///
-    /// Those of socket(2). A single namespace that can't be looked at is passed over: it may just be going.
+    /// Errors: those of socket(2). A single namespace that can't be looked at is passed over: it may just be going.
     pub fn scan(&self) -> io::Result<()> {
         // A name must not go to the namespace that had the id before.
         self.catch_up();
@@ -172,7 +166,6 @@ impl Namespaces {
     }
 
     /// All namespaces heard of, in the order of their numbers from 1 on.
-    #[must_use]
     pub fn all(&self) -> Vec<Named> {
         let state = self.state.lock();
         let known = state.known.iter().zip(1..);

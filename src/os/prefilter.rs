@@ -28,13 +28,11 @@ pub struct Instruction {
 
 impl Instruction {
     /// An instruction without a jump.
-    #[must_use]
     pub const fn plain(code: u16, operand: u32) -> Self {
         Self::jump(code, operand, 0, 0)
     }
 
     /// A comparison, with the instructions to skip if it holds and if it does not.
-    #[must_use]
     pub const fn jump(code: u16, operand: u32, jump_true: u8, jump_false: u8) -> Self {
         Self {
             code,
@@ -55,7 +53,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// Everything.
+    /// The one socket there is.
     pub const ALL: Self = Self { index: 0, of: 1 };
 }
 
@@ -101,13 +99,11 @@ use Step::{At, Do, If};
 
 /// A filter that drops everything. Attached when the capture ends: what is queued then can be read to
 /// its end, however fast events still come.
-#[must_use]
 pub fn nothing() -> Vec<Instruction> {
     assemble(&[Do(RET, DROP)])
 }
 
 /// A filter that lets pass the ends of entries alone (`IPCTNL_MSG_CT_DELETE`).
-#[must_use]
 pub fn only_ends() -> Vec<Instruction> {
     // `nlmsg_type` is in host order, and a filter loads bytes in network order.
     let [upper, lower] = CT_DELETE.to_ne_bytes().map(u32::from);
@@ -125,7 +121,6 @@ pub fn only_ends() -> Vec<Instruction> {
 
 /// The filter for one socket: its share of the flows and, if `thin`, without the events that cannot
 /// change the list. `None` if every event is wanted.
-#[must_use]
 pub fn filter(thin: bool, share: Share) -> Option<Vec<Instruction>> {
     if !thin && share.of <= 1 {
         return None;
@@ -237,9 +232,7 @@ fn share_steps(steps: &mut Vec<Step>, share: Share) {
 
 /// Turns labels into distances.
 ///
-/// # Panics
-///
-/// On a label that stands nowhere or too far away: the programs above are constant but for their
+/// Panics: on a label that stands nowhere or too far away: the programs above are constant but for their
 /// operands, so a test sees it.
 fn assemble(steps: &[Step]) -> Vec<Instruction> {
     let mut labels = Vec::new();

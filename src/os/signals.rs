@@ -29,9 +29,7 @@ pub struct Signals {
 impl Signals {
     /// Takes the signals over for the rest of the program's life.
     ///
-    /// # Errors
-    ///
-    /// Those of socketpair(2) and sigaction(2).
+    /// Errors: those of socketpair(2) and sigaction(2).
     pub fn install() -> io::Result<Self> {
         let end = Arc::new(AtomicBool::new(false));
         let print = Arc::new(AtomicBool::new(false));
@@ -59,7 +57,6 @@ impl Signals {
     }
 
     /// Readable after a signal, until [`drain`](Self::drain).
-    #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.woken.as_fd()
     }
@@ -70,7 +67,6 @@ impl Signals {
     }
 
     /// Whether the program is to end.
-    #[must_use]
     pub fn end(&self) -> bool {
         self.end.load(Ordering::Relaxed)
     }
@@ -83,7 +79,6 @@ impl Signals {
     }
 
     /// Whether a list was asked for since the last call.
-    #[must_use]
     pub fn take_print(&self) -> bool {
         self.print.swap(false, Ordering::Relaxed)
     }

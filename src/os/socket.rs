@@ -12,7 +12,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
 
-pub use batch::{BATCH_LEN, Batch, Datagram};
+pub use batch::{BATCH_LEN, Batch};
 pub use child::bound;
 pub use descriptor::duplicate;
 pub use seccomp::restrict_system_calls;
@@ -46,9 +46,7 @@ pub struct Memory {
 
 /// Reads `SO_MEMINFO` (Linux 4.12 and later).
 ///
-/// # Errors
-///
-/// Those of getsockopt(2).
+/// Errors: those of getsockopt(2).
 pub fn memory(socket: impl AsFd) -> io::Result<Memory> {
     let mut fields = [0_u32; 9];
     let mut len = mem::size_of_val(&fields) as libc::socklen_t;
@@ -72,18 +70,14 @@ pub fn memory(socket: impl AsFd) -> io::Result<Memory> {
 
 /// Switches a `SOL_NETLINK` option on.
 ///
-/// # Errors
-///
-/// Those of setsockopt(2).
+/// Errors: those of setsockopt(2).
 pub fn enable_netlink_option(socket: impl AsFd, option: libc::c_int) -> io::Result<()> {
     set_netlink_option(socket, option, 1)
 }
 
 /// Sets a `SOL_NETLINK` option of integer type.
 ///
-/// # Errors
-///
-/// Those of setsockopt(2).
+/// Errors: those of setsockopt(2).
 pub fn set_netlink_option(
     socket: impl AsFd,
     option: libc::c_int,
@@ -104,9 +98,7 @@ pub fn set_netlink_option(
 
 /// Attaches a classic BPF program as the socket's filter, in place of the one it has.
 ///
-/// # Errors
-///
-/// Those of setsockopt(2): `EINVAL` for a program the kernel refuses.
+/// Errors: those of setsockopt(2): `EINVAL` for a program the kernel refuses.
 pub fn attach_filter(socket: impl AsFd, program: &[Instruction]) -> io::Result<()> {
     let mut filter: Vec<libc::sock_filter> = program.iter().map(raw).collect();
     let fprog = libc::sock_fprog {
@@ -129,9 +121,7 @@ pub fn attach_filter(socket: impl AsFd, program: &[Instruction]) -> io::Result<(
 
 /// Sets the mark of the packets that the socket sends (`SO_MARK`).
 ///
-/// # Errors
-///
-/// Those of setsockopt(2).
+/// Errors: those of setsockopt(2).
 pub fn set_mark(socket: impl AsFd, mark: u32) -> io::Result<()> {
     // SAFETY: the kernel reads `size_of::<u32>()` bytes of `mark`, which outlives the call.
     let result = unsafe {
@@ -149,9 +139,7 @@ pub fn set_mark(socket: impl AsFd, mark: u32) -> io::Result<()> {
 /// Makes an open `/dev/net/tun` the only queue of a new device of IP packets, in the network namespace
 /// that the file was opened in.
 ///
-/// # Errors
-///
-/// Those of the ioctl `TUNSETIFF`; `InvalidInput` for a name that is too long.
+/// Errors: those of the ioctl `TUNSETIFF`; `InvalidInput` for a name that is too long.
 pub fn make_tun(file: impl AsFd, name: &str) -> io::Result<()> {
     // SAFETY: ifreq is plain data for which zeros are valid.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
@@ -178,9 +166,7 @@ pub fn make_tun(file: impl AsFd, name: &str) -> io::Result<()> {
 /// Moves the calling thread to a new network namespace, and with it the threads and processes that it
 /// starts from here on.
 ///
-/// # Errors
-///
-/// Those of unshare(2).
+/// Errors: those of unshare(2).
 pub fn leave_network_namespace() -> io::Result<()> {
     // SAFETY: takes flags only. A network namespace has no memory or descriptors in it that others share.
     check(unsafe { libc::unshare(libc::CLONE_NEWNET) })
@@ -189,9 +175,7 @@ pub fn leave_network_namespace() -> io::Result<()> {
 /// Moves the process to a new user namespace, where it has all capabilities. It must not have other
 /// threads.
 ///
-/// # Errors
-///
-/// Those of unshare(2); `EINVAL` if there are other threads.
+/// Errors: those of unshare(2); `EINVAL` if there are other threads.
 pub fn leave_user_namespace() -> io::Result<()> {
     // SAFETY: takes flags only. A user namespace has no memory or descriptors in it; the kernel refuses
     // it to a process with threads that would not follow.
@@ -201,9 +185,7 @@ pub fn leave_user_namespace() -> io::Result<()> {
 /// Reads an option of any form into `value`, which for some holds a question to begin with. Returns how many
 /// bytes of it were written.
 ///
-/// # Errors
-///
-/// Those of getsockopt(2).
+/// Errors: those of getsockopt(2).
 pub fn read_option(
     socket: impl AsFd,
     level: libc::c_int,

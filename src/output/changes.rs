@@ -15,9 +15,7 @@ const KINDS: [(&str, &str); 3] = [("new", "+ "), ("gone", "- "), ("confirmed", "
 
 /// Writes what is new, what is gone and what is newly confirmed, each in the order of the layout.
 ///
-/// # Errors
-///
-/// Errors of `out`.
+/// Errors: those of `out`.
 pub fn write(difference: Difference, layout: &Layout, out: &mut dyn Write) -> io::Result<()> {
     let Difference {
         new,

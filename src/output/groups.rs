@@ -23,9 +23,7 @@ const SUMS: [&str; 6] = [
 
 /// Writes aligned columns for people.
 ///
-/// # Errors
-///
-/// Errors of `out`.
+/// Errors: those of `out`.
 pub fn write_table(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::Result<()> {
     let heading = keys.iter().map(|key| key.name()).chain(SUMS);
     let heading: Vec<String> = heading
@@ -73,9 +71,7 @@ fn row((values, sum): &Group) -> Vec<String> {
 
 /// Writes comma-separated values with a header (RFC 4180).
 ///
-/// # Errors
-///
-/// Errors of `out`.
+/// Errors: those of `out`.
 pub fn write_csv(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::Result<()> {
     let mut writer = WriterBuilder::new()
         .terminator(Terminator::CRLF)
@@ -99,9 +95,7 @@ pub fn write_csv(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::Re
 
 /// Writes a JSON object a line.
 ///
-/// # Errors
-///
-/// Errors of `out`.
+/// Errors: those of `out`.
 pub fn write_json(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::Result<()> {
     for (values, sum) in groups {
         json::to_writer(out, &Object { keys, values, sum })?;

@@ -30,7 +30,6 @@ pub enum Format {
 
 impl Format {
     /// What a file of this form is called.
-    #[must_use]
     pub const fn extension(self) -> &'static str {
         match self {
             Self::Classic | Self::Table => "txt",
@@ -71,13 +70,11 @@ pub struct LayoutArgs {
 
 impl LayoutArgs {
     /// The format, where another one is the default of the command.
-    #[must_use]
     pub fn format_or(&self, default: Format) -> Format {
         self.format.unwrap_or(default)
     }
 
     /// The order: classic for the classic list, else by address.
-    #[must_use]
     pub fn sort_of(&self, format: Format) -> Sort {
         self.sort.unwrap_or(match format {
             Format::Classic => Sort::Classic,
@@ -87,9 +84,7 @@ impl LayoutArgs {
 
     /// All of it, for lists that go to standard output or elsewhere.
     ///
-    /// # Errors
-    ///
-    /// A services file that can't be read.
+    /// Errors: a services file that can't be read.
     pub fn layout(&self, default: Format, on_stdout: bool) -> io::Result<Layout> {
         let format = self.format_or(default);
         let services = self.resolve.contains(&Resolve::Services);
@@ -108,7 +103,6 @@ impl LayoutArgs {
 }
 
 /// Whether standard output is a terminal whose user has not said no (<https://no-color.org>).
-#[must_use]
 pub fn wants_colour() -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
@@ -133,9 +127,7 @@ pub struct Layout {
 impl Layout {
     /// Sorts a list and writes it. What is returned its reader has to know besides.
     ///
-    /// # Errors
-    ///
-    /// Errors of `out`.
+    /// Errors: those of `out`.
     pub fn write(&self, listing: &mut Listing, out: &mut dyn Write) -> io::Result<Vec<String>> {
         self.sort.sort(&mut listing.flows);
         let mut out = io::BufWriter::with_capacity(1 << 18, out);

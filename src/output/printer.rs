@@ -44,7 +44,6 @@ pub struct Printer {
 
 impl Printer {
     /// A printer of selected flows, in a process that may be detached from its standard output.
-    #[must_use]
     pub const fn new(goal: Goal, layout: Layout, selection: Selection, detached: bool) -> Self {
         Self {
             goal,
@@ -56,9 +55,7 @@ impl Printer {
 
     /// Prints flows, and their capture where the format has it.
     ///
-    /// # Errors
-    ///
-    /// Those of the destination.
+    /// Errors: those of the destination.
     pub fn print(
         &self,
         contents: &mut Contents,

@@ -10,9 +10,7 @@ use crate::rules::{Options, header, nft, plan};
 
 /// Writes the rules, and returns what the administrator has to know of them.
 ///
-/// # Errors
-///
-/// Errors of `out`, and of `/etc/services`.
+/// Errors: those of `out`, and of `/etc/services`.
 pub fn write(listing: &Listing, out: &mut impl Write) -> io::Result<Vec<String>> {
     let flows = listing.flows.iter();
     let records: Vec<Record> = flows.map(|flow| flow.record.clone()).collect();

@@ -39,9 +39,7 @@ type Row = [String; HEADINGS.len()];
 
 /// Writes a heading and a line a flow.
 ///
-/// # Errors
-///
-/// Errors of `out`.
+/// Errors: those of `out`.
 pub fn write(flows: &[Flow], layout: &Layout, out: &mut impl Write) -> io::Result<()> {
     let names = layout.services.as_ref();
     // Rows are made twice, for their widths and to be written: a million of them kept would be hundreds
@@ -125,7 +123,6 @@ fn row(flow: &Flow, names: Option<&Services>) -> Row {
 }
 
 /// A source port; folded ones as what they stand for.
-#[must_use]
 pub fn source_port(port: SourcePort) -> String {
     match port {
         SourcePort::None => "-".to_owned(),
@@ -135,7 +132,6 @@ pub fn source_port(port: SourcePort) -> String {
 }
 
 /// A destination port or ICMP type, with its name where it is known.
-#[must_use]
 pub fn service(identity: &Identity, names: Option<&Services>) -> String {
     match identity.service {
         Service::None => "-".to_owned(),
@@ -154,7 +150,6 @@ pub fn service(identity: &Identity, names: Option<&Services>) -> String {
 }
 
 /// A time to the second.
-#[must_use]
 pub fn time(time: Option<Timestamp>) -> String {
     match time {
         None => "-".to_owned(),

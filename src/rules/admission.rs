@@ -1,10 +1,14 @@
-//! Whether a ruleset accepts a flow, and by what.
+//! Whether a ruleset accepts a flow, and by what: what tests hold plans to.
 
 use super::block::number;
+use super::block::{Family, contain};
+use super::direction::Chain;
 use super::direction::{Way, destination};
+use super::extra::Extra;
+use super::group::{Element, Matching};
 use super::plan::{Plan, Policy};
 use super::ports::PortRange;
-use super::rule::{Packet, Rule};
+use super::rule::Rule;
 use super::seen::class;
 use super::standing::Standing;
 use crate::model::record::{Identity, Protocol, Service};
@@ -22,12 +26,34 @@ pub enum Admission {
     Policy,
 }
 
+/// A packet that opens a connection, as the filter sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet {
+    /// Chain.
+    pub chain: Chain,
+    /// Address family.
+    pub family: Family,
+    /// Conntrack zone.
+    pub zone: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Type and code of ICMP, where there are several codes.
+    pub coded: Option<(u8, u8)>,
+    /// Service.
+    pub service: Service,
+    /// Source.
+    pub source: u128,
+    /// Destination.
+    pub destination: u128,
+    /// The source ports that it may come from.
+    pub sports: Option<PortRange>,
+}
+
 impl Plan {
     /// Whether the ruleset accepts the first packet of a flow, and by what. An [`Ephemeral`] source port
     /// asks for all that it stands for.
     ///
     /// [`Ephemeral`]: crate::model::record::SourcePort::Ephemeral
-    #[must_use]
     pub fn admits(&self, identity: &Identity) -> Option<Admission> {
         if identity.netns.is_some() {
             return None;
@@ -60,7 +86,6 @@ impl Plan {
     }
 
     /// Whether the report lists a flow as admitted though nobody saw it.
-    #[must_use]
     pub fn lists_as_extra(&self, identity: &Identity) -> bool {
         self.listing(identity).next().is_some()
     }
@@ -94,4 +119,73 @@ impl Plan {
         };
         (way, packet)
     }
+}
+
+impl Rule {
+    /// Whether it accepts a packet.
+    pub fn admits(&self, packet: &Packet) -> bool {
+        self.chain == packet.chain
+            && self.family == packet.family
+            && self.zone.is_none_or(|zone| zone == packet.zone)
+            && self.protocols.contains(&packet.protocol)
+            && self.coded == packet.coded
+            && (self.services.is_empty() || self.services.binary_search(&packet.service).is_ok())
+            && (self.sports.is_empty() || holds(&self.sports, packet.sports))
+            && match &self.matching {
+                Matching::Product {
+                    sources,
+                    destinations,
+                } => contain(sources, packet.source) && contain(destinations, packet.destination),
+                Matching::Listed(elements) => {
+                    let key = (
+                        packet.destination,
+                        self.services.is_empty().then_some(packet.service),
+                    );
+                    let of = |element: &Element| (element.service, element.destination);
+                    let from = elements.partition_point(|element| of(element) < (key.1, key.0));
+                    let elements = elements[from..].iter();
+                    let elements = elements.take_while(|element| of(element) == (key.1, key.0));
+                    let mut elements =
+                        elements.filter(|element| element.source.contains(packet.source));
+                    elements.any(|element| {
+                        element
+                            .sports
+                            .is_none_or(|range| holds(&[range], packet.sports))
+                    })
+                }
+            }
+    }
+
+    /// Whether its extras list a packet.
+    pub fn lists_as_extra(&self, packet: &Packet) -> bool {
+        let mut extras = self.extras.iter();
+        extras.any(|extra| {
+            extra.holds(
+                packet.protocol,
+                packet.service,
+                packet.source,
+                packet.destination,
+            )
+        })
+    }
+}
+
+impl Extra {
+    /// Whether a flow is one of them.
+    pub fn holds(
+        &self,
+        protocol: Protocol,
+        service: Service,
+        source: u128,
+        destination: u128,
+    ) -> bool {
+        self.protocol == protocol
+            && self.services.contains(&service)
+            && self.sources.contains(source)
+            && contain(&self.destinations, destination)
+    }
+}
+
+fn holds(ranges: &[PortRange], sports: Option<PortRange>) -> bool {
+    sports.is_some_and(|sports| ranges.iter().any(|range| range.holds(sports)))
 }

@@ -16,7 +16,6 @@ pub enum Family {
 
 impl Family {
     /// The family of an address.
-    #[must_use]
     pub const fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self::V4,
@@ -25,7 +24,6 @@ impl Family {
     }
 
     /// Bits of an address.
-    #[must_use]
     pub const fn bits(self) -> u8 {
         match self {
             Self::V4 => 32,
@@ -34,7 +32,6 @@ impl Family {
     }
 
     /// The address of a number.
-    #[must_use]
     pub const fn address(self, number: u128) -> IpAddr {
         match self {
             Self::V4 => IpAddr::V4(Ipv4Addr::from_bits(number as u32)),
@@ -44,7 +41,6 @@ impl Family {
 }
 
 /// The number of an address.
-#[must_use]
 pub const fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => address.to_bits() as u128,
@@ -61,13 +57,11 @@ pub struct Block {
 
 impl Block {
     /// The block of all addresses that share all but their last bits with `first`, where those are 0.
-    #[must_use]
     pub const fn new(first: u128, host_bits: u8) -> Self {
         Self { first, host_bits }
     }
 
     /// One address.
-    #[must_use]
     pub const fn single(address: u128) -> Self {
         Self {
             first: address,
@@ -76,31 +70,26 @@ impl Block {
     }
 
     /// Its first address.
-    #[must_use]
     pub const fn first(self) -> u128 {
         self.first
     }
 
     /// Its last address.
-    #[must_use]
     pub const fn last(self) -> u128 {
         self.first | low_bits(self.host_bits)
     }
 
     /// Whether it is one address only.
-    #[must_use]
     pub const fn is_single(self) -> bool {
         self.host_bits == 0
     }
 
     /// Whether an address is in it.
-    #[must_use]
     pub const fn contains(self, address: u128) -> bool {
         self.first <= address && address <= self.last()
     }
 
     /// Its addresses; the greatest number there is stands for more.
-    #[must_use]
     pub const fn size(self) -> u64 {
         if self.host_bits < 64 {
             1 << self.host_bits
@@ -110,20 +99,17 @@ impl Block {
     }
 
     /// As text: without a prefix length where it is one address.
-    #[must_use]
     pub const fn show(self, family: Family) -> Shown {
         Shown(self, family)
     }
 
     /// A network, host bits or not.
-    #[must_use]
     pub fn of_net(net: IpNet) -> Self {
         let net = net.trunc();
         Self::new(number(net.addr()), net.max_prefix_len() - net.prefix_len())
     }
 
     /// As a network.
-    #[must_use]
     pub fn net(self, family: Family) -> IpNet {
         IpNet::new_assert(family.address(self.first), family.bits() - self.host_bits)
     }
@@ -154,7 +140,6 @@ const fn low_bits(count: u8) -> u128 {
 /// The fewest blocks that hold these addresses, sorted and without repetition, and nothing else; with
 /// `percent` above 0 also blocks of whose addresses at most that share is not among them. Blocks are as large
 /// as the share allows, disjoint, and in order.
-#[must_use]
 pub fn cover(addresses: &[u128], percent: u8) -> Vec<Block> {
     let mut blocks = Vec::new();
     if !addresses.is_empty() {
@@ -184,7 +169,6 @@ fn cover_into(addresses: &[u128], percent: u128, blocks: &mut Vec<Block>) {
 }
 
 /// What blocks, in order and disjoint, hold besides these addresses, sorted and without repetition.
-#[must_use]
 pub fn without(blocks: &[Block], addresses: &[u128]) -> Vec<Block> {
     let mut left = Vec::new();
     for block in blocks {
@@ -223,7 +207,6 @@ fn range_into(mut first: u128, last: u128, blocks: &mut Vec<Block>) {
 }
 
 /// Whether one of the blocks, in order and disjoint, holds an address.
-#[must_use]
 pub fn contain(blocks: &[Block], address: u128) -> bool {
     let after = blocks.partition_point(|block| block.first <= address);
     after > 0 && blocks[after - 1].contains(address)

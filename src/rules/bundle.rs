@@ -48,7 +48,6 @@ struct Merged<A, B> {
 }
 
 /// Makes products of the flows that `members` names, each flow in one of them.
-#[must_use]
 pub fn bundles(flows: &[Seen], members: &[usize], side: Side, widening: &Widening) -> Vec<Bundle> {
     let (runs, sets) = runs(flows, members, side, widening);
     // Both orders are exact. The first one keeps the services of a server together, so it wins a tie.

@@ -21,7 +21,6 @@ pub struct Covering<'a> {
 
 impl<'a> Covering<'a> {
     /// An index of these sets.
-    #[must_use]
     pub fn new(sets: Vec<&'a [PortRange]>) -> Self {
         let mut by_port: HashMap<u16, Vec<usize>> = HashMap::new();
         let (mut wide, mut empty) = (Vec::new(), Vec::new());

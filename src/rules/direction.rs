@@ -24,7 +24,6 @@ impl Chain {
     pub const ALL: [Self; 3] = [Self::Input, Self::Forward, Self::Output];
 
     /// Its name.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Input => "input",
@@ -59,7 +58,6 @@ pub struct Host {
 
 impl Host {
     /// The host of these captures, with further addresses and networks of its own.
-    #[must_use]
     pub fn new(captures: &[Capture], local: &[IpNet]) -> Self {
         let mut host = Self::default();
         for capture in captures {
@@ -79,13 +77,11 @@ impl Host {
     }
 
     /// Whether any of its addresses is known.
-    #[must_use]
     pub fn is_known(&self) -> bool {
         !self.addresses.is_empty() || !self.networks.is_empty()
     }
 
     /// Whether an address is its own.
-    #[must_use]
     pub fn owns(&self, address: IpAddr) -> bool {
         address.is_loopback()
             || self.addresses.contains(&address)
@@ -94,7 +90,6 @@ impl Host {
 
     /// Whether an address stands for all hosts, or a group of them, on a link. The answer to what is sent
     /// there comes from another address, so conntrack never sees such a flow confirmed.
-    #[must_use]
     pub fn is_group(&self, address: IpAddr) -> bool {
         address.is_multicast()
             || match address {
@@ -105,7 +100,6 @@ impl Host {
 
     /// The way of a flow. DNAT comes before the choice of way (prerouting), and before the filter sees what
     /// the host itself sends (`NF_IP_PRI_NAT_DST` < `NF_IP_PRI_FILTER`, linux/netfilter_ipv4.h).
-    #[must_use]
     pub fn way(&self, identity: &Identity) -> Way {
         let asked = identity.destination;
         let (destination, _) = destination(identity);
@@ -137,7 +131,6 @@ impl Host {
 }
 
 /// The destination that the filter sees: after DNAT.
-#[must_use]
 pub fn destination(identity: &Identity) -> (IpAddr, Service) {
     let Some(dnat) = identity.dnat() else {
         return (identity.destination, identity.service);

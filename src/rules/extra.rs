@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::block::{Block, contain, without};
+use super::block::{Block, without};
 use super::group::{Group, Matching};
 use super::seen::Seen;
 use super::widening::{Beyond, Widening};
@@ -24,7 +24,6 @@ pub struct Extra {
 
 impl Extra {
     /// Addresses that it has of the one side and of the other, multiplied, for all services.
-    #[must_use]
     pub fn count(&self) -> u64 {
         let sizes = self.destinations.iter().map(|block| block.size());
         let destinations = sizes.fold(0_u64, u64::saturating_add);
@@ -32,21 +31,6 @@ impl Extra {
             .size()
             .saturating_mul(destinations)
             .saturating_mul(self.services.len() as u64)
-    }
-
-    /// Whether a flow is one of them.
-    #[must_use]
-    pub fn holds(
-        &self,
-        protocol: Protocol,
-        service: Service,
-        source: u128,
-        destination: u128,
-    ) -> bool {
-        self.protocol == protocol
-            && self.services.contains(&service)
-            && self.sources.contains(source)
-            && contain(&self.destinations, destination)
     }
 }
 
@@ -62,7 +46,6 @@ type BySources = BTreeMap<Beyond, Vec<Block>>;
 
 impl<'a> Observed<'a> {
     /// Those of the flows that `members` names, all of one class and each from all source ports of a rule.
-    #[must_use]
     pub fn new(
         flows: &[Seen],
         members: impl Iterator<Item = usize>,
@@ -87,7 +70,6 @@ impl<'a> Observed<'a> {
     }
 
     /// What a group of these flows admits beyond them.
-    #[must_use]
     pub fn extras(&self, protocol: Protocol, group: &Group) -> Vec<Extra> {
         let mut found: BTreeMap<Service, BySources> = BTreeMap::new();
         match &group.matching {

@@ -73,7 +73,6 @@ impl From<Bundle> for Group {
 }
 
 /// Groups the flows that `members` names, all of one class and one set of source ports.
-#[must_use]
 pub fn groups(flows: &[Seen], members: &[usize], widening: &Widening) -> Vec<Group> {
     let by_service = |members: &[usize]| bundles(flows, members, Side::Sources, widening);
     let all = by_service(members);
@@ -185,7 +184,6 @@ fn list(
 }
 
 /// A list of flows that differ in their source ports too.
-#[must_use]
 pub fn list_with_sports(flows: &[Seen], members: &[usize], sports: &[Vec<PortRange>]) -> Group {
     let elements = members.iter().flat_map(|&index| {
         let seen = &flows[index];

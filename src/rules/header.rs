@@ -15,7 +15,6 @@ const SHOWN_OF_ONE: usize = 6;
 const COLUMNS: usize = 100;
 
 /// The top.
-#[must_use]
 pub fn top(plan: &Plan) -> Vec<String> {
     let mut lines = vec![
         format!(
@@ -50,7 +49,6 @@ pub fn top(plan: &Plan) -> Vec<String> {
 }
 
 /// The lines of a warning.
-#[must_use]
 pub fn warning(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = "WARNING:".to_owned();
@@ -69,14 +67,12 @@ pub fn warning(text: &str) -> Vec<String> {
 }
 
 /// Combinations of source, destination and service that are admitted and were not seen.
-#[must_use]
 pub fn extra(plan: &Plan) -> u64 {
     let extras = plan.rules.iter().flat_map(|rule| &rule.extras);
     extras.fold(0, |sum: u64, extra| sum.saturating_add(extra.count()))
 }
 
 /// Such a number as text. That of an IPv6 network would tell nobody anything.
-#[must_use]
 pub fn show_extra(count: u64) -> String {
     const MOST: u64 = 1_000_000_000_000;
     if count > MOST {
@@ -87,7 +83,6 @@ pub fn show_extra(count: u64) -> String {
 }
 
 /// One line on a capture.
-#[must_use]
 pub fn capture(capture: &Capture) -> String {
     let mut parts = vec![match &capture.host {
         Some(host) => plain(host, 64),
@@ -123,7 +118,6 @@ pub fn capture(capture: &Capture) -> String {
 }
 
 /// The end: what was left out.
-#[must_use]
 pub fn bottom(plan: &Plan) -> Vec<String> {
     if plan.left_out.is_empty() {
         return vec!["Left out: nothing.".to_owned()];

@@ -44,9 +44,7 @@ impl Families {
 
 /// Writes the ruleset.
 ///
-/// # Errors
-///
-/// Errors of `out`.
+/// Errors: those of `out`.
 pub fn write(plan: &Plan, families: Families, out: &mut impl Write) -> io::Result<()> {
     let restore = match families {
         Families::Only(Family::V4) => "iptables-restore",

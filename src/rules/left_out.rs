@@ -8,7 +8,6 @@ use crate::model::record::Service;
 
 impl Reason {
     /// The reason in words.
-    #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
             // A refusal (RST) ends the entry without a reply having been seen
@@ -48,7 +47,6 @@ pub struct LeftOut {
 }
 
 /// Puts flows together, sorted by reason, class and destination.
-#[must_use]
 pub fn left_out(flows: &[(Reason, Seen)]) -> Vec<LeftOut> {
     let mut all = Vec::new();
     let key = |(reason, seen): &(Reason, Seen)| (*reason, seen.class);

@@ -4,7 +4,8 @@
 //! [`iptables`] write it, [`report`] explains it.
 //! May import: `model`.
 
-pub mod admission;
+#[cfg(any(test, feature = "oracle"))]
+mod admission;
 pub mod block;
 pub mod bundle;
 mod covering;
@@ -29,5 +30,4 @@ pub mod text;
 mod warnings;
 pub mod widening;
 
-pub use admission::Admission;
 pub use plan::{Options, Plan, Policies, Policy, plan};

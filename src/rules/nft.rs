@@ -26,9 +26,7 @@ const COMMENT: usize = 127;
 
 /// Writes the ruleset.
 ///
-/// # Errors
-///
-/// Errors of `out`.
+/// Errors: those of `out`.
 pub fn write(plan: &Plan, table: &str, out: &mut impl Write) -> io::Result<()> {
     let mut sets = Sets::default();
     let rules: Vec<String> = plan

@@ -42,7 +42,6 @@ pub struct Elements {
 
 impl Elements {
     /// Addresses.
-    #[must_use]
     pub fn addresses(blocks: &[Block], family: Family) -> Self {
         Self {
             kind: kind(family).to_owned(),
@@ -56,7 +55,6 @@ impl Elements {
 }
 
 /// The type of addresses of a family.
-#[must_use]
 pub const fn kind(family: Family) -> &'static str {
     match family {
         Family::V4 => "ipv4_addr",
@@ -112,9 +110,7 @@ impl Sets {
 
     /// Writes their definitions.
     ///
-    /// # Errors
-    ///
-    /// Errors of `out`.
+    /// Errors: those of `out`.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         for set in &self.sets {
             writeln!(out, "\tset {} {{", set.name)?;

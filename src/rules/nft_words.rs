@@ -172,7 +172,6 @@ pub const KEYWORDS: &[&str] = &[
 ];
 
 /// Whether a table can have this name.
-#[must_use]
 pub fn is_name(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.len() < 32

@@ -1,7 +1,6 @@
 //! The ruleset before it is in any language.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -35,7 +34,6 @@ pub enum Policy {
 
 impl Policy {
     /// Its name.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Drop => "drop",
@@ -50,7 +48,6 @@ pub struct Policies(pub [Policy; 3]);
 
 impl Policies {
     /// That of a chain.
-    #[must_use]
     pub const fn of(self, chain: Chain) -> Policy {
         self.0[chain as usize]
     }
@@ -116,7 +113,6 @@ pub struct Plan {
 }
 
 /// Plans a ruleset for the flows of some captures.
-#[must_use]
 pub fn plan(captures: &[Capture], records: &[Record], options: &Options) -> Plan {
     let host = Host::new(captures, &options.local);
     let flows = Flows::gather(records, &host, options);
@@ -220,7 +216,6 @@ fn different(addresses: impl Iterator<Item = u128>) -> usize {
 
 impl Plan {
     /// Flows and connections that rules carry, that for `lo` included.
-    #[must_use]
     pub fn carried(&self) -> Tally {
         let mut sum = self.loopback;
         for rule in &self.rules {
@@ -230,7 +225,6 @@ impl Plan {
     }
 
     /// Flows and connections that are left out.
-    #[must_use]
     pub fn missing(&self) -> Tally {
         let mut sum = Tally::default();
         for left in &self.left_out {
@@ -239,14 +233,7 @@ impl Plan {
         sum
     }
 
-    /// Whether an address is one of the host's own.
-    #[must_use]
-    pub fn owns(&self, address: IpAddr) -> bool {
-        self.host.owns(address)
-    }
-
     /// Whether a capture may have missed flows.
-    #[must_use]
     pub fn is_incomplete(&self) -> bool {
         let mut captures = self.captures.iter();
         captures.any(Capture::is_incomplete)

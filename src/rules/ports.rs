@@ -20,7 +20,6 @@ impl PortRange {
     };
 
     /// One port.
-    #[must_use]
     pub const fn single(port: u16) -> Self {
         Self {
             first: port,
@@ -29,7 +28,6 @@ impl PortRange {
     }
 
     /// The source ports of a flow; `None` where the protocol has none.
-    #[must_use]
     pub const fn of(port: SourcePort) -> Option<Self> {
         match port {
             SourcePort::None => None,
@@ -39,19 +37,16 @@ impl PortRange {
     }
 
     /// Whether it has more than so many ports.
-    #[must_use]
     pub const fn is_wider_than(self, ports: u16) -> bool {
         self.last - self.first >= ports
     }
 
     /// Whether all of another range is in it.
-    #[must_use]
     pub const fn holds(self, other: Self) -> bool {
         self.first <= other.first && other.last <= self.last
     }
 
     /// As text, with what stands between the two ends.
-    #[must_use]
     pub fn show(self, dash: char) -> String {
         if self.first == self.last {
             self.first.to_string()
@@ -62,7 +57,6 @@ impl PortRange {
 }
 
 /// The fewest ranges that hold the same ports, in order.
-#[must_use]
 pub fn joined(mut ranges: Vec<PortRange>) -> Vec<PortRange> {
     ranges.sort_unstable();
     let mut joined: Vec<PortRange> = Vec::with_capacity(ranges.len());

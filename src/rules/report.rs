@@ -9,9 +9,7 @@ use crate::model::record::Protocol;
 
 /// Writes the report.
 ///
-/// # Errors
-///
-/// Errors of `out`.
+/// Errors: those of `out`.
 pub fn write(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
     let names = &plan.options.services;
     for capture in &plan.captures {

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::block::{Family, contain};
+use super::block::Family;
 use super::direction::Chain;
 use super::extra::Extra;
-use super::group::{Element, Matching};
+use super::group::Matching;
 use super::ports::PortRange;
 use super::seen::Tally;
 use crate::model::record::{Protocol, Service};
@@ -39,82 +39,9 @@ pub struct Rule {
     pub extras: Vec<Extra>,
 }
 
-/// A packet that opens a connection, as the filter sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct Packet {
-    /// Chain.
-    pub chain: Chain,
-    /// Address family.
-    pub family: Family,
-    /// Conntrack zone.
-    pub zone: u16,
-    /// Protocol.
-    pub protocol: Protocol,
-    /// Type and code of ICMP, where there are several codes.
-    pub coded: Option<(u8, u8)>,
-    /// Service.
-    pub service: Service,
-    /// Source.
-    pub source: u128,
-    /// Destination.
-    pub destination: u128,
-    /// The source ports that it may come from.
-    pub sports: Option<PortRange>,
-}
-
 impl Rule {
-    /// Whether it accepts a packet.
-    #[must_use]
-    pub fn admits(&self, packet: &Packet) -> bool {
-        self.chain == packet.chain
-            && self.family == packet.family
-            && self.zone.is_none_or(|zone| zone == packet.zone)
-            && self.protocols.contains(&packet.protocol)
-            && self.coded == packet.coded
-            && (self.services.is_empty() || self.services.binary_search(&packet.service).is_ok())
-            && (self.sports.is_empty() || holds(&self.sports, packet.sports))
-            && match &self.matching {
-                Matching::Product {
-                    sources,
-                    destinations,
-                } => contain(sources, packet.source) && contain(destinations, packet.destination),
-                Matching::Listed(elements) => {
-                    let key = (
-                        packet.destination,
-                        self.services.is_empty().then_some(packet.service),
-                    );
-                    let of = |element: &Element| (element.service, element.destination);
-                    let from = elements.partition_point(|element| of(element) < (key.1, key.0));
-                    let elements = elements[from..].iter();
-                    let elements = elements.take_while(|element| of(element) == (key.1, key.0));
-                    let mut elements =
-                        elements.filter(|element| element.source.contains(packet.source));
-                    elements.any(|element| {
-                        element
-                            .sports
-                            .is_none_or(|range| holds(&[range], packet.sports))
-                    })
-                }
-            }
-    }
-
-    /// Whether its extras list a packet.
-    #[must_use]
-    pub fn lists_as_extra(&self, packet: &Packet) -> bool {
-        let mut extras = self.extras.iter();
-        extras.any(|extra| {
-            extra.holds(
-                packet.protocol,
-                packet.service,
-                packet.source,
-                packet.destination,
-            )
-        })
-    }
-
     /// The order in a chain: by what is asked for, and then by where. It does not hang on how much traffic
     /// there was, so that the rulesets of two captures can be compared with diff.
-    #[must_use]
     pub(super) fn order(&self) -> impl Ord + use<> {
         let (listed, destination, source) = match &self.matching {
             Matching::Product {
@@ -135,12 +62,7 @@ impl Rule {
     }
 }
 
-fn holds(ranges: &[PortRange], sports: Option<PortRange>) -> bool {
-    sports.is_some_and(|sports| ranges.iter().any(|range| range.holds(sports)))
-}
-
 /// Makes one rule of those that differ in the protocol only, as those of a name server do.
-#[must_use]
 pub(super) fn merge_protocols(rules: Vec<Rule>) -> Vec<Rule> {
     let mut merged: Vec<Rule> = Vec::with_capacity(rules.len());
     let mut known: HashMap<_, usize> = HashMap::new();

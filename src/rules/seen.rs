@@ -140,7 +140,6 @@ pub struct Flows {
 
 impl Flows {
     /// Sorts out the flows of some records.
-    #[must_use]
     pub fn gather(records: &[Record], host: &Host, options: &Options) -> Self {
         let mut flows = Self::default();
         let mut accepted: Vec<(Seen, Option<PortRange>)> = Vec::with_capacity(records.len());
@@ -234,7 +233,6 @@ impl Seen {
 }
 
 /// The class of a flow, and its service as rules know it.
-#[must_use]
 pub fn class(identity: &Identity, way: Way) -> (Class, Service) {
     let protocol = identity.protocol;
     let (destination, service) = destination(identity);

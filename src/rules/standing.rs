@@ -34,7 +34,6 @@ impl Standing {
     };
 
     /// Those of a chain. Discovery does not leave its link, so it is not forwarded.
-    #[must_use]
     pub const fn of(chain: Chain) -> &'static [Self] {
         match chain {
             Chain::Forward => &[Self::ERRORS],

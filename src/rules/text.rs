@@ -20,7 +20,6 @@ use crate::model::units::show_count;
 
 /// Text that neither ends a comment, nor a quoted string, nor a line: printable ASCII without quotes and
 /// backslashes, and no more of it than `most` bytes.
-#[must_use]
 pub fn plain(text: &str, most: usize) -> String {
     let allowed = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\'' | '\\' | '`' | '$');
     let plain = text.chars().map(|c| if allowed(c) { c } else { '?' });
@@ -28,7 +27,6 @@ pub fn plain(text: &str, most: usize) -> String {
 }
 
 /// Text that can be part of a name in any firewall's language.
-#[must_use]
 pub fn word(text: &str) -> String {
     let word = text.chars().take(24);
     word.map(|c| {
@@ -42,7 +40,6 @@ pub fn word(text: &str) -> String {
 }
 
 /// The ports among services.
-#[must_use]
 pub fn ports(services: &[Service]) -> Vec<PortRange> {
     let ports = services.iter().filter_map(|service| match service {
         Service::Port(port) => Some(PortRange::single(*port)),
@@ -52,7 +49,6 @@ pub fn ports(services: &[Service]) -> Vec<PortRange> {
 }
 
 /// What one service is called.
-#[must_use]
 pub fn service(protocol: Protocol, service: Service, names: &Services) -> String {
     match service {
         Service::None => match protocol.name() {
@@ -71,7 +67,6 @@ pub fn service(protocol: Protocol, service: Service, names: &Services) -> String
 }
 
 /// What a rule is for, in one to three words if possible.
-#[must_use]
 pub fn title(rule: &Rule, names: &Services) -> String {
     if rule.services.is_empty() {
         return format!("{} of many services", rule.protocols[0]);
@@ -103,7 +98,6 @@ fn titles(protocol: Protocol, services: &[Service], names: &Services) -> String 
 }
 
 /// What a rule stands for, in at most `most` bytes.
-#[must_use]
 pub fn comment(rule: &Rule, names: &Services, most: usize) -> String {
     let mut text = format!("{}: ", title(rule, names));
     if let Asked::Translated(address, port) = rule.tally.asked {
@@ -131,7 +125,6 @@ fn asked(address: IpAddr, port: Option<u16>) -> String {
 }
 
 /// Connections, and when the last was.
-#[must_use]
 pub fn traffic(tally: &Tally) -> String {
     let mut text = if tally.connections > 0 {
         counted(tally.connections, "connection")
@@ -146,28 +139,24 @@ pub fn traffic(tally: &Tally) -> String {
 }
 
 /// A number of things.
-#[must_use]
 pub fn counted(number: u64, thing: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{} {thing}{s}", show_count(number))
 }
 
 /// A time to the minute, in UTC.
-#[must_use]
 pub fn minute(time: Timestamp) -> String {
     let text = time.to_string();
     text.get(..16).unwrap_or(&text).replace('T', " ")
 }
 
 /// Blocks as text, with the number of those beyond `most`.
-#[must_use]
 pub fn blocks(blocks: &[Block], family: Family, most: usize) -> String {
     let shown = blocks.iter().map(|block| block.show(family).to_string());
     some(shown, blocks.len(), most)
 }
 
 /// Addresses that are admitted and were not seen.
-#[must_use]
 pub fn beyond(beyond: &Beyond, family: Family) -> String {
     let mut text = blocks(&beyond.blocks, family, usize::MAX - 1);
     if !beyond.except.is_empty() {
@@ -191,7 +180,6 @@ fn some(shown: impl Iterator<Item = String>, count: usize, most: usize) -> Strin
 }
 
 /// Services as numbers, with the number of those beyond `most`.
-#[must_use]
 pub fn numbers(protocol: Protocol, services: &[Service], names: &Services, most: usize) -> String {
     if matches!(services, [Service::Port(_), ..]) {
         let ports = ports(services);
@@ -207,7 +195,6 @@ pub fn numbers(protocol: Protocol, services: &[Service], names: &Services, most:
 }
 
 /// The addresses of a rule.
-#[must_use]
 pub fn addresses(rule: &Rule, most: usize) -> String {
     match &rule.matching {
         Matching::Product {
@@ -226,7 +213,6 @@ pub fn addresses(rule: &Rule, most: usize) -> String {
 }
 
 /// One line on flows that are left out.
-#[must_use]
 pub fn left_out(left: &LeftOut, names: &Services, most: usize) -> String {
     format!(
         "{}: {}, {} to {}: {}",

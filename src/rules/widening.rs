@@ -22,7 +22,6 @@ pub struct Beyond {
 impl Widening {
     /// Blocks of whose addresses at most `percent` were not seen, and for sources these networks as soon as one of
     /// their addresses was.
-    #[must_use]
     pub fn new(percent: u8, mut networks: Vec<Block>) -> Self {
         // Blocks are within one another or disjoint, and the larger comes first.
         networks.sort_unstable_by_key(|block| (block.first(), u128::MAX - block.last()));
@@ -31,19 +30,16 @@ impl Widening {
     }
 
     /// Whether blocks hold what was seen, and nothing else.
-    #[must_use]
     pub fn is_exact(&self) -> bool {
         self.percent == 0 && self.networks.is_empty()
     }
 
     /// The blocks of destinations, which are sorted and without repetition.
-    #[must_use]
     pub fn destinations(&self, addresses: &[u128]) -> Vec<Block> {
         cover(addresses, self.percent)
     }
 
     /// The blocks of sources, which are sorted and without repetition.
-    #[must_use]
     pub fn sources(&self, addresses: &[u128]) -> Vec<Block> {
         if self.networks.is_empty() {
             return cover(addresses, self.percent);
@@ -64,7 +60,6 @@ impl Widening {
     }
 
     /// What blocks of sources hold besides those that were seen, which are sorted and without repetition.
-    #[must_use]
     pub fn beyond(&self, blocks: &[Block], seen: &[u128]) -> Beyond {
         let within = |block: &Block| {
             let from = seen.partition_point(|&address| address < block.first());
@@ -95,13 +90,11 @@ impl Widening {
 
 impl Beyond {
     /// Whether there is nothing.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty()
     }
 
     /// Number of addresses; the greatest number there is stands for more.
-    #[must_use]
     pub fn size(&self) -> u64 {
         let sizes = self.blocks.iter().map(|block| block.size());
         let size = sizes.fold(0_u64, u64::saturating_add);
@@ -112,7 +105,7 @@ impl Beyond {
     }
 
     /// Whether an address is one of them.
-    #[must_use]
+    #[cfg(any(test, feature = "oracle"))]
     pub fn contains(&self, address: u128) -> bool {
         contain(&self.blocks, address) && self.except.binary_search(&address).is_err()
     }

@@ -30,7 +30,6 @@ pub struct Daemon {
 }
 
 /// Whether this process is the background half.
-#[must_use]
 pub fn is_background() -> bool {
     env::var_os(BACKGROUND).is_some()
 }
@@ -38,9 +37,7 @@ pub fn is_background() -> bool {
 /// Starts the background half, waits until it captures or has failed, and returns the exit status for
 /// the foreground half. What went wrong has then been told on standard error by the background half.
 ///
-/// # Errors
-///
-/// A program that can't be started.
+/// Errors: a program that can't be started.
 pub fn launch() -> Result<u8, Error> {
     let failed = |error: io::Error| Error::new(format!("can't start the daemon: {error}"));
     let mut arguments = env::args_os();
@@ -74,9 +71,7 @@ impl Daemon {
     /// Makes this process a daemon, except that its messages still go to standard error, until
     /// [`release`](Self::release).
     ///
-    /// # Errors
-    ///
-    /// A daemon that already runs, or a pid file that can't be written.
+    /// Errors: a daemon that already runs, or a pid file that can't be written.
     pub fn enter(pid_file: &Path) -> Result<Self, Error> {
         let pid_file = PidFile::take(pid_file)?;
         // It fails for the leader of a process group, which has no terminal to lose: somebody set the
@@ -108,9 +103,7 @@ impl Daemon {
 
 /// The command line with its file names absolute, for a process that will leave its folder.
 ///
-/// # Errors
-///
-/// A folder that is gone.
+/// Errors: a folder that is gone.
 pub fn absolute(cli: &Cli) -> Result<Cli, Error> {
     let absolute = |name: &PathBuf| {
         if name.as_os_str() == OsStr::new("-") {

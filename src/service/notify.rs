@@ -19,7 +19,6 @@ pub struct Supervisor {
 impl Supervisor {
     /// The supervisor that the environment names (`sd_notify(3)`, `sd_watchdog_enabled(3)`) and, for
     /// the background half of a daemon, the foreground half.
-    #[must_use]
     pub fn new(daemon: Option<Daemon>) -> Self {
         Self {
             daemon,
@@ -63,7 +62,6 @@ impl Supervisor {
 
     /// How long the main loop may take to go round once. Half of what would count as a hang, as
     /// `sd_watchdog_enabled(3)` recommends.
-    #[must_use]
     pub fn patience(&self) -> Duration {
         self.watchdog.map_or(Duration::MAX, |time| time / 2)
     }

@@ -28,9 +28,7 @@ pub struct PidFile {
 impl PidFile {
     /// Takes the pid file at `path`, also one that a dead process left.
     ///
-    /// # Errors
-    ///
-    /// A living process that holds it, or a file that can't be written.
+    /// Errors: a living process that holds it, or a file that can't be written.
     pub fn take(path: &Path) -> Result<Self, Error> {
         let failed =
             |error: io::Error| Error::file(path, format!("the pid file can't be written: {error}"));

@@ -29,9 +29,7 @@ const LAST: u32 = 40;
 /// Gives up what a capture with these options does not need, for good. To be called before any thread is started, which
 /// would keep what it has.
 ///
-/// # Errors
-///
-/// Capabilities that the kernel does not take. That it has no filter for system calls is told on the console.
+/// Errors: capabilities that the kernel does not take. That it has no filter for system calls is told on the console.
 pub fn enter(cli: &Cli, console: &Console) -> Result<(), Error> {
     let failed = |error: rustix::io::Errno| {
         Error::new(format!(

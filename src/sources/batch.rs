@@ -28,9 +28,7 @@ fn nap(limit_bytes: u32) -> Duration {
 
 /// Receives until told to stop and the queue is empty.
 ///
-/// # Errors
-///
-/// Errors of the socket that no retry helps.
+/// Errors: those of the socket that no retry helps.
 pub fn receive(
     handle: &Handle,
     mut buffer: Buffer,
@@ -66,7 +64,6 @@ pub struct Drain {
 
 impl Drain {
     /// For what a socket of that intake takes in.
-    #[must_use]
     pub fn new(intake: &Intake) -> Self {
         Self {
             batch: match intake.namespaces() {
@@ -80,9 +77,7 @@ impl Drain {
     /// Takes all that is queued, and returns how many datagrams that were. A flush is served on the way.
     /// `lost_elsewhere` tells of events that were missed without the socket's counter showing it.
     ///
-    /// # Errors
-    ///
-    /// Errors of the socket that no retry helps.
+    /// Errors: those of the socket that no retry helps.
     pub fn run(
         &mut self,
         handle: &Handle,

@@ -18,9 +18,7 @@ const EVENTS_AT_ONCE: usize = 1 << 12;
 
 /// Receives until told to stop and the queue is empty.
 ///
-/// # Errors
-///
-/// Errors of the socket that no retry helps.
+/// Errors: those of the socket that no retry helps.
 pub fn receive(
     handle: &mut Handle,
     mut buffer: Buffer,

@@ -29,9 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Lists every entry of the kernel's table that is not listed yet; of all namespaces that are listened to, as far as
 /// they have names by which they can be entered.
 ///
-/// # Errors
-///
-/// Those of `nfct_open` and `nfct_query(NFCT_Q_DUMP)`, and namespaces that can't be read; what was read before is listed.
+/// Errors: those of `nfct_open` and `nfct_query(NFCT_Q_DUMP)`, and namespaces that can't be read; what was read before is listed.
 pub fn merge(intake: &Intake) -> io::Result<Tally> {
     let mut tally = Tally::default();
     let _merging = intake.merging();
@@ -44,9 +42,7 @@ pub fn merge(intake: &Intake) -> io::Result<Tally> {
 /// and tries again (`ecache_work`, net/netfilter/nf_conntrack_ecache.c, and `ctnetlink_dump_dying`,
 /// net/netfilter/nf_conntrack_netlink.c, Linux 5.10 to 6.18).
 ///
-/// # Errors
-///
-/// Those of the socket, and the kernel's.
+/// Errors: those of the socket, and the kernel's.
 pub fn keeps_ends_back(intake: &Intake) -> io::Result<bool> {
     let mut kept = Tally::default();
     everywhere(intake, &mut kept, |_, _, kept| {
@@ -72,7 +68,6 @@ pub fn keeps_ends_back(intake: &Intake) -> io::Result<bool> {
 }
 
 /// The numbers of the namespaces that are there no more.
-#[must_use]
 pub fn gone(intake: &Intake) -> Vec<u16> {
     if let Some(namespaces) = intake.namespaces() {
         // What can't be looked at now can be the next time.

@@ -17,9 +17,7 @@ const IPPROTO_ICMPV6: u8 = libc::IPPROTO_ICMPV6 as u8;
 
 /// Reads what the list needs of an entry.
 ///
-/// # Errors
-///
-/// [`Skip`] says why the entry gives no observation: the same reasons as in [`crate::netlink::conntrack::decode`].
+/// Errors: [`Skip`] says why the entry gives no observation: the same reasons as in [`crate::netlink::conntrack::decode`].
 pub fn observe(entry: &Conntrack, event: Event) -> Result<Observation, Skip> {
     let original = Direction::Original;
     let family = entry.l3_protocol(original).ok_or(Skip::Malformed)?;
@@ -69,9 +67,7 @@ pub fn observe(entry: &Conntrack, event: Event) -> Result<Observation, Skip> {
 /// Reads all that a record keeps of an entry; of protocols that the classic list does not have only if
 /// they are asked for.
 ///
-/// # Errors
-///
-/// As those of [`observe`].
+/// Errors: as those of [`observe`].
 pub fn sighting(entry: &Conntrack, event: Event, all_protocols: bool) -> Result<Sighting, Skip> {
     let known = match observe(entry, event) {
         Ok(_) => true,

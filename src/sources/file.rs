@@ -25,9 +25,7 @@ pub struct Read {
 /// Reads a whole capture into `intake`. Where reading fails in the middle, what was read before is in the table, and
 /// the audit says so.
 ///
-/// # Errors
-///
-/// [`HeaderError`] if the input is no such capture.
+/// Errors: [`HeaderError`] if the input is no such capture.
 pub fn read(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> {
     let mut reader = Reader::new(input)?;
     let mut pending = Pending::default();

@@ -62,7 +62,6 @@ impl Sizes {
     /// Half the flows may be IPv4 and a quarter IPv6 before repeated events are delivered again, which
     /// costs time but no flow. The ring is a quarter of the buffer: a record takes 24 or 48 bytes of it
     /// where an event takes 1,280 of a socket's.
-    #[must_use]
     pub fn new(max_flows: usize, buffer_bytes: u32) -> Self {
         let flows = u32::try_from(max_flows).unwrap_or(u32::MAX);
         let ring = (buffer_bytes / 4).clamp(1 << 16, 1 << 28);
@@ -74,7 +73,6 @@ impl Sizes {
     }
 
     /// Kernel memory taken at the start: the ring's pages, and 16 bytes for each bucket of the tables.
-    #[must_use]
     pub fn start_bytes(&self) -> u64 {
         let buckets =
             u64::from(self.flows4).next_power_of_two() + u64::from(self.flows6).next_power_of_two();
@@ -84,7 +82,6 @@ impl Sizes {
     /// Kernel memory when the tables are full: an entry is allocated with its first event and takes 96
     /// bytes for IPv4, 128 for IPv6 (`struct htab_elem` of 48, the key, the value, in the next size that the
     /// kernel has; Linux 6.18).
-    #[must_use]
     pub fn max_bytes(&self) -> u64 {
         self.start_bytes() + u64::from(self.flows4) * 96 + u64::from(self.flows6) * 128
     }
@@ -130,9 +127,7 @@ pub struct Counts {
 impl Kernel {
     /// Loads the program and attaches it to a socket.
     ///
-    /// # Errors
-    ///
-    /// Why this kernel or this user can't: no CAP_BPF, a kernel before 5.8, a verifier that wants more.
+    /// Errors: why this kernel or this user can't: no CAP_BPF, a kernel before 5.8, a verifier that wants more.
     pub fn attach(socket: impl AsFd, sizes: Sizes) -> Result<Self, String> {
         // Before 5.11, maps count against the limit of locked memory; later kernels don't ask.
         let unlimited = rustix::process::Rlimit {
@@ -191,9 +186,7 @@ impl Kernel {
 
     /// What the program has counted so far.
     ///
-    /// # Errors
-    ///
-    /// Those of bpf(2).
+    /// Errors: those of bpf(2).
     pub fn counts(&self) -> io::Result<Counts> {
         let mut sum = Counts::default();
         for index in 0..self.counts.len() {
@@ -238,9 +231,7 @@ impl Kernel {
     /// Takes the flows of which a sighting found no room in the ring into `table`. What is known there already changes
     /// nothing.
     ///
-    /// # Errors
-    ///
-    /// Those of bpf(2).
+    /// Errors: those of bpf(2).
     pub fn fetch_untold(&self, table: &Table) -> io::Result<()> {
         let take = |key: &[u8], state: u32| {
             let sighting = decode(key).filter(|_| state & UNTOLD != 0);
@@ -327,9 +318,7 @@ fn key<const N: usize>(
 
 /// Receives until told to stop, and both the socket and the ring are empty.
 ///
-/// # Errors
-///
-/// Errors of the socket or the maps that no retry helps.
+/// Errors: those of the socket or the maps that no retry helps.
 pub fn receive(
     handle: &Handle,
     mut kernel: Kernel,

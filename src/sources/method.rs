@@ -36,7 +36,6 @@ pub enum Method {
 
 impl Method {
     /// Its name, as the option spells it.
-    #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Batch => "batch",
@@ -48,9 +47,7 @@ impl Method {
 
     /// Receives until told to stop and all queues are empty.
     ///
-    /// # Errors
-    ///
-    /// Errors of the socket that no retry helps.
+    /// Errors: those of the socket that no retry helps.
     pub fn receive(
         self,
         mut handle: Handle,

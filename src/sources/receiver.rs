@@ -89,7 +89,6 @@ impl Seat {
 
 impl Flush {
     /// Whether so many datagrams are all that were queued when it began: under a flood, a queue never runs empty.
-    #[must_use]
     pub const fn is_served_by(&self, datagrams: usize) -> bool {
         datagrams as u64 > self.datagrams
     }
@@ -98,9 +97,7 @@ impl Flush {
 impl<'a> Shared<'a> {
     /// Of `receivers` receivers that deliver to `intake`.
     ///
-    /// # Errors
-    ///
-    /// Those of eventfd(2).
+    /// Errors: those of eventfd(2).
     pub fn new(
         intake: &'a Intake,
         recorder: Option<Recorder>,
@@ -122,10 +119,7 @@ impl<'a> Shared<'a> {
 
     /// The seat of a receiver.
     ///
-    /// # Panics
-    ///
-    /// If there are not so many receivers.
-    #[must_use]
+    /// Panics: if there are not so many receivers.
     pub fn seat(&self, receiver: usize) -> &Seat {
         &self.seats[receiver]
     }
@@ -138,7 +132,6 @@ impl<'a> Shared<'a> {
     }
 
     /// Whether [`stop`](Self::stop) was called.
-    #[must_use]
     pub fn stopping(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }
@@ -149,7 +142,6 @@ impl<'a> Shared<'a> {
     }
 
     /// Whether [`close`](Self::close) was called.
-    #[must_use]
     pub fn closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
@@ -157,7 +149,6 @@ impl<'a> Shared<'a> {
     /// Has all receivers take in what lies in their queues and rings now, and waits for that. Returns whether all of
     /// it was taken in: a receiver that is starved of processor time is not waited for without end. One that is told
     /// to stop meanwhile takes in everything before it goes.
-    #[must_use]
     pub fn flush(&self) -> bool {
         let wanted = self.seats.iter().map(|seat| {
             let number = seat.wanted.fetch_add(1, Ordering::AcqRel) + 1;
@@ -180,6 +171,7 @@ impl<'a> Shared<'a> {
     }
 
     /// Counts events that were lost other than by a full socket.
+    #[cfg(feature = "ebpf")]
     pub fn lose(&self, events: u64) {
         if events > 0 {
             self.lost.fetch_add(events, Ordering::Relaxed);
@@ -187,13 +179,11 @@ impl<'a> Shared<'a> {
     }
 
     /// Events lost other than by a full socket.
-    #[must_use]
     pub const fn lost(&self) -> &AtomicU64 {
         &self.lost
     }
 
     /// Times a receive failed with `ENOBUFS`.
-    #[must_use]
     pub fn overruns(&self) -> u64 {
         self.overruns.load(Ordering::Relaxed)
     }
@@ -239,7 +229,6 @@ pub(super) fn wait_time(time: Duration, shared: &Shared<'_>, seat: &Seat) -> io:
 const LATE: Duration = Duration::from_secs(5);
 
 /// A duration as poll(2) takes it.
-#[must_use]
 pub const fn timespec(time: Duration) -> Timespec {
     Timespec {
         tv_sec: time.as_secs() as i64,

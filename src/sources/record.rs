@@ -63,9 +63,7 @@ impl State {
 impl Recorder {
     /// Starts a recording in `file`.
     ///
-    /// # Errors
-    ///
-    /// Those of writing the header, and a thread that can't be made.
+    /// Errors: those of writing the header, and a thread that can't be made.
     pub fn new(file: File) -> io::Result<Self> {
         Self::with_room(file, ROOM)
     }
@@ -122,9 +120,7 @@ impl Recorder {
     /// it is not if the fault is the recording's own: whoever reads it is too slow. `missed` is why events never
     /// came here.
     ///
-    /// # Errors
-    ///
-    /// The recording's first failure, now or earlier, and a reader that takes nothing any more.
+    /// Errors: the recording's first failure, now or earlier, and a reader that takes nothing any more.
     pub fn finish(self, missed: Vec<String>) -> io::Result<Option<String>> {
         let mut state = self.shared.state.lock();
         let own = (state.left_out > 0).then(|| {

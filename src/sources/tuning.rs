@@ -44,19 +44,16 @@ pub struct Buffer {
 
 impl Buffer {
     /// What the kernel granted.
-    #[must_use]
     pub const fn granted_bytes(&self) -> u32 {
         self.granted_bytes
     }
 
     /// What was dropped before the kernel was asked to remember what it drops: nothing of it is sent again.
-    #[must_use]
     pub const fn early_drops(&self) -> u32 {
         self.early_drops
     }
 
     /// How many events that holds.
-    #[must_use]
     pub const fn granted_events(&self) -> u32 {
         self.granted_bytes / EVENT_TRUESIZE_BYTES
     }
@@ -103,9 +100,7 @@ impl Buffer {
 /// What comes in before it is set up is read like any other message. An overrun of the small first buffer moves the
 /// drop counter as any does; what it dropped before `NETLINK_BROADCAST_ERROR` is set is not sent again, and noted.
 ///
-/// # Errors
-///
-/// `EPERM` without CAP_NET_ADMIN, `EPROTONOSUPPORT` without nfnetlink, and others of `nfct_open` and
+/// Errors: `EPERM` without CAP_NET_ADMIN, `EPROTONOSUPPORT` without nfnetlink, and others of `nfct_open` and
 /// setsockopt(2).
 pub fn open(settings: &Settings, share: Share) -> io::Result<(Handle, Buffer)> {
     let mut groups = Groups::NEW | Groups::UPDATE;
@@ -132,9 +127,7 @@ pub fn open(settings: &Settings, share: Share) -> io::Result<(Handle, Buffer)> {
 
 /// Ends the delivery of events to a socket; what is queued stays.
 ///
-/// # Errors
-///
-/// Those of setsockopt(2).
+/// Errors: those of setsockopt(2).
 pub fn cut_off(socket: impl AsFd) -> io::Result<()> {
     attach_filter(socket, &prefilter::nothing())
 }
@@ -142,9 +135,7 @@ pub fn cut_off(socket: impl AsFd) -> io::Result<()> {
 /// Has a socket be sent nothing but ends of entries from here on: see
 /// [`Recovery::end`](crate::live::recovery::Recovery::end).
 ///
-/// # Errors
-///
-/// Those of setsockopt(2).
+/// Errors: those of setsockopt(2).
 pub fn leave_only_ends(socket: impl AsFd) -> io::Result<()> {
     attach_filter(socket, &prefilter::only_ends())
 }
@@ -153,9 +144,7 @@ pub fn leave_only_ends(socket: impl AsFd) -> io::Result<()> {
 /// told soon: each of its attempts tells as many as there is room for, and they are up to a second apart (`ecache_work`,
 /// net/netfilter/nf_conntrack_ecache.c, measured on Linux 6.18). Memory is taken only for what is queued.
 ///
-/// # Errors
-///
-/// Those of setsockopt(2).
+/// Errors: those of setsockopt(2).
 pub fn make_room_for_ends(socket: impl AsFd) -> io::Result<()> {
     let granted = sockopt::socket_recv_buffer_size(socket.as_fd())?;
     if granted < ROOM_FOR_ENDS_BYTES {
@@ -169,9 +158,7 @@ const ROOM_FOR_ENDS_BYTES: usize = 256 << 20;
 
 /// Gives up being told of every event: the kernel keeps nothing back for this socket any more.
 ///
-/// # Errors
-///
-/// Those of setsockopt(2).
+/// Errors: those of setsockopt(2).
 pub fn give_up_reliability(socket: impl AsFd) -> io::Result<()> {
     let socket = socket.as_fd();
     set_netlink_option(socket, libc::NETLINK_DROP_MEMBERSHIP, GROUP_DESTROY)?;

@@ -58,7 +58,6 @@ pub struct Status {
 
 impl Console {
     /// Standard error.
-    #[must_use]
     pub fn stderr(verbosity: Verbosity) -> Self {
         Self {
             sink: Mutex::new(Sink::Stderr(io::stderr())),
@@ -68,7 +67,6 @@ impl Console {
     }
 
     /// Whether a status line is wanted.
-    #[must_use]
     pub fn shows_status(&self) -> bool {
         self.terminal
             && self.verbosity > Verbosity::Quiet

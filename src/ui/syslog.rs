@@ -36,9 +36,7 @@ pub struct Syslog {
 impl Syslog {
     /// The system log that listens at `path`. It need not listen yet.
     ///
-    /// # Errors
-    ///
-    /// Those of socket(2).
+    /// Errors: those of socket(2).
     pub fn new(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(PATIENCE))?;

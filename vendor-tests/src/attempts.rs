@@ -31,10 +31,7 @@ impl Place<'_> {
 
 /// Whether a TCP connection can be opened.
 ///
-/// # Panics
-///
-/// If the lab is not as it should be.
-#[must_use]
+/// Panics: if the lab is not as it should be.
 pub fn tcp_opens(from: Place<'_>, to: Place<'_>, address: &str) -> bool {
     let address: SocketAddr = address.parse().expect("an address");
     let listener = to.run(move || bound(|| TcpListener::bind(address)));
@@ -47,10 +44,7 @@ pub fn tcp_opens(from: Place<'_>, to: Place<'_>, address: &str) -> bool {
 
 /// Whether a datagram arrives.
 ///
-/// # Panics
-///
-/// If the lab is not as it should be.
-#[must_use]
+/// Panics: if the lab is not as it should be.
 pub fn udp_arrives(from: Place<'_>, to: Place<'_>, address: &str) -> bool {
     let address: SocketAddr = address.parse().expect("an address");
     let socket = to.run(move || bound(|| UdpSocket::bind(address)));
@@ -65,10 +59,7 @@ pub fn udp_arrives(from: Place<'_>, to: Place<'_>, address: &str) -> bool {
 
 /// Whether a datagram arrives, and the answer to it.
 ///
-/// # Panics
-///
-/// If the lab is not as it should be.
-#[must_use]
+/// Panics: if the lab is not as it should be.
 pub fn udp_is_answered(from: Place<'_>, to: Place<'_>, address: &str) -> bool {
     let address: SocketAddr = address.parse().expect("an address");
     let far = to.run(move || bound(|| UdpSocket::bind(address)));
@@ -86,10 +77,7 @@ pub fn udp_is_answered(from: Place<'_>, to: Place<'_>, address: &str) -> bool {
 
 /// Whether a ping is answered.
 ///
-/// # Panics
-///
-/// If ping(8) is not installed.
-#[must_use]
+/// Panics: if ping(8) is not installed.
 pub fn ping_is_answered(from: Place<'_>, address: &str) -> bool {
     let address = address.to_owned();
     from.run(move || {

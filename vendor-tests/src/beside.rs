@@ -2,13 +2,12 @@
 
 use std::net::IpAddr;
 
-use conntracker::model::record::{Identity, Protocol, Service, SourcePort};
+use conntracker::testing::model::{Identity, Protocol, Service, SourcePort};
 
 use crate::world::{Dice, is_group, stepped};
 
 /// A flow with another port, host, protocol, direction or source port, and with parts of an `other` flow.
 /// None is translated. Those that no kernel would route are left out.
-#[must_use]
 pub fn beside(identity: &Identity, other: &Identity, dice: &mut Dice) -> Vec<Identity> {
     let mut all = Vec::new();
     let port = 20_000 + dice.below(9_000) as u16;

@@ -34,7 +34,6 @@ pub struct Outcome {
 
 /// In a user namespace of a test's own nobody may force buffers, so that every capture begins with a note
 /// about that. It is not what the tests are about.
-#[must_use]
 pub fn without_buffer_note(said: &str) -> String {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     // All of them: the initial user namespace (user_namespaces(7)).
@@ -49,17 +48,13 @@ pub fn without_buffer_note(said: &str) -> String {
 
 impl Outcome {
     /// Standard output as text.
-    #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
     /// The list, of a run that went well and had nothing to say about it.
     ///
-    /// # Panics
-    ///
-    /// If it went otherwise.
-    #[must_use]
+    /// Panics: if it went otherwise.
     pub fn list(&self) -> String {
         assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
         self.text()
@@ -114,7 +109,6 @@ impl Launch {
     }
 
     /// Started by another program, which this one's path and arguments are appended to.
-    #[must_use]
     pub fn under<S: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = S>) -> Self {
         self.wrapper = wrapper
             .into_iter()
@@ -124,14 +118,12 @@ impl Launch {
     }
 
     /// With standard output going there.
-    #[must_use]
     pub fn stdout(mut self, to: impl Into<OwnedFd>) -> Self {
         self.stdout = Some(to.into());
         self
     }
 
     /// With standard error going there.
-    #[must_use]
     pub fn stderr(mut self, to: impl Into<OwnedFd>) -> Self {
         self.stderr = Some(to.into());
         self
@@ -139,10 +131,7 @@ impl Launch {
 
     /// Starts it in the calling thread's namespace and returns when it listens.
     ///
-    /// # Panics
-    ///
-    /// If it does not come to that.
-    #[must_use]
+    /// Panics: if it does not come to that.
     pub fn start(mut self) -> Capture {
         let sockets = self.sockets;
         let says_ready = self.program == program::conntracker();
@@ -171,10 +160,7 @@ impl Launch {
 
     /// Starts it, listening or not.
     ///
-    /// # Panics
-    ///
-    /// If it can't be started.
-    #[must_use]
+    /// Panics: if it can't be started.
     pub fn spawn(self) -> Capture {
         let mut words = self.wrapper;
         words.push(self.program);
@@ -197,7 +183,6 @@ impl Launch {
     }
 
     /// Runs it to its end.
-    #[must_use]
     pub fn run(self) -> Outcome {
         self.spawn().wait()
     }
@@ -213,37 +198,30 @@ pub struct Capture {
 
 impl Capture {
     /// Its process.
-    #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Sends it a signal.
     ///
-    /// # Panics
-    ///
-    /// If it is gone.
+    /// Panics: if it is gone.
     pub fn signal(&self, signal: Signal) {
         kill_process(pid(&self.child), signal).expect("the program is there to take a signal");
     }
 
     /// What it has said on standard error so far.
-    #[must_use]
     pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.stderr.so_far()).into_owned()
     }
 
     /// What it has written to standard output so far.
-    #[must_use]
     pub fn stdout(&self) -> Vec<u8> {
         self.stdout.so_far()
     }
 
     /// Whether it has not ended.
     ///
-    /// # Panics
-    ///
-    /// If the system can't tell.
+    /// Panics: if the system can't tell.
     pub fn is_running(&mut self) -> bool {
         self.child
             .try_wait()
@@ -252,7 +230,6 @@ impl Capture {
     }
 
     /// Ends it as Ctrl-C does.
-    #[must_use]
     pub fn finish(self) -> Outcome {
         self.signal(Signal::INT);
         self.wait()
@@ -260,10 +237,7 @@ impl Capture {
 
     /// Waits for its end.
     ///
-    /// # Panics
-    ///
-    /// If it does not end.
-    #[must_use]
+    /// Panics: if it does not end.
     pub fn wait(mut self) -> Outcome {
         let status = until("the program to end", LONG, || {
             self.child.try_wait().expect("a child can be waited for")
@@ -345,7 +319,6 @@ pub struct Listening {
 const NETFILTER: &str = "12";
 
 /// The sockets of a process that are subscribed to events of new entries.
-#[must_use]
 pub fn sockets(pid: u32) -> Vec<Listening> {
     // Also while the process is on its way out.
     let own: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))

@@ -8,7 +8,6 @@ use crate::judging::Cases;
 use crate::temp::Folder;
 
 /// A ruleset, or its cases, that a person wrote.
-#[must_use]
 pub fn ruleset(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("rulesets")
@@ -17,20 +16,14 @@ pub fn ruleset(name: &str) -> PathBuf {
 
 /// A path as an argument.
 ///
-/// # Panics
-///
-/// If it is no text.
-#[must_use]
+/// Panics: if it is no text.
 pub fn text(path: &Path) -> &str {
     path.to_str().expect("test paths are text")
 }
 
 /// Runs a check of a ruleset on cases, and returns the cases and how it went.
 ///
-/// # Panics
-///
-/// If the cases are wrong.
-#[must_use]
+/// Panics: if the cases are wrong.
 pub fn check(cases: &str, rulesets: &[&Path], args: &[&str]) -> (Cases, Outcome) {
     let cases = Cases::parse(cases);
     let folder = Folder::new();
@@ -51,10 +44,7 @@ pub const HOST: &str = "interface eth0 192.0.2.10/24 2001:db8::10/64\n\
 
 /// Checks a ruleset given as text.
 ///
-/// # Panics
-///
-/// If the cases are wrong.
-#[must_use]
+/// Panics: if the cases are wrong.
 pub fn check_text(ruleset: &str, cases: &str, args: &[&str]) -> (Cases, Outcome) {
     let folder = Folder::new();
     let path = folder.join("rules.nft");

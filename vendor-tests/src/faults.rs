@@ -59,10 +59,7 @@ enum Trial {
 
 /// Runs the campaign, or the scenarios of it whose names have a word in them.
 ///
-/// # Panics
-///
-/// If it can't be run: it takes root, strace(1) and a C compiler.
-#[must_use]
+/// Panics: if it can't be run: it takes root, strace(1) and a C compiler.
 pub fn campaign(extent: Extent, only: &str) -> Figures {
     let tools = Folder::new();
     let allocator = tools.join("failing-malloc.so");
@@ -304,7 +301,6 @@ fn environment(allocator: &Path, setting: &str) -> Vec<OsString> {
 
 impl Figures {
     /// Whether nothing was wrong.
-    #[must_use]
     pub fn are_well(&self) -> bool {
         self.wrongs.is_empty()
     }

@@ -11,7 +11,6 @@ use crate::program::conntracker;
 use crate::temp::Folder;
 
 /// Runs a command on files.
-#[must_use]
 pub fn on(words: &str, files: &[&Path]) -> Outcome {
     let words = words.split_whitespace().map(OsStr::new);
     Launch::new(words.chain(files.iter().map(|path| path.as_os_str()))).run()
@@ -19,10 +18,7 @@ pub fn on(words: &str, files: &[&Path]) -> Outcome {
 
 /// Runs a command with standard input.
 ///
-/// # Panics
-///
-/// If it does not read all of it.
-#[must_use]
+/// Panics: if it does not read all of it.
 pub fn with_stdin(words: &str, input: &[u8]) -> Outcome {
     let mut child = Command::new(conntracker())
         .args(words.split_whitespace())
@@ -47,9 +43,7 @@ pub fn with_stdin(words: &str, input: &[u8]) -> Outcome {
 
 /// Makes a file.
 ///
-/// # Panics
-///
-/// If it can't be made.
+/// Panics: if it can't be made.
 pub fn file(folder: &Folder, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
     let path = folder.join(name);
     fs::write(&path, content).expect("a file");
@@ -62,10 +56,7 @@ pub const CAPTURE: &str = r#"{"type":"capture","schema":1,"host":"gw""#;
 /// A capture of two flows on a host, from one day of January 2026 to another (`05 06`); `seen` is what both
 /// flows have of times.
 ///
-/// # Panics
-///
-/// If `span` is not two days.
-#[must_use]
+/// Panics: if `span` is not two days.
 pub fn captured(span: &str, connections: [u64; 2], confirmed: bool, seen: &str) -> String {
     let (start, end) = span.split_once(' ').expect("two times");
     let [first, second] = connections;

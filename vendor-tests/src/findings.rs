@@ -30,10 +30,7 @@ pub struct Findings(pub BTreeMap<String, Value>);
 impl Findings {
     /// Reads the JSON form.
     ///
-    /// # Panics
-    ///
-    /// If it is none, or the exit status another than it says.
-    #[must_use]
+    /// Panics: if it is none, or the exit status another than it says.
     pub fn of(outcome: &Outcome) -> Self {
         assert_eq!(outcome.stderr, "", "{outcome:?}");
         let lines: Vec<Value> = outcome
@@ -59,9 +56,7 @@ impl Findings {
 
     /// Checks one of them: its state, and words of its text and next step.
     ///
-    /// # Panics
-    ///
-    /// If they are others.
+    /// Panics: if they are others.
     pub fn assert(&self, name: &str, state: &str, words: &[&str]) -> &Value {
         let finding = &self.0[name];
         assert_eq!(finding["state"], state, "{finding}");
@@ -76,13 +71,11 @@ impl Findings {
 }
 
 /// A run that tells them as JSON.
-#[must_use]
 pub fn launch() -> Launch {
     Launch::new(["doctor", "--format", "json"])
 }
 
 /// What it finds here.
-#[must_use]
 pub fn doctor() -> Findings {
     Findings::of(&launch().run())
 }

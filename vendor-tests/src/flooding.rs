@@ -19,10 +19,7 @@ pub struct Flood {
 impl Flood {
     /// Starts one with these arguments, split at spaces.
     ///
-    /// # Panics
-    ///
-    /// If it can't be started.
-    #[must_use]
+    /// Panics: if it can't be started.
     pub fn start(words: &str) -> Self {
         let folder = Folder::new();
         let mut command = Command::new(flood());
@@ -39,10 +36,7 @@ impl Flood {
 
     /// Waits for its end, and returns the list it stands for.
     ///
-    /// # Panics
-    ///
-    /// If it fails.
-    #[must_use]
+    /// Panics: if it fails.
     pub fn finish(mut self) -> Model {
         let status = until("the flood to end", LONG, || {
             self.child.try_wait().expect("a child")
@@ -63,10 +57,7 @@ impl Drop for Flood {
 
 /// Entries in the calling thread's namespace.
 ///
-/// # Panics
-///
-/// If the kernel has no connection tracking.
-#[must_use]
+/// Panics: if the kernel has no connection tracking.
 pub fn count() -> u64 {
     let count = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count");
     count
@@ -78,9 +69,7 @@ pub fn count() -> u64 {
 
 /// Whatever happened, the list lacks no flow and no reply, or its exit status says so. Returns whether it lacks any.
 ///
-/// # Panics
-///
-/// If it lacks something and claims to be whole.
+/// Panics: if it lacks something and claims to be whole.
 pub fn honest(outcome: &Outcome, expected: &Model) -> bool {
     // Without the numbers of the lines, which change with each that is missing.
     let flow = |line: &str| {
@@ -104,9 +93,7 @@ pub fn honest(outcome: &Outcome, expected: &Model) -> bool {
 
 /// The list is what it should be; without printing 300,000 lines if it is not.
 ///
-/// # Panics
-///
-/// If it is not.
+/// Panics: if it is not.
 pub fn complete(outcome: &Outcome, expected: &Model) {
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     let (found, wanted) = (outcome.text(), expected.list());

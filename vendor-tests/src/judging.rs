@@ -43,10 +43,7 @@ pub struct Cases {
 impl Cases {
     /// Reads the text.
     ///
-    /// # Panics
-    ///
-    /// If it is wrong.
-    #[must_use]
+    /// Panics: if it is wrong.
     pub fn parse(text: &str) -> Self {
         let (mut interfaces, mut routes) = (Vec::new(), Vec::new());
         let mut cases = Self::default();
@@ -75,7 +72,6 @@ impl Cases {
     }
 
     /// The capture file.
-    #[must_use]
     pub fn file(&self) -> String {
         let mut text = format!("{}\n", self.capture);
         for case in &self.flows {
@@ -86,9 +82,7 @@ impl Cases {
 
     /// Compares with a report in JSON.
     ///
-    /// # Panics
-    ///
-    /// If something is not as expected; all differences are named.
+    /// Panics: if something is not as expected; all differences are named.
     pub fn compare(&self, report: &str) {
         let mut lines = report
             .lines()

@@ -32,10 +32,7 @@ pub struct Namespace {
 impl Namespace {
     /// Makes one, with `lo` up.
     ///
-    /// # Panics
-    ///
-    /// If the privilege is missing: only to be called where [`crate::netns::run`] has it.
-    #[must_use]
+    /// Panics: if the privilege is missing: only to be called where [`crate::netns::run`] has it.
     pub fn new() -> Self {
         let (jobs, todo) = channel::<Job>();
         let (tell, told) = channel();
@@ -60,9 +57,7 @@ impl Namespace {
 
     /// Runs something in it.
     ///
-    /// # Panics
-    ///
-    /// If that panics.
+    /// Panics: if that panics.
     pub fn run<T: Send + 'static>(&self, body: impl FnOnce() -> T + Send + 'static) -> T {
         let (tell, told) = channel();
         let job = Box::new(move || {
@@ -124,7 +119,6 @@ const CLIENTS: [&str; 2] = ["10.1.0.2", "fd01::2"];
 
 impl Lab {
     /// Builds it around the calling thread's namespace, where connections are not tracked yet.
-    #[must_use]
     pub fn new() -> Self {
         let (client, server) = (Namespace::new(), Namespace::new());
         // Addresses are usable at once where nobody looks for others that have them.
@@ -220,10 +214,7 @@ impl Lab {
 
     /// Opens a TCP connection from the client to the server, and has both ends hear of each other.
     ///
-    /// # Panics
-    ///
-    /// If it can't be opened.
-    #[must_use]
+    /// Panics: if it can't be opened.
     pub fn open_tcp(&self, source_port: u16, destination_port: u16) -> (TcpStream, TcpStream) {
         let end = |address: &str, port| SocketAddr::new(address.parse().expect("an address"), port);
         let (from, to) = (
@@ -304,9 +295,7 @@ impl Default for Lab {
 
 /// Closes a connection from its near end, and then the far one.
 ///
-/// # Panics
-///
-/// If the far end does not hear of it.
+/// Panics: if the far end does not hear of it.
 pub fn close(near: TcpStream, mut far: TcpStream) {
     drop(near);
     assert_eq!(far.read(&mut [0; 8]).expect("an end"), 0);

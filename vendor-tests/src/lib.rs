@@ -55,9 +55,7 @@ const MAY_BE_SKIPPED: [(&str, &str); 4] = [
 
 /// See [`skipped`].
 ///
-/// # Panics
-///
-/// If nothing may be skipped without being listed, and this is not.
+/// Panics: if nothing may be skipped without being listed, and this is not.
 pub fn skip(why: &str) {
     // Not by `println!`, which the test harness keeps to itself as long as the test passes.
     use std::io::Write as _;

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use conntracker::model::icmp;
-use conntracker::model::record::{Protocol, Service};
+use conntracker::testing::model::icmp;
+use conntracker::testing::model::{Protocol, Service};
 
 use crate::world::Sight;
 
@@ -30,10 +30,7 @@ pub struct Listed(Vec<Line>);
 impl Listed {
     /// Reads a report in which ports have no names.
     ///
-    /// # Panics
-    ///
-    /// If it has another form.
-    #[must_use]
+    /// Panics: if it has another form.
     pub fn parse(report: &str) -> Self {
         let mut lines = report
             .lines()
@@ -48,7 +45,6 @@ impl Listed {
     }
 
     /// Whether it has a flow.
-    #[must_use]
     pub fn holds(&self, sight: &Sight) -> bool {
         self.0.iter().any(|line| line.holds(sight))
     }

@@ -58,19 +58,16 @@ impl Model {
     }
 
     /// How many flows there are.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.flows.len()
     }
 
     /// Whether there are none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.flows.is_empty()
     }
 
     /// The list as it is to be printed.
-    #[must_use]
     pub fn list(&self) -> String {
         let mut list = String::new();
         let mut counts = [0_usize; 6];
@@ -151,10 +148,7 @@ const TEXT_LEN: usize = 46;
 
 /// The C library's text of an address: what the C tool prints.
 ///
-/// # Panics
-///
-/// Never: the text always fits.
-#[must_use]
+/// Panics: Never: the text always fits.
 pub fn ntop(address: Ipv6Addr) -> String {
     let octets = address.octets();
     let mut text = [0_u8; TEXT_LEN];
@@ -178,7 +172,6 @@ pub fn ntop(address: Ipv6Addr) -> String {
 }
 
 /// Reads a line of `conntrack -o extended`, of an event or of the table. `None` for what is no entry.
-#[must_use]
 pub fn parse(line: &str) -> Option<Sighting> {
     // The kernel's order: family name and number, protocol name and number, then the two directions.
     let mut words = line
@@ -204,10 +197,7 @@ pub fn parse(line: &str) -> Option<Sighting> {
 
 /// Reads the table that `conntracker-flood --list` writes.
 ///
-/// # Panics
-///
-/// If it has another form.
-#[must_use]
+/// Panics: if it has another form.
 pub fn of_flood(table: &str) -> Model {
     let mut model = Model::default();
     for line in table.lines() {

@@ -17,9 +17,7 @@ const INSIDE: &str = "VENDOR_TESTS_INSIDE_USER_NAMESPACE";
 /// `unshare -Urn`, where an unprivileged user has the right. Where that is
 /// forbidden too, the test is skipped, aloud.
 ///
-/// # Panics
-///
-/// If `body` panics, or the test started again fails.
+/// Panics: if `body` panics, or the test started again fails.
 pub fn run(test: &str, body: impl FnOnce() + Send) {
     let panicked = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -61,9 +59,7 @@ fn again_in_user_namespace(test: &str, why: &std::io::Error) {
 
 /// Runs a shell command in the namespace of the calling thread.
 ///
-/// # Panics
-///
-/// If it fails.
+/// Panics: if it fails.
 pub fn sh(command: &str) {
     let output = Command::new("/bin/sh")
         .arg0("sh")
@@ -79,9 +75,7 @@ pub fn sh(command: &str) {
 
 /// [`run`], with names of network namespaces that are the test's own.
 ///
-/// # Panics
-///
-/// As [`run`].
+/// Panics: as [`run`].
 pub fn run_with_names(test: &str, body: impl FnOnce() + Send) {
     run(test, || {
         // SAFETY: takes flags only; it concerns this thread and the programs that it will start.
@@ -93,9 +87,7 @@ pub fn run_with_names(test: &str, body: impl FnOnce() + Send) {
 
 /// Makes a namespace with a name, in which connections are tracked.
 ///
-/// # Panics
-///
-/// If it can't be made.
+/// Panics: if it can't be made.
 pub fn add(name: &str) {
     sh(&format!(
         "ip netns add {name}

@@ -10,10 +10,7 @@ const NETFILTER: [u8; 2] = [0, 12];
 /// The netfilter datagrams of a capture, up to the first record that the file does not hold whole.
 /// `None` if the file is no such capture.
 ///
-/// # Panics
-///
-/// If it can't be read.
-#[must_use]
+/// Panics: if it can't be read.
 pub fn read(path: &Path) -> Option<Vec<Vec<u8>>> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let (header, mut rest) = bytes.split_at_checked(24)?;
@@ -48,10 +45,7 @@ pub fn read(path: &Path) -> Option<Vec<Vec<u8>>> {
 
 /// A capture of these datagrams.
 ///
-/// # Panics
-///
-/// If one is longer than a record can be.
-#[must_use]
+/// Panics: if one is longer than a record can be.
 pub fn write(datagrams: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 0x0004_0000, LINKTYPE] {
@@ -72,7 +66,6 @@ pub fn write(datagrams: &[Vec<u8>]) -> Vec<u8> {
 
 /// Takes a datagram apart, as the kernel sends it: one message in each. What can't be taken apart stays
 /// with what is before it.
-#[must_use]
 pub fn split(datagram: &[u8]) -> Vec<Vec<u8>> {
     let mut parts: Vec<Vec<u8>> = Vec::new();
     let mut rest = datagram;

@@ -5,7 +5,6 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The program: `CONNTRACKER_BIN` if set, else built in the profile that the test runs in.
-#[must_use]
 pub fn conntracker() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| match std::env::var_os("CONNTRACKER_BIN") {
@@ -15,7 +14,6 @@ pub fn conntracker() -> &'static Path {
 }
 
 /// The generator of synthetic entries, likewise; `CONNTRACKER_FLOOD_BIN` names another.
-#[must_use]
 pub fn flood() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| match std::env::var_os("CONNTRACKER_FLOOD_BIN") {
@@ -80,9 +78,7 @@ fn built() -> &'static Path {
 
 /// Runs a command to its end and returns its standard output.
 ///
-/// # Panics
-///
-/// If it fails.
+/// Panics: if it fails.
 pub fn run<S: AsRef<std::ffi::OsStr>>(
     program: impl AsRef<std::ffi::OsStr>,
     args: impl IntoIterator<Item = S>,
@@ -102,7 +98,6 @@ pub fn run<S: AsRef<std::ffi::OsStr>>(
 }
 
 /// Whether this machine gives a user without privileges (nobody) a user namespace and a network namespace in it.
-#[must_use]
 pub fn nobody_may_have_namespaces() -> bool {
     let words = "--reuid=65534 --regid=65534 --clear-groups unshare -Urn true";
     let may = Command::new("setpriv").args(words.split(' ')).output();

@@ -19,10 +19,7 @@ impl Room {
     /// Sees to it that a new namespace can have that many entries. To be called outside of it: the
     /// kernel lets the limit be changed in its initial namespace only.
     ///
-    /// # Panics
-    ///
-    /// If there is no connection tracking at all.
-    #[must_use]
+    /// Panics: if there is no connection tracking at all.
     pub fn new(entries: u64) -> Self {
         // A lock on a folder leaves no file behind, and is one for all checkouts.
         let lock = File::open(std::env::temp_dir()).expect("there is a folder for temporary files");

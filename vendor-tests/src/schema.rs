@@ -9,9 +9,7 @@ const CHECK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/schema.py");
 
 /// Asserts that each line is as the schema says.
 ///
-/// # Panics
-///
-/// If one is not, or python3-jsonschema is not installed.
+/// Panics: if one is not, or python3-jsonschema is not installed.
 pub fn assert_holds(lines: &str) {
     let mut child = Command::new("python3")
         .args([CHECK, SCHEMA])

@@ -2,8 +2,8 @@
 
 use std::os::unix::net::UnixDatagram;
 
-use conntracker::os::prefilter::{Instruction, Share, filter};
-use conntracker::os::socket::attach_filter;
+use conntracker::testing::os::attach_filter;
+use conntracker::testing::os::{Instruction, Share, filter};
 
 /// A pair of unix sockets. The kernel runs the filter of the far one on what comes in, by the same
 /// function as a netlink socket's (`sk_filter`).
@@ -17,10 +17,7 @@ pub struct Sieve {
 impl Sieve {
     /// With the filter of a live capture.
     ///
-    /// # Panics
-    ///
-    /// If the kernel refuses it.
-    #[must_use]
+    /// Panics: if the kernel refuses it.
     pub fn new(thin: bool, share: Share) -> Self {
         let (near, far) = UnixDatagram::pair().expect("a pair of sockets");
         far.set_nonblocking(true).expect("an option");
@@ -37,18 +34,14 @@ impl Sieve {
 
     /// Puts another filter in its place.
     ///
-    /// # Panics
-    ///
-    /// If the kernel refuses it.
+    /// Panics: if the kernel refuses it.
     pub fn attach(&self, program: &[Instruction]) {
         attach_filter(&self.far, program).expect("the kernel takes the program");
     }
 
     /// Whether a datagram gets through, whole.
     ///
-    /// # Panics
-    ///
-    /// If only a part of it does.
+    /// Panics: if only a part of it does.
     pub fn passes(&mut self, datagram: &[u8]) -> bool {
         self.near.send(datagram).expect("the queue is empty");
         let Ok(len) = self.far.recv(&mut self.buffer) else {

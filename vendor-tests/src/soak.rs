@@ -76,7 +76,6 @@ const SCENE: u64 = 2;
 
 impl Soak {
     /// A soak whose order of events comes from a seed.
-    #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
             random: Random::new(seed),
@@ -92,10 +91,7 @@ impl Soak {
 
     /// Runs for so long, prints what came of it, and returns whether all went well.
     ///
-    /// # Panics
-    ///
-    /// If the soak itself does not work.
-    #[must_use]
+    /// Panics: if the soak itself does not work.
     pub fn run(mut self, time: Duration) -> bool {
         sh("mount --make-rprivate / && mount -t tmpfs none /run");
         let disk = Disk::new("2g");

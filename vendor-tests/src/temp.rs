@@ -13,10 +13,7 @@ pub struct Folder(PathBuf);
 impl Folder {
     /// Makes one, which every user may enter.
     ///
-    /// # Panics
-    ///
-    /// If it can't be made.
-    #[must_use]
+    /// Panics: if it can't be made.
     pub fn new() -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("conntracker-test-{}-{number}", std::process::id());
@@ -26,13 +23,11 @@ impl Folder {
     }
 
     /// Where it is.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
     }
 
     /// The path of something in it.
-    #[must_use]
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -58,10 +53,7 @@ pub struct Disk(Folder);
 impl Disk {
     /// Mounts one of at most `size`, as tmpfs(5) takes it, in the calling thread's mount namespace.
     ///
-    /// # Panics
-    ///
-    /// If the privilege is missing.
-    #[must_use]
+    /// Panics: if the privilege is missing.
     pub fn new(size: &str) -> Self {
         let folder = Folder::new();
         let path = folder.path().display();
@@ -70,13 +62,11 @@ impl Disk {
     }
 
     /// Where it is.
-    #[must_use]
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 
     /// The path of something in it.
-    #[must_use]
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }

@@ -22,10 +22,7 @@ pub struct Terminal {
 impl Terminal {
     /// Opens one of that width.
     ///
-    /// # Panics
-    ///
-    /// If the system has none to give.
-    #[must_use]
+    /// Panics: if the system has none to give.
     pub fn new(columns: u16) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .expect("a terminal");
@@ -59,20 +56,14 @@ impl Terminal {
 
     /// The end that programs write to.
     ///
-    /// # Panics
-    ///
-    /// If there are too many open files.
-    #[must_use]
+    /// Panics: if there are too many open files.
     pub fn end(&self) -> OwnedFd {
         self.end.try_clone().expect("a descriptor")
     }
 
     /// What was written so far.
     ///
-    /// # Panics
-    ///
-    /// Never.
-    #[must_use]
+    /// Panics: never.
     pub fn text(&self) -> String {
         let written = self.written.lock().expect("nothing panics here");
         without_buffer_note(&String::from_utf8_lossy(&written))

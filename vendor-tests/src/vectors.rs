@@ -37,7 +37,6 @@ const WHOLE: [&str; 9] = [
 
 impl Vector {
     /// The exit status of reading it.
-    #[must_use]
     pub const fn code(&self) -> i32 {
         match (self.succeeds, self.incomplete) {
             (false, _) => 1,
@@ -47,17 +46,13 @@ impl Vector {
     }
 
     /// The capture.
-    #[must_use]
     pub fn pcap(&self) -> PathBuf {
         self.folder.join(format!("{}.pcap", self.name))
     }
 
     /// What is to be printed.
     ///
-    /// # Panics
-    ///
-    /// If it can't be read.
-    #[must_use]
+    /// Panics: if it can't be read.
     pub fn expected(&self) -> Vec<u8> {
         let path = self.folder.join(format!("{}.expected", self.name));
         std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -67,10 +62,7 @@ impl Vector {
 /// The vectors that are there. Says aloud which one is not: the largest is kept beside the checkout
 /// only.
 ///
-/// # Panics
-///
-/// If the manifest can't be read, or another vector is missing.
-#[must_use]
+/// Panics: if the manifest can't be read, or another vector is missing.
 pub fn all() -> Vec<Vector> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
@@ -104,10 +96,7 @@ pub fn all() -> Vec<Vector> {
 
 /// A vector whose list is longer than what a pipe or a small file system can hold.
 ///
-/// # Panics
-///
-/// If it is not there.
-#[must_use]
+/// Panics: if it is not there.
 pub fn long() -> Vector {
     all()
         .into_iter()
@@ -117,9 +106,7 @@ pub fn long() -> Vector {
 
 /// The program that lists it to there.
 ///
-/// # Panics
-///
-/// As [`long`].
+/// Panics: as [`long`].
 pub fn replay_long(output: impl AsRef<OsStr>) -> Launch {
     let pcap = long().pcap();
     Launch::new([

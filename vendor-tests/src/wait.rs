@@ -9,9 +9,7 @@ pub const LONG: Duration = Duration::from_secs(120);
 
 /// Looks again and again until `look` finds something, and returns that.
 ///
-/// # Panics
-///
-/// If it has found nothing within `limit`; the message names `what`.
+/// Panics: if it has found nothing within `limit`; the message names `what`.
 pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
@@ -28,9 +26,7 @@ pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>
 
 /// The same for a condition.
 ///
-/// # Panics
-///
-/// If it does not hold within [`LONG`].
+/// Panics: if it does not hold within [`LONG`].
 pub fn until_true(what: &str, mut holds: impl FnMut() -> bool) {
     until(what, LONG, || holds().then_some(()));
 }
@@ -40,9 +36,7 @@ pub fn until_true(what: &str, mut holds: impl FnMut() -> bool) {
 /// A socket that a test has closed stays open for as long as a child that another thread has just forked
 /// takes to reach execve(2), where `O_CLOEXEC` closes its copy.
 ///
-/// # Panics
-///
-/// If the port is not free within [`LONG`], or it can't be bound for another reason.
+/// Panics: if the port is not free within [`LONG`], or it can't be bound for another reason.
 pub fn bound<T>(bind: impl Fn() -> io::Result<T>) -> T {
     until("a free port", LONG, || match bind() {
         Err(error) if error.kind() == ErrorKind::AddrInUse => None,

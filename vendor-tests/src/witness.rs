@@ -25,10 +25,7 @@ const URGENTLY: [&str; 3] = ["chrt", "-f", "1"];
 impl Witness {
     /// Starts it in the calling thread's namespace; it listens when this returns.
     ///
-    /// # Panics
-    ///
-    /// If its file can't be made.
-    #[must_use]
+    /// Panics: if its file can't be made.
     pub fn start() -> Self {
         let folder = Folder::new();
         let events = File::create_new(folder.join(EVENTS)).expect("a new folder");
@@ -47,10 +44,7 @@ impl Witness {
 
     /// Ends it after everything so far has come in, and returns the events.
     ///
-    /// # Panics
-    ///
-    /// If it has lost some.
-    #[must_use]
+    /// Panics: if it has lost some.
     pub fn finish(self) -> Vec<Sighting> {
         let events = || fs::read_to_string(self.folder.join(EVENTS)).expect("a file of ours");
         // Events come in order, so once this one is there all before it are.
@@ -64,7 +58,6 @@ impl Witness {
     }
 
     /// The list that follows from what it has seen.
-    #[must_use]
     pub fn model(self) -> Model {
         let mut model = Model::default();
         for event in self.finish() {
@@ -83,7 +76,6 @@ fn mark() {
 }
 
 /// Every entry of the kernel's table in the calling thread's namespace.
-#[must_use]
 pub fn table() -> Vec<Sighting> {
     let families = ["ipv4", "ipv6"];
     let lines = families.map(|family| run("conntrack", ["-L", "-o", "extended", "-f", family]));

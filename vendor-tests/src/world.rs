@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use conntracker::model::capture::{Capture, Interface, Route};
-use conntracker::model::record::{
+use conntracker::testing::model::{Capture, Interface, Route};
+use conntracker::testing::model::{
     Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation,
 };
 
@@ -59,10 +59,7 @@ impl Dice {
 
 /// The gateway, as a capture describes it: a LAN with a network behind a router, servers, and the world.
 ///
-/// # Panics
-///
-/// Never.
-#[must_use]
+/// Panics: never.
 pub fn gateway() -> Capture {
     let interface = |name: &str, addresses: &[&str]| Interface {
         name: name.to_owned(),
@@ -110,7 +107,6 @@ fn ip(text: &str) -> IpAddr {
 }
 
 /// The address so many further.
-#[must_use]
 pub fn stepped(address: IpAddr, by: i64) -> IpAddr {
     match address {
         IpAddr::V4(address) => IpAddr::V4(address.to_bits().wrapping_add(by as u32).into()),
@@ -136,7 +132,6 @@ pub struct World {
 
 impl World {
     /// One of about so many flows, and as many probes at most.
-    #[must_use]
     pub fn new(seed: u64, flows: usize, probes: usize) -> Self {
         let mut dice = Dice(seed);
         let mut seen = BTreeSet::new();
@@ -171,7 +166,6 @@ impl World {
 }
 
 /// A record of a flow.
-#[must_use]
 pub fn record(identity: Identity, confirmed: bool, connections: u64) -> Record {
     Record {
         identity,
@@ -313,7 +307,6 @@ fn translated(mut identity: Identity) -> Identity {
 }
 
 /// Whether it stands for many hosts.
-#[must_use]
 pub fn is_group(address: IpAddr) -> bool {
     address.is_multicast()
         || [
@@ -344,7 +337,6 @@ pub struct Sight {
 impl Sight {
     /// That of a flow; none for what the gateway sends to itself. Where its addresses are not `known`, all
     /// is forwarded.
-    #[must_use]
     pub fn of(identity: &Identity, known: bool) -> Option<Self> {
         let own = |address: IpAddr| {
             known && (address.is_loopback() || OWN.iter().any(|own| ip(own) == address))
@@ -387,7 +379,6 @@ pub struct Model {
 
 impl Model {
     /// Of records that get rules.
-    #[must_use]
     pub fn new<'a>(records: impl IntoIterator<Item = &'a Record>, known: bool) -> Self {
         let mut ports: HashMap<Sight, Vec<(u16, u16)>> = HashMap::new();
         for Record { identity, .. } in records {
@@ -402,7 +393,6 @@ impl Model {
     }
 
     /// Whether a flow was seen, or is the gateway's with itself.
-    #[must_use]
     pub fn has_seen(&self, identity: &Identity) -> bool {
         let Some(sight) = Sight::of(identity, self.known) else {
             return true;

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use conntracker::check::judge::Judge;
-use conntracker::check::network::Hints;
-use conntracker::check::ruleset::Ruleset;
-use conntracker::formats::json::{self, Line};
+use conntracker::testing::check::Hints;
+use conntracker::testing::check::Judge;
+use conntracker::testing::check::Ruleset;
+use conntracker::testing::formats::json::{self, Line};
 use vendor_tests::capture::Launch;
 use vendor_tests::checking::{HOST, check, check_text, ruleset, text};
 use vendor_tests::files::{file, on};

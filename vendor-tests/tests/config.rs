@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use conntracker::cli::config;
+use conntracker::testing::config;
 use host::{TRAFFIC, is_root, program, repository, run, wait_for};
 use vendor_tests::capture::{Launch, Outcome};
 use vendor_tests::netns;

@@ -10,14 +10,14 @@ use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-use conntracker::formats::classic;
-use conntracker::formats::pcap::{Reader, Record};
-use conntracker::intake::table::{Table, Unseen};
-use conntracker::intake::{Intake, Pending};
-use conntracker::model::flow::{Event, Flow};
-use conntracker::netlink::conntrack::decode;
-use conntracker::netlink::framing::messages;
-use conntracker::sources::kernel::{Kernel, Sizes};
+use conntracker::testing::formats::classic;
+use conntracker::testing::formats::pcap::{Reader, Record};
+use conntracker::testing::intake::{Intake, Pending};
+use conntracker::testing::intake::{Table, Unseen};
+use conntracker::testing::model::{Event, Flow};
+use conntracker::testing::netlink::decode;
+use conntracker::testing::netlink::messages;
+use conntracker::testing::sources::{Kernel, Sizes};
 
 /// What one recording came to.
 struct Replayed {

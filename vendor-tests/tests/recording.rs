@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::Path;
 
-use conntracker::os::prefilter::Share;
+use conntracker::testing::os::Share;
 use vendor_tests::capture::Launch;
 use vendor_tests::files::{file, on};
 use vendor_tests::flooding::Flood;

@@ -6,16 +6,16 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 
-use conntracker::check::judge::Judge;
-use conntracker::check::network::Hints;
-use conntracker::check::ruleset::Ruleset;
-use conntracker::check::verdict::{Outcome, Verdict};
-use conntracker::formats::json::{self, Line};
-use conntracker::model::capture::Capture;
-use conntracker::model::record::{Dnat, Identity, Protocol, Record, Service};
-use conntracker::rules::block::Family;
-use conntracker::rules::iptables::{self, Families};
-use conntracker::rules::{Options, Plan, nft, plan, report};
+use conntracker::testing::check::Hints;
+use conntracker::testing::check::Judge;
+use conntracker::testing::check::Ruleset;
+use conntracker::testing::check::{Outcome, Verdict};
+use conntracker::testing::formats::json::{self, Line};
+use conntracker::testing::model::Capture;
+use conntracker::testing::model::{Dnat, Identity, Protocol, Record, Service};
+use conntracker::testing::rules::Family;
+use conntracker::testing::rules::iptables::{self, Families};
+use conntracker::testing::rules::{Options, Plan, nft, plan, write_report};
 use proptest::prelude::*;
 use vendor_tests::beside::beside;
 use vendor_tests::capture::Launch;
@@ -107,7 +107,7 @@ fn round_trip(
     });
     let model = Model::new(seen, true);
     let mut text = Vec::new();
-    report::write(&plan, &mut text).expect("memory");
+    write_report(&plan, &mut text).expect("memory");
     let listed = Listed::parse(&String::from_utf8(text).expect("reports are text"));
 
     let probes = world.probes.iter().cloned();

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use conntracker::formats::json;
-use conntracker::model::record::{Identity, Protocol, Record, Service, SourcePort};
-use conntracker::rules::{Options, Plan, iptables, nft, nft_words, plan};
+use conntracker::testing::formats::json;
+use conntracker::testing::model::{Identity, Protocol, Record, Service, SourcePort};
+use conntracker::testing::rules::{Options, Plan, iptables, is_name, nft, plan};
 use proptest::prelude::*;
 use serde_json::Value;
 use vendor_tests::capture::{Launch, Outcome};
@@ -113,7 +113,7 @@ fn tables_can_have_every_name_that_is_let_through() {
         let folder = Folder::new();
         let path = folder.join("name.nft");
         for name in ["observed", "edge_1", "Filter", "filter", "a", "conntracker"] {
-            assert!(nft_words::is_name(name), "{name}");
+            assert!(is_name(name), "{name}");
             fs::write(&path, format!("table inet {name} {{ }}\n")).expect("a file");
             load(LOADERS[0], &path).expect(name);
         }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use conntracker::model::flow::Event;
-use conntracker::model::sighting::Sighting;
-use conntracker::netlink::conntrack;
-use conntracker::netlink::framing::messages;
-use conntracker::sources::entry;
+use conntracker::testing::model::Event;
+use conntracker::testing::model::Sighting;
+use conntracker::testing::netlink;
+use conntracker::testing::netlink::messages;
+use conntracker::testing::sources::entry;
 use netfilter_conntrack::parse;
 use vendor_tests::pcap;
 use vendor_tests::vectors::all;
@@ -30,7 +30,7 @@ fn the_librarys_parser_reads_the_same_of_every_event() {
         };
         for datagram in datagrams.iter().flat_map(|datagram| pcap::split(datagram)) {
             let message = messages(&datagram).next().expect("one").expect("whole");
-            let Ok(mut ours) = conntrack::sighting(message, true) else {
+            let Ok(mut ours) = netlink::sighting(message, true) else {
                 continue;
             };
             let theirs = by_the_library(&datagram, ours.event);

@@ -1,7 +1,7 @@
 //! The socket filters: what they drop must not change a list, and the shares of several sockets must
 //! make up the whole.
 
-use conntracker::os::prefilter::{Share, nothing};
+use conntracker::testing::os::{Share, nothing};
 use vendor_tests::capture::Launch;
 use vendor_tests::pcap;
 use vendor_tests::sieve::Sieve;

@@ -1,6 +1,6 @@
 //! `--track`: connection tracking for as long as the program runs.
 
-use conntracker::live::track::Track;
+use conntracker::testing::Track;
 use rustix::process::Signal;
 use vendor_tests::capture::{Capture, Launch};
 use vendor_tests::netns::{self, sh};

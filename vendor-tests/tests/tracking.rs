@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::Command;
 
-use conntracker::doctor::tracking::Tracking;
+use conntracker::testing::doctor::Tracking;
 use vendor_tests::lab::Namespace;
 use vendor_tests::netns::{self, sh};
 use vendor_tests::skipped;

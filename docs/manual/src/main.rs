@@ -10,10 +10,9 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{env, fs};
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_complete::{Shell, generate_to};
 use clap_mangen::Man;
-use conntracker::cli::options::Cli;
 
 /// The sections that are written by hand, in the order of man-pages(7).
 const BEFORE_OPTIONS: [&str; 3] = [
@@ -57,7 +56,7 @@ fn main() -> ExitCode {
 fn write(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     fs::write(folder.join("conntracker.8"), page()?)?;
-    let mut program = Cli::command();
+    let mut program = conntracker::command_line();
     // Gives the commands their options that hold for all, and their usage lines the program's name.
     program.build();
     for command in program.get_subcommands() {
@@ -70,14 +69,19 @@ fn write(folder: &Path) -> io::Result<()> {
         }
     }
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        generate_to(shell, &mut Cli::command(), "conntracker", folder)?;
+        generate_to(
+            shell,
+            &mut conntracker::command_line(),
+            "conntracker",
+            folder,
+        )?;
     }
     Ok(())
 }
 
 /// Of which program in which version the pages are.
 fn source() -> String {
-    let command = Cli::command();
+    let command = conntracker::command_line();
     format!("conntracker {}", command.get_version().unwrap_or_default())
 }
 
@@ -139,7 +143,7 @@ fn roff(text: &str) -> String {
 }
 
 fn page() -> io::Result<Vec<u8>> {
-    let man = Man::new(Cli::command())
+    let man = Man::new(conntracker::command_line())
         .title("CONNTRACKER")
         .section("8")
         .date(date())

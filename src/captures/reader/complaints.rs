@@ -32,7 +32,6 @@ impl Complaints {
     }
 
     /// Whether there is any, so that what was read may lack flows.
-    #[must_use]
     pub fn any(&self) -> bool {
         self.count > 0 || !self.faults.is_empty()
     }

@@ -33,7 +33,6 @@ impl Kind {
     pub const ALL: [Self; 3] = [Self::Classic, Self::Conntrack, Self::Csv];
 
     /// Its name, as a capture's `source` has it.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Classic => "classic",
@@ -45,9 +44,7 @@ impl Kind {
 
 /// Reads a line without its end. Total: any bytes give an answer. `csv` remembers the header of the file.
 ///
-/// # Errors
-///
-/// Why it can't be read.
+/// Errors: why it can't be read.
 pub fn parse(line: &[u8], csv: &mut csv::Reader) -> Result<Said, Unreadable> {
     // Editors of other systems begin a text with it.
     let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);

@@ -49,22 +49,18 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// The number of the last line, from 1.
-    #[must_use]
     pub const fn number(&self) -> u64 {
         self.number
     }
 
     /// Whether the last line had an end, as all have that programs write.
-    #[must_use]
     pub const fn ended(&self) -> bool {
         self.ended
     }
 
     /// The next line, or `None` at the end.
     ///
-    /// # Errors
-    ///
-    /// Errors of the input.
+    /// Errors: those of the input.
     pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         self.buffer.clear();
         let mut whole = true;

@@ -15,7 +15,6 @@ use crate::model::selection::Selection;
 use crate::sources::file;
 
 /// Whether a file that begins so is a recording.
-#[must_use]
 pub fn is_magic(magic: &[u8]) -> bool {
     matches!(
         magic,
@@ -29,9 +28,7 @@ pub fn is_magic(magic: &[u8]) -> bool {
 /// Reads a recording into `sink`, flows of all protocols, and returns what is wrong with it. `keep_ports` is whether
 /// ephemeral source ports are still needed; if `strict`, whatever is wrong is an error.
 ///
-/// # Errors
-///
-/// A recording of something else.
+/// Errors: a recording of something else.
 pub fn read(
     input: impl Read,
     path: &Path,

@@ -50,7 +50,6 @@ impl Wholeness {
     }
 
     /// Whether there was any line of a list.
-    #[must_use]
     pub const fn any(&self) -> bool {
         self.any
     }

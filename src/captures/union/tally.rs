@@ -25,7 +25,6 @@ struct Span {
 
 impl Tally {
     /// For these captures.
-    #[must_use]
     pub fn new(captures: &[Capture]) -> Self {
         let mut hosts: Vec<&Option<String>> = captures.iter().map(|one| &one.host).collect();
         hosts.sort_unstable();
@@ -43,7 +42,6 @@ impl Tally {
     }
 
     /// Connections of a flow, given those of each capture.
-    #[must_use]
     pub fn connections(&self, parts: &[(u32, u64)]) -> u64 {
         if let [(_, connections)] = parts {
             return *connections;

@@ -15,9 +15,7 @@ use crate::model::units::show_count;
 impl Report<'_> {
     /// Writes it for people.
     ///
-    /// # Errors
-    ///
-    /// Errors of `out`.
+    /// Errors: those of `out`.
     pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         let mut text = Vec::new();
         self.write_as_it_is(&mut text)?;

@@ -88,9 +88,7 @@ pub enum Format {
 impl Check {
     /// Judges the flows and prints the report.
     ///
-    /// # Errors
-    ///
-    /// None: they are told on the console, since 1 is not their exit status.
+    /// Errors: None: they are told on the console, since 1 is not their exit status.
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
         Ok(self.check(console).unwrap_or_else(|error| {
             console.error(&error.to_string());

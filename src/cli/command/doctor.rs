@@ -41,9 +41,7 @@ pub enum Format {
 impl Doctor {
     /// Looks, tells, and returns the exit status: 1 if a capture can't work.
     ///
-    /// # Errors
-    ///
-    /// Standard output that can't be written.
+    /// Errors: standard output that can't be written.
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
         let findings = Facts::look(&settings()?).judge();
         reading::put(&Destination::Stdout, console, |out| {

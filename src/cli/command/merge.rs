@@ -34,9 +34,7 @@ pub struct Merge {
 impl Merge {
     /// Writes the union of the captures; the exit status is 3 if flows may be missing from one.
     ///
-    /// # Errors
-    ///
-    /// A file that can't be read or written.
+    /// Errors: a file that can't be read or written.
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
         reading::check_inputs(&self.files)?;
         let destination = reading::destination(&self.output)?;

@@ -40,7 +40,6 @@ pub type Conflict = (ErrorKind, Cow<'static, str>);
 
 impl Command {
     /// Its name.
-    #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Check(_) => "check",
@@ -53,7 +52,6 @@ impl Command {
     }
 
     /// What its options ask for that can't be.
-    #[must_use]
     pub fn conflict(&self) -> Option<Conflict> {
         match self {
             Self::Show(show) => show.conflict(),
@@ -63,9 +61,7 @@ impl Command {
 
     /// Runs it and returns the exit status.
     ///
-    /// # Errors
-    ///
-    /// What keeps it from doing its work.
+    /// Errors: what keeps it from doing its work.
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
         match self {
             Self::Check(check) => check.run(console),

@@ -62,7 +62,6 @@ pub enum Outcome {
 
 impl Outcome {
     /// That of captures as their files describe them.
-    #[must_use]
     pub fn of(captures: &[Capture]) -> Self {
         if captures.iter().any(Capture::is_incomplete) {
             Self::Incomplete
@@ -72,7 +71,6 @@ impl Outcome {
     }
 
     /// With what is wrong with a file.
-    #[must_use]
     pub fn and_of(self, complaints: &Complaints) -> Self {
         self.max(match complaints {
             one if one.nothing_else => Self::Unreadable,
@@ -82,7 +80,6 @@ impl Outcome {
     }
 
     /// The exit status of commands that pass captures on.
-    #[must_use]
     pub const fn exit_status(self) -> u8 {
         match self {
             Self::Whole => 0,
@@ -95,9 +92,7 @@ impl Outcome {
 impl Reading {
     /// Reads one file into `sink`, flows that are wanted, ports folded.
     ///
-    /// # Errors
-    ///
-    /// Those of [`Reader::read`].
+    /// Errors: those of [`Reader::read`].
     pub fn read(
         &self,
         path: &Path,
@@ -121,9 +116,7 @@ impl Reading {
 
     /// Reads the union of several files.
     ///
-    /// # Errors
-    ///
-    /// Those of [`Reader::read`].
+    /// Errors: those of [`Reader::read`].
     pub fn union<'a>(
         &self,
         files: impl IntoIterator<Item = &'a PathBuf>,
@@ -218,9 +211,7 @@ fn has_ephemeral_ports(record: &Record) -> bool {
 
 /// Standard input can be read once.
 ///
-/// # Errors
-///
-/// When it is named more often.
+/// Errors: when it is named more often.
 pub fn check_inputs<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), Error> {
     let files = files.into_iter();
     if files.filter(|path| path.as_os_str() == "-").count() > 1 {
@@ -233,9 +224,7 @@ pub fn check_inputs<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Result<
 
 /// The destination that `-o` names, if it can be written.
 ///
-/// # Errors
-///
-/// Why it can't.
+/// Errors: why it can't.
 pub fn destination(output: &Path) -> Result<Destination, Error> {
     let destination = Destination::new(output);
     destination
@@ -246,9 +235,7 @@ pub fn destination(output: &Path) -> Result<Destination, Error> {
 
 /// Writes a list to `destination`, and tells on the console what its reader has to know.
 ///
-/// # Errors
-///
-/// Those of the destination.
+/// Errors: those of the destination.
 pub fn put_list(
     destination: &Destination,
     layout: &Layout,
@@ -268,9 +255,7 @@ pub fn put_list(
 
 /// Writes to `destination`. That nobody reads standard output any more is no error.
 ///
-/// # Errors
-///
-/// Those of the destination.
+/// Errors: those of the destination.
 pub fn put(
     destination: &Destination,
     console: &Console,

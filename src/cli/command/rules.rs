@@ -106,9 +106,7 @@ pub struct Rules {
 impl Rules {
     /// Writes the rules.
     ///
-    /// # Errors
-    ///
-    /// A file that can't be read or written, and captures that would make rules that accept nothing.
+    /// Errors: a file that can't be read or written, and captures that would make rules that accept nothing.
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
         reading::check_inputs(&self.files)?;
         let read = self.reading.union(&self.files, console)?;

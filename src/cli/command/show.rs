@@ -49,7 +49,6 @@ pub struct Show {
 
 impl Show {
     /// What its options ask for that can't be.
-    #[must_use]
     pub fn conflict(&self) -> Option<Conflict> {
         self.group.as_ref()?;
         let why = match self.layout.format {
@@ -71,9 +70,7 @@ impl Show {
 
     /// Shows the captures; the exit status is 3 if flows may be missing from them.
     ///
-    /// # Errors
-    ///
-    /// A file that can't be read or written.
+    /// Errors: a file that can't be read or written.
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
         reading::check_inputs(&self.files)?;
         let destination = reading::destination(&self.output)?;

@@ -22,9 +22,7 @@ fn class(line: &str) -> Option<(Protocol, bool, &str)> {
 
 /// Reads a line; `None` if it is of another kind.
 ///
-/// # Errors
-///
-/// What is wrong with a line of a classic list.
+/// Errors: what is wrong with a line of a classic list.
 pub fn parse(line: &str) -> Option<Result<Record, String>> {
     let (protocol, v4, rest) = class(line)?;
     Some(record(protocol, v4, rest))

@@ -22,9 +22,7 @@ const INDEX_WIDTH: usize = 12;
 
 /// Sorts the snapshot and writes the classic list.
 ///
-/// # Errors
-///
-/// Errors of `out`.
+/// Errors: those of `out`.
 pub fn write(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     let mut lines = Lines::new(out);
     for (transport, entries) in Transport::ALL.into_iter().zip(&snapshot.v4) {
@@ -45,9 +43,7 @@ pub fn write(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
 /// Writes the classic list of records in their order, class by class. Records that differ in what a line does
 /// not show, zone and translation, are one line, and protocols that it does not have are left out.
 ///
-/// # Errors
-///
-/// Errors of `out`.
+/// Errors: those of `out`.
 pub fn write_records(flows: &[Listed], out: &mut impl Write) -> io::Result<()> {
     let mut lines = Lines::new(out);
     for transport in Transport::ALL {

@@ -68,9 +68,7 @@ struct Columns {
 impl Reader {
     /// Reads a line; `None` if it is of another kind.
     ///
-    /// # Errors
-    ///
-    /// What is wrong with a line of CSV.
+    /// Errors: what is wrong with a line of CSV.
     pub fn read(&mut self, line: &str) -> Option<Result<Line, String>> {
         if let Some(separator) = separator_of_header(line) {
             let header = Columns::of_header(line, separator);

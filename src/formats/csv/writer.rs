@@ -54,7 +54,6 @@ const MARK: char = '\'';
 
 impl Cells {
     /// The text as a cell has it, before it is quoted.
-    #[must_use]
     pub fn cell(self, text: &str) -> Cow<'_, str> {
         if self == Self::Raw {
             return Cow::Borrowed(text);
@@ -69,7 +68,6 @@ impl Cells {
 }
 
 /// The text of a cell without the mark that kept a spreadsheet from computing it.
-#[must_use]
 pub fn unmarked(cell: &str) -> &str {
     match cell.strip_prefix(MARK) {
         Some(text) if text.starts_with(FORMULA) || text.starts_with('\\') => text,
@@ -79,9 +77,7 @@ pub fn unmarked(cell: &str) -> &str {
 
 /// Writes the header and a line a flow.
 ///
-/// # Errors
-///
-/// Errors of `out`.
+/// Errors: those of `out`.
 pub fn write(flows: &[Flow], cells: Cells, out: &mut impl Write) -> io::Result<()> {
     let mut writer = WriterBuilder::new()
         .terminator(Terminator::CRLF)
@@ -94,7 +90,6 @@ pub fn write(flows: &[Flow], cells: Cells, out: &mut impl Write) -> io::Result<(
 }
 
 /// The fields of a flow; what it has not is empty.
-#[must_use]
 pub fn fields(flow: &Flow, cells: Cells) -> [String; COLUMNS.len()] {
     fn show<T: ToString>(value: Option<T>) -> String {
         value.map_or_else(String::new, |value| value.to_string())

@@ -34,9 +34,7 @@ impl Formatter for Plain {
 
 /// Writes a value as JSON, on one line without its end.
 ///
-/// # Errors
-///
-/// Errors of `out`.
+/// Errors: those of `out`.
 pub fn to_writer<T: Serialize>(out: &mut impl Write, value: &T) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(out, Plain);
     value.serialize(&mut serializer).map_err(io::Error::from)

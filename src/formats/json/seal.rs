@@ -45,13 +45,11 @@ impl Seal {
     }
 
     /// Flows so far.
-    #[must_use]
     pub const fn flows(&self) -> u64 {
         self.flows
     }
 
     /// The last line that belongs to them.
-    #[must_use]
     pub const fn end(&self, verdict: Option<Completeness>) -> End {
         End {
             flows: self.flows,
@@ -61,7 +59,6 @@ impl Seal {
     }
 
     /// Why this can't be the list that `end` is the end of, if it can't.
-    #[must_use]
     pub fn differs_from(&self, end: &End) -> Option<String> {
         if self.flows != end.flows {
             return Some(format!(

@@ -28,7 +28,6 @@ pub struct Audit {
 
 impl Audit {
     /// Of a file whose header is as this program writes it, or is not.
-    #[must_use]
     pub fn new(as_written: bool) -> Self {
         Self {
             as_written,
@@ -103,7 +102,6 @@ impl Audit {
     }
 
     /// Why flows may be missing, given the number of messages that could not be read.
-    #[must_use]
     pub fn reasons(&self, malformed: u64) -> Vec<String> {
         let mut reasons = self.told.clone();
         if self.truncated {
@@ -145,7 +143,6 @@ impl Audit {
     }
 
     /// The verdict, given these reasons; `None` if the recording does not say.
-    #[must_use]
     pub fn verdict(&self, reasons: &[String]) -> Option<Completeness> {
         if reasons.is_empty() {
             self.verdict
@@ -171,7 +168,6 @@ impl Count {
     }
 
     /// The mark that ends a recording of them.
-    #[must_use]
     pub fn end(self, reasons: Vec<String>) -> Mark {
         Mark::End {
             datagrams: self.datagrams,

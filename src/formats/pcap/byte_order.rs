@@ -21,7 +21,6 @@ const NEST_DEPTH: u8 = 2;
 
 /// The datagram in the byte order of this machine, as far as the decoder reads it. Values of attributes are big-endian
 /// everywhere, and left as they are.
-#[must_use]
 pub fn own(datagram: &[u8]) -> Cow<'_, [u8]> {
     if !is_other(datagram) {
         return Cow::Borrowed(datagram);

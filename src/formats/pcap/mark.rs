@@ -39,7 +39,6 @@ pub enum Mark {
 
 impl Mark {
     /// The mark as a datagram.
-    #[must_use]
     pub fn datagram(&self) -> Vec<u8> {
         let text = serde_json::to_vec(self).unwrap_or_default();
         let len = (HEADER_LEN + text.len()) as u32;
@@ -51,7 +50,6 @@ impl Mark {
     }
 
     /// The mark in a datagram, if it is one; one that can't be read is none.
-    #[must_use]
     pub fn of(datagram: &[u8]) -> Option<Self> {
         let message = messages(datagram).next()?.ok()?;
         (message.kind == NOOP && message.payload.starts_with(BEGINNING))

@@ -42,7 +42,6 @@ impl<A: Copy + PartialEq> Entry<A> {
     }
 
     /// The flow's identity.
-    #[must_use]
     pub fn key(&self) -> Key<A> {
         Key {
             source_port: self.key.source_port & !FLAGS,
@@ -51,7 +50,6 @@ impl<A: Copy + PartialEq> Entry<A> {
     }
 
     /// Whether a reply was seen after the flow was listed.
-    #[must_use]
     pub fn confirmed(&self) -> bool {
         self.key.source_port & CONFIRMED != 0
     }

@@ -20,9 +20,7 @@ pub enum Delivery {
 pub trait Kernel {
     /// How many events the sockets and all behind them have dropped, since they were opened.
     ///
-    /// # Errors
-    ///
-    /// Those of getsockopt(2).
+    /// Errors: those of getsockopt(2).
     fn drops(&self) -> io::Result<u64>;
 
     /// How many of these were dropped before reliable delivery was asked for, so that the kernel does not send them
@@ -31,30 +29,22 @@ pub trait Kernel {
 
     /// Lists every entry of the kernel's table that is not listed yet.
     ///
-    /// # Errors
-    ///
-    /// Those of [`dump::merge`](crate::sources::dump::merge).
+    /// Errors: those of [`dump::merge`](crate::sources::dump::merge).
     fn read_table(&self, intake: &Intake) -> io::Result<Tally>;
 
     /// Whether ends of entries are kept back.
     ///
-    /// # Errors
-    ///
-    /// Those of [`dump::keeps_ends_back`](crate::sources::dump::keeps_ends_back).
+    /// Errors: those of [`dump::keeps_ends_back`](crate::sources::dump::keeps_ends_back).
     fn keeps_ends_back(&self, intake: &Intake) -> io::Result<bool>;
 
     /// Changes what is sent from here on.
     ///
-    /// # Errors
-    ///
-    /// Those of setsockopt(2).
+    /// Errors: those of setsockopt(2).
     fn deliver(&self, delivery: Delivery) -> io::Result<()>;
 
     /// Lets the kernel go back to sending whatever it can, and no more reliably.
     ///
-    /// # Errors
-    ///
-    /// Those of setsockopt(2).
+    /// Errors: those of setsockopt(2).
     fn give_up_reliability(&self) -> io::Result<()>;
 
     /// Bytes that the sockets may queue and have queued, if the kernel tells.

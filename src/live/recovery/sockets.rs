@@ -27,9 +27,7 @@ impl<'a> Sockets<'a> {
     /// Of these sockets, and a counter of what is lost elsewhere. `unprotected` is what the sockets dropped before they
     /// were set up.
     ///
-    /// # Errors
-    ///
-    /// Those of dup(2).
+    /// Errors: those of dup(2).
     pub fn new<S: AsFd>(sockets: &[S], lost: &'a AtomicU64, unprotected: u64) -> io::Result<Self> {
         let sockets = sockets
             .iter()

@@ -34,9 +34,7 @@ impl Drop for StopOnDrop<'_> {
 impl<'scope> Crew<'scope> {
     /// Starts all threads.
     ///
-    /// # Errors
-    ///
-    /// If one can't be made: `EAGAIN` at a limit of processes (pthread_create(3)). Those that were made end then.
+    /// Errors: if one can't be made: `EAGAIN` at a limit of processes (pthread_create(3)). Those that were made end then.
     pub fn start<'env: 'scope>(
         scope: &'scope Scope<'scope, 'env>,
         session: &'scope Session<'env>,

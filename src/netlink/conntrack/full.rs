@@ -24,9 +24,7 @@ const CTA_TUPLE_ZONE: u16 = 3;
 
 /// Decodes one message; of protocols that the classic list does not have only if they are asked for.
 ///
-/// # Errors
-///
-/// [`Skip`] says why the message gives no sighting.
+/// Errors: [`Skip`] says why the message gives no sighting.
 pub fn sighting(message: Message<'_>, all_protocols: bool) -> Result<Sighting, Skip> {
     let known = match decode(message) {
         Ok(observation) => Some(observation),

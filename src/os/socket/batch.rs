@@ -75,7 +75,6 @@ impl Default for Batch {
 
 impl Batch {
     /// Allocates the buffers.
-    #[must_use]
     pub fn new() -> Self {
         let mut bytes = vec![0_u8; BATCH_LEN * STRIDE].into_boxed_slice();
         let mut vectors: Box<[_]> = bytes
@@ -104,7 +103,6 @@ impl Batch {
     }
 
     /// Buffers that also take the ids of namespaces, from a socket with [`NETLINK_LISTEN_ALL_NSID`].
-    #[must_use]
     pub fn with_namespaces() -> Self {
         let mut batch = Self::new();
         // SAFETY: cmsghdr and integers are plain data for which zeros are valid.
@@ -118,9 +116,7 @@ impl Batch {
 
     /// Takes what is queued, at most [`BATCH_LEN`] datagrams, without waiting. 0 if nothing is.
     ///
-    /// # Errors
-    ///
-    /// Those of recvmmsg(2), `ENOBUFS` among them.
+    /// Errors: those of recvmmsg(2), `ENOBUFS` among them.
     pub fn receive(&mut self, socket: impl AsFd) -> io::Result<usize> {
         debug_assert_eq!(self.vectors.len(), self.headers.len());
         for header in self.headers.iter_mut().take(self.controls.len()) {

@@ -6,9 +6,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 /// A second descriptor of the open file that `number` refers to. It shares its offset and its `O_APPEND`, which opening
 /// /dev/fd/N anew would not.
 ///
-/// # Errors
-///
-/// Those of fcntl(2): `EBADF` if nothing is open there.
+/// Errors: those of fcntl(2): `EBADF` if nothing is open there.
 pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: takes numbers only. The kernel refuses what is not open, and the file stays open for as long as the new
     // descriptor is, whoever closes the old one.

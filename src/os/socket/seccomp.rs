@@ -7,9 +7,7 @@ use crate::os::prefilter::Instruction;
 /// Has the calling thread, and the threads that it starts from here on, make only system calls that `program` lets
 /// pass. For good: it can't be taken off. `PR_SET_NO_NEW_PRIVS` must be set before.
 ///
-/// # Errors
-///
-/// Those of seccomp(2): `EINVAL` for a program that the kernel refuses, `ENOSYS` without seccomp.
+/// Errors: those of seccomp(2): `EINVAL` for a program that the kernel refuses, `ENOSYS` without seccomp.
 pub fn restrict_system_calls(program: &[Instruction]) -> io::Result<()> {
     let mut filter: Vec<libc::sock_filter> = program.iter().map(super::raw).collect();
     let fprog = libc::sock_fprog {

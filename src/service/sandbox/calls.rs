@@ -68,7 +68,6 @@ const OLDER: &[libc::c_long] = &calls!(SYS_pipe2 SYS_renameat);
 const OLDER: &[libc::c_long] = &calls!(SYS_pipe2);
 
 /// The filter; `None` where the calls are not known. `namespaces` is whether other namespaces may be entered.
-#[must_use]
 pub fn filter(namespaces: bool) -> Option<Vec<Instruction>> {
     let architecture = own_architecture()?;
     let denied = ERRNO | libc::EPERM as u32;

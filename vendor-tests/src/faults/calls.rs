@@ -76,7 +76,6 @@ pub struct Fault {
 
 impl Fault {
     /// The option of strace(1).
-    #[must_use]
     pub fn injection(&self) -> String {
         let Self { call, number, kill } = self;
         if *kill {
@@ -88,7 +87,6 @@ impl Fault {
 }
 
 /// How often each call is made, by the thread that makes most of it: strace(1) counts the calls of each thread.
-#[must_use]
 pub fn counted(trace: &str) -> BTreeMap<String, usize> {
     let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
     for line in trace.lines() {
@@ -119,7 +117,6 @@ pub fn counted(trace: &str) -> BTreeMap<String, usize> {
 
 /// The faults of a run that makes these calls. Of a call that is made more often than `each` times, the first ones and
 /// as many of the others, evenly.
-#[must_use]
 pub fn faults(counts: &BTreeMap<String, usize>, each: usize) -> Vec<Fault> {
     let mut all = Vec::new();
     for (call, &count) in counts {

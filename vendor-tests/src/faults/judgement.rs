@@ -11,10 +11,7 @@ use crate::program::conntracker;
 impl Scenario {
     /// What is wrong with what a run left, against what one without faults did.
     ///
-    /// # Panics
-    ///
-    /// If files can't be read.
-    #[must_use]
+    /// Panics: if files can't be read.
     pub fn wrongs(&self, ran: &Ran, clean: &[Vec<u8>]) -> Vec<String> {
         let mut wrongs = Vec::new();
         if ran.hung {

@@ -49,7 +49,6 @@ pub struct Disk {
 
 impl Disk {
     /// One with these files, safely on it.
-    #[must_use]
     pub fn new(files: &[(&str, &[u8])]) -> Self {
         let mut disk = Self::default();
         for (name, bytes) in files {
@@ -65,7 +64,6 @@ impl Disk {
     }
 
     /// What a name may hold if the power is cut now.
-    #[must_use]
     pub fn after_a_cut(&self, name: &str) -> Vec<Content> {
         let Some(possible) = self.possible.get(name) else {
             return vec![None];
@@ -181,7 +179,6 @@ impl Disk {
 }
 
 /// Whole calls of a trace of several threads, in the order in which they ended.
-#[must_use]
 pub fn whole_calls(trace: &str) -> Vec<String> {
     let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
     let mut calls = Vec::new();

@@ -118,10 +118,7 @@ pub struct Ran {
 impl Scenario {
     /// Runs it in the calling thread's network namespace, under another program and with files that are read.
     ///
-    /// # Panics
-    ///
-    /// If the flood does not work.
-    #[must_use]
+    /// Panics: if the flood does not work.
     pub fn run(&self, wrapper: &[OsString], read: &Path) -> Ran {
         let folder = Folder::new();
         for (name, _) in self.outputs {
@@ -228,10 +225,7 @@ fn ends(capture: &mut Capture, patience: Duration) -> bool {
 
 /// Files that scenarios read: a list and a recording.
 ///
-/// # Panics
-///
-/// If they can't be made.
-#[must_use]
+/// Panics: if they can't be made.
 pub fn files() -> Folder {
     let folder = Folder::new();
     let list: PathBuf = folder.join("list");

@@ -86,9 +86,7 @@ impl Judged {
 
 /// A file as lines of the classic list, and whether it claims to be whole.
 ///
-/// # Panics
-///
-/// If it can't be read.
+/// Panics: if it can't be read.
 pub fn read(file: &Path) -> (BTreeSet<String>, bool) {
     let words = [
         "show".as_ref(),
@@ -112,9 +110,7 @@ fn lists(folder: &Path) -> Vec<(BTreeSet<String>, bool)> {
 
 /// Plays one scene in the calling thread's namespace, and judges what came of it.
 ///
-/// # Panics
-///
-/// If the scene itself does not work.
+/// Panics: if the scene itself does not work.
 pub fn play(scene: Scene, random: &mut Random, folder: &Path) -> Judged {
     let tracking =
         "nft 'table inet brief { chain c { type filter hook output priority 0; ct state new; }; }'";

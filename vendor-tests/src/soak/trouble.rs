@@ -80,7 +80,6 @@ pub struct Random(u64);
 
 impl Random {
     /// Numbers that follow from a seed.
-    #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
