@@ -13,8 +13,8 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 use std::{fs, io};
 
-use conntracker::formats::pcap::{Reader, Record};
-use conntracker::sources::kernel::{Kernel, Sizes};
+use conntracker::testing::formats::pcap::{Reader, Record};
+use conntracker::testing::sources::{Kernel, Sizes};
 use conntracker_flood::flow::Family;
 use conntracker_flood::message::notification;
 use criterion::{Criterion, criterion_group, criterion_main};
