@@ -37,6 +37,8 @@ pub struct Needs {
     pub ipv6: bool,
     /// Rules that keep events from listeners, each by its place and what it says; the first [`MASKS`] of them.
     pub masks: Vec<String>,
+    /// The same of those that keep back the ends of connections alone, which only `--reliable` rests on.
+    pub masks_of_ends: Vec<String>,
 }
 
 /// How many rules that keep events back are named.
@@ -45,6 +47,9 @@ pub const MASKS: usize = 3;
 /// The events that a list rests on, as bits of an event mask: `IPCT_NEW`, `IPCT_RELATED` and `IPCT_REPLY` of
 /// include/uapi/linux/netfilter/nf_conntrack_common.h.
 const EVENTS_NEEDED: u32 = 1 << 0 | 1 << 1 | 1 << 3;
+
+/// `IPCT_DESTROY`, on which `--reliable` rests besides.
+const END: u32 = 1 << 2;
 
 /// Whether a mask of events lets everything pass that a list rests on.
 pub const fn lets_events_pass(mask: u32) -> bool {
@@ -63,17 +68,26 @@ impl Needs {
         }
     }
 
-    /// Adds a rule that keeps events back.
-    pub fn add_mask(&mut self, rule: String) {
-        if self.masks.len() < MASKS {
-            self.masks.push(rule);
+    /// Adds a rule that sets a mask of events, if it keeps any back that matter. `None` is a mask that is not known.
+    pub fn add_mask(&mut self, rule: String, mask: Option<u32>) {
+        let masks = match mask {
+            Some(mask) if lets_events_pass(mask) && mask & END != 0 => return,
+            Some(mask) if lets_events_pass(mask) => &mut self.masks_of_ends,
+            _ => &mut self.masks,
+        };
+        if masks.len() < MASKS {
+            masks.push(rule);
         }
     }
 
     /// Both together.
     pub fn and(mut self, other: &Self) -> Self {
-        for mask in &other.masks {
-            self.add_mask(mask.clone());
+        for (masks, others) in [
+            (&mut self.masks, &other.masks),
+            (&mut self.masks_of_ends, &other.masks_of_ends),
+        ] {
+            masks.extend(others.iter().cloned());
+            masks.truncate(MASKS);
         }
         self.count += other.count;
         self.ipv4 |= other.ipv4;

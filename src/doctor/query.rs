@@ -13,7 +13,7 @@ use crate::netlink::request::{self, Family, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST
 /// How long an answer may take, all of it. It suffices for some ten thousands of rules, beyond which the kernel
 /// takes ever longer for each piece: it walks over all that it has sent before (`__nf_tables_dump_rules`,
 /// net/netfilter/nf_tables_api.c).
-const PATIENCE: Duration = Duration::from_millis(900);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Asks for all objects of a kind, and hands each one's family and attributes to `each`, until that breaks.
 /// Returns whether the answer was complete.

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::ControlFlow;
 
 use super::module::Presence;
-use super::need::{Need, Needs, event_mask, is_notrack, is_of_xtables, lets_events_pass};
+use super::need::{Need, Needs, event_mask, is_notrack, is_of_xtables};
 use super::query;
 use crate::netlink::framing::attributes;
 use crate::netlink::request;
@@ -87,8 +87,8 @@ impl Ruleset {
             if let Some(need) = need(family, rule) {
                 ruleset.needs.add(need);
             }
-            if let Some(mask) = mask(family, rule) {
-                ruleset.needs.add_mask(mask);
+            if let Some((rule, mask)) = mask(family, rule) {
+                ruleset.needs.add_mask(rule, mask);
             }
             ControlFlow::Continue(())
         });
@@ -178,7 +178,7 @@ fn place(family: u8, rule: &[u8]) -> String {
 }
 
 /// A rule that keeps events from listeners: `ct event set` or `-j CT --ctevents` with a mask that a list can't do with.
-fn mask(family: u8, rule: &[u8]) -> Option<String> {
+fn mask(family: u8, rule: &[u8]) -> Option<(String, Option<u32>)> {
     let expressions = find(rule, NFTA_RULE_EXPRESSIONS)?;
     // Registers with constants in them, as the expressions so far have left them.
     let mut constants: Vec<(u32, u32)> = Vec::new();
@@ -199,15 +199,15 @@ fn mask(family: u8, rule: &[u8]) -> Option<String> {
                 let source = field(NFTA_CT_SREG)?;
                 let constant = constants.iter().rfind(|(register, _)| *register == source);
                 // A mask from a map may be any.
-                if constant.is_none_or(|(_, mask)| !lets_events_pass(*mask)) {
-                    return Some(format!("{}: ct event set", place(family, rule)));
-                }
+                let mask = constant.map(|(_, mask)| *mask);
+                return Some((format!("{}: ct event set", place(family, rule)), mask));
             }
             Some("target") => {
                 let target = find(data, NFTA_MATCH_NAME).map(text).unwrap_or_default();
                 let info = find(data, NFTA_TARGET_INFO).unwrap_or_default();
-                if event_mask(&target, info).is_some_and(|mask| !lets_events_pass(mask)) {
-                    return Some(format!("{}: -j CT --ctevents", place(family, rule)));
+                if let Some(mask) = event_mask(&target, info) {
+                    let rule = format!("{}: -j CT --ctevents", place(family, rule));
+                    return Some((rule, Some(mask)));
                 }
             }
             _ => {}

@@ -5,7 +5,7 @@ use std::io;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-use super::need::{Need, Needs, event_mask, is_notrack, is_of_xtables, lets_events_pass};
+use super::need::{Need, Needs, event_mask, is_notrack, is_of_xtables};
 use crate::os::socket::read_option;
 
 /// `IPT_SO_GET_INFO` and `IP6T_SO_GET_INFO`.
@@ -147,11 +147,12 @@ fn find(family: Family, table: &str, entries: &[u8], hooks: [Option<u32>; 5], ne
         let mask = extensions
             .last()
             .and_then(|target| event_mask(&target.name, target.data));
-        if mask.is_some_and(|mask| !lets_events_pass(mask)) {
+        if mask.is_some() {
             let program = family.program;
-            needs.add_mask(format!(
-                "{program} table {table}, chain {chain}: -j CT --ctevents"
-            ));
+            needs.add_mask(
+                format!("{program} table {table}, chain {chain}: -j CT --ctevents"),
+                mask,
+            );
         }
         let need = extensions
             .iter()

@@ -96,8 +96,10 @@ pub struct Table {
     stripes: Stripes<Stripe>,
     /// How many read the kernel's table just now.
     merging: AtomicUsize,
-    /// NEW events of flows that were made up for before.
+    /// NEW events of flows that were made up for before, or that listed no flow.
     belated: AtomicU64,
+    /// Replies that there was no room to note while the kernel's table was read.
+    unnoted: AtomicU64,
 }
 
 /// For as long as it lives, replies to flows that are not listed are noted: see [`Table::merging`].
@@ -125,6 +127,7 @@ impl Table {
             stripes: Stripes::for_this_machine(max),
             merging: AtomicUsize::new(0),
             belated: AtomicU64::new(0),
+            unnoted: AtomicU64::new(0),
         }
     }
 
@@ -134,6 +137,7 @@ impl Table {
             stripes: Stripes::new(max, stripes),
             merging: AtomicUsize::new(0),
             belated: AtomicU64::new(0),
+            unnoted: AtomicU64::new(0),
         }
     }
 
@@ -204,9 +208,17 @@ impl Table {
                 self.insert(table, transport, hash, key, sight)
             }
         };
-        if effect == Effect::Unlisted && self.merging.load(Ordering::Acquire) > 0 {
-            let max = UNLISTED_MAX / self.stripes.count();
-            stripe.unlisted.note(observation.flow, max);
+        if effect == Effect::Unlisted {
+            if sight.new {
+                // It came, and listed nothing: should the kernel's table list its flow, that makes up for no event.
+                self.belated.fetch_add(1, Ordering::Relaxed);
+            }
+            if self.merging.load(Ordering::Acquire) > 0 {
+                let max = UNLISTED_MAX / self.stripes.count();
+                if !stripe.unlisted.note(observation.flow, max) {
+                    self.unnoted.fetch_add(1, Ordering::Relaxed);
+                }
+            }
         }
         effect
     }
@@ -293,10 +305,17 @@ impl Table {
         self.stripes.refused()
     }
 
-    /// NEW events of flows that the kernel's table had listed before: these events were not missed but only read late,
-    /// so that what the table gave of them makes up for nothing. Locks nothing.
+    /// NEW events that were not missed, of flows that the kernel's table lists all the same: they were read only after
+    /// it, or list no flow by themselves, since the connection had been answered by then. What the table gives of these
+    /// flows makes up for nothing. Locks nothing.
     pub fn belated(&self) -> u64 {
         self.belated.load(Ordering::Relaxed)
+    }
+
+    /// Replies that there was no room to note while the kernel's table was read, so that their flows may be listed as
+    /// unanswered. Locks nothing.
+    pub fn unnoted(&self) -> u64 {
+        self.unnoted.load(Ordering::Relaxed)
     }
 
     /// Flows by class, in the order of [`Class::ALL`](crate::model::flow::Class::ALL). Locks the stripes one
@@ -337,6 +356,7 @@ impl Table {
             stripes: taken,
             merging: AtomicUsize::new(0),
             belated: AtomicU64::new(0),
+            unnoted: AtomicU64::new(0),
         }
     }
 

@@ -13,11 +13,12 @@ use crate::model::flow::Flow;
 pub struct Unlisted(HashSet<Flow>);
 
 impl Unlisted {
-    /// Notes a reply, if there are not `max` yet: strangers send them.
-    pub fn note(&mut self, flow: Flow, max: usize) {
+    /// Notes a reply, if there are not `max` yet: strangers send them. Whether it is noted.
+    pub fn note(&mut self, flow: Flow, max: usize) -> bool {
         if self.0.len() < max {
             self.0.insert(flow);
         }
+        self.0.len() < max || self.0.contains(&flow)
     }
 
     /// Whether a flow was replied to.
@@ -82,7 +83,8 @@ mod tests {
     fn strangers_do_not_fill_the_memory() {
         let mut unlisted = super::Unlisted::default();
         for to in 0..=255 {
-            unlisted.note(sighting(to, true).flow, 100);
+            let noted = unlisted.note(sighting(to, true).flow, 100);
+            assert_eq!(noted, to < 100);
         }
         assert!(unlisted.has(&sighting(99, true).flow) && !unlisted.has(&sighting(100, true).flow));
     }

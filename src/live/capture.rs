@@ -45,9 +45,9 @@ pub fn capture(
     let signals =
         Signals::install().map_err(|error| Error::new(format!("can't take signals: {error}")))?;
     listen::refuse_if_events_are_off()?;
-    let kernel_stat = KernelStat::start()?;
+    let kernel_stat = KernelStat::start(intake)?;
     // Before anybody listens, so that what changes from then on is seen to have changed.
-    let conditions = Conditions::new(cli.netns.as_deref(), intake);
+    let conditions = Conditions::new(cli.netns.as_deref(), cli.reliable, intake);
     let sockets = listen::open(cli, console)?;
     let recorder = cli.write.as_deref().map(start_recording).transpose()?;
     let track = cli.track.then(Track::start).transpose()?;
@@ -122,6 +122,14 @@ pub fn capture(
         console.detail(&verdict.to_string());
     } else {
         console.note(&verdict.to_string());
+    }
+    let unseen = conditions.unseen(intake);
+    if !unseen.is_empty() {
+        console.note(&format!(
+            "these network namespaces could not be looked at, so it is not known whether events were switched off or \
+             kept back in them: {}",
+            unseen.join(", ")
+        ));
     }
     if let Some(path) = &cli.write {
         match &recorded {

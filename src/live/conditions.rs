@@ -18,7 +18,7 @@ use crate::doctor::tracking::Tracking;
 use crate::intake::Intake;
 use crate::model::timestamp::Timestamp;
 use crate::os::namespace;
-use crate::os::namespaces::Namespaces;
+use crate::os::namespaces::{Named, Namespaces};
 use crate::os::sysctl::sysctl;
 
 /// How often everything is looked at: iptables-legacy and other namespaces don't tell of changes.
@@ -29,6 +29,8 @@ const EVERYTHING: Duration = Duration::from_secs(30);
 pub struct Conditions {
     /// The path of the namespace that was named, and what it was when it was entered.
     namespace: Option<(PathBuf, Identity)>,
+    /// Whether ends of connections matter.
+    reliable: bool,
     state: Mutex<State>,
 }
 
@@ -72,6 +74,20 @@ struct Trouble {
     from: Option<Timestamp>,
     /// When it was seen to hold again.
     until: Option<Timestamp>,
+    /// Whether connections that began meanwhile go on without events: the kernel decides once for an entry what it
+    /// tells of it (`nf_ct_ecache_ext_add`, net/netfilter/nf_conntrack_ecache.c).
+    has_effects: bool,
+}
+
+/// What takes from a list besides missed events, in words.
+#[derive(Debug, Default)]
+pub struct Troubles {
+    /// What does not hold now.
+    pub lasting: Vec<String>,
+    /// What did not hold for a while.
+    pub over: Vec<String>,
+    /// The same, where connections that began in that time still tell of nothing.
+    pub lasting_effects: Vec<String>,
 }
 
 impl fmt::Display for Trouble {
@@ -85,6 +101,9 @@ impl fmt::Display for Trouble {
         }
         if let Some(until) = self.until {
             write!(f, ", until {until}")?;
+            if self.has_effects {
+                f.write_str("; connections that began by then may go on without events")?;
+            }
         }
         Ok(())
     }
@@ -92,22 +111,54 @@ impl fmt::Display for Trouble {
 
 /// What does not hold in one namespace at one look.
 struct Found {
-    broken: Vec<String>,
+    broken: Vec<Broken>,
     tracked: [bool; 2],
+    /// Whether the rules could be read, so that what is not among the broken is sound.
+    is_whole: bool,
+}
+
+/// What does not hold.
+struct Broken {
+    what: String,
+    has_effects: bool,
+}
+
+impl Broken {
+    fn new(what: String) -> Self {
+        Self {
+            what,
+            has_effects: false,
+        }
+    }
+
+    fn with_effects(what: String) -> Self {
+        Self {
+            what,
+            has_effects: true,
+        }
+    }
 }
 
 const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 
-/// Looks at the namespace that the calling thread is in. `before` is which families were tracked.
-fn find(before: [bool; 2]) -> Found {
+/// Looks at the namespace that the calling thread is in. `before` is which families were tracked; `reliable`, whether
+/// ends of connections matter.
+fn find(before: [bool; 2], reliable: bool) -> Found {
     let mut broken = Vec::new();
     if sysctl("nf_conntrack_events") == Some(0) {
-        broken.push(
+        broken.push(Broken::with_effects(
             "conntrack events were switched off (net.netfilter.nf_conntrack_events=0)".to_owned(),
-        );
+        ));
     }
     let tracking = Tracking::look();
     let mut tracked = before;
+    let is_whole = matches!(
+        (&tracking.nftables, &tracking.legacy),
+        (Ok(ruleset), Ok(_)) if ruleset.complete
+    );
+    if !is_whole {
+        broken.push(Broken::new(UNREAD.to_owned()));
+    }
     if let (Ok(ruleset), Ok(legacy)) = (&tracking.nftables, &tracking.legacy) {
         let needs = ruleset.needs.clone().and(legacy);
         let now = [needs.ipv4, needs.ipv6];
@@ -120,28 +171,44 @@ fn find(before: [bool; 2]) -> Found {
             }
         }
         if !lost.is_empty() {
-            broken.push(format!(
+            broken.push(Broken::new(format!(
                 "the last firewall rule that had {} connections tracked was deleted, and later connections are \
                  missing",
                 lost.join(" and ")
-            ));
+            )));
         }
         for mask in &needs.masks {
-            broken.push(format!("a rule kept events back ({mask})"));
+            let what = format!("a rule kept events back ({mask})");
+            broken.push(Broken::with_effects(what));
+        }
+        for mask in needs.masks_of_ends.iter().filter(|_| reliable) {
+            let what = format!(
+                "a rule kept back the ends of connections, on which --reliable rests ({mask})"
+            );
+            broken.push(Broken::with_effects(what));
         }
     }
-    Found { broken, tracked }
+    Found {
+        broken,
+        tracked,
+        is_whole,
+    }
 }
+
+/// What is said where rules can't be read.
+const UNREAD: &str =
+    "the firewall rules could not be read to their end in time, so that one may keep events back";
 
 impl Conditions {
     /// Looks for the first time. `named` is the namespace that was asked for, and that the calling thread is in.
-    pub fn new(named: Option<&str>, intake: &Intake) -> Self {
+    pub fn new(named: Option<&str>, reliable: bool, intake: &Intake) -> Self {
         let namespace = named.map(namespace::path).and_then(|path| {
             let identity = identity("/proc/thread-self/ns/net".into())?;
             Some((path, identity))
         });
         let conditions = Self {
             namespace,
+            reliable,
             state: Mutex::new(State {
                 seen: HashMap::new(),
                 generation: None,
@@ -158,6 +225,9 @@ impl Conditions {
         let due = {
             let state = self.state.lock();
             state.looked.elapsed() >= EVERYTHING
+                || !state
+                    .unseen(intake, |other| other.alive && other.has_name)
+                    .is_empty()
                 || sysctl("nf_conntrack_events") == Some(0)
                 || ruleset::generation().unwrap_or(None) != state.generation
         };
@@ -175,7 +245,7 @@ impl Conditions {
         // Before the rules are read: a change meanwhile is seen at the next look.
         state.generation = ruleset::generation().unwrap_or(None);
         self.look_at_name(&mut state);
-        let found = find(state.tracked(&Place::Own));
+        let found = find(state.tracked(&Place::Own), self.reliable);
         state.take(Place::Own, found);
         for other in intake.namespaces().map_or_else(Vec::new, Namespaces::all) {
             if !other.alive || !other.has_name {
@@ -184,8 +254,10 @@ impl Conditions {
             let place = Place::Other(Arc::clone(&other.label));
             let before = state.tracked(&place);
             // One that can't be entered may just be going.
-            if let Ok(found) = namespace::within(&other.label, || Ok(find(before))) {
-                state.take(place, found);
+            let found = namespace::within(&other.label, || Ok(find(before, self.reliable)));
+            match found {
+                Ok(found) => state.take(place, found),
+                Err(_) => drop(state.seen.entry(place).or_default()),
             }
         }
     }
@@ -199,28 +271,52 @@ impl Conditions {
             "{} is another network namespace now, in which nobody listens",
             path.display()
         );
+        let broken = is_other.then(|| Broken::new(what));
         let found = Found {
-            broken: if is_other { vec![what] } else { Vec::new() },
+            broken: broken.into_iter().collect(),
             tracked: [false; 2],
+            is_whole: true,
         };
         state.take(Place::Name, found);
     }
 
     /// What does not hold, and what did not hold for a while and does again.
-    pub fn troubles(&self) -> (Vec<String>, Vec<String>) {
+    pub fn troubles(&self) -> Troubles {
         let state = self.state.lock();
-        let (over, now): (Vec<&Trouble>, Vec<&Trouble>) = state
-            .troubles
-            .iter()
-            .partition(|trouble| trouble.until.is_some());
-        let texts = |troubles: Vec<&Trouble>| troubles.iter().map(ToString::to_string).collect();
-        (texts(now), texts(over))
+        let mut all = Troubles::default();
+        for trouble in &state.troubles {
+            let texts = match trouble.until {
+                None => &mut all.lasting,
+                Some(_) if trouble.has_effects => &mut all.lasting_effects,
+                Some(_) => &mut all.over,
+            };
+            texts.push(trouble.to_string());
+        }
+        all
+    }
+
+    /// The namespaces that are listened to and could never be looked at, so that nothing is known of their sysctls and
+    /// rules.
+    pub fn unseen(&self, intake: &Intake) -> Vec<Arc<str>> {
+        self.state.lock().unseen(intake, |_| true)
     }
 }
 
 impl State {
     fn tracked(&self, place: &Place) -> [bool; 2] {
         self.seen.get(place).map_or([false; 2], |seen| seen.tracked)
+    }
+
+    /// Those of the namespaces that were never looked at.
+    fn unseen(&self, intake: &Intake, which: impl Fn(&Named) -> bool) -> Vec<Arc<str>> {
+        let all = intake.namespaces().map_or_else(Vec::new, Namespaces::all);
+        all.into_iter()
+            .filter(|other| {
+                let place = Place::Other(Arc::clone(&other.label));
+                which(other) && !self.seen.contains_key(&place)
+            })
+            .map(|other| other.label)
+            .collect()
     }
 
     /// Takes note of what is broken at one place, and so of what is not any more.
@@ -234,11 +330,15 @@ impl State {
         }
         let lasting = |trouble: &&mut Trouble| trouble.place == place && trouble.until.is_none();
         for trouble in self.troubles.iter_mut().filter(lasting) {
-            if !found.broken.contains(&trouble.what) {
+            let is_found = found
+                .broken
+                .iter()
+                .any(|broken| broken.what == trouble.what);
+            if !is_found && found.is_whole {
                 trouble.until = Some(now);
             }
         }
-        for what in found.broken {
+        for Broken { what, has_effects } in found.broken {
             let known = |trouble: &Trouble| {
                 trouble.place == place && trouble.until.is_none() && trouble.what == what
             };
@@ -248,6 +348,7 @@ impl State {
                     what,
                     from: good,
                     until: None,
+                    has_effects,
                 });
             }
         }
@@ -289,8 +390,12 @@ mod tests {
 
     fn found(broken: &[&str]) -> Found {
         Found {
-            broken: broken.iter().map(|&what| what.to_owned()).collect(),
+            broken: broken
+                .iter()
+                .map(|&what| Broken::new(what.to_owned()))
+                .collect(),
             tracked: [true; 2],
+            is_whole: true,
         }
     }
 

@@ -147,6 +147,7 @@ pub fn of_live(begun: &Capture, loss: &Loss) -> Capture {
         kernel: now.kernel,
         interfaces: now.interfaces,
         routes: now.routes,
+        uptime_s: None,
         ..begun.clone()
     }
 }

@@ -133,6 +133,8 @@ pub struct Dumps<'a> {
     /// The last warning about a list.
     said: Mutex<String>,
     clock: Mutex<Clock>,
+    /// What takes from this and later lists.
+    spoiled: Mutex<Vec<String>>,
 }
 
 /// Flows that were copied, and what was lost on the way to them.
@@ -200,6 +202,7 @@ impl<'a> Dumps<'a> {
             begun: Mutex::new((begun, Loss::default())),
             lists: Mutex::default(),
             said: Mutex::default(),
+            spoiled: Mutex::default(),
         }
     }
 
@@ -214,6 +217,8 @@ impl<'a> Dumps<'a> {
             return Ok(());
         }
         let begins_anew = due.interval && self.reset;
+        // Should the list not be written, its flows go back: replies that come meanwhile are kept for them.
+        let noting = begins_anew.then(|| (self.intake.merging(), self.intake.table().unnoted()));
         let Copied {
             mut contents,
             loss,
@@ -233,6 +238,12 @@ impl<'a> Dumps<'a> {
                     self.intake.restore(record);
                     Ok::<_, ()>(())
                 });
+                let unnoted = noting.as_ref().map_or(0, |(_, unnoted)| *unnoted);
+                if self.intake.table().unnoted() > unnoted {
+                    let lost = "a list could not be written, and so many replies came meanwhile that flows of it may \
+                                be listed as unanswered";
+                    self.spoiled.lock().push(lost.to_owned());
+                }
             } else {
                 let mut begun = self.begun.lock();
                 begun.0.start = capture.end;
@@ -293,6 +304,7 @@ impl<'a> Dumps<'a> {
 
     /// `loss`, with what earlier runs have left of theirs in the list.
     pub fn with_earlier_runs(&self, mut loss: Loss) -> Loss {
+        loss.other.extend(self.spoiled.lock().iter().cloned());
         let begun = self.begun();
         if begun.is_incomplete() {
             let mut reasons = begun.reasons();

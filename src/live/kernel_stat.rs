@@ -5,14 +5,19 @@
 //! module nf_conntrack_netlink and goes on (`nfnetlink_bind`, net/netfilter/nfnetlink.c: request_module_nowait), so
 //! that first events are lost, or all where it can't be loaded. A request waits for it (`nfnetlink_rcv_msg`).
 
+use std::collections::HashMap;
 use std::io;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
+use crate::intake::Intake;
 use crate::model::error::Error;
 use crate::model::units::show_count;
 use crate::netlink::build::netfilter_message;
 use crate::netlink::framing::{NFGENMSG_LEN, attributes};
 use crate::netlink::request::{self, Family, NLM_F_DUMP, NLM_F_REQUEST};
+use crate::os::namespace;
+use crate::os::namespaces::Namespaces;
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET_STATS_CPU`.
 const GET_STATS_CPU: u16 = 1 << 8 | 4;
@@ -93,26 +98,53 @@ impl Counters {
 #[derive(Debug)]
 pub struct KernelStat {
     before: Counters,
+    /// Those of other namespaces that were there already.
+    others_before: HashMap<Arc<str>, Counters>,
 }
 
 impl KernelStat {
     /// Begins; from here on there is somebody to tell of events.
     ///
     /// Errors: no privilege, or no connection tracking events in this kernel.
-    pub fn start() -> Result<Self, Error> {
+    pub fn start(intake: &Intake) -> Result<Self, Error> {
         let before = Counters::ask().map_err(|error| Error::listen(&error))?;
-        Ok(Self { before })
+        let others =
+            each_other(intake).filter_map(|(label, counters)| Some((label, counters.ok()?)));
+        Ok(Self {
+            before,
+            others_before: others.collect(),
+        })
     }
 
-    /// What the list lacks for it, in words; `None` if nothing.
-    pub fn trouble(&self) -> Option<String> {
-        match Counters::ask() {
-            Ok(now) => tell(&now.since(&self.before)),
+    /// What the list lacks for it, in words.
+    pub fn troubles(&self, intake: &Intake) -> Vec<String> {
+        let since = |now: io::Result<Counters>, before: Counters| match now {
+            Ok(now) => tell(&now.since(&before)),
             Err(error) => Some(format!(
                 "whether the connection table was full is not known: {error}"
             )),
-        }
+        };
+        let own = since(Counters::ask(), self.before);
+        let others = each_other(intake).filter_map(|(label, now)| {
+            // One that is not among those of the beginning was made since, with counters of 0.
+            let before = self.others_before.get(&label).copied();
+            // One that can't be entered has just gone.
+            let what = since(Ok(now.ok()?), before.unwrap_or_default())?;
+            Some(format!("in the network namespace {label}, {what}"))
+        });
+        own.into_iter().chain(others).collect()
     }
+}
+
+/// The counters of the other namespaces that are listened to, as far as they can be entered.
+fn each_other(intake: &Intake) -> impl Iterator<Item = (Arc<str>, io::Result<Counters>)> {
+    let all = intake.namespaces().map_or_else(Vec::new, Namespaces::all);
+    all.into_iter()
+        .filter(|other| other.alive && other.has_name)
+        .map(|other| {
+            let counters = namespace::within(&other.label, Counters::ask);
+            (other.label, counters)
+        })
 }
 
 fn tell(counted: &Counters) -> Option<String> {

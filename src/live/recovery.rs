@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::intake::Intake;
+use crate::intake::tally::Tally;
 use crate::model::timestamp::Timestamp;
 use crate::model::verdict::Span;
 use crate::os::sysctl::sysctl;
@@ -126,12 +127,44 @@ impl<'a, K: Kernel> Recovery<'a, K> {
         }
     }
 
-    /// Says that the kernel's table was read at the start, so that every entry older than the capture is listed.
-    /// Other namespaces may be met later, with any number of older entries.
-    pub fn existing_are_listed(&self) {
+    /// Lists the connections that are open at the start, and returns what that came to. From here on no entry is
+    /// older than the capture and not listed. Other namespaces may be met later, with any number of older entries.
+    ///
+    /// Errors: those of [`dump::merge`](crate::sources::dump::merge).
+    pub fn list_existing(&self) -> io::Result<Tally> {
+        // A resync that runs already has read entries that are older than the capture: what it has added proves nothing.
+        let _reading = self.reading.lock();
+        let tally = self.read_completely()?;
+        self.intake.count(tally);
         if self.intake.namespaces().is_none() {
+            self.credit.store(0, Ordering::Relaxed);
             self.older.store(0, Ordering::Relaxed);
         }
+        Ok(tally)
+    }
+
+    /// Reads the connections that are open once more: one that began before anybody listened may have been answered
+    /// since without any event. The kernel makes events for an entry only if somebody listened when it was made
+    /// (`nf_conntrack_events=2`, the default; nf_conntrack-sysctl in the kernel's documentation).
+    ///
+    /// Errors: those of [`dump::merge`](crate::sources::dump::merge).
+    pub fn look_at_existing(&self) -> io::Result<()> {
+        let _reading = self.reading.lock();
+        let tally = self.read_completely()?;
+        self.intake.count(tally);
+        Ok(())
+    }
+
+    /// Reads the kernel's table.
+    fn read_completely(&self) -> io::Result<Tally> {
+        let unnoted = self.intake.table().unnoted();
+        let tally = self.kernel.read_table(self.intake)?;
+        if self.intake.table().unnoted() > unnoted {
+            return Err(io::Error::other(
+                "so many replies came while it was read that flows may be listed as unanswered",
+            ));
+        }
+        Ok(tally)
     }
 
     /// Upper bound of the events missed so far, as of the last look.
@@ -158,6 +191,10 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     /// ```
     pub fn shown(&self) -> u64 {
         let missed = self.missed();
+        // Some of them may never be heard of: all that they sent may have found the queue full.
+        if self.intake.namespaces().is_some() {
+            return 0;
+        }
         if self.reliable() {
             return missed.saturating_sub(self.kernel.unprotected());
         }
@@ -228,17 +265,17 @@ impl<'a, K: Kernel> Recovery<'a, K> {
         }
     }
 
-    /// Ends the capture: everything that came up to now is in the tables afterwards. `drain` has the receivers take in
-    /// all that is queued and return.
+    /// Ends the capture: everything that came up to now is in the tables afterwards. `flush` is as in
+    /// [`bring_up_to_date`](Self::bring_up_to_date); `drain` has the receivers take in all that is queued and return.
     ///
     /// Errors: what makes the end inexact, in words.
-    pub fn end(&self, drain: impl FnOnce()) -> Result<(), String> {
+    pub fn end(&self, flush: impl Fn() -> bool, drain: impl FnOnce()) -> Result<(), String> {
         if !self.reliable() {
             // While what begins meanwhile is still told: see [`shown`](Self::shown).
             self.resync();
         }
         // From here on nothing new is queued, so that even under a flood the queues run empty.
-        let cut_off = self.cut_off();
+        let cut_off = self.cut_off(flush);
         drain();
         self.resync();
         cut_off
@@ -262,7 +299,7 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     /// Reads the kernel's table, and waits for the ends that it keeps back.
     fn read_kernel(&self, patience: Duration) -> io::Result<()> {
         // The table first: an entry that ends meanwhile is on the dying list after that.
-        let tally = self.kernel.read_table(self.intake)?;
+        let tally = self.read_completely()?;
         self.intake.count(tally);
         if !self.is_cut_off.load(Ordering::Relaxed) {
             self.credit.fetch_add(tally.recovered, Ordering::Relaxed);
@@ -358,7 +395,7 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     /// entry whose NEW event was missed before this began is in the table, or its DESTROY event has been queued.
     ///
     /// Errors: those of setsockopt(2), in words.
-    fn cut_off(&self) -> Result<(), String> {
+    fn cut_off(&self, flush: impl Fn() -> bool) -> Result<(), String> {
         let exact = |error: io::Error| format!("the end is not exact: {error}");
         let deliver = |delivery| self.kernel.deliver(delivery).map_err(exact);
         self.is_cut_off.store(true, Ordering::Relaxed);
@@ -366,11 +403,13 @@ impl<'a, K: Kernel> Recovery<'a, K> {
             return deliver(Delivery::Nothing);
         }
         deliver(Delivery::OnlyEnds)?;
+        // What was lost behind the sockets is counted by the receivers, when they come to it.
+        let flushed = flush();
         // One that reads the table already is waited for.
         let mut gone = self.reading.lock();
         // After the filter: what finds no room from here on is the end of a flow that is known.
         let missed = self.look().map_err(exact)?;
-        let is_covered = missed == self.covered.load(Ordering::Relaxed);
+        let is_covered = flushed && missed == self.covered.load(Ordering::Relaxed);
         self.note_gone(&mut gone, is_covered);
         let read = if is_covered {
             Ok(())

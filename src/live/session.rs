@@ -19,17 +19,17 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::cli::options::Cli;
 use crate::intake::Intake;
-use crate::live::conditions::Conditions;
+use crate::live::conditions::{self, Conditions};
 use crate::live::dumps::{Due, Dumps, Schedule};
 use crate::live::kernel_stat::KernelStat;
 use crate::live::monitor::{self, Monitor};
 use crate::live::recovery::Recovery;
 use crate::model::units::show_count;
 use crate::model::verdict::Loss;
+use crate::os::namespaces::Namespaces;
 use crate::os::signals::Signals;
 use crate::output::printer::Printer;
 use crate::service::notify::Supervisor;
-use crate::sources::dump;
 use crate::sources::receiver::{Shared, timespec};
 use crate::ui::console::{Console, REDRAW, Rate, Status};
 use crew::Crew;
@@ -99,9 +99,8 @@ impl<'a> Session<'a> {
     /// Lists what is there already, if that is wanted, and says that the capture runs.
     pub fn begin(&self, crew: &Crew<'_>) {
         if self.cli.existing {
-            match dump::merge(self.intake) {
+            match self.recovery.list_existing() {
                 Ok(tally) => {
-                    self.recovery.existing_are_listed();
                     self.console
                         .detail(&format!("{} open connections", show_count(tally.recovered)));
                 }
@@ -232,7 +231,13 @@ impl<'a> Session<'a> {
         self.console.clear_status();
         self.supervisor.stopping();
         self.shared.close();
-        if let Err(error) = self.recovery.end(|| crew.finish()) {
+        // With --reset, what goes on is of an interval that has ended.
+        if self.cli.existing && !self.cli.reset {
+            if let Err(error) = self.recovery.look_at_existing() {
+                self.trouble(format!("open connections not read at the end: {error}"));
+            }
+        }
+        if let Err(error) = self.recovery.end(|| self.shared.flush(), || crew.finish()) {
             self.trouble(error);
         }
         self.conditions.look(self.intake);
@@ -282,7 +287,11 @@ impl<'a> Session<'a> {
     fn assess(&self) -> Loss {
         let looked = self.recovery.look();
         let tally = self.intake.tally();
-        let (lasting, over) = self.conditions.troubles();
+        let conditions::Troubles {
+            lasting,
+            over,
+            lasting_effects,
+        } = self.conditions.troubles();
         let mut loss = Loss {
             missed: self.recovery.missed(),
             shown: self.recovery.shown(),
@@ -293,9 +302,13 @@ impl<'a> Session<'a> {
             malformed: tally.malformed,
             other: self.troubles.lock().clone(),
             over: [self.recovery.beyond(), over].concat(),
+            effects: lasting_effects,
         };
         loss.other.extend(lasting);
-        loss.other.extend(self.kernel_stat.trouble());
+        if let Some(mixed) = self.intake.namespaces().and_then(Namespaces::mixed) {
+            loss.other.push(mixed);
+        }
+        loss.other.extend(self.kernel_stat.troubles(self.intake));
         if let Err(error) = looked {
             loss.other
                 .push(format!("the drop counter can't be read: {error}"));

@@ -218,9 +218,13 @@ impl State {
     ///
     /// Errors: those of the file, which then is what it was.
     pub fn save(&self, contents: &Contents, capture: &Capture) -> io::Result<()> {
+        let capture = Capture {
+            uptime_s: Some(uptime().as_secs()),
+            ..capture.clone()
+        };
         Destination::File(self.path.clone()).keep(|out| {
             let mut out = BufWriter::with_capacity(1 << 18, out);
-            let mut list = json::List::begin(std::slice::from_ref(capture), &mut out)?;
+            let mut list = json::List::begin(std::slice::from_ref(&capture), &mut out)?;
             contents.each(|record| list.flow(record, &[]))?;
             list.end()?;
             out.flush()
@@ -342,12 +346,23 @@ fn gap(before: &Capture, begun: &Capture) -> Option<Gap> {
     let ahead = Duration::from_secs(before.clock_ahead_s.unwrap_or(0));
     let end = before.end.map(|end| earlier(end, ahead).unwrap_or(end));
     let (from, to) = (end.or(before.start)?, begun.start?);
+    let same_boot = before.boot_id.is_some() && before.boot_id == host::describe().0.boot_id;
+    // The clock may have been set back meanwhile: how long the machine has been up tells how long it was at least.
+    if let (true, Some(end_s)) = (same_boot, before.uptime_s) {
+        let passed = uptime().saturating_sub(Duration::from_secs(end_s + 1));
+        let least = later(from.min(to), passed);
+        if least > to {
+            return Some(Gap {
+                from: from.min(earlier(to, passed).unwrap_or(to)),
+                to: from.max(to),
+            });
+        }
+    }
     // Set back since: it lies somewhere between the two.
     if to < from {
         return Some(Gap { from: to, to: from });
     }
     // Whatever the clock says, within one boot it was no longer than that.
-    let same_boot = before.boot_id.is_some() && before.boot_id == host::describe().0.boot_id;
     let most = if same_boot { later(from, uptime()) } else { to };
     Some(Gap {
         from,

@@ -62,6 +62,9 @@ pub struct Capture {
     /// Seconds by which the clock was ahead at the end of what it could have been, by the time that the machine was up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_ahead_s: Option<u64>,
+    /// Seconds that the machine had been up at the end, sleep included: what the clock says may be set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uptime_s: Option<u64>,
     /// The last time at which a flow may have been missed, of an incomplete capture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incomplete_until: Option<Timestamp>,

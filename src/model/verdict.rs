@@ -37,6 +37,8 @@ pub struct Loss {
     pub other: Vec<String>,
     /// What took from the list for a while and does so no longer.
     pub over: Vec<String>,
+    /// What is over too, but has left connections that tell of nothing.
+    pub effects: Vec<String>,
 }
 
 /// The judgement on a list.
@@ -75,7 +77,11 @@ impl Loss {
 
     /// Judges.
     pub fn verdict(&self) -> Verdict {
-        let mut reasons: Vec<String> = self.other.iter().chain(&self.over).cloned().collect();
+        let mut reasons: Vec<String> = [&self.other, &self.over, &self.effects]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
         let when = self.span.map_or(String::new(), |span| {
             format!(" between {} and {}", span.from, span.to)
         });

@@ -5,7 +5,7 @@
 //! `ip netns set`; namespaces with a name in /run/netns that have none are given one by this module. A
 //! namespace is told by that name, or by its id where it has no name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -52,6 +52,10 @@ struct State {
     known: Vec<Known>,
     /// Ids that were taken back, which events not looked at yet may still mean.
     leaving: Vec<i32>,
+    /// Ids that were given again while events of the old namespace may still be queued.
+    doubtful: HashSet<i32>,
+    /// The labels under which flows of another namespace may be listed.
+    mixed: BTreeSet<Arc<str>>,
 }
 
 /// Namespaces that a record can't tell apart are one: those of the same name, one after the other.
@@ -94,14 +98,30 @@ impl Namespaces {
     /// The number of the namespace that has an id.
     pub fn number(&self, id: i32) -> u16 {
         if let Some(&number) = self.state.lock().by_id.get(&id) {
+            self.doubt(id, number);
             return number;
         }
         // At once: it may be gone before the next scan.
         let _ = self.look();
+        let number = {
+            let mut state = self.state.lock();
+            match state.by_id.get(&id) {
+                Some(&number) => number,
+                None => state.meet(id, &format!("{UNNAMED}{id}"), false),
+            }
+        };
+        self.doubt(id, number);
+        number
+    }
+
+    /// Takes note of an event that may be of the namespace that had the id before.
+    fn doubt(&self, id: i32, number: u16) {
         let mut state = self.state.lock();
-        match state.by_id.get(&id) {
-            Some(&number) => number,
-            None => state.meet(id, &format!("{UNNAMED}{id}"), false),
+        if state.doubtful.contains(&id) {
+            let label = state.known.get(usize::from(number).wrapping_sub(1));
+            if let Some(label) = label.map(|known| Arc::clone(&known.label)) {
+                state.mixed.insert(label);
+            }
         }
     }
 
@@ -115,7 +135,8 @@ impl Namespaces {
     /// Takes note of ids that were taken back or given since it was last asked. To be called with a batch of events
     /// in hand, before it is looked at: an id that was taken back and not given again means the old namespace in all
     /// of the batch, up to [`settle`](Self::settle). One that was given again means the new one from here on, since
-    /// the last event of the old one is from before its clean-up, which takes the kernel a while.
+    /// the last event of the old one is from before its clean-up, which takes the kernel a while. Where the queue was not
+    /// empty when both were noticed, that may be wrong, and is owned up to: [`mixed`](Self::mixed).
     pub fn catch_up(&self) {
         let mut buffer = [0; 1 << 13];
         while let Ok((len @ 1.., _)) = recv(&self.news, &mut buffer[..], RecvFlags::DONTWAIT) {
@@ -132,9 +153,26 @@ impl Namespaces {
         }
     }
 
-    /// Forgets the ids that were taken back, after the batch.
-    pub fn settle(&self) {
-        self.state.lock().settle();
+    /// Forgets the ids that were taken back, after the batch; `is_empty` is whether nothing more was queued.
+    pub fn settle(&self, is_empty: bool) {
+        let mut state = self.state.lock();
+        state.settle();
+        if is_empty {
+            state.doubtful.clear();
+        }
+    }
+
+    /// Says that flows may be listed under the wrong namespace, if that may be so.
+    pub fn mixed(&self) -> Option<String> {
+        let state = self.state.lock();
+        let labels: Vec<&str> = state.mixed.iter().map(|label| &**label).collect();
+        (!labels.is_empty()).then(|| {
+            format!(
+                "events of a network namespace that was removed may be listed under one that was made with its id \
+                 since: {}",
+                labels.join(", ")
+            )
+        })
     }
 
     /// Looks what names there are in /run/netns, and gives an id to those that have none.
@@ -143,7 +181,7 @@ impl Namespaces {
     pub fn scan(&self) -> io::Result<()> {
         // A name must not go to the namespace that had the id before.
         self.catch_up();
-        self.settle();
+        self.settle(false);
         self.look()
     }
 
@@ -226,6 +264,7 @@ impl State {
         if self.leaving.contains(&id) {
             self.leaving.retain(|&leaving| leaving != id);
             self.forget(id);
+            self.doubtful.insert(id);
         }
     }
 

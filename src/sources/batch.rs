@@ -145,7 +145,7 @@ impl Drain {
         }
         shared.intake.fold(&mut self.pending);
         if let Some(namespaces) = namespaces {
-            namespaces.settle();
+            namespaces.settle(received < BATCH_LEN);
         }
         if let Some(recorder) = &shared.recorder {
             let datagrams = self

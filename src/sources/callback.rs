@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 
 use netfilter_conntrack::{EventType, Handle};
 
@@ -16,6 +17,12 @@ use crate::os::socket::memory;
 /// After so many events the receiver looks up: counts are added, and a list may wait for what was queued.
 const EVENTS_AT_ONCE: usize = 1 << 12;
 
+/// Whether an event means something else after a loss than before: an end, or a beginning that comes late. Only then the
+/// socket is asked, as the loss may be as young as the event.
+const fn matters_after_loss(event: Event, replied: bool) -> bool {
+    matches!(event, Event::Destroy) || matches!(event, Event::New) && replied
+}
+
 /// Receives until told to stop and the queue is empty.
 ///
 /// Errors: those of the socket that no retry helps.
@@ -26,6 +33,8 @@ pub fn receive(
     seat: &Seat,
 ) -> io::Result<()> {
     rustix::io::ioctl_fionbio(&*handle, true)?;
+    // The handle itself is lent to the library while events are read.
+    let socket = handle.as_fd().try_clone_to_owned()?;
     let mut flush = None;
     let mut since_flush = 0;
     loop {
@@ -37,7 +46,12 @@ pub fn receive(
         if !shared.closing() {
             buffer.grow_under_pressure(&*handle)?;
         }
-        let missed = memory(&*handle).map_or(true, |memory| memory.drops > 0);
+        // Once that is so it stays so.
+        let mut known = false;
+        let mut missed = |matters: bool| {
+            known |= matters && memory(&socket).map_or(true, |memory| memory.drops > 0);
+            known
+        };
         let mut tally = Tally::default();
         let mut caught = 0;
         let result = handle.catch(|event, entry| {
@@ -59,24 +73,28 @@ pub fn receive(
             };
             if let Some(detail) = shared.intake.detail() {
                 match sighting(entry, event, detail.all_protocols) {
-                    Ok(sighting) => shared.intake.sighting(
-                        detail,
-                        &sighting,
-                        Timestamp::now(),
-                        missed,
-                        &mut tally,
-                    ),
+                    Ok(sighting) => {
+                        let missed = missed(matters_after_loss(event, sighting.replied));
+                        shared.intake.sighting(
+                            detail,
+                            &sighting,
+                            Timestamp::now(),
+                            missed,
+                            &mut tally,
+                        );
+                    }
                     Err(skip) => tally.skipped(skip),
                 }
                 return go_on;
             }
             match observe(entry, event) {
                 Ok(observation) if event != Event::Destroy => {
+                    let missed = missed(matters_after_loss(event, observation.replied));
                     shared.intake.event(&observation, missed, &mut tally);
                 }
                 Ok(observation) => {
                     tally.ended += 1;
-                    if missed {
+                    if missed(true) {
                         shared.intake.made_up(&observation, &mut tally);
                     } else {
                         tally.not_events += 1;

@@ -235,13 +235,17 @@ impl Kernel {
     pub fn fetch_untold(&self, table: &Table) -> io::Result<()> {
         let take = |key: &[u8], state: u32| {
             let sighting = decode(key).filter(|_| state & UNTOLD != 0);
-            if let Some(sighting) = sighting {
+            if let Some(mut sighting) = sighting {
+                // What found no room may have been the NEW event: then what the kernel's table gave of the flow
+                // meanwhile makes up for nothing.
+                sighting.event = Event::New;
                 table.apply(&sighting, Unseen::Ignore);
                 if state & CONFIRMED != 0 {
                     let replied = true;
                     table.apply(
                         &Observation {
                             replied,
+                            event: Event::Update,
                             ..sighting
                         },
                         Unseen::Ignore,

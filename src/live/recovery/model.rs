@@ -303,18 +303,19 @@ fn run(
     let mut made = Vec::new();
     let mut lost_before = Loss::default();
     let happened = || world.0.borrow().happened.clone();
+    let flush = || {
+        let mut world = world.0.borrow_mut();
+        world.pause();
+        world.drain();
+        true
+    };
     for _ in 0..lists {
         world.0.borrow_mut().pause();
         // The watchdog has its turn now and then.
         recovery.resync();
         world.0.borrow_mut().pause();
         let before = happened();
-        recovery.bring_up_to_date(|| {
-            let mut world = world.0.borrow_mut();
-            world.pause();
-            world.drain();
-            true
-        });
+        recovery.bring_up_to_date(flush);
         let copied = copy(&intake, reset, &|| assess(&recovery, &intake));
         made.push(List::of(&copied, &lost_before, before));
         if let Some(lost) = copied.next {
@@ -323,10 +324,8 @@ fn run(
     }
     let before = happened();
     recovery
-        .end(|| {
-            let mut world = world.0.borrow_mut();
-            world.pause();
-            world.drain();
+        .end(flush, || {
+            flush();
         })
         .expect("the world does as it is told");
     let copied = Copied {
