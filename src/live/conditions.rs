@@ -7,11 +7,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::fs::inotify;
 
 use crate::doctor::ruleset;
 use crate::doctor::tracking::Tracking;
@@ -31,7 +33,21 @@ pub struct Conditions {
     namespace: Option<(PathBuf, Identity)>,
     /// Whether ends of connections matter.
     reliable: bool,
+    /// Hears of every write to the switch for events, so that one that is set and set back between two looks is seen.
+    writes: Option<OwnedFd>,
     state: Mutex<State>,
+}
+
+/// The switch for events (nf_conntrack-sysctl in the kernel's documentation).
+const SWITCH: &str = "/proc/sys/net/netfilter/nf_conntrack_events";
+
+/// Hears of writes to the switch of the namespace that the calling thread is in (inotify(7)). Those through another mount
+/// of procfs are not seen, nor are those of other namespaces.
+fn hear_of_writes() -> Option<OwnedFd> {
+    let inotify =
+        inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).ok()?;
+    inotify::add_watch(&inotify, SWITCH, inotify::WatchFlags::MODIFY).ok()?;
+    Some(inotify)
 }
 
 /// Device and inode of a namespace's file: namespaces(7).
@@ -62,6 +78,8 @@ struct State {
 struct Seen {
     /// Whether IPv4 and IPv6 have been seen to be tracked.
     tracked: [bool; 2],
+    /// Whether a look has come about.
+    looked: bool,
     /// The last look at which all was well.
     good: Option<Timestamp>,
 }
@@ -115,6 +133,8 @@ struct Found {
     tracked: [bool; 2],
     /// Whether the rules could be read, so that what is not among the broken is sound.
     is_whole: bool,
+    /// What may have been broken since the last look, and is not now.
+    passed: Option<Broken>,
 }
 
 /// What does not hold.
@@ -146,9 +166,7 @@ const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 fn find(before: [bool; 2], reliable: bool) -> Found {
     let mut broken = Vec::new();
     if sysctl("nf_conntrack_events") == Some(0) {
-        broken.push(Broken::with_effects(
-            "conntrack events were switched off (net.netfilter.nf_conntrack_events=0)".to_owned(),
-        ));
+        broken.push(Broken::with_effects(OFF.to_owned()));
     }
     let tracking = Tracking::look();
     let mut tracked = before;
@@ -192,9 +210,12 @@ fn find(before: [bool; 2], reliable: bool) -> Found {
         broken,
         tracked,
         is_whole,
+        passed: None,
     }
 }
 
+/// What is said where events are off.
+const OFF: &str = "conntrack events were switched off (net.netfilter.nf_conntrack_events=0)";
 /// What is said where rules can't be read.
 const UNREAD: &str =
     "the firewall rules could not be read to their end in time, so that one may keep events back";
@@ -208,6 +229,7 @@ impl Conditions {
         });
         let conditions = Self {
             namespace,
+            writes: hear_of_writes(),
             reliable,
             state: Mutex::new(State {
                 seen: HashMap::new(),
@@ -225,9 +247,9 @@ impl Conditions {
         let due = {
             let state = self.state.lock();
             state.looked.elapsed() >= EVERYTHING
-                || !state
-                    .unseen(intake, |other| other.alive && other.has_name)
-                    .is_empty()
+                || state
+                    .others(intake)
+                    .any(|(other, seen)| other.alive && other.has_name && seen.is_none())
                 || sysctl("nf_conntrack_events") == Some(0)
                 || ruleset::generation().unwrap_or(None) != state.generation
         };
@@ -245,7 +267,14 @@ impl Conditions {
         // Before the rules are read: a change meanwhile is seen at the next look.
         state.generation = ruleset::generation().unwrap_or(None);
         self.look_at_name(&mut state);
-        let found = find(state.tracked(&Place::Own), self.reliable);
+        let was_written = self.was_written();
+        let mut found = find(state.tracked(&Place::Own), self.reliable);
+        found.passed = was_written.then(|| {
+            Broken::with_effects(
+                "net.netfilter.nf_conntrack_events was written to, and events may have been off for a moment"
+                    .to_owned(),
+            )
+        });
         state.take(Place::Own, found);
         for other in intake.namespaces().map_or_else(Vec::new, Namespaces::all) {
             if !other.alive || !other.has_name {
@@ -262,6 +291,16 @@ impl Conditions {
         }
     }
 
+    /// Whether the switch for events was written to since this was asked last.
+    fn was_written(&self) -> bool {
+        let mut buffer = [0; 1 << 12];
+        let read = self
+            .writes
+            .as_ref()
+            .map(|writes| rustix::io::read(writes, &mut buffer));
+        matches!(read, Some(Ok(1..)))
+    }
+
     fn look_at_name(&self, state: &mut State) {
         let Some((path, meant)) = &self.namespace else {
             return;
@@ -276,6 +315,7 @@ impl Conditions {
             broken: broken.into_iter().collect(),
             tracked: [false; 2],
             is_whole: true,
+            passed: None,
         };
         state.take(Place::Name, found);
     }
@@ -298,7 +338,11 @@ impl Conditions {
     /// The namespaces that are listened to and could never be looked at, so that nothing is known of their sysctls and
     /// rules.
     pub fn unseen(&self, intake: &Intake) -> Vec<Arc<str>> {
-        self.state.lock().unseen(intake, |_| true)
+        let state = self.state.lock();
+        let unseen = state
+            .others(intake)
+            .filter(|(_, seen)| !seen.is_some_and(|seen| seen.looked));
+        unseen.map(|(other, _)| other.label).collect()
     }
 }
 
@@ -307,16 +351,14 @@ impl State {
         self.seen.get(place).map_or([false; 2], |seen| seen.tracked)
     }
 
-    /// Those of the namespaces that were never looked at.
-    fn unseen(&self, intake: &Intake, which: impl Fn(&Named) -> bool) -> Vec<Arc<str>> {
+    /// The other namespaces that are listened to, with what was seen in them if it was tried.
+    fn others(&self, intake: &Intake) -> impl Iterator<Item = (Named, Option<Seen>)> {
         let all = intake.namespaces().map_or_else(Vec::new, Namespaces::all);
-        all.into_iter()
-            .filter(|other| {
-                let place = Place::Other(Arc::clone(&other.label));
-                which(other) && !self.seen.contains_key(&place)
-            })
-            .map(|other| other.label)
-            .collect()
+        all.into_iter().map(|other| {
+            let place = Place::Other(Arc::clone(&other.label));
+            let seen = self.seen.get(&place).copied();
+            (other, seen)
+        })
     }
 
     /// Takes note of what is broken at one place, and so of what is not any more.
@@ -324,6 +366,7 @@ impl State {
         let now = Timestamp::now();
         let seen = self.seen.entry(place.clone()).or_default();
         seen.tracked = found.tracked;
+        seen.looked = true;
         let good = seen.good;
         if found.broken.is_empty() {
             seen.good = Some(now);
@@ -337,6 +380,17 @@ impl State {
             if !is_found && found.is_whole {
                 trouble.until = Some(now);
             }
+        }
+        // What lasts says more.
+        let is_off = found.broken.iter().any(|broken| broken.what == OFF);
+        for Broken { what, has_effects } in found.passed.into_iter().filter(|_| !is_off) {
+            self.troubles.push(Trouble {
+                place: place.clone(),
+                what,
+                from: good,
+                until: Some(now),
+                has_effects,
+            });
         }
         for Broken { what, has_effects } in found.broken {
             let known = |trouble: &Trouble| {
@@ -396,6 +450,7 @@ mod tests {
                 .collect(),
             tracked: [true; 2],
             is_whole: true,
+            passed: None,
         }
     }
 

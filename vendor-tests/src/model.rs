@@ -57,6 +57,14 @@ impl Model {
         }
     }
 
+    /// Adds the flows of another one.
+    pub fn join(&mut self, other: Self) {
+        for (place, (text, confirmed)) in other.flows {
+            let (_, known) = self.flows.entry(place).or_insert((text, false));
+            *known |= confirmed;
+        }
+    }
+
     /// How many flows there are.
     pub fn len(&self) -> usize {
         self.flows.len()
