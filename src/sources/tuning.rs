@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use netfilter_conntrack::{Groups, Handle};
 use rustix::net::sockopt;
 
+use crate::netlink::uapi::NFNLGRP_CONNTRACK_DESTROY;
 use crate::os::prefilter::{self, Share};
 use crate::os::socket::{
     NETLINK_BROADCAST_ERROR, NETLINK_LISTEN_ALL_NSID, NETLINK_NO_ENOBUFS, attach_filter,
@@ -17,7 +18,7 @@ use crate::os::socket::{
 pub const EVENT_TRUESIZE_BYTES: u32 = 1280;
 
 /// `NFNLGRP_CONNTRACK_DESTROY` of `include/uapi/linux/netfilter/nfnetlink.h`.
-const GROUP_DESTROY: libc::c_int = 3;
+const GROUP_DESTROY: libc::c_int = NFNLGRP_CONNTRACK_DESTROY as libc::c_int;
 
 /// What a socket is asked to be.
 #[derive(Clone, Copy, Debug)]
@@ -27,11 +28,24 @@ pub struct Settings {
     /// How far it may grow under pressure.
     pub buffer_max_bytes: u32,
     /// Whether the kernel drops what cannot change the list.
-    pub thin: bool,
+    pub prefilter: bool,
     /// Whether to hear of all namespaces that have an id here.
     pub all_namespaces: bool,
     /// Whether to hear of entries' ends too, so that what was missed is made up for.
     pub reliable: bool,
+}
+
+impl Default for Settings {
+    /// Those of a capture without options.
+    fn default() -> Self {
+        Self {
+            buffer_bytes: 64 << 20,
+            buffer_max_bytes: 512 << 20,
+            prefilter: true,
+            all_namespaces: false,
+            reliable: false,
+        }
+    }
 }
 
 /// A socket's receive buffer, which grows while it is under pressure.
@@ -119,7 +133,7 @@ pub fn open(settings: &Settings, share: Share) -> io::Result<(Handle, Buffer)> {
     if settings.all_namespaces {
         enable_netlink_option(&handle, NETLINK_LISTEN_ALL_NSID)?;
     }
-    if let Some(program) = prefilter::filter(settings.thin, share) {
+    if let Some(program) = prefilter::filter(settings.prefilter, share) {
         attach_filter(&handle, &program)?;
     }
     Ok((handle, buffer))
