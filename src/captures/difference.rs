@@ -104,7 +104,7 @@ mod tests {
             "icmp 1 30 src={source} dst=10.1.0.1 type=8 code=0 id=1 {mark} src=10.1.0.1 dst=10.2.0.1 \
              type=0 code=0 id=1 zone=5"
         );
-        conntrack::parse(&line).unwrap().unwrap()
+        conntrack::parse(&line, true).unwrap().unwrap().remove(0)
     }
 
     #[test]

@@ -172,7 +172,9 @@ impl Text<'_> {
                 Err(error) => return Err(Error::file(self.path, error)),
             };
             let said = match line {
-                Line::Whole(line) => line::parse(line, &mut self.csv).map(|said| (said, line)),
+                Line::Whole(line, ended) => {
+                    line::parse(line, ended, &mut self.csv).map(|said| (said, line))
+                }
                 Line::TooLong => Err(Unreadable::Malformed("too long for a line".into())),
             };
             match said {
@@ -307,11 +309,15 @@ impl Text<'_> {
                 // What comes behind it is not of that list.
                 self.context.described.clear();
             }
-            Said::Text(kind, record) => {
+            Said::Text(kind, records) => {
                 let slot = &mut self.context.text[kind as usize];
                 let number = *slot.get_or_insert_with(|| self.sink.capture(described_by(kind)));
-                let seen_in = [(number, record.connections)];
-                return Ok(self.sink.flow(*record, &seen_in));
+                for record in records {
+                    let seen_in = [(number, record.connections)];
+                    if self.sink.flow(record, &seen_in).is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
             }
         }
         Ok(ControlFlow::Continue(()))
