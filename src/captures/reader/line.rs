@@ -18,6 +18,8 @@ pub enum Said {
     Json(json::Line),
     /// Flows in text: one, or several where ends of lines were lost.
     Text(Kind, Vec<Record>),
+    /// Packets in one direction, which may be those of a flow or answers.
+    Direction(Kind, Box<Record>),
 }
 
 /// The kinds of text.
@@ -66,7 +68,11 @@ pub fn parse(line: &[u8], ended: bool, csv: &mut csv::Reader) -> Result<Said, Un
         return Err(wrong(format!("control characters in {}", begin(text))));
     }
     if let Some(read) = classic::parse(text) {
-        return Ok(Said::Text(Kind::Classic, vec![read.map_err(wrong)?]));
+        return Ok(match read.map_err(wrong)? {
+            classic::Line::Flow(record) => Said::Text(Kind::Classic, vec![record]),
+            classic::Line::Direction(record) => Said::Direction(Kind::Classic, Box::new(record)),
+            classic::Line::Trace => Said::Nothing,
+        });
     }
     match csv.read(text) {
         Some(Ok(csv::Line::Header)) => return Ok(Said::Nothing),

@@ -107,7 +107,7 @@ pub(super) fn read<'a>(
     let [original, reply] = tuples;
     let cut = Cut {
         word: last,
-        ended: ended || !next_word(left).is_none(),
+        ended: ended || next_word(left).is_some(),
         follows: next_word(left).is_some(),
     };
     let identity = identity(head.protocol, &original, &reply, zone, &cut)?;

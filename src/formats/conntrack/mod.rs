@@ -27,9 +27,7 @@ use remark::Remark;
 /// Reads a line, which may hold several entries where ends of lines were lost; `None` if it says nothing of a flow, as
 /// conntrack's closing line does. `ended` is whether the line had an end: one that has none may have been cut.
 ///
-/// # Errors
-///
-/// What is wrong with it.
+/// Errors: what is wrong with it.
 pub fn parse(line: &str, ended: bool) -> Option<Result<Vec<Record>, String>> {
     match remark::of(line) {
         Some(Remark::Harmless) => None,

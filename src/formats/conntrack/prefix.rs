@@ -20,9 +20,7 @@ const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 /// Looks over the words of a prefix, and returns the time that they say, if it is a full one: with date and time zone.
 ///
-/// # Errors
-///
-/// Why this is no prefix that may be passed over.
+/// Errors: why this is no prefix that may be passed over.
 pub(super) fn time<'a>(
     words: impl DoubleEndedIterator<Item = &'a str> + Clone,
 ) -> Result<Option<Timestamp>, String> {

@@ -354,11 +354,8 @@ fn a_line_cut_inside_its_last_number_has_no_translation() {
             .unwrap()
             .is_err()
     );
-    let translated = UNREPLIED
-        .replacen("dport=40002", "dport=1234", 2)
-        .replacen("dport=53", "dport=53", 1);
     let other = UNREPLIED.strip_suffix("40002").unwrap().to_owned() + "61001";
-    assert!(good(&other).identity.snat().is_some(), "{translated}");
+    assert!(good(&other).identity.snat().is_some(), "{other}");
     // A line without an end may have been cut there.
     assert!(parse(&other, false).unwrap().is_err());
     assert!(parse(UNREPLIED, false).unwrap().is_ok());
