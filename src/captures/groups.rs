@@ -299,7 +299,7 @@ mod tests {
                 "tcp 6 src={source} dst={destination} sport=9 dport={port} [UNREPLIED] \
                  src={destination} dst={source} sport={port} dport=9"
             );
-            groups.add(&conntrack::parse(&line).unwrap().unwrap());
+            groups.add(&conntrack::parse(&line, true).unwrap().unwrap()[0]);
         }
         let shown: Vec<String> = groups
             .finish()

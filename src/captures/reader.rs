@@ -6,6 +6,7 @@
 pub mod complaints;
 pub mod line;
 pub mod lines;
+mod pairs;
 pub mod pcap;
 mod wholeness;
 
@@ -28,6 +29,7 @@ use crate::ui::progress::Counted;
 use complaints::Complaints;
 use line::{Kind, Said};
 use lines::{Line, Lines};
+use pairs::Pairs;
 use wholeness::Wholeness;
 
 /// Takes in what files hold.
@@ -110,6 +112,7 @@ impl Reader<'_> {
             context: Context::default(),
             wholeness: Wholeness::default(),
             csv: csv::Reader::default(),
+            pairs: Pairs::default(),
             last: None,
             complaints: Complaints::default(),
         };
@@ -158,6 +161,7 @@ struct Text<'a> {
     context: Context,
     wholeness: Wholeness,
     csv: csv::Reader,
+    pairs: Pairs,
     /// The kind of the last line, if it was a text's.
     last: Option<Kind>,
     complaints: Complaints,
@@ -172,7 +176,9 @@ impl Text<'_> {
                 Err(error) => return Err(Error::file(self.path, error)),
             };
             let said = match line {
-                Line::Whole(line) => line::parse(line, &mut self.csv).map(|said| (said, line)),
+                Line::Whole(line, ended) => {
+                    line::parse(line, ended, &mut self.csv).map(|said| (said, line))
+                }
                 Line::TooLong => Err(Unreadable::Malformed("too long for a line".into())),
             };
             match said {
@@ -227,6 +233,12 @@ impl Text<'_> {
 
     /// What can be said only when all has been read.
     fn finish(&mut self, ended: bool) -> Result<(), Error> {
+        for (kind, record) in std::mem::take(&mut self.pairs).finish() {
+            let seen_in = [(self.of_kind(kind), record.connections)];
+            if self.sink.flow(record, &seen_in).is_break() {
+                return Ok(());
+            }
+        }
         if let Some(why) = self.wholeness.stop() {
             self.fault_of_list(&why)?;
         }
@@ -281,7 +293,7 @@ impl Text<'_> {
 
     fn take(&mut self, said: Said, line: &[u8]) -> Result<ControlFlow<()>, Stopped> {
         self.last = match &said {
-            Said::Text(kind, _) => Some(*kind),
+            Said::Text(kind, _) | Said::Direction(kind, _) => Some(*kind),
             _ => None,
         };
         match said {
@@ -307,14 +319,27 @@ impl Text<'_> {
                 // What comes behind it is not of that list.
                 self.context.described.clear();
             }
-            Said::Text(kind, record) => {
-                let slot = &mut self.context.text[kind as usize];
-                let number = *slot.get_or_insert_with(|| self.sink.capture(described_by(kind)));
-                let seen_in = [(number, record.connections)];
-                return Ok(self.sink.flow(*record, &seen_in));
+            Said::Text(kind, records) => {
+                let number = self.of_kind(kind);
+                for record in records {
+                    let seen_in = [(number, record.connections)];
+                    if self.sink.flow(record, &seen_in).is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+            }
+            Said::Direction(kind, record) => {
+                self.of_kind(kind);
+                self.pairs.add(kind, *record);
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// The number of the capture that text of a kind is.
+    fn of_kind(&mut self, kind: Kind) -> u32 {
+        let slot = &mut self.context.text[kind as usize];
+        *slot.get_or_insert_with(|| self.sink.capture(described_by(kind)))
     }
 
     /// The captures of a flow of our JSON form, by their numbers here.

@@ -300,7 +300,7 @@ fn read(
             Ok(None) if whole => break,
             Ok(None) => return Err(damaged(number, "the end is missing")),
             Ok(Some(_)) if whole => return Err(damaged(number, "something follows the end")),
-            Ok(Some(lines::Line::Whole(line))) => line,
+            Ok(Some(lines::Line::Whole(line, _))) => line,
             Ok(Some(lines::Line::TooLong)) => return Err(damaged(number, "too long for a line")),
             Err(error) => return Err(Trouble::Unfit(Error::file(path, error))),
         };

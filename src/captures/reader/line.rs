@@ -1,9 +1,12 @@
 //! One line of a capture, of whichever kind.
 
+use std::borrow::Cow;
+
 use crate::formats::classic;
 use crate::formats::conntrack;
 use crate::formats::csv;
 use crate::formats::json::{self, Unreadable};
+use crate::model::printable::is_harmful;
 use crate::model::record::Record;
 
 /// What a line says.
@@ -13,8 +16,10 @@ pub enum Said {
     Nothing,
     /// An object of our own form.
     Json(json::Line),
-    /// A flow in text.
-    Text(Kind, Box<Record>),
+    /// Flows in text: one, or several where ends of lines were lost.
+    Text(Kind, Vec<Record>),
+    /// Packets in one direction, which may be those of a flow or answers.
+    Direction(Kind, Box<Record>),
 }
 
 /// The kinds of text.
@@ -42,10 +47,11 @@ impl Kind {
     }
 }
 
-/// Reads a line without its end. Total: any bytes give an answer. `csv` remembers the header of the file.
+/// Reads a line without its end, and `ended` is whether it had one. Total: any bytes give an answer. `csv` remembers the
+/// header of the file.
 ///
 /// Errors: why it can't be read.
-pub fn parse(line: &[u8], csv: &mut csv::Reader) -> Result<Said, Unreadable> {
+pub fn parse(line: &[u8], ended: bool, csv: &mut csv::Reader) -> Result<Said, Unreadable> {
     // Editors of other systems begin a text with it.
     let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     let line = line.trim_ascii();
@@ -57,19 +63,56 @@ pub fn parse(line: &[u8], csv: &mut csv::Reader) -> Result<Said, Unreadable> {
     if text.is_empty() {
         return Ok(Said::Nothing);
     }
+    let text = &*uncoloured(text);
+    if text.contains(|c| is_harmful(c) && !matches!(c, '\t' | '\r')) {
+        return Err(wrong(format!("control characters in {}", begin(text))));
+    }
     if let Some(read) = classic::parse(text) {
-        return Ok(Said::Text(Kind::Classic, Box::new(read.map_err(wrong)?)));
+        return Ok(match read.map_err(wrong)? {
+            classic::Line::Flow(record) => Said::Text(Kind::Classic, vec![record]),
+            classic::Line::Direction(record) => Said::Direction(Kind::Classic, Box::new(record)),
+            classic::Line::Trace => Said::Nothing,
+        });
     }
     match csv.read(text) {
         Some(Ok(csv::Line::Header)) => return Ok(Said::Nothing),
-        Some(Ok(csv::Line::Flow(record))) => return Ok(Said::Text(Kind::Csv, record)),
+        Some(Ok(csv::Line::Flow(record))) => return Ok(Said::Text(Kind::Csv, vec![*record])),
         Some(Err(why)) => return Err(wrong(why)),
         None => {}
     }
-    match conntrack::parse(text) {
-        Some(read) => Ok(Said::Text(Kind::Conntrack, Box::new(read.map_err(wrong)?))),
+    match conntrack::parse(text, ended) {
+        Some(read) => Ok(Said::Text(Kind::Conntrack, read.map_err(wrong)?)),
         None => Ok(Said::Nothing),
     }
+}
+
+/// The text without the sequences of ECMA-48 that colour it, as grep(1) and others put them around what they found:
+/// `ESC [ … m` (select graphic rendition) and the `ESC [ K` (erase in line) that grep puts behind it.
+fn uncoloured(text: &str) -> Cow<'_, str> {
+    const INTRODUCER: &str = "\x1b[";
+    if !text.contains(INTRODUCER) {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once(INTRODUCER) {
+        plain.push_str(before);
+        let parameter = |c: char| c.is_ascii_digit() || matches!(c, ';' | ':');
+        let end = behind.trim_start_matches(parameter);
+        rest = end.strip_prefix(['m', 'K']).unwrap_or_else(|| {
+            // Another one, which the text keeps and is refused for.
+            plain.push_str(INTRODUCER);
+            behind
+        });
+    }
+    plain.push_str(rest);
+    Cow::Owned(plain)
+}
+
+/// The beginning of a line, for messages.
+fn begin(text: &str) -> String {
+    let shown: String = text.chars().take(60).collect();
+    format!("{shown:?}")
 }
 
 #[cfg(test)]
@@ -78,7 +121,7 @@ mod tests {
 
     #[test]
     fn kinds_are_told_apart() {
-        let kind = |line: &str| match parse(line.as_bytes(), &mut csv::Reader::default()) {
+        let kind = |line: &str| match parse(line.as_bytes(), true, &mut csv::Reader::default()) {
             Ok(Said::Text(kind, _)) => Some(kind),
             Ok(_) => None,
             Err(error) => panic!("{line}: {error:?}"),
@@ -96,7 +139,7 @@ mod tests {
             assert_eq!(kind(nothing), None);
         }
         for wrong in [&b"\xff"[..], b"{", b"[", b"]["] {
-            let said = parse(wrong, &mut csv::Reader::default());
+            let said = parse(wrong, true, &mut csv::Reader::default());
             assert!(matches!(said, Err(Unreadable::Malformed(_))));
         }
     }

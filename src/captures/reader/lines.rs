@@ -9,8 +9,8 @@ const LINE_MAX: usize = 256 << 20;
 /// One line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
-    /// Without its end, `\n` or `\r\n`.
-    Whole(&'a [u8]),
+    /// Without its end, `\n` or `\r\n`, and whether it had one.
+    Whole(&'a [u8], bool),
     /// It is longer than any line that makes sense, and was passed over.
     TooLong,
 }
@@ -100,7 +100,8 @@ impl<R: BufRead> Lines<R> {
             return Ok(Some(Line::TooLong));
         }
         let line = self.buffer.as_slice();
-        Ok(Some(Line::Whole(line.strip_suffix(b"\r").unwrap_or(line))))
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        Ok(Some(Line::Whole(line, self.ended)))
     }
 }
 
@@ -116,12 +117,12 @@ mod tests {
             let mut lines = Lines::new(input);
             lines.line_max = 9;
             for expected in [
-                Line::Whole(b"a"),
-                Line::Whole(b""),
+                Line::Whole(b"a", true),
+                Line::Whole(b"", true),
                 Line::TooLong,
-                Line::Whole(b"b"),
+                Line::Whole(b"b", false),
             ] {
-                let last = expected == Line::Whole(b"b");
+                let last = expected == Line::Whole(b"b", false);
                 assert_eq!(lines.next_line().unwrap(), Some(expected));
                 assert_eq!(lines.ended(), !last);
             }

@@ -3,5 +3,5 @@
 mod reader;
 mod writer;
 
-pub use reader::parse;
+pub use reader::{Line, parse};
 pub use writer::{write, write_records};

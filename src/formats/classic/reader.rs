@@ -1,4 +1,8 @@
 //! Lines of the classic list, as the C tool and this program write them.
+//!
+//! Of the C tool there are versions 0.1 to 0.4. From 0.2 on, lines behind a flow say by which rules it came (`table:
+//! mangle, chain: OUTPUT, type: policy`). From 0.4 on there is no `(confirmed)`: a flow has the program that made it behind
+//! itself, `(nc,pid:5042,uid:user)`, or `(-)`, and both directions are listed.
 
 use std::net::IpAddr;
 
@@ -20,15 +24,49 @@ fn class(line: &str) -> Option<(Protocol, bool, &str)> {
     Some((protocol, v4, rest))
 }
 
+/// What a line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// A flow.
+    Flow(Record),
+    /// One direction of a flow, as versions from 0.4 on list it.
+    Direction(Record),
+    /// By which rule the flow before it came.
+    Trace,
+}
+
 /// Reads a line; `None` if it is of another kind.
 ///
 /// Errors: what is wrong with a line of a classic list.
-pub fn parse(line: &str) -> Option<Result<Record, String>> {
+pub fn parse(line: &str) -> Option<Result<Line, String>> {
+    if is_trace(line) {
+        return Some(Ok(Line::Trace));
+    }
     let (protocol, v4, rest) = class(line)?;
-    Some(record(protocol, v4, rest))
+    Some(read(protocol, v4, rest))
 }
 
-fn record(protocol: Protocol, v4: bool, rest: &str) -> Result<Record, String> {
+/// `table: mangle, chain: OUTPUT, type: rule, position: 0`.
+fn is_trace(line: &str) -> bool {
+    let parts = line.trim().split_once(", chain: ");
+    parts.is_some_and(|(table, chain)| table.starts_with("table: ") && chain.contains(", type: "))
+}
+
+/// Whether that stands behind a flow in lists from version 0.4 on: the program, or that none is known.
+fn is_program(text: &str) -> bool {
+    let inner = text
+        .strip_prefix('(')
+        .and_then(|text| text.strip_suffix(')'));
+    let words = |inner: &str| {
+        let (name, ids) = inner.rsplit_once(",pid:")?;
+        let (pid, user) = ids.split_once(",uid:")?;
+        let id = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+        Some(id && !name.is_empty() && !user.is_empty())
+    };
+    inner.is_some_and(|inner| inner == "-" || words(inner) == Some(true))
+}
+
+fn read(protocol: Protocol, v4: bool, rest: &str) -> Result<Line, String> {
     let (index, rest) = rest.split_once(']').ok_or("\"]\" is missing")?;
     if index.trim().parse::<u64>().is_err() {
         return Err(format!("{:?} is no index", index.trim()));
@@ -47,12 +85,13 @@ fn record(protocol: Protocol, v4: bool, rest: &str) -> Result<Record, String> {
     } else {
         words.icmp()?
     };
-    let confirmed = match words.rest() {
-        "" => false,
-        "(confirmed)" => true,
+    let (confirmed, is_direction) = match words.rest() {
+        "" => (false, false),
+        "(confirmed)" => (true, false),
+        other if is_program(other) => (false, true),
         other => return Err(format!("{other:?} behind the destination")),
     };
-    Ok(Record {
+    let record = Record {
         identity: Identity {
             source,
             destination,
@@ -73,6 +112,11 @@ fn record(protocol: Protocol, v4: bool, rest: &str) -> Result<Record, String> {
         first_seen: None,
         last_seen: None,
         classic: Record::usual_classic(confirmed),
+    };
+    Ok(if is_direction {
+        Line::Direction(record)
+    } else {
+        Line::Flow(record)
     })
 }
 
@@ -147,7 +191,10 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Record {
-        parse(line).expect("a classic line").expect("a good one")
+        match parse(line).expect("a classic line").expect("a good one") {
+            Line::Flow(record) => record,
+            other => panic!("{line}: {other:?}"),
+        }
     }
 
     #[test]
@@ -173,6 +220,37 @@ mod tests {
         let record = read("ICMPv4 [ 0] src = 10.0.0.1 to dst = 10.0.0.2 (type=0 | code=0)");
         assert_eq!(record.identity.service, Service::None);
         assert_eq!(record.identity.source_port, SourcePort::None);
+    }
+
+    #[test]
+    fn later_versions_of_the_c_tool() {
+        for program in ["(-)", "(nc,pid:5042,uid:user)", "(a,b,pid:1,uid:0)"] {
+            let line = format!(
+                " TCPv4 [ 0] src = 10.0.0.1 (port=46660) to dst = 10.0.0.2 (port=22) {program}"
+            );
+            let Some(Ok(Line::Direction(record))) = parse(&line) else {
+                panic!("{line}");
+            };
+            assert_eq!(record.identity.source_port, SourcePort::Exact(46660));
+            assert!(!record.confirmed);
+        }
+        for trace in [
+            "\t\ttable: mangle, chain: OUTPUT, type: rule, position: 0",
+            "table: filter, chain: OUTPUT, type: policy",
+        ] {
+            assert_eq!(parse(trace), Some(Ok(Line::Trace)));
+        }
+        for wrong in [
+            "(--)",
+            "(nc,pid:,uid:user)",
+            "(nc,pid:x,uid:user)",
+            "(,pid:1,uid:x)",
+            "(nc)",
+        ] {
+            let line =
+                format!("TCPv4 [ 0] src = 10.0.0.1 (port=1) to dst = 10.0.0.2 (port=2) {wrong}");
+            assert!(parse(&line).unwrap().is_err(), "{line}");
+        }
     }
 
     #[test]

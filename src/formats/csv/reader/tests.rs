@@ -24,7 +24,7 @@ fn what_is_written_reads_back() {
         "icmpv6 58 1 src=::1 dst=::2 type=128 code=0 id=1 src=::2 dst=::1 type=129 code=0 id=1 zone=5",
         "gre 47 1 src=10.0.0.1 dst=10.1.0.1 src=10.1.0.1 dst=10.0.0.9",
     ] {
-        let mut record = conntrack::parse(line).unwrap().unwrap();
+        let mut record = conntrack::parse(line, true).unwrap().unwrap().remove(0);
         for _ in 0..2 {
             let flow = Flow {
                 record: record.clone(),

@@ -1,0 +1,354 @@
+//! What stands before an entry: the beginnings that syslog, journalctl(1), ts(1), logread, dmesg(1), docker, kubectl,
+//! grep(1) and those who quote or number lines put there, and the time in them.
+//!
+//! ```text
+//! <30>Nov 26 10:00:01 gw1 conntrack[812]:    2026-11-26T10:00:01.123456+01:00 gw1 conntrack[812]:
+//! Thu Nov 26 11:22:20 2026 daemon.info conntrack[812]:    [  123.456789]    gw-1  |    list.txt:12:    >
+//! ```
+
+use crate::model::timestamp::Timestamp;
+
+/// So many words may be none of a date, of a number or a mark: a host, a facility, a program, a container.
+const NAMES_MAX: usize = 4;
+/// The first second of the epoch with ten digits, in 2001: less is the time since a start.
+const SECONDS_MIN: u64 = 1_000_000_000;
+
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
+/// Looks over the words of a prefix, and returns the time that they say, if it is a full one: with date and time zone.
+///
+/// Errors: why this is no prefix that may be passed over.
+pub(super) fn time<'a>(
+    words: impl DoubleEndedIterator<Item = &'a str> + Clone,
+) -> Result<Option<Timestamp>, String> {
+    let Some(first) = words.clone().next() else {
+        return Ok(None);
+    };
+    match first {
+        // "<30>" is the priority of syslog.
+        first if first == "<" || first.starts_with('-') || first.starts_with("<[") => {
+            return Err("this is what a difference says is gone".into());
+        }
+        first if first.starts_with(['#', ';']) || first.starts_with("//") => {
+            return Err("this is commented out".into());
+        }
+        _ => {}
+    }
+    let mut names = 0;
+    let mut in_brackets = false;
+    for word in words.clone() {
+        judge(word, &mut in_brackets)?;
+        names += usize::from(!is_of_date_or_mark(word));
+    }
+    if names > NAMES_MAX || in_brackets {
+        return Err("what stands before the entry is no beginning that is known".into());
+    }
+    // conntrack's own time stands next to the entry, and is the more exact one. Before 1.4.2 it filled the microseconds
+    // up with blanks on the right: "[1356000001.4711  ]".
+    let mut back = words.clone().rev();
+    let own = match back.next() {
+        Some("]") => back.next().and_then(padded),
+        Some(word) => epoch(word),
+        None => None,
+    };
+    Ok(own
+        .or_else(|| words.clone().find_map(epoch))
+        .or_else(|| Date::of(words)?.timestamp()))
+}
+
+/// Whether a word may stand there at all.
+fn judge(word: &str, in_brackets: &mut bool) -> Result<(), String> {
+    let bare = word.trim_matches(['[', ']']);
+    let shouted = !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_uppercase());
+    if (shouted && bare.len() < word.len()) || matches!(bare, "NEW" | "UPDATE" | "DESTROY") {
+        return Err(format!("{word} is no event of conntrack -E"));
+    }
+    if word.contains('=') || !word.is_ascii() {
+        return Err("what stands before the entry is no beginning that is known".into());
+    }
+    // "[  123.456789]" and "[1356000001.4711  ]" are the brackets that have blanks in them.
+    let numeric = bare
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match (word.matches('[').count(), word.matches(']').count()) {
+        (open, close) if open == close => Ok(()),
+        (1, 0) if numeric && !*in_brackets => {
+            *in_brackets = true;
+            Ok(())
+        }
+        (0, 1) if numeric && *in_brackets => {
+            *in_brackets = false;
+            Ok(())
+        }
+        _ => Err(format!("{word} has one bracket of two")),
+    }
+}
+
+fn is_of_date_or_mark(word: &str) -> bool {
+    let no_letters = || word.bytes().all(|byte| !byte.is_ascii_alphabetic());
+    DAYS.contains(&word.trim_end_matches(','))
+        || MONTHS.contains(&word)
+        || matches!(word, "AM" | "PM" | "am" | "pm")
+        || no_letters()
+        || (word.len() <= 5 && word.bytes().all(|byte| byte.is_ascii_uppercase()))
+        || word.parse::<Timestamp>().is_ok()
+}
+
+/// `[1700000000.123456]` or the same without brackets: seconds of the epoch with a fraction.
+pub(super) fn epoch(word: &str) -> Option<Timestamp> {
+    let inner = word
+        .strip_suffix(']')
+        .and_then(|word| word.rsplit_once('['));
+    let inner = inner.map_or(word, |(_, inner)| inner);
+    let (seconds, fraction) = inner.split_once('.')?;
+    at(seconds, micros(fraction)?)
+}
+
+/// `[1356000001.4711` of `[1356000001.4711  ]`.
+fn padded(word: &str) -> Option<Timestamp> {
+    let (seconds, micros) = word.strip_prefix('[')?.split_once('.')?;
+    at(
+        seconds,
+        number(micros).filter(|&micros| micros < 1_000_000)?,
+    )
+}
+
+fn at(seconds: &str, micros: u64) -> Option<Timestamp> {
+    let seconds = number(seconds).filter(|&seconds| seconds >= SECONDS_MIN)?;
+    Timestamp::from_us(seconds.checked_mul(1_000_000)?.checked_add(micros)?)
+}
+
+/// The microseconds of six digits or more.
+fn micros(fraction: &str) -> Option<u64> {
+    let is_long_enough = (6..=9).contains(&fraction.len());
+    number(fraction).filter(|_| is_long_enough)?;
+    number(fraction.get(..6)?)
+}
+
+fn number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
+}
+
+/// A date with its time of day and its distance from UTC, of which a prefix may lack something.
+#[derive(Default)]
+struct Date<'a> {
+    year: Option<u64>,
+    month: Option<u64>,
+    day: Option<u64>,
+    clock: Option<&'a str>,
+    afternoon: Option<bool>,
+    /// Seconds east.
+    zone: Option<i64>,
+}
+
+impl<'a> Date<'a> {
+    fn of(words: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let mut date = Self::default();
+        let mut before = "";
+        for word in words {
+            // Syslog's priority is glued to what follows it.
+            let word = word
+                .strip_prefix('<')
+                .and_then(|rest| rest.split_once('>'))
+                .map_or(word, |(_, rest)| rest);
+            date.take(word, before);
+            before = word;
+        }
+        date.clock.is_some().then_some(date)
+    }
+
+    fn take(&mut self, word: &'a str, before: &str) {
+        if let Some((day, clock)) = word.split_once('T') {
+            if self.take_day(day) {
+                self.take_clock(clock);
+                return;
+            }
+        }
+        if self.take_day(word) || (word.len() >= 8 && self.take_clock(word)) {
+            return;
+        }
+        if let Some(month) = MONTHS.iter().position(|month| *month == word) {
+            self.month = Some(month as u64 + 1);
+            self.day = day(before);
+            return;
+        }
+        match word {
+            "AM" | "PM" | "am" | "pm" => self.afternoon = Some(word.eq_ignore_ascii_case("pm")),
+            "UTC" | "GMT" | "Z" => self.zone = Some(0),
+            _ if self.clock.is_some() && word.starts_with(['+', '-']) => {
+                self.zone = self.zone.or_else(|| offset(word));
+            }
+            _ if self.month.is_some() && self.day.is_none() => self.day = day(word),
+            _ if self.month.is_some() && self.year.is_none() && word.len() == 4 => {
+                self.year = number(word).filter(|year| (1970..2200).contains(year));
+            }
+            _ => {}
+        }
+    }
+
+    /// `2026-11-26`.
+    fn take_day(&mut self, word: &str) -> bool {
+        let mut parts = word.splitn(3, '-').map(number);
+        if word.len() != 10 {
+            return false;
+        }
+        let (Some(Some(year)), Some(Some(month)), Some(Some(day))) =
+            (parts.next(), parts.next(), parts.next())
+        else {
+            return false;
+        };
+        (self.year, self.month, self.day) = (Some(year), Some(month), Some(day));
+        true
+    }
+
+    /// `11:22:20.123456`, with the zone behind it or without.
+    fn take_clock(&mut self, word: &'a str) -> bool {
+        let end = word.find(['+', '-', 'Z']).unwrap_or(word.len());
+        let (clock, zone) = word.split_at(end);
+        if clock.splitn(3, ':').count() != 3 || !clock.starts_with(|c: char| c.is_ascii_digit()) {
+            return false;
+        }
+        self.clock = Some(clock);
+        if !zone.is_empty() {
+            self.zone = offset(zone);
+        }
+        true
+    }
+
+    fn timestamp(&self) -> Option<Timestamp> {
+        let clock = self.clock?;
+        let (year, month, day) = (self.year?, self.month?, self.day?);
+        let (hour, rest) = clock.split_once(':')?;
+        let hour = match (number(hour)?, self.afternoon) {
+            (hour, None) => hour,
+            (12, Some(false)) => 0,
+            (12, Some(true)) => 12,
+            (hour, Some(afternoon)) => hour + if afternoon { 12 } else { 0 },
+        };
+        // Some write the fraction with a comma.
+        let rest = rest.replace(',', ".");
+        let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{rest}Z");
+        let us = i64::try_from(text.parse::<Timestamp>().ok()?.us()).ok()?;
+        let us = us.checked_sub(self.zone?.checked_mul(1_000_000)?)?;
+        Timestamp::from_us(u64::try_from(us).ok()?)
+    }
+}
+
+fn day(word: &str) -> Option<u64> {
+    number(word).filter(|day| word.len() <= 2 && (1..=31).contains(day))
+}
+
+/// `Z`, `+01:00`, `-0530`: seconds east of UTC.
+fn offset(zone: &str) -> Option<i64> {
+    if zone == "Z" {
+        return Some(0);
+    }
+    let (sign, digits) = zone.split_at_checked(1)?;
+    let digits = digits.replace(':', "");
+    let (hours, minutes) = digits.split_at_checked(2)?;
+    let (hours, minutes) = (
+        number(hours)?,
+        number(minutes).or(minutes.is_empty().then_some(0))?,
+    );
+    if hours > 14 || minutes > 59 {
+        return None;
+    }
+    let seconds = i64::try_from(hours * 3600 + minutes * 60).ok()?;
+    match sign {
+        "+" => Some(seconds),
+        "-" => Some(-seconds),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(prefix: &str) -> Result<Option<String>, String> {
+        let time = time(prefix.split_ascii_whitespace())?;
+        Ok(time.map(|time| time.to_string()))
+    }
+
+    #[test]
+    fn a_full_time_is_used_and_another_one_is_not() {
+        for (prefix, expected) in [
+            (
+                "2026-11-26T11:22:20.123456+00:00 gw1 conntrack[812]:",
+                "2026-11-26T11:22:20.123456Z",
+            ),
+            (
+                "2026-11-26T11:22:20,5+0130 gw1 conntrack[812]:",
+                "2026-11-26T09:52:20.500000Z",
+            ),
+            (
+                "<30>1 2026-11-26T11:22:20Z gw1 conntrack 812 - -",
+                "2026-11-26T11:22:20.000000Z",
+            ),
+            (
+                "Thu 2026-11-26 11:22:20 UTC gw1 conntrack[812]:",
+                "2026-11-26T11:22:20.000000Z",
+            ),
+            (
+                "Thu Nov 26 11:22:20 UTC 2026",
+                "2026-11-26T11:22:20.000000Z",
+            ),
+            (
+                "Thu 26 Nov 2026 11:22:20 PM GMT",
+                "2026-11-26T23:22:20.000000Z",
+            ),
+            ("1795692140.123456", "2026-11-26T11:22:20.123456Z"),
+            (
+                "Nov 26 11:22:20 gw1 ct: [1795692140.768158]",
+                "2026-11-26T11:22:20.768158Z",
+            ),
+            ("[1356000001.4711 ]", "2012-12-20T10:40:01.004711Z"),
+        ] {
+            assert_eq!(told(prefix).unwrap().as_deref(), Some(expected), "{prefix}");
+        }
+        for prefix in [
+            "",
+            "12:",
+            "3",
+            "> >>",
+            "gw1",
+            "[12.345678]",
+            "[ 123.456789]",
+            "11:22:20",
+            "Nov 26 11:22:20 gw1 conntrack[812]:",
+            "<30>Nov  6 11:22:20 gw1 conntrack[812]:",
+            "Thu Nov 26 11:22:20 2026 daemon.info conntrack[812]:",
+            "2026-11-26 11:22:20",
+            "gw-1 |",
+            "[pod/gw/ct]",
+            "root@gw:~#",
+            "2026-13-26T11:22:20Z",
+            "2026-11-26T11:22:20+99:00",
+        ] {
+            assert_eq!(told(prefix), Ok(None), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_beginning_is_not_passed_over() {
+        for (prefix, why) in [
+            ("-", "gone"),
+            ("< x", "gone"),
+            ("# x", "commented out"),
+            ("[UPDTE]", "no event"),
+            ("NEW", "no event"),
+            ("[NEW", "no event"),
+            ("[x", "one bracket"),
+            ("[ 12.5", "no beginning"),
+            ("mark=0", "no beginning"),
+            ("this is what I have seen there", "no beginning"),
+        ] {
+            let error = told(prefix).expect_err(prefix);
+            assert!(error.contains(why), "{prefix}: {error}");
+        }
+    }
+}
