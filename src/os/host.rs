@@ -27,7 +27,7 @@ pub fn describe() -> (Capture, Vec<String>) {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
     let mut unknown = Vec::new();
     let mut note = |what: &str, error: io::Error| unknown.push(format!("{what}: {error}"));
-    let interfaces = request::again(interfaces).unwrap_or_else(|error| {
+    let interfaces = request::again(|| twice(interfaces)).unwrap_or_else(|error| {
         note("the host's own addresses can't be read", error);
         BTreeMap::new()
     });
@@ -44,6 +44,22 @@ pub fn describe() -> (Capture, Vec<String>) {
         ..Capture::default()
     };
     (capture, unknown)
+}
+
+/// What is the same when it is read twice. The kernel says that an answer was interrupted by the number of changes that
+/// it has counted, and counts one only after it has been made: an address that goes in that moment has it skip another one
+/// without a word (`inet_dump_ifaddr` and `__inet_del_ifa`, net/ipv4/devinet.c, Linux 6.9 and later, where no lock keeps
+/// them apart).
+///
+/// Errors: those of `read`, and `Interrupted` if the two differ.
+fn twice<T: PartialEq>(read: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let first = read()?;
+    if read()? == first {
+        Ok(first)
+    } else {
+        let why = "they were changing while they were read";
+        Err(io::Error::new(io::ErrorKind::Interrupted, why))
+    }
 }
 
 /// Interfaces by index, with their addresses.

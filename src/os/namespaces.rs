@@ -96,7 +96,8 @@ impl Namespaces {
 
     /// The number of the namespace that has an id.
     pub fn number(&self, id: i32) -> u16 {
-        if let Some(&number) = self.state.lock().by_id.get(&id) {
+        let known = self.state.lock().by_id.get(&id).copied();
+        if let Some(number) = known {
             self.doubt(id, number);
             return number;
         }
