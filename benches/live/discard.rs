@@ -38,7 +38,7 @@ fn receive(buffer_bytes: u32) -> io::Result<u64> {
         all_namespaces: false,
         buffer_bytes,
         buffer_max_bytes: buffer_bytes,
-        thin: true,
+        prefilter: true,
         reliable: false,
     };
     let (handle, _) = open(&settings, Share { index: 0, of: 1 })?;

@@ -108,6 +108,9 @@ pub fn read(path: &Path, text: &[u8]) -> Result<Vec<Entry>, Error> {
         let name: &str = name.get_ref();
         let argument =
             option(&program, name).ok_or_else(|| wrong(at, unknown(&mut program.clone(), name)))?;
+        let argument = argument.clone();
+        // A name of an earlier version stands for that of today.
+        let name = argument.get_long().unwrap_or(name);
         let is_list = matches!(argument.get_action(), ArgAction::Append);
         let values = match value.get_ref() {
             DeValue::Array(values) if is_list => values.iter().collect(),
@@ -116,7 +119,6 @@ pub fn read(path: &Path, text: &[u8]) -> Result<Vec<Entry>, Error> {
             }
             _ => vec![value],
         };
-        let argument = argument.clone();
         let mut words = Vec::with_capacity(values.len());
         for value in values {
             // Lists may go over many lines.
@@ -152,7 +154,12 @@ fn option<'a>(program: &'a Command, name: &str) -> Option<&'a Arg> {
     program
         .get_arguments()
         .filter(|_| !TYPED_ONLY.contains(&name))
-        .find(|argument| argument.get_long() == Some(name))
+        .find(|argument| {
+            argument.get_long() == Some(name)
+                || argument
+                    .get_all_aliases()
+                    .is_some_and(|names| names.contains(&name))
+        })
 }
 
 /// What is to be said of a name that is none of an option.
@@ -277,6 +284,19 @@ mod tests {
     fn refused(text: &str) -> String {
         let error = read(Path::new("f"), text.as_bytes()).unwrap_err();
         error.to_string().trim_end().to_owned()
+    }
+
+    #[test]
+    fn names_of_earlier_versions_are_known() {
+        assert_eq!(words("no-thin = true"), ["--no-prefilter"]);
+        let typed = parse(["conntracker", "--no-thin"].map(OsString::from));
+        assert!(typed.unwrap().no_prefilter);
+        assert!(
+            !Cli::command()
+                .render_long_help()
+                .to_string()
+                .contains("no-thin")
+        );
     }
 
     #[test]

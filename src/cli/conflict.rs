@@ -42,7 +42,7 @@ impl Cli {
 
     /// Whether more of an event is needed than the classic list does.
     pub fn is_detailed(&self) -> bool {
-        self.keeps_records() || self.all_protocols || self.selection.filters_sightings()
+        self.keeps_records() || self.all_protocols || self.filters.selection().filters_sightings()
     }
 
     /// Whether records are kept.
@@ -50,7 +50,7 @@ impl Cli {
         let format = self.layout.format_or(Format::Classic);
         format != Format::Classic
             || self.layout.sort_of(format) != Sort::Classic
-            || self.selection.source_ports == SourcePorts::Keep
+            || self.filters.source_ports == SourcePorts::Keep
             // To forget a flow takes to know when it was last seen.
             || self.forget.is_some()
     }
@@ -63,8 +63,8 @@ impl Cli {
             Some("-w, which records every event")
         } else if self.reset {
             Some("--reset: it tells of a flow once, not once an interval")
-        } else if self.no_thin {
-            Some("--no-thin, which takes every event up")
+        } else if self.no_prefilter {
+            Some("--no-prefilter, which receives every event")
         } else if self.workers > 1 {
             Some("--workers: it leaves next to nothing to share out")
         } else {

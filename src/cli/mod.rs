@@ -1,10 +1,14 @@
 //! The command line: options, the configuration file, commands, and which of them runs what.
 //! The only folder that knows clap.
-//! May import: `model`, `ui`, `os`, `files`, `service`, `intake`, `sources`, `rules`, `captures`, `output`, `check`, `doctor`, `live`.
+//! May import: `model`, `ui`, `os`, `files`, `service`, `intake`, `formats`, `sources`, `rules`, `captures`, `output`, `check`, `doctor`, `live`.
 
 pub mod command;
 pub mod config;
 mod conflict;
+mod filters;
+mod layout;
 pub mod options;
 mod purpose;
 pub mod run;
+mod settings;
+mod values;

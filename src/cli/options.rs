@@ -8,9 +8,9 @@ use std::time::Duration;
 use clap::{ArgAction, Parser};
 
 use crate::cli::command::Command;
-use crate::model::selection::Selection;
+use crate::cli::filters::Filters;
+use crate::cli::layout::LayoutArgs;
 use crate::model::units::{parse_bytes, parse_duration, parse_interval};
-use crate::output::layout::LayoutArgs;
 use crate::sources::method::Source;
 
 /// Shown behind `--help`.
@@ -176,7 +176,7 @@ pub struct Cli {
 
     /// Filters.
     #[command(flatten)]
-    pub selection: Selection,
+    pub filters: Filters,
 
     /// Keep at most N flows; the verdict tells when there were more
     #[arg(
@@ -220,9 +220,14 @@ pub struct Cli {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), conflicts_with = "read", help_heading = "Capture")]
     pub workers: u32,
 
-    /// Take every event up from the kernel, also those that cannot change the list
-    #[arg(long, conflicts_with = "read", help_heading = "Capture")]
-    pub no_thin: bool,
+    /// Have no filter in the kernel drop the events that cannot change the list: receive every one
+    #[arg(
+        long,
+        alias = "no-thin",
+        conflicts_with = "read",
+        help_heading = "Capture"
+    )]
+    pub no_prefilter: bool,
 
     /// Run in the background; messages go to the system log
     ///

@@ -47,7 +47,7 @@ pub fn run(cli: &Cli) -> u8 {
 }
 
 fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
-    let cli = &daemon::absolute(cli)?;
+    let cli = &cli.absolute()?;
     let daemon = cli
         .daemon
         .then(|| Daemon::enter(&cli.pid_file))
@@ -69,7 +69,7 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
     let namespaces = namespaces
         .map_err(|error| Error::new(format!("--all-netns: can't follow namespaces: {error}")))?;
     let intake = Intake::with_detail(Table::new(cli.max_flows), detail(cli)).of_all(namespaces);
-    let printer = Printer::new(goal, layout, cli.selection.clone(), cli.daemon);
+    let printer = Printer::new(goal, layout, cli.filters.selection(), cli.daemon);
     let state = cli.state.as_deref().map(State::new).transpose()?;
     let monitor = cli
         .metrics_file
@@ -77,12 +77,13 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
         .map(|path| Monitor::new(path, cli.netns.as_deref()))
         .transpose()?;
     if cli.daemon {
-        sandbox::enter(cli, console)?;
+        sandbox::enter(&cli.needs(), console)?;
     }
+    let options = cli.capture_options();
     match &cli.read {
-        Some(path) => replay::replay(path, cli, &intake, &printer, console),
+        Some(path) => replay::replay(path, (&options, cli.strict), &intake, &printer, console),
         None => capture::capture(
-            cli,
+            &options,
             &intake,
             (&printer, state.as_ref(), monitor.as_ref()),
             &Supervisor::new(daemon),
@@ -108,10 +109,10 @@ fn goal(cli: &Cli, format: Format) -> Result<Goal, Error> {
 
 /// What there is to look at beyond what the classic list needs.
 fn detail(cli: &Cli) -> Option<Detail> {
-    let keep_ports = cli.selection.source_ports == SourcePorts::Keep;
+    let keep_ports = cli.filters.source_ports == SourcePorts::Keep;
     let records = cli.keeps_records();
     cli.is_detailed().then(|| Detail {
-        selection: cli.selection.clone(),
+        selection: cli.filters.selection(),
         all_protocols: cli.all_protocols,
         records: records.then(|| Records::new(cli.max_flows, keep_ports)),
     })

@@ -7,7 +7,6 @@ use std::thread;
 
 use netfilter_conntrack::Handle;
 
-use crate::cli::options::Cli;
 use crate::files::destination::Destination;
 use crate::intake::Intake;
 use crate::live::conditions::Conditions;
@@ -16,6 +15,7 @@ use crate::live::dumps::Dumps;
 use crate::live::kernel_stat::KernelStat;
 use crate::live::listen;
 use crate::live::monitor::Monitor;
+use crate::live::options::CaptureOptions;
 use crate::live::recovery::{Recovery, Sockets};
 use crate::live::session::crew::Crew;
 use crate::live::session::{Outcome, Session};
@@ -36,7 +36,7 @@ use crate::ui::console::Console;
 ///
 /// Errors: what keeps the capture from starting.
 pub fn capture(
-    cli: &Cli,
+    options: &CaptureOptions,
     intake: &Intake,
     (printer, state, monitor): (&Printer, Option<&State>, Option<&Monitor>),
     supervisor: &Supervisor,
@@ -47,10 +47,10 @@ pub fn capture(
     listen::refuse_if_events_are_off()?;
     let kernel_stat = KernelStat::start(intake)?;
     // Before anybody listens, so that what changes from then on is seen to have changed.
-    let conditions = Conditions::new(cli.netns.as_deref(), cli.reliable, intake);
-    let sockets = listen::open(cli, console)?;
-    let recorder = cli.write.as_deref().map(start_recording).transpose()?;
-    let track = cli.track.then(Track::start).transpose()?;
+    let conditions = Conditions::new(options.netns.as_deref(), options.reception.reliable, intake);
+    let sockets = listen::open(&options.reception, console)?;
+    let recorder = options.write.as_deref().map(start_recording).transpose()?;
+    let track = options.track.then(Track::start).transpose()?;
 
     let resources = |error: io::Error| {
         Error::new(match error.kind() {
@@ -66,7 +66,7 @@ pub fn capture(
     let handles: Vec<&Handle> = sockets.iter().map(|socket| &socket.handle).collect();
     let shared = Shared::new(intake, recorder, sockets.len()).map_err(resources)?;
     // Whether a flow that is listed stays so until the end.
-    let keeps_all = !cli.reset && cli.forget.is_none() && state.is_none();
+    let keeps_all = !options.reset && options.forget.is_none() && state.is_none();
     let early = sockets.iter().map(|socket| socket.buffer.early_drops());
     let watched =
         Sockets::new(&handles, shared.lost(), early.map(u64::from).sum()).map_err(resources)?;
@@ -75,16 +75,27 @@ pub fn capture(
         None => sysctl("nf_conntrack_count").unwrap_or(u64::MAX),
         Some(_) => u64::MAX,
     };
-    let recovery = Recovery::new(intake, watched, older, (cli.reliable, keeps_all));
+    let recovery = Recovery::new(
+        intake,
+        watched,
+        older,
+        (options.reception.reliable, keeps_all),
+    );
     let mut sources: Vec<&str> = sockets.iter().map(|socket| socket.method.name()).collect();
     sources.dedup();
-    let mut begun = description::begin(cli, &sources.join(" "));
+    let mut begun = description::begin(options, &sources.join(" "));
     if let Some(state) = state {
         begun = state.go_on(begun, intake, console)?;
     }
-    let dumps = Dumps::new(intake, printer, state, (cli.reset, cli.forget), begun);
+    let dumps = Dumps::new(
+        intake,
+        printer,
+        state,
+        (options.reset, options.forget),
+        begun,
+    );
     let session = Session::new(
-        cli,
+        options,
         intake,
         (&shared, &recovery, &dumps),
         (&conditions, &kernel_stat),
@@ -112,7 +123,7 @@ pub fn capture(
     let report = recovery.report();
     // The recording first: whatever may come of the list, it is whole.
     let recorded = shared.recorder.map_or(Ok(None), |recorder| {
-        recorder.finish(not_recorded(&loss, cli.existing))
+        recorder.finish(not_recorded(&loss, options.existing))
     });
     let printed = dumps.finish(&loss, console);
     if let Some(monitor) = monitor {
@@ -131,7 +142,7 @@ pub fn capture(
             unseen.join(", ")
         ));
     }
-    if let Some(path) = &cli.write {
+    if let Some(path) = &options.write {
         match &recorded {
             Ok(None) => {}
             Ok(Some(why)) => {

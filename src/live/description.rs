@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::cli::options::Cli;
+use crate::live::options::CaptureOptions;
 use crate::model::capture::{Capture, Completeness, Counts};
 use crate::model::selection::SourcePorts;
 use crate::model::timestamp::Timestamp;
@@ -10,26 +10,26 @@ use crate::model::verdict::{Loss, Verdict};
 use crate::os::host;
 
 /// A capture by this program that begins now, from these sources.
-pub fn begin(cli: &Cli, source: &str) -> Capture {
-    let options = [
-        (cli.existing, "--existing"),
-        (cli.reliable, "--reliable"),
-        (cli.track, "--track"),
-        (cli.all_protocols, "--all-protocols"),
-        (cli.all_netns, "--all-netns"),
+pub fn begin(options: &CaptureOptions, source: &str) -> Capture {
+    let named = [
+        (options.existing, "--existing"),
+        (options.reception.reliable, "--reliable"),
+        (options.track, "--track"),
+        (options.reception.all_protocols, "--all-protocols"),
+        (options.reception.all_netns, "--all-netns"),
         (
-            cli.selection.source_ports == SourcePorts::Keep,
+            options.selection.source_ports == SourcePorts::Keep,
             SourcePorts::KEPT,
         ),
     ];
-    let options = options.into_iter().filter(|(set, _)| *set);
+    let named = named.into_iter().filter(|(set, _)| *set);
     Capture {
         start: Some(Timestamp::now()),
         program: Some(concat!("conntracker ", env!("CARGO_PKG_VERSION")).to_owned()),
         source: Some(source.to_owned()),
-        netns: cli.netns.clone(),
-        filters: cli.selection.describe(),
-        options: options.map(|(_, name)| name.to_owned()).collect(),
+        netns: options.netns.clone(),
+        filters: options.selection.describe(),
+        options: named.map(|(_, name)| name.to_owned()).collect(),
         ..Capture::default()
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use netfilter_conntrack::Handle;
 
-use crate::cli::options::Cli;
+use crate::live::options::Reception;
 use crate::model::error::Error;
 use crate::model::units::{show_bytes, show_count};
 use crate::os::prefilter::Share;
@@ -40,43 +40,43 @@ pub struct Socket {
 /// Opens and subscribes as many sockets as are asked for, and says what came of it.
 ///
 /// Errors: no privilege, no events in this kernel, or a source that was asked for by name and can't be had.
-pub fn open(cli: &Cli, console: &Console) -> Result<Vec<Socket>, Error> {
-    let unfit = cli.unfit_for_kernel();
-    let in_kernel = cli.source == Source::Kernel || (cli.source == Source::Auto && unfit.is_none());
+pub fn open(options: &Reception, console: &Console) -> Result<Vec<Socket>, Error> {
+    let unfit = options.unfit_for_kernel;
+    let in_kernel =
+        options.source == Source::Kernel || (options.source == Source::Auto && unfit.is_none());
     let settings = Settings {
-        buffer_bytes: cli.buffer,
-        buffer_max_bytes: cli.buffer_max.max(cli.buffer),
-        // A recording is to hold what the kernel sent, not what this list needs of it.
-        thin: !cli.no_thin && cli.write.is_none() && !cli.all_protocols,
-        all_namespaces: cli.all_netns,
-        reliable: cli.reliable,
+        buffer_bytes: options.buffer,
+        buffer_max_bytes: options.buffer_max,
+        prefilter: options.prefilter,
+        all_namespaces: options.all_netns,
+        reliable: options.reliable,
     };
     let mut sockets = Vec::new();
-    for index in 0..cli.workers {
+    for index in 0..options.workers {
         let share = Share {
             index,
-            of: cli.workers,
+            of: options.workers,
         };
         let (handle, buffer) =
             tuning::open(&settings, share).map_err(|error| match error.kind() {
-                io::ErrorKind::PermissionDenied if cli.all_netns => Error::new(
+                io::ErrorKind::PermissionDenied if options.all_netns => Error::new(
                     "--all-netns needs CAP_NET_BROADCAST beside CAP_NET_ADMIN: run with sudo",
                 ),
                 _ => Error::listen(&error),
             })?;
-        describe(&buffer, cli, console);
-        let method = match cli.source {
+        describe(&buffer, options, console);
+        let method = match options.source {
             Source::Callback => Method::Callback,
             _ if !in_kernel => {
-                let reason = unfit.filter(|_| cli.source == Source::Auto);
+                let reason = unfit.filter(|_| options.source == Source::Auto);
                 let reason =
                     reason.map_or(String::new(), |reason| format!(", because of {reason}"));
                 console.detail(&format!("source batch{reason}"));
                 Method::Batch
             }
-            _ => match load(cli, &handle, console) {
+            _ => match load(options, &handle, console) {
                 Ok(method) => method,
-                Err(reason) if cli.source == Source::Kernel => {
+                Err(reason) if options.source == Source::Kernel => {
                     return Err(Error::new(format!("--source kernel: {reason}")));
                 }
                 Err(reason) => {
@@ -102,10 +102,10 @@ pub fn open(cli: &Cli, console: &Console) -> Result<Vec<Socket>, Error> {
 }
 
 #[cfg(feature = "ebpf")]
-fn load(cli: &Cli, handle: &Handle, console: &Console) -> Result<Method, String> {
+fn load(options: &Reception, handle: &Handle, console: &Console) -> Result<Method, String> {
     use crate::sources::kernel::{Kernel, Sizes};
 
-    let sizes = Sizes::new(cli.max_flows, cli.buffer);
+    let sizes = Sizes::new(options.max_flows, options.buffer);
     let kernel = Kernel::attach(handle, sizes)?;
     console.detail(&format!(
         "source kernel: a ring of {}; {} of kernel memory now, {} at the most",
@@ -117,25 +117,25 @@ fn load(cli: &Cli, handle: &Handle, console: &Console) -> Result<Method, String>
 }
 
 #[cfg(not(feature = "ebpf"))]
-fn load(_: &Cli, _: &Handle, _: &Console) -> Result<Method, String> {
+fn load(_: &Reception, _: &Handle, _: &Console) -> Result<Method, String> {
     Err("this program was built without it (cargo feature ebpf)".into())
 }
 
 /// Says what receive buffer there is.
-fn describe(buffer: &Buffer, cli: &Cli, console: &Console) {
+fn describe(buffer: &Buffer, options: &Reception, console: &Console) {
     let granted = format!(
         "receive buffer of {} ({} events)",
         show_bytes(buffer.granted_bytes().into()),
         show_count(buffer.granted_events().into()),
     );
-    if buffer.granted_bytes() >= cli.buffer {
+    if buffer.granted_bytes() >= options.buffer {
         console.detail(&granted);
     } else {
         console.note(&format!(
             "{granted} only: a larger one needs CAP_NET_ADMIN in the initial user namespace, or \
              sysctl -w net.core.rmem_max={}",
             // The kernel grants double of what it limits.
-            cli.buffer.div_ceil(2)
+            options.buffer.div_ceil(2)
         ));
     }
 }

@@ -10,6 +10,7 @@ pub mod kernel_stat;
 pub mod listen;
 pub mod metrics;
 pub mod monitor;
+pub mod options;
 pub mod recovery;
 pub mod replay;
 pub mod session;

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-use crate::cli::options::Cli;
 use crate::intake::Intake;
 use crate::live::description;
+use crate::live::options::CaptureOptions;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
 use crate::model::printable::printable;
@@ -17,12 +17,13 @@ use crate::sources::file;
 use crate::ui::console::Console;
 use crate::ui::progress::Counted;
 
-/// Reads `path` (`-` is standard input), prints its list, and returns the exit status.
+/// Reads `path` (`-` is standard input), prints its list, and returns the exit status. If `strict`, a recording that
+/// was cut or holds what can't be read is an error.
 ///
 /// Errors: a file that can't be read as a capture.
 pub fn replay(
     path: &Path,
-    cli: &Cli,
+    (options, strict): (&CaptureOptions, bool),
     intake: &Intake,
     printer: &Printer,
     console: &Console,
@@ -44,7 +45,7 @@ pub fn replay(
         .first()
         .map(String::as_str)
         .or_else(|| (tally.malformed > 0).then_some("messages can't be read"));
-    if let (true, Some(reason)) = (cli.strict, strictly) {
+    if let (true, Some(reason)) = (strict, strictly) {
         return Err(Error::file(path, printable(reason)));
     }
     console.detail(&format!(
@@ -65,7 +66,7 @@ pub fn replay(
     let capture = Capture {
         start: read.first,
         end: read.last,
-        ..description::of_recording(description::begin(cli, "pcap"), verdict, &loss)
+        ..description::of_recording(description::begin(options, "pcap"), verdict, &loss)
     };
     let status = printer.finish(&mut intake.contents(), &capture, console);
     let verdict = loss.verdict();

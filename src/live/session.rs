@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::cli::options::Cli;
 use crate::intake::Intake;
 use crate::live::conditions::{self, Conditions};
 use crate::live::dumps::{Due, Dumps, Schedule};
 use crate::live::kernel_stat::KernelStat;
 use crate::live::monitor::{self, Monitor};
+use crate::live::options::CaptureOptions;
 use crate::live::recovery::Recovery;
 use crate::model::units::show_count;
 use crate::model::verdict::Loss;
@@ -40,7 +40,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// A capture that runs, and everything that its threads share.
 #[derive(Debug)]
 pub struct Session<'a> {
-    cli: &'a Cli,
+    options: &'a CaptureOptions,
     intake: &'a Intake,
     shared: &'a Shared<'a>,
     recovery: &'a Recovery<'a>,
@@ -70,7 +70,7 @@ pub struct Outcome {
 impl<'a> Session<'a> {
     /// A capture that is about to begin.
     pub fn new(
-        cli: &'a Cli,
+        options: &'a CaptureOptions,
         intake: &'a Intake,
         (shared, recovery, dumps): (&'a Shared<'a>, &'a Recovery<'a>, &'a Dumps<'a>),
         (conditions, kernel_stat): (&'a Conditions, &'a KernelStat),
@@ -78,7 +78,7 @@ impl<'a> Session<'a> {
         (supervisor, signals, console): (&'a Supervisor, &'a Signals, &'a Console),
     ) -> Self {
         Self {
-            cli,
+            options,
             intake,
             shared,
             recovery,
@@ -98,7 +98,7 @@ impl<'a> Session<'a> {
 
     /// Lists what is there already, if that is wanted, and says that the capture runs.
     pub fn begin(&self, crew: &Crew<'_>) {
-        if self.cli.existing {
+        if self.options.existing {
             match self.recovery.list_existing() {
                 Ok(tally) => {
                     self.console
@@ -121,9 +121,9 @@ impl<'a> Session<'a> {
         // What it took to start is no part of the time that was asked for.
         let began = Instant::now();
         let mut rate = Rate::default();
-        let metrics = self.cli.metrics_file.as_ref().map(|_| monitor::EVERY);
-        let mut schedule = Schedule::new(self.cli.interval, self.cli.forget, metrics);
-        let mut hinted = self.cli.track || !self.console.shows_status();
+        let metrics = self.monitor.map(|_| monitor::EVERY);
+        let mut schedule = Schedule::new(self.options.interval, self.options.forget, metrics);
+        let mut hinted = self.options.track || !self.console.shows_status();
         loop {
             crate::os::fault::point("wait");
             self.supervisor.alive();
@@ -140,7 +140,7 @@ impl<'a> Session<'a> {
                 crew.do_lists(due);
             }
             let left = self
-                .cli
+                .options
                 .duration
                 .map(|duration| duration.saturating_sub(began.elapsed()));
             if left == Some(Duration::ZERO) {
@@ -316,7 +316,7 @@ impl<'a> Session<'a> {
         if let (false, Some(failure)) = (loss.resynced, self.recovery.failure()) {
             loss.other.push(failure);
         }
-        if self.cli.reliable && self.recovery.gave_up() {
+        if self.options.reception.reliable && self.recovery.gave_up() {
             loss.other.push(
                 "--reliable was given up: undelivered events had the connection table three quarters \
                  full"

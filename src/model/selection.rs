@@ -5,64 +5,40 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
 use crate::model::record::{Protocol, Service, SourcePort};
 use crate::model::sighting::Facts;
 
-/// Filters as options. Several values of one option are alternatives, different options all have to hold;
-/// a value with `!` before it excludes.
-#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
-#[command(next_help_heading = "Filters")]
+/// Filters. Several values of one are alternatives, different ones all have to hold; a value may also exclude.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Only this protocol (tcp, udp, icmp, icmpv6, sctp, …, or a number); !NAME excludes
-    #[arg(long, value_name = "PROTO", value_delimiter = ',')]
+    /// Protocols.
     pub proto: Vec<Not<Protocol>>,
-
-    /// Only sources in this network or address; !NET excludes
-    #[arg(long, value_name = "NET", value_delimiter = ',')]
+    /// Networks of sources.
     pub src: Vec<Not<Net>>,
-
-    /// Only destinations in this network or address, as they are before DNAT; !NET excludes
-    #[arg(long, value_name = "NET", value_delimiter = ',')]
+    /// Networks of destinations, as they are before DNAT.
     pub dst: Vec<Not<Net>>,
-
-    /// Only these source ports (53, 1024-65535); !PORTS excludes
-    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+    /// Source ports.
     pub sport: Vec<Not<Ports>>,
-
-    /// Only these destination ports (443, 8000-8999); !PORTS excludes
-    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+    /// Destination ports.
     pub dport: Vec<Not<Ports>>,
-
-    /// Only IPv4
-    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    /// Only IPv4.
     pub ipv4: bool,
-
-    /// Only IPv6
-    #[arg(short = '6', long)]
+    /// Only IPv6.
     pub ipv6: bool,
-
-    /// Only flows that were answered
-    #[arg(long, conflicts_with = "unconfirmed")]
+    /// Only flows that were answered.
     pub confirmed: bool,
-
-    /// Only flows that nobody answered
-    #[arg(long)]
+    /// Only flows that nobody answered.
     pub unconfirmed: bool,
-
-    /// Only this conntrack zone; !N excludes
-    #[arg(long, value_name = "N", value_delimiter = ',')]
+    /// Conntrack zones.
     pub zone: Vec<Not<u16>>,
-
-    /// Whether source ports from 1024 on are kept, or collapsed into one
-    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    /// Whether source ports from 1024 on are kept, or collapsed into one.
     pub source_ports: SourcePorts,
 }
 
 /// What becomes of ephemeral source ports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SourcePorts {
     /// Flows that differ only in them are different
     Keep,
@@ -261,104 +237,5 @@ impl Selection {
         .flatten()
         .chain(flags)
         .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Options {
-        #[command(flatten)]
-        selection: Selection,
-    }
-
-    fn parse(options: &str) -> Result<Selection, clap::Error> {
-        Options::try_parse_from(std::iter::once("x").chain(options.split_whitespace()))
-            .map(|options| options.selection)
-    }
-
-    fn facts(source: &str, source_port: SourcePort, destination: &str, service: Service) -> Facts {
-        Facts {
-            source: source.parse().unwrap(),
-            destination: destination.parse().unwrap(),
-            protocol: match service {
-                Service::Icmp(..) => Protocol::ICMP,
-                _ => Protocol::TCP,
-            },
-            service,
-            source_port,
-            zone: 3,
-        }
-    }
-
-    #[test]
-    fn values_of_one_option_are_alternatives_and_options_all_have_to_hold() {
-        let web = facts(
-            "10.0.0.1",
-            SourcePort::Ephemeral,
-            "192.0.2.1",
-            Service::Port(443),
-        );
-        let ping = facts(
-            "10.9.0.1",
-            SourcePort::None,
-            "192.0.2.1",
-            Service::Icmp(8, 0),
-        );
-        for (options, wants_web, wants_ping) in [
-            ("", true, true),
-            ("--proto tcp", true, false),
-            ("--proto tcp,icmp", true, true),
-            ("--proto !TCP", false, true),
-            ("--src 10.0.0.0/16", true, false),
-            ("--src 10.0.0.0/16 --src 10.9.0.1", true, true),
-            ("--src 10.0.0.0/8 --src !10.9.0.0/16", true, false),
-            ("--src 10.0.0.0/16 --dst 192.0.2.2", false, false),
-            ("--dst !192.0.2.0/24", false, false),
-            ("--dport 400-500", true, false),
-            ("--dport !443", false, true),
-            ("--sport 2000", true, false),
-            ("--sport 1-1023", false, false),
-            ("-4", true, true),
-            ("-6", false, false),
-            ("--zone 3", true, true),
-            ("--zone !3", false, false),
-        ] {
-            let selection = parse(options).unwrap();
-            assert_eq!(selection.wants(&web), wants_web, "{options}");
-            assert_eq!(selection.wants(&ping), wants_ping, "{options}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_filter_is_refused() {
-        for options in [
-            "--proto tpc",
-            "--src 10.0.0.0/33",
-            "--src host",
-            "--dport 0x50",
-            "--dport 20-10",
-            "--dport 65536",
-            "--zone 65536",
-            "-4 -6",
-            "--confirmed --unconfirmed",
-        ] {
-            assert!(parse(options).is_err(), "{options}");
-        }
-    }
-
-    #[test]
-    fn filters_describe_themselves_as_options() {
-        let options = "--proto=tcp,!17 --src=!10.0.0.0/8 --dport=80,8000-8999 --ipv4";
-        let described = parse(options).unwrap().describe();
-        assert_eq!(
-            parse(&described.join(" ")).unwrap(),
-            parse(options).unwrap()
-        );
-        assert_eq!(described[0], "--proto=tcp,!udp");
     }
 }

@@ -119,17 +119,17 @@ pub fn only_ends() -> Vec<Instruction> {
     ])
 }
 
-/// The filter for one socket: its share of the flows and, if `thin`, without the events that cannot
+/// The filter for one socket: its share of the flows and, if `drops_updates`, without the events that cannot
 /// change the list. `None` if every event is wanted.
-pub fn filter(thin: bool, share: Share) -> Option<Vec<Instruction>> {
-    if !thin && share.of <= 1 {
+pub fn filter(drops_updates: bool, share: Share) -> Option<Vec<Instruction>> {
+    if !drops_updates && share.of <= 1 {
         return None;
     }
     let mut steps = Vec::new();
     // Byte 5 is the upper byte of nlmsg_type on little-endian hosts: the netfilter subsystem. On others
     // nothing matches, and all goes to the first socket.
     steps.extend([Do(LD_BYTE, 5), If(JEQ, 1, "", "odd"), Do(LD_BYTE, 16)]);
-    steps.extend(if thin {
+    steps.extend(if drops_updates {
         [If(JEQ, 2, "tuple", ""), If(JEQ, 10, "tuple", "drop")]
     } else {
         [If(JEQ, 2, "tuple", ""), If(JEQ, 10, "tuple", "odd")]
@@ -143,8 +143,8 @@ pub fn filter(thin: bool, share: Share) -> Option<Vec<Instruction>> {
         If(JEQ, 0, "odd", ""),
         Do(ST, 0),
     ]);
-    if thin {
-        thin_steps(&mut steps);
+    if drops_updates {
+        update_steps(&mut steps);
     }
     if share.of > 1 {
         share_steps(&mut steps, share);
@@ -159,7 +159,7 @@ pub fn filter(thin: bool, share: Share) -> Option<Vec<Instruction>> {
 }
 
 /// Falls through for what can change the list; jumps to "drop" for what can't.
-fn thin_steps(steps: &mut Vec<Step>) {
+fn update_steps(steps: &mut Vec<Step>) {
     // CTA_TUPLE_PROTO and in it CTA_PROTO_NUM.
     steps.extend([
         Do(LDX_IMM, 2),
@@ -274,11 +274,11 @@ mod tests {
 
     #[test]
     fn every_form_assembles() {
-        for thin in [false, true] {
+        for drops_updates in [false, true] {
             for of in 1..=8 {
                 for index in 0..of {
-                    let wanted = thin || of > 1;
-                    assert_eq!(filter(thin, Share { index, of }).is_some(), wanted);
+                    let wanted = drops_updates || of > 1;
+                    assert_eq!(filter(drops_updates, Share { index, of }).is_some(), wanted);
                 }
             }
         }

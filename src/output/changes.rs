@@ -62,7 +62,8 @@ pub fn write(difference: Difference, layout: &Layout, out: &mut dyn Write) -> io
                 return Ok(());
             }
             let prefix = prefixed("  ", |kind| KINDS[kind].1.to_owned());
-            table::write(&flows, layout, &mut Prefixed::new(&mut out, prefix))?;
+            let out = &mut Prefixed::new(&mut out, prefix);
+            table::write(&flows, layout.services.as_ref(), layout.colour, out)?;
         }
         // Rules have no changes: the command refuses that.
         Format::Csv | Format::Nft => {

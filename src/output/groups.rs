@@ -8,6 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::table;
 use crate::captures::groups::{Key, Sum, Value};
 use crate::formats::json;
+use crate::ui::columns::Columns;
 
 /// A group with its values, one for each key.
 type Group = (Box<[Value]>, Sum);
@@ -33,27 +34,15 @@ pub fn write_table(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::
             name => name.to_uppercase().replace('_', " "),
         })
         .collect();
-    let mut widths: Vec<usize> = heading.iter().map(String::len).collect();
-    for group in groups {
-        for (width, cell) in widths.iter_mut().zip(row(group)) {
-            *width = (*width).max(cell.len());
-        }
-    }
     let numbers = keys.len()..keys.len() + 4;
-    let mut line = |cells: &[String]| {
-        let mut text = String::new();
-        for (column, (cell, &width)) in cells.iter().zip(&widths).enumerate() {
-            let gap = " ".repeat(width - cell.len());
-            if numbers.contains(&column) {
-                text.extend([&gap, cell.as_str(), "  "]);
-            } else {
-                text.extend([cell, gap.as_str(), "  "]);
-            }
-        }
-        writeln!(out, "{}", text.trim_end())
-    };
-    line(&heading)?;
-    groups.iter().try_for_each(|group| line(&row(group)))
+    let right = (0..heading.len()).map(|column| numbers.contains(&column));
+    let mut columns = Columns::new(&heading, right);
+    groups.iter().for_each(|group| columns.measure(&row(group)));
+    let plain = |_, cell: &str| cell.to_owned();
+    columns.write(&heading, plain, out)?;
+    groups
+        .iter()
+        .try_for_each(|group| columns.write(&row(group), plain, out))
 }
 
 fn row((values, sum): &Group) -> Vec<String> {

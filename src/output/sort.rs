@@ -2,15 +2,13 @@
 
 use std::cmp::Reverse;
 
-use clap::ValueEnum;
-
 use crate::model::flow::Flow;
 use crate::model::listing::Flow as Listed;
 use crate::model::order::{Rank4, Rank6};
 use crate::model::record::Record;
 
 /// The order of a list. What it leaves open is by address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
     /// The C tool's
     Classic,

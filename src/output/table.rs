@@ -2,13 +2,13 @@
 
 use std::io::{self, Write};
 
-use super::layout::Layout;
 use crate::model::icmp;
 use crate::model::listing::Flow;
 use crate::model::printable::printable;
 use crate::model::record::{Identity, Service, SourcePort};
 use crate::model::services::Services;
 use crate::model::timestamp::Timestamp;
+use crate::ui::columns::Columns;
 
 // SGR sequences (ECMA-48).
 const BOLD: &str = "\x1b[1m";
@@ -37,72 +37,33 @@ const HEADINGS: [&str; 10] = [
 
 type Row = [String; HEADINGS.len()];
 
-/// Writes a heading and a line a flow.
+/// Writes a heading and a line a flow, with names beside port numbers if there are some, and colours for a terminal.
 ///
 /// Errors: those of `out`.
-pub fn write(flows: &[Flow], layout: &Layout, out: &mut impl Write) -> io::Result<()> {
-    let names = layout.services.as_ref();
-    // Rows are made twice, for their widths and to be written: a million of them kept would be hundreds
-    // of megabytes.
-    let mut widths = HEADINGS.map(str::len);
-    for flow in flows {
-        for (width, cell) in widths.iter_mut().zip(row(flow, names)) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    line(
-        &HEADINGS.map(str::to_owned),
-        &widths,
-        |_, cell| {
-            if layout.colour {
-                format!("{BOLD}{cell}{PLAIN}")
-            } else {
-                cell.to_owned()
-            }
-        },
-        out,
-    )?;
-    for flow in flows {
-        let colour = if flow.record.confirmed { GREEN } else { YELLOW };
-        line(
-            &row(flow, names),
-            &widths,
-            |column, cell| {
-                if layout.colour && column == CONFIRMED {
-                    format!("{colour}{cell}{PLAIN}")
-                } else {
-                    cell.to_owned()
-                }
-            },
-            out,
-        )?;
-    }
-    Ok(())
-}
-
-fn line(
-    cells: &Row,
-    widths: &[usize; HEADINGS.len()],
-    paint: impl Fn(usize, &str) -> String,
+pub fn write(
+    flows: &[Flow],
+    names: Option<&Services>,
+    colour: bool,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let last = cells.iter().rposition(|cell| !cell.is_empty()).unwrap_or(0);
-    let mut text = String::new();
-    for (column, (cell, &width)) in cells.iter().zip(widths).enumerate().take(last + 1) {
-        if column > 0 {
-            text.push_str("  ");
-        }
-        let gap = " ".repeat(width.saturating_sub(cell.chars().count()));
-        if RIGHT[column] {
-            text.push_str(&gap);
-        }
-        text.push_str(&paint(column, cell));
-        if !RIGHT[column] && column < last {
-            text.push_str(&gap);
-        }
+    // Rows are made twice, for their widths and to be written: a million of them kept would be hundreds
+    // of megabytes.
+    let headings = HEADINGS.map(str::to_owned);
+    let mut columns = Columns::new(&headings, RIGHT);
+    for flow in flows {
+        columns.measure(&row(flow, names));
     }
-    text.push('\n');
-    out.write_all(text.as_bytes())
+    let paint = |wanted, colour: &str, cell: &str| match wanted {
+        true => format!("{colour}{cell}{PLAIN}"),
+        false => cell.to_owned(),
+    };
+    columns.write(&headings, |_, cell| paint(colour, BOLD, cell), out)?;
+    for flow in flows {
+        let shade = if flow.record.confirmed { GREEN } else { YELLOW };
+        let painted = |column, cell: &str| paint(colour && column == CONFIRMED, shade, cell);
+        columns.write(&row(flow, names), painted, out)?;
+    }
+    Ok(())
 }
 
 fn row(flow: &Flow, names: Option<&Services>) -> Row {

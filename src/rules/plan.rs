@@ -24,7 +24,7 @@ const SPORT_SETS: usize = 32;
 const SPORT_FLOWS: usize = 8;
 
 /// What a chain does with packets that no rule accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Policy {
     /// Drops them.
     Drop,

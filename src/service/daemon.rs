@@ -6,15 +6,13 @@
 //! standard output: no other descriptor can be handed on without `unsafe`, and a daemon has no use for
 //! it.
 
-use std::ffi::OsStr;
+use std::env;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::{env, path};
 
-use crate::cli::options::Cli;
 use crate::model::error::Error;
 use crate::service::pid_file::PidFile;
 use crate::ui::console::Console;
@@ -99,34 +97,4 @@ impl Daemon {
             Err(error) => console.error(&format!("/dev/null: {error}")),
         }
     }
-}
-
-/// The command line with its file names absolute, for a process that will leave its folder.
-///
-/// Errors: a folder that is gone.
-pub fn absolute(cli: &Cli) -> Result<Cli, Error> {
-    let absolute = |name: &PathBuf| {
-        if name.as_os_str() == OsStr::new("-") {
-            return Ok(name.clone());
-        }
-        path::absolute(name).map_err(|error| Error::file(name, error))
-    };
-    // With a slash it is a path.
-    let named = |name: &String| {
-        if !name.contains('/') {
-            return Ok(name.clone());
-        }
-        let path = absolute(&PathBuf::from(name))?;
-        Ok(path.to_string_lossy().into_owned())
-    };
-    Ok(Cli {
-        config: cli.config.as_ref().map(absolute).transpose()?,
-        output: absolute(&cli.output)?,
-        write: cli.write.as_ref().map(absolute).transpose()?,
-        pid_file: absolute(&cli.pid_file)?,
-        state: cli.state.as_ref().map(absolute).transpose()?,
-        metrics_file: cli.metrics_file.as_ref().map(absolute).transpose()?,
-        netns: cli.netns.as_ref().map(named).transpose()?,
-        ..cli.clone()
-    })
 }

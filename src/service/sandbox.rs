@@ -5,6 +5,7 @@
 mod calls;
 
 use std::io;
+use std::path::PathBuf;
 use std::thread;
 
 use rustix::fs::{Mode, OFlags, Stat, openat};
@@ -14,7 +15,6 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
-use crate::cli::options::Cli;
 use crate::files::destination::{Destination, is_stdout};
 use crate::files::folder::Folder;
 use crate::files::place::{self, Place};
@@ -26,11 +26,30 @@ use crate::ui::console::Console;
 /// The number of the last capability that has a name (include/uapi/linux/capability.h, Linux 6.18).
 const LAST: u32 = 40;
 
+/// What a daemon goes on needing once it runs.
+#[derive(Clone, Debug)]
+pub struct Needs {
+    /// Whether it listens to all namespaces.
+    pub all_netns: bool,
+    /// Whether it has entered another namespace than its own.
+    pub other_netns: bool,
+    /// Where lists go: a file, a folder, or `-`.
+    pub output: PathBuf,
+    /// The recording.
+    pub write: Option<PathBuf>,
+    /// The flows that are kept from run to run.
+    pub state: Option<PathBuf>,
+    /// Figures for Prometheus.
+    pub metrics_file: Option<PathBuf>,
+    /// Where its process number is.
+    pub pid_file: PathBuf,
+}
+
 /// Gives up what a capture with these options does not need, for good. To be called before any thread is started, which
 /// would keep what it has.
 ///
 /// Errors: capabilities that the kernel does not take. That it has no filter for system calls is told on the console.
-pub fn enter(cli: &Cli, console: &Console) -> Result<(), Error> {
+pub fn enter(needs: &Needs, console: &Console) -> Result<(), Error> {
     let failed = |error: rustix::io::Errno| {
         Error::new(format!(
             "can't give up privileges: {}",
@@ -44,7 +63,7 @@ pub fn enter(cli: &Cli, console: &Console) -> Result<(), Error> {
     };
     let _ = setrlimit(Resource::Memlock, unlimited);
     set_no_new_privs(true).map_err(failed)?;
-    let kept = needed(cli);
+    let kept = needed(needs);
     for number in 0..=LAST {
         let capability = CapabilitySet::from_bits_retain(1 << number);
         if !kept.contains(capability) {
@@ -56,7 +75,7 @@ pub fn enter(cli: &Cli, console: &Console) -> Result<(), Error> {
     // Unknown before Linux 4.3.
     let _ = clear_ambient_capability_set();
     reduce(kept).map_err(failed)?;
-    let outcome = match calls::filter(enters_namespaces(cli)) {
+    let outcome = match calls::filter(enters_namespaces(needs)) {
         Some(filter) => restrict_system_calls(&filter),
         None => Err(io::ErrorKind::Unsupported.into()),
     };
@@ -70,21 +89,21 @@ pub fn enter(cli: &Cli, console: &Console) -> Result<(), Error> {
 }
 
 /// Whether namespaces are entered while the capture runs.
-const fn enters_namespaces(cli: &Cli) -> bool {
-    cli.all_netns || cli.netns.is_some()
+const fn enters_namespaces(needs: &Needs) -> bool {
+    needs.all_netns || needs.other_netns
 }
 
 /// The capabilities that are kept, if they are there.
-fn needed(cli: &Cli) -> CapabilitySet {
+fn needed(needs: &Needs) -> CapabilitySet {
     // To listen, to have a buffer, to read the kernel's table, and for the BPF program.
     let mut kept = CapabilitySet::NET_ADMIN | CapabilitySet::BPF;
-    if cli.all_netns {
+    if needs.all_netns {
         kept |= CapabilitySet::NET_BROADCAST;
     }
-    if enters_namespaces(cli) {
+    if enters_namespaces(needs) {
         kept |= CapabilitySet::SYS_ADMIN;
     }
-    for stat in places(cli).iter().filter_map(present) {
+    for stat in places(needs).iter().filter_map(present) {
         if stat.st_uid != geteuid().as_raw() {
             // To replace it in a sticky folder.
             kept |= CapabilitySet::FOWNER;
@@ -94,19 +113,19 @@ fn needed(cli: &Cli) -> CapabilitySet {
         }
     }
     // Root usually owns the folders. Where they are another user's, it takes this to write there.
-    if !suffices(cli, kept) {
+    if !suffices(needs, kept) {
         kept |= CapabilitySet::DAC_OVERRIDE;
     }
     kept
 }
 
-fn places(cli: &Cli) -> Vec<Place> {
+fn places(needs: &Needs) -> Vec<Place> {
     let paths = [
-        Some(&cli.output),
-        cli.write.as_ref(),
-        cli.state.as_ref(),
-        cli.metrics_file.as_ref(),
-        Some(&cli.pid_file),
+        Some(&needs.output),
+        needs.write.as_ref(),
+        needs.state.as_ref(),
+        needs.metrics_file.as_ref(),
+        Some(&needs.pid_file),
     ];
     let paths = paths.into_iter().flatten();
     paths.filter_map(|path| Place::of(path).ok()).collect()
@@ -121,30 +140,30 @@ fn present(place: &Place) -> Option<&Stat> {
 
 /// Whether every file can be used with no other capabilities than these. Found out by trying it, in a thread, which has
 /// capabilities of its own.
-fn suffices(cli: &Cli, kept: CapabilitySet) -> bool {
+fn suffices(needs: &Needs, kept: CapabilitySet) -> bool {
     let attempt = || -> io::Result<()> {
         reduce(kept)?;
-        if Folder::is_named(&cli.output) {
-            let folder = place::folder(&cli.output)?;
+        if Folder::is_named(&needs.output) {
+            let folder = place::folder(&needs.output)?;
             // To look for older lists.
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             openat(&folder, ".", flags, Mode::empty())?;
             drop(Temporary::new(&folder, None, Audience::Owner)?);
-        } else if !is_stdout(&cli.output) {
-            Destination::new(&cli.output).check()?;
+        } else if !is_stdout(&needs.output) {
+            Destination::new(&needs.output).check()?;
         }
-        if let Some(path) = &cli.state {
+        if let Some(path) = &needs.state {
             match std::fs::File::open(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
         let others = [
-            cli.write.as_ref(),
-            cli.state.as_ref(),
-            cli.metrics_file.as_ref(),
+            needs.write.as_ref(),
+            needs.state.as_ref(),
+            needs.metrics_file.as_ref(),
             // For its removal.
-            Some(&cli.pid_file),
+            Some(&needs.pid_file),
         ];
         let mut others = others.into_iter().flatten();
         others.try_for_each(|path| Destination::new(path).check())

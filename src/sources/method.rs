@@ -2,7 +2,6 @@
 
 use std::io;
 
-use clap::ValueEnum;
 use netfilter_conntrack::Handle;
 
 use super::receiver::{Seat, Shared};
@@ -10,7 +9,7 @@ use super::tuning::Buffer;
 use super::{batch, callback};
 
 /// How events are received, as it is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// kernel where it can be loaded and serves, else batch
     Auto,

@@ -27,11 +27,24 @@ pub struct Settings {
     /// How far it may grow under pressure.
     pub buffer_max_bytes: u32,
     /// Whether the kernel drops what cannot change the list.
-    pub thin: bool,
+    pub prefilter: bool,
     /// Whether to hear of all namespaces that have an id here.
     pub all_namespaces: bool,
     /// Whether to hear of entries' ends too, so that what was missed is made up for.
     pub reliable: bool,
+}
+
+impl Default for Settings {
+    /// Those of a capture without options.
+    fn default() -> Self {
+        Self {
+            buffer_bytes: 64 << 20,
+            buffer_max_bytes: 512 << 20,
+            prefilter: true,
+            all_namespaces: false,
+            reliable: false,
+        }
+    }
 }
 
 /// A socket's receive buffer, which grows while it is under pressure.
@@ -119,7 +132,7 @@ pub fn open(settings: &Settings, share: Share) -> io::Result<(Handle, Buffer)> {
     if settings.all_namespaces {
         enable_netlink_option(&handle, NETLINK_LISTEN_ALL_NSID)?;
     }
-    if let Some(program) = prefilter::filter(settings.thin, share) {
+    if let Some(program) = prefilter::filter(settings.prefilter, share) {
         attach_filter(&handle, &program)?;
     }
     Ok((handle, buffer))

@@ -18,7 +18,7 @@ impl Sieve {
     /// With the filter of a live capture.
     ///
     /// Panics: if the kernel refuses it.
-    pub fn new(thin: bool, share: Share) -> Self {
+    pub fn new(prefilter: bool, share: Share) -> Self {
         let (near, far) = UnixDatagram::pair().expect("a pair of sockets");
         far.set_nonblocking(true).expect("an option");
         let sieve = Self {
@@ -26,7 +26,7 @@ impl Sieve {
             far,
             buffer: vec![0; 1 << 18],
         };
-        if let Some(program) = filter(thin, share) {
+        if let Some(program) = filter(prefilter, share) {
             sieve.attach(&program);
         }
         sieve

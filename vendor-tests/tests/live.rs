@@ -16,9 +16,9 @@ const WAYS: [&[&str]; 9] = [
     &["--source", "batch"],
     &["--source", "batch", "--reliable"],
     &["--source", "callback"],
-    &["--no-thin"],
+    &["--no-prefilter"],
     &["--workers", "2"],
-    &["--workers", "3", "--no-thin"],
+    &["--workers", "3", "--no-prefilter"],
     &["--source", "callback", "--workers", "3"],
     &["--reliable"],
 ];

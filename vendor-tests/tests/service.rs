@@ -302,7 +302,10 @@ fn every_way_to_capture_works_within_the_limits() {
         "service-reliable",
         "--track --existing --reliable --workers 2",
     );
-    serve("service-callback", "--track --source callback --no-thin");
+    serve(
+        "service-callback",
+        "--track --source callback --no-prefilter",
+    );
     serve("service-kernel", "--track --source kernel");
     serve("service-batch", "--track --source batch");
 }

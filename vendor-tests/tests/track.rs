@@ -32,7 +32,7 @@ fn start(args: &[&str]) -> Capture {
 #[test]
 fn connections_are_tracked_where_no_rule_needs_it() {
     netns::run("connections_are_tracked_where_no_rule_needs_it", || {
-        let without = Launch::new(["--no-thin"]).start();
+        let without = Launch::new(["--no-prefilter"]).start();
         ping("127.0.0.1");
         assert_eq!(
             without.finish().list(),
@@ -151,7 +151,7 @@ fn without_owners_a_table_goes_at_the_end_and_a_killed_ones_at_the_next_start() 
             // As another process of the same number in another process namespace would.
             let second = Track::named().expect("two do not get into each other's way");
             assert_eq!(tables(), format!("{both}{own}-1\n"));
-            let capture = Launch::new(["--no-thin"]).start();
+            let capture = Launch::new(["--no-prefilter"]).start();
             ping("127.0.0.1");
             assert_eq!(capture.finish().list().lines().count(), 1);
             drop(first);

@@ -6,10 +6,11 @@ use clap::Args;
 
 use super::reading::{self, Outcome, Reading};
 use crate::captures::difference::{Difference, as_classic, is_classic};
+use crate::cli::layout::LayoutArgs;
 use crate::files::destination::Destination;
 use crate::model::error::Error;
 use crate::output::changes;
-use crate::output::layout::{Format, LayoutArgs};
+use crate::output::layout::Format;
 use crate::ui::console::Console;
 
 // Exit statuses, as those of diff(1).

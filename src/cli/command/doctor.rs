@@ -1,9 +1,8 @@
 //! `conntracker doctor`.
 
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, ValueEnum};
 
 use super::reading;
-use crate::cli::options::Cli;
 use crate::doctor::Facts;
 use crate::doctor::report;
 use crate::files::destination::Destination;
@@ -43,7 +42,7 @@ impl Doctor {
     ///
     /// Errors: standard output that can't be written.
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
-        let findings = Facts::look(&settings()?).judge();
+        let findings = Facts::look(&Settings::default()).judge();
         reading::put(&Destination::Stdout, console, |out| {
             // In one piece, so that what is written beside it does not come between.
             let mut text = Vec::new();
@@ -55,29 +54,5 @@ impl Doctor {
         })?;
         let prevented = findings.iter().any(|finding| finding.prevents_capture);
         Ok(u8::from(prevented))
-    }
-}
-
-/// Those of a capture without options.
-fn settings() -> Result<Settings, Error> {
-    let cli =
-        Cli::try_parse_from(["conntracker"]).map_err(|error| Error::new(error.to_string()))?;
-    Ok(Settings {
-        buffer_bytes: cli.buffer,
-        buffer_max_bytes: cli.buffer_max,
-        thin: true,
-        all_namespaces: false,
-        reliable: false,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_capture_without_options_has_settings() {
-        let settings = settings().unwrap();
-        assert_eq!(settings.buffer_bytes, 64 << 20);
     }
 }

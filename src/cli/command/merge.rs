@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::reading::{self, Reading};
+use crate::cli::layout::LayoutArgs;
 use crate::files::destination::Destination;
 use crate::model::error::Error;
-use crate::output::layout::{Format, LayoutArgs};
+use crate::output::layout::Format;
 use crate::ui::console::Console;
 
 /// Arguments of `conntracker merge`.

@@ -9,6 +9,7 @@ use clap::Args;
 use crate::captures::reader::complaints::Complaints;
 use crate::captures::reader::{Reader, Sink};
 use crate::captures::union::Collection;
+use crate::cli::filters::Filters;
 use crate::files::destination::Destination;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
@@ -37,7 +38,7 @@ pub struct Reading {
 
     /// Filters.
     #[command(flatten)]
-    pub selection: Selection,
+    pub filters: Filters,
 }
 
 /// What was read.
@@ -99,15 +100,16 @@ impl Reading {
         sink: &mut dyn Sink,
         console: &Console,
     ) -> Result<Complaints, Error> {
-        let folds = self.selection.source_ports == SourcePorts::Collapse;
+        let selection = self.filters.selection();
+        let folds = selection.source_ports == SourcePorts::Collapse;
         let reader = Reader {
             console,
             strict: self.strict,
-            keep_ports: !folds || !self.selection.sport.is_empty(),
+            keep_ports: !folds || !selection.sport.is_empty(),
         };
         let mut sieve = Sieve {
-            selection: &self.selection,
-            filters: self.selection.describe(),
+            selection: &selection,
+            filters: selection.describe(),
             folds,
             sink,
         };
@@ -135,7 +137,8 @@ impl Reading {
         outcome = outcome.max(Outcome::of(&listing.captures));
         // Only now: what one line or file does not confirm, another may.
         let flows = &mut listing.flows;
-        flows.retain(|flow| self.selection.wants_confirmed(flow.record.confirmed));
+        let selection = self.filters.selection();
+        flows.retain(|flow| selection.wants_confirmed(flow.record.confirmed));
         Ok(Read {
             content: listing,
             outcome,

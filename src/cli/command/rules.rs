@@ -167,7 +167,7 @@ impl Rules {
     }
 
     fn write(&self, plan: &Plan) -> Result<(), Error> {
-        let only = match (self.reading.selection.ipv4, self.reading.selection.ipv6) {
+        let only = match (self.reading.filters.ipv4, self.reading.filters.ipv6) {
             (true, _) => Families::Only(Family::V4),
             (_, true) => Families::Only(Family::V6),
             _ => Families::Both,

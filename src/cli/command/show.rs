@@ -12,13 +12,14 @@ use super::reading::{self, Outcome, Read, Reading};
 use crate::captures::groups::{Groups, Keys};
 use crate::captures::reader::Sink;
 use crate::captures::reader::line::Kind;
+use crate::cli::layout::LayoutArgs;
 use crate::files::destination::Destination;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
 use crate::model::record::Record;
 use crate::model::selection::Selection;
 use crate::output::groups;
-use crate::output::layout::{Format, LayoutArgs};
+use crate::output::layout::Format;
 use crate::ui::console::Console;
 
 /// Arguments of `conntracker show`.
@@ -139,7 +140,7 @@ impl Show {
         console: &Console,
     ) -> Result<Option<Read<Groups>>, Error> {
         let mut stream = Stream {
-            selection: &self.reading.selection,
+            selection: self.reading.filters.selection(),
             groups: Groups::new(keys.clone()),
             captures: Vec::new(),
             begun: false,
@@ -159,15 +160,15 @@ impl Show {
 }
 
 /// Groups flows as they come, as long as none can come twice.
-struct Stream<'a> {
-    selection: &'a Selection,
+struct Stream {
+    selection: Selection,
     groups: Groups,
     captures: Vec<Capture>,
     begun: bool,
     unfit: bool,
 }
 
-impl Sink for Stream<'_> {
+impl Sink for Stream {
     fn capture(&mut self, capture: Capture) -> u32 {
         // A second list may have the same flows, and text repeats them from line to line.
         let source = capture.source.as_deref();

@@ -29,7 +29,7 @@ fn gives_the_list(vector: &Vector, messages: &[Vec<u8>], folder: &Folder) -> boo
 }
 
 #[test]
-fn thinning_does_not_change_a_list() {
+fn what_the_filter_drops_does_not_change_a_list() {
     let folder = Folder::new();
     let mut sieve = Sieve::new(true, Share::ALL);
     let mut dropped = 0;
@@ -49,18 +49,18 @@ fn thinning_does_not_change_a_list() {
     }
     assert!(
         dropped > 4000,
-        "only {dropped} messages dropped: nothing is thinned"
+        "only {dropped} messages dropped: the filter does nothing"
     );
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// Passes every message to all shares. Each has to be in one and in no other; of messages that no kernel
 /// sends it is enough that those which count are.
-fn share_out(thin: bool, of: u32, step: usize) {
+fn share_out(drops_updates: bool, of: u32, step: usize) {
     let folder = Folder::new();
-    let mut whole = Sieve::new(thin, Share::ALL);
+    let mut whole = Sieve::new(drops_updates, Share::ALL);
     let mut shares: Vec<Sieve> = (0..of)
-        .map(|index| Sieve::new(thin, Share { index, of }))
+        .map(|index| Sieve::new(drops_updates, Share { index, of }))
         .collect();
     let mut counts = vec![0; shares.len()];
     // The large vector has nothing that the others have not.
@@ -106,7 +106,7 @@ fn every_message_is_in_one_share() {
 }
 
 #[test]
-fn every_thinned_message_is_in_one_share() {
+fn every_message_that_passes_is_in_one_share() {
     share_out(true, 3, 1);
     share_out(true, 7, 10);
 }
