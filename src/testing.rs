@@ -4,6 +4,7 @@
 pub use crate::captures::reader::Reader;
 pub use crate::captures::union::Collection;
 pub use crate::live::track::Track;
+pub use crate::netlink::uapi::ALL as UAPI;
 
 pub mod check {
     pub use crate::check::judge::Judge;
@@ -54,7 +55,8 @@ pub mod netlink {
 }
 
 pub mod os {
-    pub use crate::os::prefilter::{Instruction, Share, filter, nothing};
+    pub use crate::os::classic_bpf::Instruction;
+    pub use crate::os::prefilter::{Share, filter, nothing};
     pub use crate::os::socket::{BATCH_LEN, Batch, attach_filter, memory};
 }
 

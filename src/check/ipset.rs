@@ -6,21 +6,15 @@ use std::io;
 
 use crate::check::ruleset::{Form, Ruleset};
 use crate::netlink::build::netfilter_message;
-use crate::netlink::request::{Family, NLM_F_ACK, NLM_F_REQUEST, open, transact};
+use crate::netlink::request::{Family, open, transact};
+use crate::netlink::uapi::{
+    IPSET_ATTR_DATA, IPSET_ATTR_FAMILY, IPSET_ATTR_PROTOCOL, IPSET_ATTR_REVISION,
+    IPSET_ATTR_SETNAME, IPSET_ATTR_TYPENAME, IPSET_CMD_CREATE, NFNL_SUBSYS_IPSET, NFPROTO_IPV4,
+    NFPROTO_IPV6, NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST,
+};
 
 // include/uapi/linux/netfilter/nfnetlink.h and ipset/ip_set.h
-const NFNL_SUBSYS_IPSET: u16 = 6;
-const IPSET_CMD_CREATE: u16 = 2;
-const IPSET_ATTR_PROTOCOL: u16 = 1;
-const IPSET_ATTR_SETNAME: u16 = 2;
-const IPSET_ATTR_TYPENAME: u16 = 3;
-const IPSET_ATTR_REVISION: u16 = 4;
-const IPSET_ATTR_FAMILY: u16 = 5;
-const IPSET_ATTR_DATA: u16 = 7;
 const PROTOCOL_VERSION: u8 = 6;
-const NFPROTO_IPV4: u8 = 2;
-const NFPROTO_IPV6: u8 = 10;
-const NLM_F_CREATE: u16 = 0x400;
 
 /// Makes an empty set for each name in the ruleset, in the calling thread's namespace. Of one type for
 /// all: no packet is in an empty set of whatever type.

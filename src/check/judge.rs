@@ -26,16 +26,15 @@ use crate::model::capture::Capture;
 use crate::model::error::Error;
 use crate::model::record::Record;
 use crate::netlink::build::netfilter_message;
-use crate::netlink::request::{NLM_F_ACK, NLM_F_REQUEST, transact};
+use crate::netlink::request::transact;
+use crate::netlink::uapi::{
+    IPCTNL_MSG_CT_DELETE, NFNL_SUBSYS_CTNETLINK, NLM_F_ACK, NLM_F_REQUEST, message_type,
+};
 
 /// Flows that conntrack knows at once.
 const ROUND: usize = 4096;
 /// Answers have this bit in their number.
 const ANSWER: u16 = 0x4000;
-
-// include/uapi/linux/netfilter/nfnetlink.h and nfnetlink_conntrack.h
-const NFNL_SUBSYS_CTNETLINK: u16 = 1;
-const IPCTNL_MSG_CT_DELETE: u16 = 2;
 
 /// A ruleset that flows can be judged by.
 #[derive(Debug)]
@@ -170,7 +169,7 @@ impl Judge {
     /// Has conntrack forget all connections.
     fn forget(&mut self) -> io::Result<()> {
         let mut bytes = Vec::new();
-        let kind = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE;
+        let kind = message_type(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE);
         netfilter_message(&mut bytes, kind, NLM_F_REQUEST | NLM_F_ACK, 0, 0, |_| {});
         transact(&self.setup.conntrack, &bytes, 1)
     }

@@ -16,7 +16,12 @@ use rustix::net::{
 use crate::check::guard::{GROUP, MARK, PREFIX};
 use crate::netlink::build::netfilter_message;
 use crate::netlink::framing::{NFGENMSG_LEN, attributes, messages};
-use crate::netlink::request::{Family, NLM_F_ACK, NLM_F_REQUEST, open, transact};
+use crate::netlink::request::{Family, open, transact};
+use crate::netlink::uapi::{
+    NFNL_SUBSYS_ULOG, NFULA_CFG_CMD, NFULA_CFG_MODE, NFULA_CFG_NLBUFSIZ, NFULA_PAYLOAD,
+    NFULA_PREFIX, NFULNL_CFG_CMD_BIND, NFULNL_COPY_PACKET, NFULNL_MSG_CONFIG, NFULNL_MSG_PACKET,
+    NLM_F_ACK, NLM_F_REQUEST,
+};
 use crate::os::socket::{Batch, set_mark};
 
 /// Bytes asked for receive buffers; what is granted is enough as well.
@@ -81,16 +86,6 @@ impl Sender {
 }
 
 // include/uapi/linux/netfilter/nfnetlink_log.h
-const NFNL_SUBSYS_ULOG: u16 = 4;
-const NFULNL_MSG_PACKET: u16 = 0;
-const NFULNL_MSG_CONFIG: u16 = 1;
-const NFULA_CFG_CMD: u16 = 1;
-const NFULA_CFG_MODE: u16 = 2;
-const NFULA_CFG_NLBUFSIZ: u16 = 3;
-const NFULNL_CFG_CMD_BIND: u8 = 1;
-const NFULNL_COPY_PACKET: u8 = 2;
-const NFULA_PAYLOAD: u16 = 9;
-const NFULA_PREFIX: u16 = 10;
 /// Bytes of a packet that the log keeps: more than ours have.
 const COPIED: u32 = 256;
 

@@ -19,6 +19,7 @@ use crate::check::wire::Wire;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
 use crate::netlink::request::{self, Family};
+use crate::netlink::uapi::RTF_LOCAL;
 
 /// Settings of the namespace, below /proc/sys/net. Those of `default` are for devices to come.
 const SETTINGS: [(&str, &str); 18] = [
@@ -187,8 +188,6 @@ fn set_address(line: &str) -> Option<Ipv6Addr> {
 /// The address that a line of /proc/net/ipv6_route makes local: destination, its length, source, its
 /// length, next hop, metric, reference count, use, flags, device, all in hexadecimal.
 fn local_address(line: &str) -> Option<Ipv6Addr> {
-    /// `RTF_LOCAL` of include/uapi/linux/ipv6_route.h.
-    const RTF_LOCAL: u32 = 0x8000_0000;
     let fields: Vec<&str> = line.split_whitespace().collect();
     let flags = u32::from_str_radix(fields.get(8)?, 16).ok()?;
     let bits = u128::from_str_radix(fields.first()?, 16).ok()?;

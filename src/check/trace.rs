@@ -9,62 +9,45 @@ use crate::check::guard::TABLE;
 use crate::check::local::enlarge;
 use crate::netlink::framing::{HEADER_LEN, NFGENMSG_LEN, attributes, messages};
 use crate::netlink::request::{Family, open};
-use crate::os::prefilter::Instruction;
+use crate::netlink::uapi::{
+    NF_DROP, NF_QUEUE, NF_STOLEN, NF_VERDICT_MASK, NFNL_SUBSYS_NFTABLES, NFNLGRP_NFTRACE,
+    NFT_MSG_TRACE, NFT_RETURN, NFT_TRACETYPE_POLICY, NFT_TRACETYPE_RULE, NFTA_TRACE_CHAIN,
+    NFTA_TRACE_POLICY, NFTA_TRACE_RULE_HANDLE, NFTA_TRACE_TABLE, NFTA_TRACE_TYPE,
+    NFTA_TRACE_VERDICT, NFTA_VERDICT_CODE,
+};
+use crate::os::classic_bpf::Step::{At, Do, If};
+use crate::os::classic_bpf::{
+    Instruction, JEQ, JGE, LD_IMM, LD_WORD, LD_WORD_X, LDX_IMM, NLATTR, NLATTR_NEST, RET, TAX,
+    assemble,
+};
 use crate::os::socket::{Batch, attach_filter};
 
-const NFNL_SUBSYS_NFTABLES: u16 = 10;
-const NFT_MSG_TRACE: u16 = 17;
 /// `NFNLGRP_NFTRACE` is 9; bits count from 1.
-const TRACE_GROUP: u32 = 1 << 8;
-const NFTA_TRACE_TABLE: u16 = 1;
-const NFTA_TRACE_CHAIN: u16 = 2;
-const NFTA_TRACE_RULE_HANDLE: u16 = 3;
-const NFTA_TRACE_TYPE: u16 = 4;
-const NFTA_TRACE_VERDICT: u16 = 5;
-const NFTA_TRACE_POLICY: u16 = 16;
-const NFTA_VERDICT_CODE: u16 = 1;
-const NFT_TRACETYPE_POLICY: u32 = 1;
-const NFT_TRACETYPE_RULE: u32 = 3;
-const NFT_RETURN: u32 = -5_i32 as u32;
-// Opcodes of include/uapi/linux/bpf_common.h and filter.h.
-const LD_IMM: u16 = 0x00;
-const LDX_IMM: u16 = 0x01;
-const LD_WORD: u16 = 0x20;
-const LD_WORD_X: u16 = 0x40;
-const JEQ: u16 = 0x15;
-const JGE: u16 = 0x35;
-const TAX: u16 = 0x07;
-const RET: u16 = 0x06;
-/// `SKF_AD_OFF + SKF_AD_NLATTR`: A becomes the offset of the attribute of type X, searched from A on.
-const NLATTR: u32 = (-0x1000_i32 + 12) as u32;
-/// `SKF_AD_OFF + SKF_AD_NLATTR_NEST`: the same within the attribute that A is at.
-const NLATTR_NEST: u32 = (-0x1000_i32 + 16) as u32;
-// include/uapi/linux/netfilter.h
-const NF_DROP: u32 = 0;
-const NF_STOLEN: u32 = 2;
-const NF_QUEUE: u32 = 3;
-/// The upper half of a verdict holds a queue number, or an error (`NF_VERDICT_MASK` and beyond).
-const NF_VERDICT_MASK: u32 = 0xff;
+const TRACE_GROUP: u32 = 1 << (NFNLGRP_NFTRACE - 1);
 
 /// Keeps the events of policies and of rules that end a packet's way through a hook. Each rule that matches
 /// makes an event, and without privileges the buffer has room for a few hundred.
-const TERMINAL: [Instruction; 12] = [
-    // A: where the attributes begin. X: which one is sought. A: where it is, or 0.
-    Instruction::plain(LD_IMM, (HEADER_LEN + NFGENMSG_LEN) as u32),
-    Instruction::plain(LDX_IMM, NFTA_TRACE_VERDICT as u32),
-    Instruction::plain(LD_WORD, NLATTR),
-    Instruction::jump(JEQ, 0, 6, 0),
-    Instruction::plain(LDX_IMM, NFTA_VERDICT_CODE as u32),
-    Instruction::plain(LD_WORD, NLATTR_NEST),
-    Instruction::jump(JEQ, 0, 3, 0),
-    Instruction::plain(TAX, 0),
-    // Behind the attribute's header.
-    Instruction::plain(LD_WORD_X, 4),
-    // Verdicts of nftables itself, from `NFT_RETURN` to `NFT_CONTINUE` (`enum nft_verdicts`).
-    Instruction::jump(JGE, NFT_RETURN, 1, 0),
-    Instruction::plain(RET, u32::MAX),
-    Instruction::plain(RET, 0),
-];
+fn terminal() -> Vec<Instruction> {
+    let attributes = (HEADER_LEN + NFGENMSG_LEN) as u32;
+    assemble(&[
+        Do(LD_IMM, attributes),
+        Do(LDX_IMM, NFTA_TRACE_VERDICT.into()),
+        Do(LD_WORD, NLATTR),
+        If(JEQ, 0, "keep", ""),
+        Do(LDX_IMM, NFTA_VERDICT_CODE.into()),
+        Do(LD_WORD, NLATTR_NEST),
+        If(JEQ, 0, "keep", ""),
+        Do(TAX, 0),
+        // Behind the attribute's header.
+        Do(LD_WORD_X, 4),
+        // Verdicts of nftables itself, from `NFT_RETURN` to `NFT_CONTINUE` (`enum nft_verdicts`).
+        If(JGE, NFT_RETURN, "drop", ""),
+        At("keep"),
+        Do(RET, u32::MAX),
+        At("drop"),
+        Do(RET, 0),
+    ])
+}
 
 /// A rule, or the policy of a chain, as the kernel names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -108,7 +91,7 @@ impl Tracer {
     pub fn new() -> io::Result<Self> {
         let socket = open(Family::Netfilter, TRACE_GROUP)?;
         enlarge(&socket);
-        attach_filter(&socket, &TERMINAL)?;
+        attach_filter(&socket, &terminal())?;
         Ok(Self {
             socket,
             batch: Batch::new(),

@@ -6,10 +6,11 @@ use std::path::Path;
 use super::finding::Finding;
 use super::module::Presence;
 use super::query;
+use crate::netlink::uapi::{IPCTNL_MSG_CT_GET_STATS, NFNL_SUBSYS_CTNETLINK, message_type};
 
 const NAME: &str = "kernel";
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET_STATS`: the cheapest thing that it can be asked.
-const GET_STATS: u16 = 1 << 8 | 5;
+const GET_STATS: u16 = message_type(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET_STATS);
 
 /// What there is to know about it.
 #[derive(Clone, Debug)]

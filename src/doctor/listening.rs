@@ -9,6 +9,7 @@ use netfilter_conntrack::Handle;
 use super::finding::{Finding, cause};
 use crate::model::units::{show_bytes, show_count};
 use crate::netlink::framing::messages;
+use crate::netlink::uapi::{IPCTNL_MSG_CT_NEW, NFNL_SUBSYS_CTNETLINK, NLM_F_CREATE, message_type};
 use crate::os::prefilter::Share;
 use crate::os::socket::{Batch, memory};
 use crate::sources::tuning::{self, EVENT_TRUESIZE_BYTES, Settings};
@@ -20,9 +21,7 @@ const NAP: Duration = Duration::from_millis(10);
 /// More events than ctnetlink can make.
 const WORST_RATE: u64 = 1_000_000;
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW`: the type of both NEW and UPDATE events.
-const CT_NEW: u16 = 1 << 8;
-/// `NLM_F_CREATE`, which only NEW events have (`ctnetlink_conntrack_event`).
-const NLM_F_CREATE: u16 = 0x400;
+const CT_NEW: u16 = message_type(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_NEW);
 
 /// What came of it.
 #[derive(Debug)]

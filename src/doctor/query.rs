@@ -8,7 +8,8 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use crate::netlink::build::netfilter_message;
 use crate::netlink::framing::NFGENMSG_LEN;
-use crate::netlink::request::{self, Family, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
+use crate::netlink::request::{self, Family};
+use crate::netlink::uapi::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 
 /// How long an answer may take, all of it. It suffices for some ten thousands of rules, beyond which the kernel
 /// takes ever longer for each piece: it walks over all that it has sent before (`__nf_tables_dump_rules`,

@@ -2,14 +2,15 @@
 
 use std::fs;
 
+use rustix::thread::CapabilitySet;
+
 use super::finding::Finding;
 
 const NAME: &str = "privileges";
 
-// include/uapi/linux/capability.h
-const CAP_NET_ADMIN: u64 = 1 << 12;
-const CAP_SYS_ADMIN: u64 = 1 << 21;
-const CAP_BPF: u64 = 1 << 39;
+const CAP_NET_ADMIN: u64 = CapabilitySet::NET_ADMIN.bits();
+const CAP_SYS_ADMIN: u64 = CapabilitySet::SYS_ADMIN.bits();
+const CAP_BPF: u64 = CapabilitySet::BPF.bits();
 
 const SETCAP: &str =
     "run with sudo, or: setcap cap_net_admin,cap_bpf+ep \"$(command -v conntracker)\"";

@@ -8,39 +8,15 @@ use super::need::{Need, Needs, event_mask, is_notrack, is_of_xtables};
 use super::query;
 use crate::netlink::framing::attributes;
 use crate::netlink::request;
-
-// include/uapi/linux/netfilter/nf_tables.h
-const NFNL_SUBSYS_NFTABLES: u16 = 10;
-const NFT_MSG_GETRULE: u16 = 7;
-const NFT_MSG_GETOBJ: u16 = 19;
-const NFT_MSG_GETFLOWTABLE: u16 = 23;
-const NFTA_RULE_TABLE: u16 = 1;
-const NFTA_RULE_CHAIN: u16 = 2;
-const NFTA_RULE_EXPRESSIONS: u16 = 4;
-const NFTA_EXPR_NAME: u16 = 1;
-const NFTA_EXPR_DATA: u16 = 2;
-const NFT_MSG_GETGEN: u16 = 16;
-const NFTA_GEN_ID: u16 = 1;
-const NFTA_CT_KEY: u16 = 2;
-const NFTA_CT_SREG: u16 = 4;
-/// `NFT_CT_EVENTMASK`.
-const CT_EVENTMASK: u32 = 18;
-const NFTA_IMMEDIATE_DREG: u16 = 1;
-const NFTA_IMMEDIATE_DATA: u16 = 2;
-const NFTA_DATA_VALUE: u16 = 1;
-const NFTA_NAT_TYPE: u16 = 1;
-const NFTA_MATCH_NAME: u16 = 1;
-const NFTA_TARGET_INFO: u16 = 3;
-const NFTA_DYNSET_EXPR: u16 = 7;
-const NFTA_DYNSET_EXPRESSIONS: u16 = 10;
-const NFTA_OBJ_TABLE: u16 = 1;
-const NFTA_OBJ_NAME: u16 = 2;
-const NFTA_OBJ_TYPE: u16 = 3;
-const NFTA_FLOWTABLE_TABLE: u16 = 1;
-const NFTA_FLOWTABLE_NAME: u16 = 2;
-const NFTA_FLOWTABLE_FLAGS: u16 = 7;
-/// `NFT_FLOWTABLE_HW_OFFLOAD`.
-const FLOWTABLE_HARDWARE: u32 = 1;
+use crate::netlink::uapi::{
+    NFNL_SUBSYS_NFTABLES, NFT_CT_EVENTMASK, NFT_FLOWTABLE_HW_OFFLOAD, NFT_MSG_GETFLOWTABLE,
+    NFT_MSG_GETGEN, NFT_MSG_GETOBJ, NFT_MSG_GETRULE, NFTA_CT_KEY, NFTA_CT_SREG, NFTA_DATA_VALUE,
+    NFTA_DYNSET_EXPR, NFTA_DYNSET_EXPRESSIONS, NFTA_EXPR_DATA, NFTA_EXPR_NAME,
+    NFTA_FLOWTABLE_FLAGS, NFTA_FLOWTABLE_NAME, NFTA_FLOWTABLE_TABLE, NFTA_GEN_ID,
+    NFTA_IMMEDIATE_DATA, NFTA_IMMEDIATE_DREG, NFTA_MATCH_NAME, NFTA_NAT_TYPE, NFTA_OBJ_NAME,
+    NFTA_OBJ_TABLE, NFTA_OBJ_TYPE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_RULE_TABLE,
+    NFTA_TARGET_INFO,
+};
 
 /// What is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -195,7 +171,7 @@ fn mask(family: u8, rule: &[u8]) -> Option<(String, Option<u32>)> {
                     constants.push((register, u32::from_ne_bytes(*value)));
                 }
             }
-            Some("ct") if field(NFTA_CT_KEY) == Some(CT_EVENTMASK) => {
+            Some("ct") if field(NFTA_CT_KEY) == Some(NFT_CT_EVENTMASK) => {
                 let source = field(NFTA_CT_SREG)?;
                 let constant = constants.iter().rfind(|(register, _)| *register == source);
                 // A mask from a map may be any.
@@ -321,7 +297,7 @@ fn flowtable(family: u8, attributes: &[u8]) -> Option<Flowtable> {
     let flags = find(attributes, NFTA_FLOWTABLE_FLAGS).and_then(word);
     Some(Flowtable {
         place: format!("table {} {table}, flowtable {name}", family_name(family)),
-        hardware: flags.is_some_and(|flags| flags & FLOWTABLE_HARDWARE != 0),
+        hardware: flags.is_some_and(|flags| flags & NFT_FLOWTABLE_HW_OFFLOAD != 0),
     })
 }
 

@@ -6,12 +6,9 @@ use std::io;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::need::{Need, Needs, event_mask, is_notrack, is_of_xtables};
+use crate::netlink::uapi::{IPT_SO_GET_ENTRIES, IPT_SO_GET_INFO};
 use crate::os::socket::read_option;
 
-/// `IPT_SO_GET_INFO` and `IP6T_SO_GET_INFO`.
-const GET_INFO: libc::c_int = 64;
-/// `IPT_SO_GET_ENTRIES` and `IP6T_SO_GET_ENTRIES`.
-const GET_ENTRIES: libc::c_int = 65;
 /// `XT_TABLE_MAXNAMELEN`.
 const NAME_LEN: usize = 32;
 /// `struct ipt_getinfo`: the name, valid_hooks, 5 hook entries, 5 underflows, number and size of entries.
@@ -92,7 +89,7 @@ fn read(family: Family, table: &str) -> io::Result<(Vec<u8>, [Option<u32>; 5])> 
     }
     let mut info = vec![0; INFO_LEN];
     info[..name.len()].copy_from_slice(name);
-    read_option(&socket, family.level, GET_INFO, &mut info)?;
+    read_option(&socket, family.level, IPT_SO_GET_INFO, &mut info)?;
     let word = |index: usize| {
         let bytes = info[NAME_LEN + index * 4..].first_chunk();
         bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
@@ -108,7 +105,7 @@ fn read(family: Family, table: &str) -> io::Result<(Vec<u8>, [Option<u32>; 5])> 
     let mut entries = vec![0; head + size as usize];
     entries[..name.len()].copy_from_slice(name);
     entries[NAME_LEN..NAME_LEN + 4].copy_from_slice(&size.to_ne_bytes());
-    read_option(&socket, family.level, GET_ENTRIES, &mut entries)?;
+    read_option(&socket, family.level, IPT_SO_GET_ENTRIES, &mut entries)?;
     Ok((entries.split_off(head), hooks))
 }
 

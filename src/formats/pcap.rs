@@ -8,17 +8,12 @@ pub mod audit;
 pub mod byte_order;
 pub mod mark;
 
+use crate::netlink::uapi::{ARPHRD_NETLINK, NETLINK_NETFILTER, PACKET_OUTGOING};
 use std::io::{self, Read, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// `LINKTYPE_NETLINK`.
 const LINKTYPE_NETLINK: u32 = 253;
-/// `ARPHRD_NETLINK` of `include/uapi/linux/if_arp.h`.
-const ARPHRD_NETLINK: u16 = 824;
-/// `PACKET_OUTGOING` of `include/uapi/linux/if_packet.h`.
-const PACKET_OUTGOING: u16 = 4;
-/// `NETLINK_NETFILTER` of `include/uapi/linux/netlink.h`.
-const NETLINK_NETFILTER: u16 = 12;
 const COOKED_LEN: usize = 16;
 const MAGIC_MICROSECONDS: u32 = 0xa1b2_c3d4;
 const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;

@@ -15,17 +15,16 @@ use crate::model::error::Error;
 use crate::model::units::show_count;
 use crate::netlink::build::netfilter_message;
 use crate::netlink::framing::{NFGENMSG_LEN, attributes};
-use crate::netlink::request::{self, Family, NLM_F_DUMP, NLM_F_REQUEST};
+use crate::netlink::request::{self, Family};
+use crate::netlink::uapi::{
+    CTA_STATS_CHAIN_TOOLONG, CTA_STATS_DROP, CTA_STATS_EARLY_DROP, CTA_STATS_INSERT_FAILED,
+    IPCTNL_MSG_CT_GET_STATS_CPU, NFNL_SUBSYS_CTNETLINK, NLM_F_DUMP, NLM_F_REQUEST, message_type,
+};
 use crate::os::namespace;
 use crate::os::namespaces::Namespaces;
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET_STATS_CPU`.
-const GET_STATS_CPU: u16 = 1 << 8 | 4;
-// enum ctattr_stats_cpu, include/uapi/linux/netfilter/nfnetlink_conntrack.h
-const CTA_STATS_INSERT_FAILED: u16 = 9;
-const CTA_STATS_DROP: u16 = 10;
-const CTA_STATS_EARLY_DROP: u16 = 11;
-const CTA_STATS_CHAIN_TOOLONG: u16 = 15;
+const GET_STATS_CPU: u16 = message_type(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET_STATS_CPU);
 
 /// The counters of this network namespace since it was made, of all processors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

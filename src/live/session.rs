@@ -232,7 +232,7 @@ impl<'a> Session<'a> {
         self.supervisor.stopping();
         self.shared.close();
         // With --reset, what goes on is of an interval that has ended.
-        if self.cli.existing && !self.cli.reset {
+        if self.options.existing && !self.options.reset {
             if let Err(error) = self.recovery.look_at_existing() {
                 self.trouble(format!("open connections not read at the end: {error}"));
             }

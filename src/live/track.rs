@@ -30,32 +30,20 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use crate::model::error::Error;
 use crate::netlink::build::{Body, netfilter_message};
 use crate::netlink::framing::{NFGENMSG_LEN, attributes};
-use crate::netlink::request::{self, Family, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
+use crate::netlink::request::{self, Family};
+use crate::netlink::uapi::{
+    NF_INET_LOCAL_OUT, NF_INET_PRE_ROUTING, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END,
+    NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NFT_CMP_NEQ, NFT_CT_STATE, NFT_MSG_DELTABLE,
+    NFT_MSG_GETTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWTABLE, NFT_REG_1,
+    NFT_TABLE_F_OWNER, NFTA_TABLE_NAME, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP,
+    NLM_F_EXCL, NLM_F_REQUEST,
+};
 
 // include/uapi/linux/netfilter/nfnetlink.h
-const NFNL_SUBSYS_NFTABLES: u16 = 10;
-const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
-const NFNL_MSG_BATCH_END: u16 = 0x11;
 // include/uapi/linux/netlink.h
-const NLM_F_EXCL: u16 = 0x200;
-const NLM_F_CREATE: u16 = 0x400;
-const NLM_F_APPEND: u16 = 0x800;
 // include/uapi/linux/netfilter/nf_tables.h
-const NFT_MSG_NEWTABLE: u16 = 0;
-const NFT_MSG_GETTABLE: u16 = 1;
-const NFT_MSG_DELTABLE: u16 = 2;
-const NFT_MSG_NEWCHAIN: u16 = 3;
-const NFT_MSG_NEWRULE: u16 = 6;
-const NFTA_TABLE_NAME: u16 = 1;
-const NFT_TABLE_F_OWNER: u32 = 2;
-const NFT_REG_1: u32 = 1;
-const NFT_CT_STATE: u32 = 0;
-const NFT_CMP_NEQ: u32 = 1;
 /// `NF_CT_STATE_BIT(IP_CT_NEW)` of `nf_conntrack_common.h`, compared in host order.
 const CT_STATE_NEW: u32 = 8;
-const NFPROTO_INET: u8 = 1;
-const NF_INET_PRE_ROUTING: u32 = 0;
-const NF_INET_LOCAL_OUT: u32 = 3;
 
 /// What all tables of ours are called, before the number of the process.
 const PREFIX: &str = "conntracker-";

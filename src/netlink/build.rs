@@ -1,9 +1,7 @@
 //! Netlink messages to send.
 
 use super::framing::HEADER_LEN;
-
-/// `NLA_F_NESTED` of `include/uapi/linux/netlink.h`.
-const NLA_F_NESTED: u16 = 0x8000;
+use crate::netlink::uapi::NLA_F_NESTED;
 
 /// Appends a message: netlink's header, that of the family, and the attributes that `write` adds.
 pub fn message(

@@ -11,43 +11,19 @@ pub use full::sighting;
 
 use crate::model::flow::{Event, Flow, Key, Observation, Transport, collapse, icmp_service};
 use crate::netlink::framing::{Message, NFGENMSG_LEN, attributes};
+use crate::netlink::uapi::{
+    AF_INET, AF_INET6, CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC,
+    CTA_PROTO_DST_PORT, CTA_PROTO_ICMP_CODE, CTA_PROTO_ICMP_TYPE, CTA_PROTO_ICMPV6_CODE,
+    CTA_PROTO_ICMPV6_TYPE, CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_STATUS, CTA_TUPLE_IP,
+    CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, IPCTNL_MSG_CT_DELETE, IPCTNL_MSG_CT_NEW, IPPROTO_ICMP,
+    IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, IPS_SEEN_REPLY, NFNL_SUBSYS_CTNETLINK, NLM_F_CREATE,
+    message_type,
+};
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW`: both NEW and UPDATE events have it.
-const CT_NEW: u16 = 0x0100;
+const CT_NEW: u16 = message_type(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_NEW);
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE`.
-const CT_DELETE: u16 = 0x0102;
-/// `NLM_F_CREATE`: set on NEW events, clear on UPDATE (`ctnetlink_conntrack_event`, Linux 6.18).
-const NLM_F_CREATE: u16 = 0x0400;
-
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
-
-const CTA_TUPLE_ORIG: u16 = 1;
-const CTA_STATUS: u16 = 3;
-
-const CTA_TUPLE_IP: u16 = 1;
-const CTA_TUPLE_PROTO: u16 = 2;
-
-const CTA_IP_V4_SRC: u16 = 1;
-const CTA_IP_V4_DST: u16 = 2;
-const CTA_IP_V6_SRC: u16 = 3;
-const CTA_IP_V6_DST: u16 = 4;
-
-const CTA_PROTO_NUM: u16 = 1;
-const CTA_PROTO_SRC_PORT: u16 = 2;
-const CTA_PROTO_DST_PORT: u16 = 3;
-const CTA_PROTO_ICMP_TYPE: u16 = 5;
-const CTA_PROTO_ICMP_CODE: u16 = 6;
-const CTA_PROTO_ICMPV6_TYPE: u16 = 8;
-const CTA_PROTO_ICMPV6_CODE: u16 = 9;
-
-const IPPROTO_ICMP: u8 = 1;
-const IPPROTO_TCP: u8 = 6;
-const IPPROTO_UDP: u8 = 17;
-const IPPROTO_ICMPV6: u8 = 58;
-
-/// `IPS_SEEN_REPLY` of `enum ip_conntrack_status`.
-const IPS_SEEN_REPLY: u32 = 1 << 1;
+const CT_DELETE: u16 = message_type(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE);
 
 /// Why a message gave no observation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,14 +3,14 @@
 //! Both walks are total: whatever the bytes are, they end, and they never look past the slice they
 //! were given. Layouts: `include/uapi/linux/netlink.h`; integers are in host order.
 
+use crate::netlink::uapi::NLA_TYPE_MASK;
+
 /// `NLMSG_HDRLEN`: bytes of a netlink message header.
 pub const HEADER_LEN: usize = 16;
 /// Bytes of `struct nfgenmsg`, which follows the header in every netfilter message.
 pub const NFGENMSG_LEN: usize = 4;
 /// Bytes of an attribute header (`struct nlattr`).
 const ATTRIBUTE_HEADER_LEN: usize = 4;
-/// `NLA_TYPE_MASK`: the two upper bits of an attribute type are flags.
-const ATTRIBUTE_TYPE_MASK: u16 = 0x3fff;
 
 const fn align4(len: usize) -> usize {
     (len + 3) & !3
@@ -97,7 +97,7 @@ impl<'a> Iterator for Attributes<'a> {
         let len = u16::from_ne_bytes([l0, l1]) as usize;
         let value = self.rest.get(ATTRIBUTE_HEADER_LEN..len)?;
         self.rest = self.rest.get(align4(len)..).unwrap_or_default();
-        Some((u16::from_ne_bytes([t0, t1]) & ATTRIBUTE_TYPE_MASK, value))
+        Some((u16::from_ne_bytes([t0, t1]) & NLA_TYPE_MASK, value))
     }
 }
 

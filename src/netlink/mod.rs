@@ -6,3 +6,4 @@ pub mod build;
 pub mod conntrack;
 pub mod framing;
 pub mod request;
+pub mod uapi;

@@ -15,20 +15,8 @@ use rustix::net::{
 };
 
 use super::framing::{Message, messages};
+use crate::netlink::uapi::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR};
 
-// include/uapi/linux/netlink.h
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-/// `NLM_F_REQUEST`.
-pub const NLM_F_REQUEST: u16 = 0x1;
-/// `NLM_F_ACK`.
-pub const NLM_F_ACK: u16 = 0x4;
-/// `NLM_F_DUMP`.
-pub const NLM_F_DUMP: u16 = 0x300;
-
-/// In the answer to a dump: what was listed changed meanwhile, so that something may be missing or there twice
-/// (`nl_dump_check_consistent`, include/net/netlink.h).
-const NLM_F_DUMP_INTR: u16 = 0x10;
 /// How often a question is asked whose answer was interrupted.
 const ATTEMPTS: usize = 4;
 /// How long the kernel may take for a piece of its answer.

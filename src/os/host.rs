@@ -10,20 +10,11 @@ use ipnet::IpNet;
 use crate::model::capture::{Capture, Interface, Route};
 use crate::netlink::build::message;
 use crate::netlink::framing::attributes;
-use crate::netlink::request::{self, Family, NLM_F_DUMP, NLM_F_REQUEST};
-
-// include/uapi/linux/rtnetlink.h
-const RTM_GETLINK: u16 = 18;
-const RTM_GETADDR: u16 = 22;
-const RTM_GETROUTE: u16 = 26;
-const IFLA_IFNAME: u16 = 3;
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RT_TABLE_MAIN: u8 = 254;
-const RTN_UNICAST: u8 = 1;
+use crate::netlink::request::{self, Family};
+use crate::netlink::uapi::{
+    IFA_ADDRESS, IFA_LOCAL, IFLA_IFNAME, NLM_F_DUMP, NLM_F_REQUEST, RT_TABLE_MAIN, RTA_DST,
+    RTA_GATEWAY, RTA_OIF, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, RTN_UNICAST,
+};
 
 /// A router with more routes than this does not tell networks apart by them, and a description should not be
 /// larger than the flows: then none are kept.

@@ -2,6 +2,7 @@
 //! Each file wraps one facility and knows nothing of flows beyond what the facility filters or describes.
 //! May import: `model`, `netlink`.
 
+pub mod classic_bpf;
 pub mod clock;
 pub mod fault;
 pub mod host;

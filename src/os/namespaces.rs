@@ -18,17 +18,16 @@ use rustix::net::{RecvFlags, recv};
 
 use crate::netlink::build::message;
 use crate::netlink::framing::{attributes, messages};
-use crate::netlink::request::{self, Family, NLM_F_ACK, NLM_F_REQUEST};
+use crate::netlink::request::{self, Family};
+use crate::netlink::uapi::{
+    NETNSA_FD, NETNSA_NSID, NLM_F_ACK, NLM_F_REQUEST, RTM_DELNSID, RTM_GETNSID, RTM_NEWNSID,
+    RTNLGRP_NSID,
+};
 use crate::os::namespace;
 
 // include/uapi/linux/rtnetlink.h and net_namespace.h
-const RTM_NEWNSID: u16 = 88;
-const RTM_DELNSID: u16 = 89;
-const RTM_GETNSID: u16 = 90;
 /// `RTNLGRP_NSID`, as a bit of the groups to bind to.
-const NSID_GROUP: u32 = 1 << 27;
-const NETNSA_NSID: u16 = 1;
-const NETNSA_FD: u16 = 3;
+const NSID_GROUP: u32 = 1 << (RTNLGRP_NSID - 1);
 /// `NETNSA_NSID_NOT_ASSIGNED`; in a request, any free one.
 const NOT_ASSIGNED: i32 = -1;
 /// `struct rtgenmsg`, padded.

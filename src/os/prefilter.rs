@@ -13,35 +13,12 @@
 //! what confirms a flow that it shares with newer ones. To know that takes the memory that the `kernel`
 //! source has.
 
-/// One classic BPF instruction, as `struct sock_filter`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Instruction {
-    /// Operation.
-    pub code: u16,
-    /// Instructions to skip if the comparison holds.
-    pub jump_true: u8,
-    /// Instructions to skip if it does not.
-    pub jump_false: u8,
-    /// Constant operand.
-    pub operand: u32,
-}
-
-impl Instruction {
-    /// An instruction without a jump.
-    pub const fn plain(code: u16, operand: u32) -> Self {
-        Self::jump(code, operand, 0, 0)
-    }
-
-    /// A comparison, with the instructions to skip if it holds and if it does not.
-    pub const fn jump(code: u16, operand: u32, jump_true: u8, jump_false: u8) -> Self {
-        Self {
-            code,
-            jump_true,
-            jump_false,
-            operand,
-        }
-    }
-}
+use super::classic_bpf::Step::{self, At, Do, If};
+use super::classic_bpf::{
+    ADD, Instruction, JEQ, LD_BYTE, LD_BYTE_X, LD_IMM, LD_WORD, LD_WORD_X, LDX_IMM, LDX_MEM, MOD,
+    MUL, NLATTR, NLATTR_NEST, RET, RSH, ST, TAX, TXA, XOR_X, assemble,
+};
+use crate::netlink::uapi::{IPCTNL_MSG_CT_DELETE, NFNL_SUBSYS_CTNETLINK, message_type};
 
 /// Which share of the flows a socket takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,45 +34,11 @@ impl Share {
     pub const ALL: Self = Self { index: 0, of: 1 };
 }
 
-// Opcodes of include/uapi/linux/bpf_common.h and filter.h.
-const LD_BYTE: u16 = 0x30;
-const LD_WORD: u16 = 0x20;
-const LD_WORD_X: u16 = 0x40;
-const LD_BYTE_X: u16 = 0x50;
-const LD_IMM: u16 = 0x00;
-const LDX_IMM: u16 = 0x01;
-const LDX_MEM: u16 = 0x61;
-const ST: u16 = 0x02;
-const JEQ: u16 = 0x15;
-const TAX: u16 = 0x07;
-const TXA: u16 = 0x87;
-const XOR_X: u16 = 0xac;
-const MUL: u16 = 0x24;
-const RSH: u16 = 0x74;
-const MOD: u16 = 0x94;
-const ADD: u16 = 0x04;
-const RET: u16 = 0x06;
-/// `SKF_AD_OFF + SKF_AD_NLATTR`: A becomes the offset of the attribute of type X, searched from A on.
-const NLATTR: u32 = (-0x1000_i32 + 12) as u32;
-/// The same within the nest at A.
-const NLATTR_NEST: u32 = (-0x1000_i32 + 16) as u32;
-
-/// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE`.
-const CT_DELETE: u16 = 0x0102;
+/// The end of an entry.
+const CT_DELETE: u16 = message_type(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE);
 
 const ACCEPT: u32 = u32::MAX;
 const DROP: u32 = 0;
-
-/// Where a jump leads, by name until [`assemble`] counts instructions.
-type Label = &'static str;
-
-enum Step {
-    Do(u16, u32),
-    /// Comparison, constant, target if it holds, target if not; an empty label falls through.
-    If(u16, u32, Label, Label),
-    At(Label),
-}
-use Step::{At, Do, If};
 
 /// A filter that drops everything. Attached when the capture ends: what is queued then can be read to
 /// its end, however fast events still come.
@@ -228,44 +171,6 @@ fn share_steps(steps: &mut Vec<Step>, share: Share) {
         If(JEQ, share.index, "mine", "drop"),
     ]);
     steps.extend([At("mine"), Do(RET, ACCEPT)]);
-}
-
-/// Turns labels into distances.
-///
-/// Panics: on a label that stands nowhere or too far away: the programs above are constant but for their
-/// operands, so a test sees it.
-fn assemble(steps: &[Step]) -> Vec<Instruction> {
-    let mut labels = Vec::new();
-    let mut at = 0_usize;
-    for step in steps {
-        match step {
-            At(label) => labels.push((*label, at)),
-            Do(..) | If(..) => at += 1,
-        }
-    }
-    let distance = |label: &str, from: usize| -> u8 {
-        if label.is_empty() {
-            return 0;
-        }
-        labels
-            .iter()
-            .find(|(name, _)| *name == label)
-            .and_then(|(_, to)| to.checked_sub(from + 1))
-            .and_then(|distance| u8::try_from(distance).ok())
-            .unwrap_or_else(|| panic!("label {label} is not within reach"))
-    };
-    let mut program = Vec::new();
-    for step in steps {
-        let from = program.len();
-        program.push(match *step {
-            At(_) => continue,
-            Do(code, operand) => Instruction::plain(code, operand),
-            If(code, operand, yes, no) => {
-                Instruction::jump(code, operand, distance(yes, from), distance(no, from))
-            }
-        });
-    }
-    program
 }
 
 #[cfg(test)]

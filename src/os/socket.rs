@@ -17,21 +17,21 @@ pub use child::bound;
 pub use descriptor::duplicate;
 pub use seccomp::restrict_system_calls;
 
-use crate::os::prefilter::Instruction;
+use crate::os::classic_bpf::Instruction;
 
 /// `NETLINK_BROADCAST_ERROR` of `include/uapi/linux/netlink.h`: the sender is told that this socket was
 /// full, so that conntrack keeps the event for a later packet (`ctnetlink_conntrack_event`).
-pub const NETLINK_BROADCAST_ERROR: libc::c_int = 4;
+pub const NETLINK_BROADCAST_ERROR: libc::c_int = libc::NETLINK_BROADCAST_ERROR;
 /// `NETLINK_NO_ENOBUFS`: an overrun only moves the drop counter, instead of failing the next receive
 /// and dropping all that comes until the queue is empty.
-pub const NETLINK_NO_ENOBUFS: libc::c_int = 5;
+pub const NETLINK_NO_ENOBUFS: libc::c_int = libc::NETLINK_NO_ENOBUFS;
 /// `NETLINK_LISTEN_ALL_NSID` of `include/uapi/linux/netlink.h`: events of every namespace that has an id here.
-pub const NETLINK_LISTEN_ALL_NSID: libc::c_int = 8;
+pub const NETLINK_LISTEN_ALL_NSID: libc::c_int = libc::NETLINK_LISTEN_ALL_NSID;
 
 /// `SO_MEMINFO` fields of `include/uapi/linux/sock_diag.h`.
-const SK_MEMINFO_RMEM_ALLOC: usize = 0;
-const SK_MEMINFO_RCVBUF: usize = 1;
-const SK_MEMINFO_DROPS: usize = 8;
+const SK_MEMINFO_RMEM_ALLOC: usize = libc::SK_MEMINFO_RMEM_ALLOC as usize;
+const SK_MEMINFO_RCVBUF: usize = libc::SK_MEMINFO_RCVBUF as usize;
+const SK_MEMINFO_DROPS: usize = libc::SK_MEMINFO_DROPS as usize;
 
 /// How full a socket's receive buffer is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

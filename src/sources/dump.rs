@@ -17,12 +17,15 @@ use crate::model::flow::Event;
 use crate::model::sighting::OWN;
 use crate::model::timestamp::Timestamp;
 use crate::netlink::build::netfilter_message;
-use crate::netlink::request::{self, NLM_F_DUMP, NLM_F_REQUEST};
+use crate::netlink::request;
+use crate::netlink::uapi::{
+    IPCTNL_MSG_CT_GET_DYING, NFNL_SUBSYS_CTNETLINK, NLM_F_DUMP, NLM_F_REQUEST, message_type,
+};
 use crate::os::namespace;
 use crate::os::namespaces::Namespaces;
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET_DYING`: include/uapi/linux/netfilter/nfnetlink_conntrack.h.
-const GET_DYING: u16 = 0x0106;
+const GET_DYING: u16 = message_type(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET_DYING);
 /// How long the kernel may take for each piece of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -7,13 +7,9 @@ use crate::model::record::{Protocol, Service, SourcePort};
 use crate::model::sighting::OWN;
 use crate::model::sighting::{Facts, Reply, Sighting};
 use crate::netlink::conntrack::Skip;
-
-const AF_INET: u8 = libc::AF_INET as u8;
-const AF_INET6: u8 = libc::AF_INET6 as u8;
-const IPPROTO_ICMP: u8 = libc::IPPROTO_ICMP as u8;
-const IPPROTO_TCP: u8 = libc::IPPROTO_TCP as u8;
-const IPPROTO_UDP: u8 = libc::IPPROTO_UDP as u8;
-const IPPROTO_ICMPV6: u8 = libc::IPPROTO_ICMPV6 as u8;
+use crate::netlink::uapi::{
+    AF_INET, AF_INET6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP,
+};
 
 /// Reads what the list needs of an entry.
 ///

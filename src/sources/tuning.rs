@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use netfilter_conntrack::{Groups, Handle};
 use rustix::net::sockopt;
 
+use crate::netlink::uapi::NFNLGRP_CONNTRACK_DESTROY;
 use crate::os::prefilter::{self, Share};
 use crate::os::socket::{
     NETLINK_BROADCAST_ERROR, NETLINK_LISTEN_ALL_NSID, NETLINK_NO_ENOBUFS, attach_filter,
@@ -17,7 +18,7 @@ use crate::os::socket::{
 pub const EVENT_TRUESIZE_BYTES: u32 = 1280;
 
 /// `NFNLGRP_CONNTRACK_DESTROY` of `include/uapi/linux/netfilter/nfnetlink.h`.
-const GROUP_DESTROY: libc::c_int = 3;
+const GROUP_DESTROY: libc::c_int = NFNLGRP_CONNTRACK_DESTROY as libc::c_int;
 
 /// What a socket is asked to be.
 #[derive(Clone, Copy, Debug)]

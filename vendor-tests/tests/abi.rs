@@ -12,6 +12,7 @@ unsafe extern "C" {
     fn probe_constant(name: *const c_char, value: *mut c_longlong) -> c_int;
     fn probe_layout(name: *const c_char, value: *mut c_longlong) -> c_int;
     fn probe_layouts() -> c_uint;
+    fn probe_uapi(name: *const c_char, value: *mut c_longlong) -> c_int;
 }
 
 /// Name and value of every constant in the bindings, from build.rs.
@@ -37,6 +38,24 @@ fn constants_are_those_of_the_header() {
     for &(name, bound) in CONSTANTS {
         assert_eq!(ask(probe_constant, name), Some(bound), "{name}");
     }
+}
+
+/// What the program knows of the kernel, by hand or from libc.
+#[test]
+fn constants_of_the_program_are_those_of_the_kernels_headers() {
+    let mut compared = 0;
+    for &(name, value, bits) in conntracker::testing::UAPI {
+        let Some(header) = ask(probe_uapi, name) else {
+            assert_eq!(name, "CTA_TIMESTAMP_EVENT", "newer than the headers");
+            continue;
+        };
+        // C has them as int, also those whose field in a message is smaller.
+        let shift = i64::BITS - bits;
+        let header = (header as u64) << shift >> shift;
+        assert_eq!(header, value as u64, "{name}");
+        compared += 1;
+    }
+    assert!(compared > 100, "only {compared} constants compared");
 }
 
 /// Of the header of the oldest release, so that users need no libclang.

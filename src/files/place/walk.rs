@@ -16,7 +16,9 @@ use super::{Entry, Place, is_of_ours, is_trusted, kind};
 /// As many links as the kernel follows (`MAXSYMLINKS`, include/linux/namei.h, Linux 6.18).
 const LINKS_MAX: u32 = 40;
 /// `PROC_SUPER_MAGIC` of include/uapi/linux/magic.h.
-const PROCFS: i64 = 0x9fa0;
+// Of another type elsewhere.
+#[allow(clippy::unnecessary_cast)]
+const PROCFS: i64 = libc::PROC_SUPER_MAGIC as i64;
 /// Only to name something by; takes no right to read.
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// What a folder of ours gets: what is in it says who talks to whom.

@@ -8,11 +8,8 @@
 use std::borrow::Cow;
 
 use crate::netlink::framing::{HEADER_LEN, NFGENMSG_LEN};
+use crate::netlink::uapi::{NFNL_SUBSYS_CTNETLINK, NLA_TYPE_MASK};
 
-/// `NFNL_SUBSYS_CTNETLINK` of `include/uapi/linux/netfilter/nfnetlink.h`, the upper byte of a message's type.
-const SUBSYSTEM_CTNETLINK: u16 = 1;
-/// `NLA_TYPE_MASK` of `include/uapi/linux/netlink.h`.
-const ATTRIBUTE_TYPE_MASK: u16 = 0x3fff;
 const ATTRIBUTE_HEADER_LEN: usize = 4;
 /// Nests that are read are tuples, and the addresses and the protocol in a tuple. Of either kind the numbers are 1 and 2
 /// (`CTA_TUPLE_ORIG` and `CTA_TUPLE_REPLY`; `CTA_TUPLE_IP` and `CTA_TUPLE_PROTO`).
@@ -36,7 +33,7 @@ pub fn own(datagram: &[u8]) -> Cow<'_, [u8]> {
         if len < HEADER_LEN || len > rest.len() {
             break;
         }
-        if kind >> 8 == SUBSYSTEM_CTNETLINK && len > HEADER_LEN + NFGENMSG_LEN {
+        if kind >> 8 == NFNL_SUBSYS_CTNETLINK && len > HEADER_LEN + NFGENMSG_LEN {
             attributes(&mut rest[HEADER_LEN + NFGENMSG_LEN..len], NEST_DEPTH);
         }
         let next = len.next_multiple_of(4).min(rest.len());
@@ -58,7 +55,7 @@ fn is_other(datagram: &[u8]) -> bool {
 fn attributes(mut rest: &mut [u8], depth: u8) {
     while rest.len() >= ATTRIBUTE_HEADER_LEN {
         let len = usize::from(swap2(rest, 0));
-        let kind = swap2(rest, 2) & ATTRIBUTE_TYPE_MASK;
+        let kind = swap2(rest, 2) & NLA_TYPE_MASK;
         if len < ATTRIBUTE_HEADER_LEN || len > rest.len() {
             break;
         }

@@ -8,9 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::capture::Completeness;
 use crate::netlink::framing::{HEADER_LEN, messages};
+use crate::netlink::uapi::NLMSG_NOOP;
 
-/// `NLMSG_NOOP`.
-const NOOP: u16 = 1;
 /// How the text of a mark begins.
 const BEGINNING: &[u8] = b"{\"conntracker\":";
 
@@ -43,7 +42,7 @@ impl Mark {
         let text = serde_json::to_vec(self).unwrap_or_default();
         let len = (HEADER_LEN + text.len()) as u32;
         let mut bytes = len.to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&NOOP.to_ne_bytes());
+        bytes.extend_from_slice(&NLMSG_NOOP.to_ne_bytes());
         bytes.resize(HEADER_LEN, 0);
         bytes.extend_from_slice(&text);
         bytes
@@ -52,7 +51,7 @@ impl Mark {
     /// The mark in a datagram, if it is one; one that can't be read is none.
     pub fn of(datagram: &[u8]) -> Option<Self> {
         let message = messages(datagram).next()?.ok()?;
-        (message.kind == NOOP && message.payload.starts_with(BEGINNING))
+        (message.kind == NLMSG_NOOP && message.payload.starts_with(BEGINNING))
             .then(|| serde_json::from_slice(message.payload).ok())?
     }
 }

@@ -4,19 +4,14 @@
 //! Where each of these attributes ends is known without having read its length, so that no load waits
 //! for the one before it. A message of another layout is left to the general walk.
 
-use super::{
-    CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_PROTO_DST_PORT, CTA_PROTO_NUM,
-    CTA_PROTO_SRC_PORT, CTA_STATUS, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, IPPROTO_TCP,
-    IPPROTO_UDP, IPS_SEEN_REPLY,
-};
 use crate::model::flow::{Key, Transport, collapse};
 use crate::netlink::framing::attributes;
+use crate::netlink::uapi::{
+    CTA_ID, CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_PROTO_DST_PORT,
+    CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_STATUS, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO,
+    CTA_TUPLE_REPLY, IPPROTO_TCP, IPPROTO_UDP, IPS_SEEN_REPLY, NLA_F_NESTED,
+};
 
-const CTA_TUPLE_REPLY: u16 = 2;
-const CTA_ID: u16 = 12;
-
-/// `NLA_F_NESTED`: the kernel marks nests.
-const NESTED: u16 = 0x8000;
 /// Bytes of the protocol nest of TCP and UDP: number and two ports, each padded.
 const PROTO_LEN: usize = 3 * 8;
 
@@ -27,7 +22,7 @@ const fn tuple_len(n: usize) -> usize {
 
 /// The header of a nest whose content has `len` bytes.
 const fn nest(kind: u16, len: usize) -> [u8; 4] {
-    header(kind | NESTED, len)
+    header(kind | NLA_F_NESTED, len)
 }
 
 /// The header of an attribute whose value has `len` bytes.
@@ -96,8 +91,9 @@ pub(super) fn read<const N: usize>(body: &[u8]) -> Option<(Transport, bool, Key<
 mod tests {
     use super::*;
     use crate::model::flow::Flow;
-    use crate::netlink::conntrack::{AF_INET, AF_INET6, any};
+    use crate::netlink::conntrack::any;
     use crate::netlink::framing::{NFGENMSG_LEN, messages};
+    use crate::netlink::uapi::{AF_INET, AF_INET6};
     use conntracker_flood::flow::{Family, Profile, Protocol};
     use conntracker_flood::message::notification;
     use conntracker_flood::settings::{Repeat, Settings};
@@ -178,7 +174,7 @@ mod tests {
     #[test]
     fn a_later_tuple_or_status_is_left_to_the_general_walk() {
         for (family, body) in bodies() {
-            for kind in [CTA_TUPLE_ORIG, CTA_STATUS, CTA_TUPLE_ORIG | NESTED] {
+            for kind in [CTA_TUPLE_ORIG, CTA_STATUS, CTA_TUPLE_ORIG | NLA_F_NESTED] {
                 let mut longer = body.clone();
                 longer.extend_from_slice(&header(kind, 4));
                 longer.extend_from_slice(&[0, 0, 0, 2]);

@@ -5,22 +5,18 @@
 
 use std::net::IpAddr;
 
-use super::{
-    AF_INET, CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_STATUS, CTA_TUPLE_IP,
-    CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, IPS_SEEN_REPLY, Proto, Skip, array, decode, event_kind,
-};
+use super::{Proto, Skip, array, decode, event_kind};
 use crate::model::flow::{Flow, Transport};
 use crate::model::record::{Protocol, Service, SourcePort};
 use crate::model::sighting::OWN;
 use crate::model::sighting::{Facts, Reply, Sighting};
 use crate::model::timestamp::Timestamp;
 use crate::netlink::framing::{Message, NFGENMSG_LEN, attributes};
-
-const CTA_TUPLE_REPLY: u16 = 2;
-const CTA_ZONE: u16 = 18;
-/// Since Linux 6.14: when the event happened, in nanoseconds since the epoch.
-const CTA_TIMESTAMP_EVENT: u16 = 27;
-const CTA_TUPLE_ZONE: u16 = 3;
+use crate::netlink::uapi::{
+    AF_INET, CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_STATUS,
+    CTA_TIMESTAMP_EVENT, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_TUPLE_REPLY,
+    CTA_TUPLE_ZONE, CTA_ZONE, IPS_SEEN_REPLY,
+};
 
 /// Decodes one message; of protocols that the classic list does not have only if they are asked for.
 ///

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::os::prefilter::Instruction;
+use crate::os::classic_bpf::Instruction;
 
 /// Has the calling thread, and the threads that it starts from here on, make only system calls that `program` lets
 /// pass. For good: it can't be taken off. `PR_SET_NO_NEW_PRIVS` must be set before.

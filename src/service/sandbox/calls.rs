@@ -3,16 +3,10 @@
 //! They are those of the service's unit (`SystemCallFilter=` and the other restrictions there), less what starts
 //! programs, serves connections or changes files by way of other owners. A call that is not listed fails with `EPERM`.
 
-use crate::os::prefilter::Instruction;
+use crate::os::classic_bpf::{Instruction, JEQ, JSET, LD_WORD, RET};
 
-// Opcodes of include/uapi/linux/bpf_common.h.
-const LD_WORD: u16 = 0x20;
-const JEQ: u16 = 0x15;
-const JSET: u16 = 0x45;
-const RET: u16 = 0x06;
-// include/uapi/linux/seccomp.h
-const ALLOW: u32 = 0x7fff_0000;
-const ERRNO: u32 = 0x0005_0000;
+const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+const ERRNO: u32 = libc::SECCOMP_RET_ERRNO;
 /// `struct seccomp_data`: the call's number, the architecture, and behind an address the arguments, of 8 bytes each.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
