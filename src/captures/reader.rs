@@ -17,6 +17,7 @@ use std::path::Path;
 
 use crate::formats::csv;
 use crate::formats::json::{self, Unreadable};
+use crate::formats::pcap::is_magic;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
 use crate::model::printable::printable;
@@ -98,7 +99,7 @@ impl Reader<'_> {
             return Err(Error::file(path, why));
         }
         let is_empty = magic.is_empty();
-        let recording = pcap::is_magic(&magic);
+        let recording = is_magic(&magic);
         let input = BufReader::with_capacity(1 << 18, io::Cursor::new(magic).chain(input));
         if recording {
             return pcap::read(input, path, (self.keep_ports, self.strict), sink);

@@ -94,7 +94,7 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
 
 /// Where lists go.
 fn goal(cli: &Cli, format: Format) -> Result<Goal, Error> {
-    let unwritable = |error| Error::file(&cli.output, format!("can't be written: {error}"));
+    let unwritable = |error| Error::unwritable(&cli.output, error);
     let keep = cli.keep.map(usize::from);
     let mark = namespace::own_name().or_else(|| cli.netns.clone());
     let mark = mark.as_deref();

@@ -8,12 +8,12 @@
 use std::net::IpAddr;
 
 use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
-use crate::model::sighting::{Facts, Reply};
 use crate::model::timestamp::Timestamp;
+use crate::model::tuple::{Reply, Tuple};
 
 /// One direction of an entry.
 #[derive(Default)]
-struct Tuple {
+struct Written {
     source: Option<IpAddr>,
     destination: Option<IpAddr>,
     source_port: Option<u16>,
@@ -83,7 +83,7 @@ fn record(line: &str) -> Result<Record, String> {
         .map(Protocol)
         .ok_or_else(|| no_entry(name, line))?;
 
-    let mut tuples = [Tuple::default(), Tuple::default()];
+    let mut tuples = [Written::default(), Written::default()];
     let mut count = 0;
     let mut replied = true;
     let mut zone = 0;
@@ -95,17 +95,17 @@ fn record(line: &str) -> Result<Record, String> {
         if key == "src" {
             count += 1;
         }
-        let tuple = match count {
+        let written = match count {
             1 | 2 => &mut tuples[count - 1],
             _ => continue,
         };
         match key {
-            "src" => tuple.source = Some(read(key, value)?),
-            "dst" => tuple.destination = Some(read(key, value)?),
-            "sport" => tuple.source_port = Some(read(key, value)?),
-            "dport" => tuple.destination_port = Some(read(key, value)?),
-            "type" => tuple.icmp_type = Some(read(key, value)?),
-            "code" => tuple.icmp_code = Some(read(key, value)?),
+            "src" => written.source = Some(read(key, value)?),
+            "dst" => written.destination = Some(read(key, value)?),
+            "sport" => written.source_port = Some(read(key, value)?),
+            "dport" => written.destination_port = Some(read(key, value)?),
+            "type" => written.icmp_type = Some(read(key, value)?),
+            "code" => written.icmp_code = Some(read(key, value)?),
             // "zone-reply" is not the zone that the flow's packets come in by.
             "zone" | "zone-orig" => zone = read(key, value)?,
             _ => {}
@@ -128,8 +128,8 @@ fn record(line: &str) -> Result<Record, String> {
 
 fn identity(
     protocol: Protocol,
-    original: &Tuple,
-    reply: &Tuple,
+    original: &Written,
+    reply: &Written,
     zone: u16,
 ) -> Result<Identity, String> {
     let source = original.source.ok_or("src= is missing")?;
@@ -147,7 +147,7 @@ fn identity(
         return Err("the addresses are not of one address family".into());
     }
     let reply_ports = self::ports(protocol, reply)?;
-    let facts = Facts {
+    let tuple = Tuple {
         source,
         destination,
         protocol,
@@ -161,27 +161,21 @@ fn identity(
         source_port: ports.map_or(SourcePort::None, |(port, _)| SourcePort::Exact(port)),
         zone,
     };
-    let translation = facts.translation(&Reply {
+    let translation = tuple.translation(&Reply {
         source: reply_source,
         source_port: reply_ports.map(|(port, _)| port),
         destination: reply_destination,
         destination_port: reply_ports.map(|(_, port)| port),
     });
     Ok(Identity {
-        source,
-        destination,
-        protocol,
-        service: facts.service,
-        source_port: facts.source_port,
-        zone,
         translation: translation.map(Box::new),
-        netns: None,
+        ..Identity::of(&tuple)
     })
 }
 
 /// Source and destination port of a tuple, if the protocol has ports.
-fn ports(protocol: Protocol, tuple: &Tuple) -> Result<Option<(u16, u16)>, String> {
-    match (tuple.source_port, tuple.destination_port) {
+fn ports(protocol: Protocol, written: &Written) -> Result<Option<(u16, u16)>, String> {
+    match (written.source_port, written.destination_port) {
         _ if !protocol.has_ports() => Ok(None),
         (Some(source), Some(destination)) => Ok(Some((source, destination))),
         // A kernel that has no tracker for the protocol knows no ports: conntrack shows 0, /proc nothing.

@@ -47,17 +47,14 @@ impl Intake {
     ) {
         match sighting.event {
             Event::Destroy => {
-                tally.ended += 1;
-                if missed {
+                if tally.end(missed) {
                     self.made_up_sighting(detail, sighting, now, tally);
-                } else {
-                    tally.not_events += 1;
                 }
             }
             Event::New | Event::Update => {
                 tally.events += 1;
                 tally.begun += u64::from(sighting.event == Event::New);
-                if !detail.selection.wants(&sighting.facts) {
+                if !detail.selection.wants(&sighting.tuple) {
                     return;
                 }
                 if let Some(observation) = sighting.observation() {
@@ -82,7 +79,7 @@ impl Intake {
         now: Timestamp,
         tally: &mut Tally,
     ) {
-        if !detail.selection.wants(&sighting.facts) {
+        if !detail.selection.wants(&sighting.tuple) {
             return;
         }
         if let Some(observation) = sighting.observation() {

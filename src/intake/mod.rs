@@ -173,7 +173,7 @@ impl Intake {
             (Some(_), None) => return false,
         };
         if let (Some(flow), true) = (
-            record.identity.facts().flow(),
+            record.identity.tuple().flow(),
             record.classic > Classic::Absent,
         ) {
             let observation = Observation {
@@ -241,13 +241,10 @@ impl Intake {
                     pending.events.push(observation);
                 }
                 Ok(observation) => {
-                    pending.tally.ended += 1;
-                    if missed() {
+                    if pending.tally.end(missed()) {
                         // What is pending came before it.
                         self.fold(pending);
                         self.made_up(&observation, &mut pending.tally);
-                    } else {
-                        pending.tally.not_events += 1;
                     }
                 }
                 Err(skip) => pending.tally.skipped(skip),

@@ -192,7 +192,7 @@ impl Sink for Sieve<'_> {
     }
 
     fn flow(&mut self, mut record: Record, seen_in: &[(u32, u64)]) -> ControlFlow<()> {
-        if !self.selection.wants(&record.identity.facts()) {
+        if !self.selection.wants(&record.identity.tuple()) {
             return ControlFlow::Continue(());
         }
         if self.folds && has_ephemeral_ports(&record) {
@@ -232,7 +232,7 @@ pub fn destination(output: &Path) -> Result<Destination, Error> {
     let destination = Destination::new(output);
     destination
         .check()
-        .map_err(|error| Error::file(output, format!("can't be written: {error}")))?;
+        .map_err(|error| Error::unwritable(output, error))?;
     Ok(destination)
 }
 

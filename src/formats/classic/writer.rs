@@ -71,7 +71,7 @@ fn shown_flow(listed: &Listed) -> Option<(Flow, bool)> {
     if record.classic == Classic::Absent {
         return None;
     }
-    let mut flow = record.identity.facts().flow()?;
+    let mut flow = record.identity.tuple().flow()?;
     // Not collapsed, if it was to be kept.
     let port = record.identity.source_port.number().unwrap_or(0);
     match &mut flow {
