@@ -38,7 +38,7 @@ pub trait Sink {
     fn capture(&mut self, capture: Capture) -> u32;
 
     /// Hears that the source ports of the next flow were folded, so that it may be one that has come before.
-    fn folded(&mut self) {}
+    fn collapsed(&mut self) {}
 
     /// Hears that a capture lacks flows, for a reason that was found in reading it.
     fn incomplete(&mut self, capture: u32, why: &str);

@@ -48,7 +48,7 @@ impl Intake {
         match sighting.event {
             Event::Destroy => {
                 if tally.end(missed) {
-                    self.made_up_sighting(detail, sighting, now, tally);
+                    self.recovered_sighting(detail, sighting, now, tally);
                 }
             }
             Event::New | Event::Update => {
@@ -59,7 +59,7 @@ impl Intake {
                 }
                 if let Some(observation) = sighting.observation() {
                     if missed && is_second_attempt(observation) {
-                        self.made_up(&observation, tally);
+                        self.recovered(&observation, tally);
                     } else {
                         self.table.apply(&observation, Unseen::Ignore);
                     }
@@ -71,8 +71,8 @@ impl Intake {
         }
     }
 
-    /// [`made_up`](Self::made_up) with detail.
-    pub fn made_up_sighting(
+    /// [`recovered`](Self::recovered) with detail.
+    pub fn recovered_sighting(
         &self,
         detail: &Detail,
         sighting: &Sighting,
@@ -83,7 +83,7 @@ impl Intake {
             return;
         }
         if let Some(observation) = sighting.observation() {
-            self.made_up(&observation, tally);
+            self.recovered(&observation, tally);
         }
         if let Some(records) = &detail.records {
             records.apply(sighting, now);

@@ -233,7 +233,7 @@ impl Intake {
             };
             match decode(message) {
                 Ok(observation) if is_second_attempt(observation) && missed() => {
-                    self.fold(pending);
+                    self.commit(pending);
                     self.second_attempt(&observation, &mut pending.tally);
                 }
                 Ok(observation) if observation.event != Event::Destroy => {
@@ -243,8 +243,8 @@ impl Intake {
                 Ok(observation) => {
                     if pending.tally.end(missed()) {
                         // What is pending came before it.
-                        self.fold(pending);
-                        self.made_up(&observation, &mut pending.tally);
+                        self.commit(pending);
+                        self.recovered(&observation, &mut pending.tally);
                     }
                 }
                 Err(skip) => pending.tally.skipped(skip),
@@ -253,7 +253,7 @@ impl Intake {
     }
 
     /// Takes in what is pending, and counts it.
-    pub fn fold(&self, pending: &mut Pending) {
+    pub fn commit(&self, pending: &mut Pending) {
         pending.tally.events += pending.events.len() as u64;
         self.table.apply_all(&pending.events, &mut pending.plan);
         pending.events.clear();
@@ -276,7 +276,7 @@ impl Intake {
     fn second_attempt(&self, observation: &Observation, tally: &mut Tally) {
         tally.events += 1;
         tally.begun += 1;
-        self.made_up(observation, tally);
+        self.recovered(observation, tally);
     }
 
     /// To be kept while the kernel's table is read: see [`Table::merging`].
@@ -286,7 +286,7 @@ impl Intake {
 
     /// Takes in a sighting that makes up for missed events: an entry of the kernel's table, or its end.
     /// The flow is listed even if it is already replied.
-    pub fn made_up(&self, observation: &Observation, tally: &mut Tally) {
+    pub fn recovered(&self, observation: &Observation, tally: &mut Tally) {
         if self.table.apply(observation, Unseen::List) == Effect::Listed {
             tally.recovered += 1;
         }

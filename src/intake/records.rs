@@ -20,7 +20,7 @@ use crate::model::sighting::Sighting;
 use crate::model::timestamp::Timestamp;
 use crate::model::tuple::Tuple;
 
-use stored::{Packed, Seen, Stored, UNKNOWN_FIRST, UNKNOWN_LAST};
+use stored::{Addition, Packed, Stored, UNKNOWN_FIRST, UNKNOWN_LAST};
 
 #[derive(Debug, Default)]
 struct Stripe {
@@ -62,7 +62,7 @@ impl Records {
             translation = translation.and_then(|translation| translation.collapsed(&tuple));
         }
         let time_us = time.unwrap_or(now).us();
-        let seen = Seen {
+        let seen = Addition {
             translation,
             first_us: time_us,
             last_us: time_us,
@@ -72,7 +72,7 @@ impl Records {
         self.add(&tuple, namespace, seen);
     }
 
-    fn add(&self, tuple: &Tuple, namespace: u16, seen: Seen) {
+    fn add(&self, tuple: &Tuple, namespace: u16, seen: Addition) {
         let translation = seen.translation;
         match (tuple.source, tuple.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -97,7 +97,7 @@ impl Records {
         table: &mut HashTable<Stored<A>>,
         hash: u64,
         key: Packed<A>,
-        seen: Seen,
+        seen: Addition,
     ) {
         let found = table.find_mut(hash, |stored| stored.is_of(&key, seen.translation.as_ref()));
         if let Some(stored) = found {
@@ -179,7 +179,7 @@ impl Records {
         self.add(
             &record.identity.tuple(),
             namespace,
-            Seen {
+            Addition {
                 translation: record.identity.translation.as_deref().copied(),
                 // A flow that no time is known of gets none by being restored.
                 first_us: time(record.first_seen).unwrap_or(UNKNOWN_FIRST),

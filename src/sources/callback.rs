@@ -94,7 +94,7 @@ pub fn receive(
                 }
                 Ok(observation) => {
                     if tally.end(missed(true)) {
-                        shared.intake.made_up(&observation, &mut tally);
+                        shared.intake.recovered(&observation, &mut tally);
                     }
                 }
                 Err(skip) => tally.skipped(skip),

@@ -9,7 +9,7 @@ use crate::model::sighting::OWN;
 use crate::model::timestamp::{Timestamp, earliest};
 
 /// Events taken in together.
-const FOLD_LEN: usize = 512;
+const COMMIT_LEN: usize = 512;
 
 /// What there is to say of a file that was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,10 +50,10 @@ pub fn read(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> 
                 break;
             }
         }
-        if pending.len() >= FOLD_LEN {
-            intake.fold(&mut pending);
+        if pending.len() >= COMMIT_LEN {
+            intake.commit(&mut pending);
         }
     }
-    intake.fold(&mut pending);
+    intake.commit(&mut pending);
     Ok(read)
 }

@@ -21,7 +21,7 @@ const CONFIRMED: u8 = 2;
 
 /// What a sighting adds to a record.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct Addition {
     /// Tells flows apart, besides their key.
     pub translation: Option<Translation>,
     /// Microseconds since 1970, or [`UNKNOWN_FIRST`].
@@ -99,7 +99,7 @@ pub struct Stored<A> {
 
 impl<A: Hash + PartialEq + Copy> Stored<A> {
     /// That of a flow that is seen for the first time.
-    pub fn new(key: Packed<A>, seen: Seen) -> Self {
+    pub fn new(key: Packed<A>, seen: Addition) -> Self {
         let mut stored = Self {
             key,
             translation: seen.translation.map(Box::new),
@@ -112,7 +112,7 @@ impl<A: Hash + PartialEq + Copy> Stored<A> {
     }
 
     /// Adds what was seen of the same flow.
-    pub fn add(&mut self, seen: &Seen) {
+    pub fn add(&mut self, seen: &Addition) {
         self.first_us = self.first_us.min(seen.first_us);
         self.last_us = self.last_us.max(seen.last_us);
         self.connections = self.connections.saturating_add(seen.connections);
