@@ -31,7 +31,7 @@ use crate::os::namespaces::Namespaces;
 /// batch.
 #[derive(Debug, Default)]
 pub struct Pending {
-    /// Counts since the last [`Intake::fold`].
+    /// Counts since the last [`Intake::commit`].
     pub tally: Tally,
     events: Vec<Observation>,
     plan: Plan,
@@ -204,7 +204,7 @@ impl Intake {
         self.table.refused().max(records)
     }
 
-    /// Decodes one datagram into `pending`, for [`fold`](Self::fold) to take in. `missed` is asked for a
+    /// Decodes one datagram into `pending`, for [`commit`](Self::commit) to take in. `missed` is asked for a
     /// DESTROY event only: whether events were missed, so that the entry's end may be the first that is
     /// heard of it; if not, the event means nothing.
     #[inline]

@@ -352,7 +352,7 @@ impl State {
     }
 
     /// The other namespaces that are listened to, with what was seen in them if it was tried.
-    fn others(&self, intake: &Intake) -> impl Iterator<Item = (Named, Option<Seen>)> {
+    fn others(&self, intake: &Intake) -> impl Iterator<Item = (Named, Option<Looks>)> {
         let all = intake.namespaces().map_or_else(Vec::new, Namespaces::all);
         all.into_iter().map(|other| {
             let place = Place::Other(Arc::clone(&other.label));
