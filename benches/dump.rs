@@ -40,10 +40,10 @@ fn table(family: Family) -> Intake {
         notification(&mut bytes, &event, 120);
         intake.gather(&bytes, &mut pending, || false);
         if pending.len() == 64 {
-            intake.fold(&mut pending);
+            intake.commit(&mut pending);
         }
     }
-    intake.fold(&mut pending);
+    intake.commit(&mut pending);
     intake
 }
 

@@ -14,7 +14,7 @@ fuzz_target!(|datagram: &[u8]| {
     // Each of the two rules for DESTROY events, as the first byte says.
     let missed = datagram.first().is_some_and(|byte| byte & 1 != 0);
     intake.gather(datagram, &mut pending, || missed);
-    intake.fold(&mut pending);
+    intake.commit(&mut pending);
 
     for message in messages(datagram).flatten() {
         assert!(layouts_agree(message));

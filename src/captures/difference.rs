@@ -67,7 +67,7 @@ pub fn as_classic(flows: Vec<Flow>) -> Vec<Flow> {
     let list = collection.capture(Capture::default());
     for Flow { mut record, .. } in flows {
         let identity = &mut record.identity;
-        if identity.facts().flow().is_none() {
+        if identity.tuple().flow().is_none() {
             continue;
         }
         if identity.protocol.is_icmp() {

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use crate::model::icmp;
 use crate::model::record::{Protocol, Record, Service};
-use crate::model::timestamp::Timestamp;
+use crate::model::timestamp::{Timestamp, earliest};
 
 /// Prefix lengths of `src-net` and `dst-net`: what one network segment usually has.
 const USUAL_V4: u8 = 24;
@@ -234,10 +234,7 @@ impl Sum {
         self.confirmed += u64::from(record.confirmed);
         self.clients.insert(record.identity.source);
         self.connections = self.connections.saturating_add(record.connections);
-        self.first_seen = match (self.first_seen, record.first_seen) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
+        self.first_seen = earliest(self.first_seen, record.first_seen);
         self.last_seen = self.last_seen.max(record.last_seen);
     }
 }

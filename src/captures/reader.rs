@@ -18,6 +18,7 @@ use std::path::Path;
 
 use crate::formats::csv;
 use crate::formats::json::{self, Unreadable};
+use crate::formats::pcap::is_magic;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
 use crate::model::printable::printable;
@@ -39,7 +40,7 @@ pub trait Sink {
     fn capture(&mut self, capture: Capture) -> u32;
 
     /// Hears that the source ports of the next flow were folded, so that it may be one that has come before.
-    fn folded(&mut self) {}
+    fn collapsed(&mut self) {}
 
     /// Hears that a capture lacks flows, for a reason that was found in reading it.
     fn incomplete(&mut self, capture: u32, why: &str);
@@ -100,7 +101,7 @@ impl Reader<'_> {
             return Err(Error::file(path, why));
         }
         let is_empty = magic.is_empty();
-        let recording = pcap::is_magic(&magic);
+        let recording = is_magic(&magic);
         let input = BufReader::with_capacity(1 << 18, io::Cursor::new(magic).chain(input));
         if recording {
             return pcap::read(input, path, (self.keep_ports, self.strict), sink);

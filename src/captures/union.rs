@@ -18,6 +18,7 @@ use crate::captures::reader::Sink;
 use crate::model::capture::Capture;
 use crate::model::listing::{self, Listing};
 use crate::model::record::Record;
+use crate::model::timestamp::earliest;
 
 use tally::Tally;
 
@@ -143,11 +144,7 @@ impl Sink for Collection {
 impl Flow {
     fn join(&mut self, record: &Record, seen_in: &[(u32, u64)]) {
         let own = &mut self.record;
-        own.first_seen = match (own.first_seen, record.first_seen) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-        // `None` is less than any time.
+        own.first_seen = earliest(own.first_seen, record.first_seen);
         own.last_seen = own.last_seen.max(record.last_seen);
         own.confirmed |= record.confirmed;
         own.classic = own.classic.max(record.classic);

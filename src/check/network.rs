@@ -7,10 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use crate::check::device::is_device_name;
-use crate::model::capture::Capture;
+use crate::model::capture::{Capture, broadcast};
 
 /// The device of flows whose network is behind no known one. No ruleset names it.
-pub const ELSEWHERE: &str = "elsewhere";
+pub const UNKNOWN_LINK: &str = "elsewhere";
 
 /// What a user says about the network, beside what the captures know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,10 +88,12 @@ impl Network {
 
     /// Whether packets to an address are for many, this host among them.
     pub fn is_for_many(&self, address: IpAddr) -> bool {
-        let broadcast = |net: &IpNet| net.prefix_len() < 31 && net.broadcast() == address;
         address.is_multicast()
             || address == IpAddr::V4(Ipv4Addr::BROADCAST)
-            || (address.is_ipv4() && self.addresses.iter().any(|(net, _)| broadcast(net)))
+            || self
+                .addresses
+                .iter()
+                .any(|(net, _)| broadcast(net).is_some_and(|all| address == all))
     }
 
     /// Whether anything is known of the host's addresses.
@@ -103,7 +105,7 @@ impl Network {
     pub fn towards(&self, address: IpAddr) -> &str {
         let route = self.routes.iter().find(|route| route.to.contains(&address));
         route.map_or_else(
-            || self.assumed(address).unwrap_or(ELSEWHERE),
+            || self.assumed(address).unwrap_or(UNKNOWN_LINK),
             |route| &route.device,
         )
     }
@@ -248,7 +250,7 @@ impl Network {
         }
         let only = match self.devices().collect::<Vec<_>>()[..] {
             [only] => only.to_owned(),
-            _ => ELSEWHERE.to_owned(),
+            _ => UNKNOWN_LINK.to_owned(),
         };
         self.device(&only);
         self.assumed = lacking.map(|lacks| lacks.then(|| only.clone()));
@@ -297,11 +299,11 @@ mod tests {
         let network = Network::new(&[gateway()], &Hints::default(), &named);
         let devices: Vec<&str> = network.devices().collect();
         // IPv6 has no default route, and nobody says behind which device the world is.
-        assert_eq!(devices, ["lan", "wan", "tun0", ELSEWHERE]);
+        assert_eq!(devices, ["lan", "wan", "tun0", UNKNOWN_LINK]);
         let towards = |text: &str| network.towards(text.parse().unwrap()).to_owned();
         assert_eq!(towards("192.168.1.7"), "lan");
         assert_eq!(towards("8.8.8.8"), "wan");
-        assert_eq!(towards("2001:db8::1"), ELSEWHERE);
+        assert_eq!(towards("2001:db8::1"), UNKNOWN_LINK);
         assert!(network.is_local("192.168.1.1".parse().unwrap()));
         assert!(!network.is_local("192.168.1.2".parse().unwrap()));
         assert!(network.is_for_many("192.168.1.255".parse().unwrap()));

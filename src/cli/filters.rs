@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
     use crate::model::record::{Service, SourcePort};
-    use crate::model::sighting::Facts;
+    use crate::model::tuple::Tuple;
 
     #[derive(Parser)]
     struct Options {
@@ -94,8 +94,8 @@ mod tests {
             .map(|options| options.filters.selection())
     }
 
-    fn facts(source: &str, source_port: SourcePort, destination: &str, service: Service) -> Facts {
-        Facts {
+    fn tuple(source: &str, source_port: SourcePort, destination: &str, service: Service) -> Tuple {
+        Tuple {
             source: source.parse().unwrap(),
             destination: destination.parse().unwrap(),
             protocol: match service {
@@ -110,13 +110,13 @@ mod tests {
 
     #[test]
     fn values_of_one_option_are_alternatives_and_options_all_have_to_hold() {
-        let web = facts(
+        let web = tuple(
             "10.0.0.1",
             SourcePort::Ephemeral,
             "192.0.2.1",
             Service::Port(443),
         );
-        let ping = facts(
+        let ping = tuple(
             "10.9.0.1",
             SourcePort::None,
             "192.0.2.1",

@@ -16,7 +16,7 @@ use crate::os::namespace;
 use crate::os::namespaces::Namespaces;
 use crate::os::signals;
 use crate::output::layout::Format;
-use crate::output::printer::{Goal, Printer};
+use crate::output::printer::{Printer, Sink};
 use crate::service::daemon::{self, Daemon};
 use crate::service::notify::Supervisor;
 use crate::service::sandbox;
@@ -57,19 +57,19 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
         namespace::enter(name).map_err(|error| Error::new(format!("--netns: {error}")))?;
     }
     let format = cli.layout.format_or(Format::Classic);
-    let goal = goal(cli, format)?;
+    let sink = sink(cli, format)?;
     let layout = cli
         .layout
         .layout(
             Format::Classic,
-            matches!(goal, Goal::One(Destination::Stdout)),
+            matches!(sink, Sink::One(Destination::Stdout)),
         )
         .map_err(|error| Error::new(format!("--resolve services: /etc/services: {error}")))?;
     let namespaces = cli.all_netns.then(Namespaces::follow).transpose();
     let namespaces = namespaces
         .map_err(|error| Error::new(format!("--all-netns: can't follow namespaces: {error}")))?;
     let intake = Intake::with_detail(Table::new(cli.max_flows), detail(cli)).of_all(namespaces);
-    let printer = Printer::new(goal, layout, cli.filters.selection(), cli.daemon);
+    let printer = Printer::new(sink, layout, cli.filters.selection(), cli.daemon);
     let state = cli.state.as_deref().map(State::new).transpose()?;
     let monitor = cli
         .metrics_file
@@ -93,18 +93,18 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
 }
 
 /// Where lists go.
-fn goal(cli: &Cli, format: Format) -> Result<Goal, Error> {
-    let unwritable = |error| Error::file(&cli.output, format!("can't be written: {error}"));
+fn sink(cli: &Cli, format: Format) -> Result<Sink, Error> {
+    let unwritable = |error| Error::unwritable(&cli.output, error);
     let keep = cli.keep.map(usize::from);
     let mark = namespace::own_name().or_else(|| cli.netns.clone());
     let mark = mark.as_deref();
     if let Some(folder) = Folder::named(&cli.output, format.extension(), keep, mark) {
         folder.check().map_err(unwritable)?;
-        return Ok(Goal::Each(folder));
+        return Ok(Sink::Each(folder));
     }
     let destination = Destination::new(&cli.output);
     destination.check().map_err(unwritable)?;
-    Ok(Goal::One(destination))
+    Ok(Sink::One(destination))
 }
 
 /// What there is to look at beyond what the classic list needs.

@@ -22,6 +22,13 @@ const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;
 const RECORD_MAX: usize = 256 * 1024;
 const SNAPLEN: u32 = RECORD_MAX as u32;
 
+/// Whether a file that begins so is a recording, of a machine of either byte order.
+pub fn is_magic(magic: &[u8]) -> bool {
+    let known = [MAGIC_MICROSECONDS, MAGIC_NANOSECONDS];
+    let first = <[u8; 4]>::try_from(magic).map(u32::from_be_bytes);
+    first.is_ok_and(|first| known.contains(&first) || known.contains(&first.swap_bytes()))
+}
+
 /// Why a file can't be read as a capture at all.
 #[derive(Debug)]
 pub enum HeaderError {

@@ -1,9 +1,10 @@
 //! A copy of what was taken in, for lists and states to be made of while intake goes on.
 
 use crate::intake::snapshot::Snapshot;
-use crate::model::flow::{Flow, Key, Transport};
+use crate::model::flow::{Flow, Transport};
 use crate::model::listing;
-use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
+use crate::model::record::{Identity, Record};
+use crate::model::tuple::Tuple;
 
 /// The flows of a capture so far.
 #[derive(Debug)]
@@ -42,34 +43,8 @@ impl Contents {
 
 /// What the table of the classic list knows of a flow.
 fn of_lean(flow: &Flow, confirmed: bool) -> Record {
-    fn identity<A: Into<std::net::IpAddr> + Copy>(
-        transport: Transport,
-        key: &Key<A>,
-        icmp: Protocol,
-    ) -> Identity {
-        let port = SourcePort::Exact(key.source_port).collapsed();
-        let [icmp_type, code] = key.service.to_be_bytes();
-        let (protocol, service, source_port) = match transport {
-            Transport::Tcp => (Protocol::TCP, Service::Port(key.service), port),
-            Transport::Udp => (Protocol::UDP, Service::Port(key.service), port),
-            Transport::Icmp => (icmp, Service::Icmp(icmp_type, code), SourcePort::None),
-        };
-        Identity {
-            source: key.source.into(),
-            destination: key.destination.into(),
-            protocol,
-            service,
-            source_port,
-            zone: 0,
-            translation: None,
-            netns: None,
-        }
-    }
     Record {
-        identity: match flow {
-            Flow::V4(transport, key) => identity(*transport, key, Protocol::ICMP),
-            Flow::V6(transport, key) => identity(*transport, key, Protocol::ICMPV6),
-        },
+        identity: Identity::of(&Tuple::of(flow)),
         confirmed,
         connections: 0,
         first_seen: None,

@@ -47,22 +47,19 @@ impl Intake {
     ) {
         match sighting.event {
             Event::Destroy => {
-                tally.ended += 1;
-                if missed {
-                    self.made_up_sighting(detail, sighting, now, tally);
-                } else {
-                    tally.not_events += 1;
+                if tally.end(missed) {
+                    self.recovered_sighting(detail, sighting, now, tally);
                 }
             }
             Event::New | Event::Update => {
                 tally.events += 1;
                 tally.begun += u64::from(sighting.event == Event::New);
-                if !detail.selection.wants(&sighting.facts) {
+                if !detail.selection.wants(&sighting.tuple) {
                     return;
                 }
                 if let Some(observation) = sighting.observation() {
                     if missed && is_second_attempt(observation) {
-                        self.made_up(&observation, tally);
+                        self.recovered(&observation, tally);
                     } else {
                         self.table.apply(&observation, Unseen::Ignore);
                     }
@@ -74,19 +71,19 @@ impl Intake {
         }
     }
 
-    /// [`made_up`](Self::made_up) with detail.
-    pub fn made_up_sighting(
+    /// [`recovered`](Self::recovered) with detail.
+    pub fn recovered_sighting(
         &self,
         detail: &Detail,
         sighting: &Sighting,
         now: Timestamp,
         tally: &mut Tally,
     ) {
-        if !detail.selection.wants(&sighting.facts) {
+        if !detail.selection.wants(&sighting.tuple) {
             return;
         }
         if let Some(observation) = sighting.observation() {
-            self.made_up(&observation, tally);
+            self.recovered(&observation, tally);
         }
         if let Some(records) = &detail.records {
             records.apply(sighting, now);

@@ -31,7 +31,7 @@ use crate::os::namespaces::Namespaces;
 /// batch.
 #[derive(Debug, Default)]
 pub struct Pending {
-    /// Counts since the last [`Intake::fold`].
+    /// Counts since the last [`Intake::commit`].
     pub tally: Tally,
     events: Vec<Observation>,
     plan: Plan,
@@ -173,7 +173,7 @@ impl Intake {
             (Some(_), None) => return false,
         };
         if let (Some(flow), true) = (
-            record.identity.facts().flow(),
+            record.identity.tuple().flow(),
             record.classic > Classic::Absent,
         ) {
             let observation = Observation {
@@ -204,7 +204,7 @@ impl Intake {
         self.table.refused().max(records)
     }
 
-    /// Decodes one datagram into `pending`, for [`fold`](Self::fold) to take in. `missed` is asked for a
+    /// Decodes one datagram into `pending`, for [`commit`](Self::commit) to take in. `missed` is asked for a
     /// DESTROY event only: whether events were missed, so that the entry's end may be the first that is
     /// heard of it; if not, the event means nothing.
     #[inline]
@@ -233,7 +233,7 @@ impl Intake {
             };
             match decode(message) {
                 Ok(observation) if is_second_attempt(observation) && missed() => {
-                    self.fold(pending);
+                    self.commit(pending);
                     self.second_attempt(&observation, &mut pending.tally);
                 }
                 Ok(observation) if observation.event != Event::Destroy => {
@@ -241,13 +241,10 @@ impl Intake {
                     pending.events.push(observation);
                 }
                 Ok(observation) => {
-                    pending.tally.ended += 1;
-                    if missed() {
+                    if pending.tally.end(missed()) {
                         // What is pending came before it.
-                        self.fold(pending);
-                        self.made_up(&observation, &mut pending.tally);
-                    } else {
-                        pending.tally.not_events += 1;
+                        self.commit(pending);
+                        self.recovered(&observation, &mut pending.tally);
                     }
                 }
                 Err(skip) => pending.tally.skipped(skip),
@@ -256,7 +253,7 @@ impl Intake {
     }
 
     /// Takes in what is pending, and counts it.
-    pub fn fold(&self, pending: &mut Pending) {
+    pub fn commit(&self, pending: &mut Pending) {
         pending.tally.events += pending.events.len() as u64;
         self.table.apply_all(&pending.events, &mut pending.plan);
         pending.events.clear();
@@ -279,7 +276,7 @@ impl Intake {
     fn second_attempt(&self, observation: &Observation, tally: &mut Tally) {
         tally.events += 1;
         tally.begun += 1;
-        self.made_up(observation, tally);
+        self.recovered(observation, tally);
     }
 
     /// To be kept while the kernel's table is read: see [`Table::merging`].
@@ -289,7 +286,7 @@ impl Intake {
 
     /// Takes in a sighting that makes up for missed events: an entry of the kernel's table, or its end.
     /// The flow is listed even if it is already replied.
-    pub fn made_up(&self, observation: &Observation, tally: &mut Tally) {
+    pub fn recovered(&self, observation: &Observation, tally: &mut Tally) {
         if self.table.apply(observation, Unseen::List) == Effect::Listed {
             tally.recovered += 1;
         }

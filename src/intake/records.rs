@@ -16,10 +16,11 @@ use crate::intake::stripes::Stripes;
 use crate::intake::table::Table;
 use crate::model::flow::{Event, Flow};
 use crate::model::record::{Classic, Record};
-use crate::model::sighting::{Facts, Sighting};
+use crate::model::sighting::Sighting;
 use crate::model::timestamp::Timestamp;
+use crate::model::tuple::Tuple;
 
-use stored::{Packed, Seen, Stored, UNKNOWN_FIRST, UNKNOWN_LAST};
+use stored::{Addition, Packed, Stored, UNKNOWN_FIRST, UNKNOWN_LAST};
 
 #[derive(Debug, Default)]
 struct Stripe {
@@ -48,7 +49,7 @@ impl Records {
     /// Unlike in the classic list, a flow is recorded however it is first seen.
     pub fn apply(&self, sighting: &Sighting, now: Timestamp) {
         let Sighting {
-            mut facts,
+            mut tuple,
             translation,
             replied,
             event,
@@ -57,31 +58,31 @@ impl Records {
         } = *sighting;
         let mut translation = translation;
         if !self.keep_ports {
-            facts.source_port = facts.source_port.collapsed();
-            translation = translation.and_then(|translation| translation.collapsed(&facts));
+            tuple.source_port = tuple.source_port.collapsed();
+            translation = translation.and_then(|translation| translation.collapsed(&tuple));
         }
         let time_us = time.unwrap_or(now).us();
-        let seen = Seen {
+        let seen = Addition {
             translation,
             first_us: time_us,
             last_us: time_us,
             connections: u32::from(event == Event::New),
             replied,
         };
-        self.add(&facts, namespace, seen);
+        self.add(&tuple, namespace, seen);
     }
 
-    fn add(&self, facts: &Facts, namespace: u16, seen: Seen) {
+    fn add(&self, tuple: &Tuple, namespace: u16, seen: Addition) {
         let translation = seen.translation;
-        match (facts.source, facts.destination) {
+        match (tuple.source, tuple.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let key = Packed::new(facts, namespace, source.octets(), destination.octets());
+                let key = Packed::new(tuple, namespace, source.octets(), destination.octets());
                 let hash = key.place(translation.as_ref(), self.stripes.hasher());
                 let mut stripe = self.stripes.lock(self.stripes.index(hash));
                 self.insert(&mut stripe.v4, hash, key, seen);
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let key = Packed::new(facts, namespace, source.octets(), destination.octets());
+                let key = Packed::new(tuple, namespace, source.octets(), destination.octets());
                 let hash = key.place(translation.as_ref(), self.stripes.hasher());
                 let mut stripe = self.stripes.lock(self.stripes.index(hash));
                 self.insert(&mut stripe.v6, hash, key, seen);
@@ -96,7 +97,7 @@ impl Records {
         table: &mut HashTable<Stored<A>>,
         hash: u64,
         key: Packed<A>,
-        seen: Seen,
+        seen: Addition,
     ) {
         let found = table.find_mut(hash, |stored| stored.is_of(&key, seen.translation.as_ref()));
         if let Some(stored) = found {
@@ -176,9 +177,9 @@ impl Records {
         }
         let time = |time: Option<Timestamp>| time.map(Timestamp::us);
         self.add(
-            &record.identity.facts(),
+            &record.identity.tuple(),
             namespace,
-            Seen {
+            Addition {
                 translation: record.identity.translation.as_deref().copied(),
                 // A flow that no time is known of gets none by being restored.
                 first_us: time(record.first_seen).unwrap_or(UNKNOWN_FIRST),
@@ -244,7 +245,7 @@ impl Stripe {
 /// record claims more.
 fn classic(record: &Record, state: impl Fn(&Flow) -> Option<bool>) -> Classic {
     let usual = Record::usual_classic(record.confirmed);
-    let Some(flow) = record.identity.facts().flow() else {
+    let Some(flow) = record.identity.tuple().flow() else {
         return usual;
     };
     let line = match state(&flow) {

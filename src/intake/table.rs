@@ -72,7 +72,7 @@ struct Sight {
     replied: bool,
     may_list: bool,
     /// It makes up for an event that was missed.
-    made_up: bool,
+    recovered: bool,
     /// It is a NEW event.
     new: bool,
 }
@@ -195,7 +195,7 @@ impl Table {
         let sight = Sight {
             replied,
             may_list,
-            made_up: unseen == Unseen::List,
+            recovered: unseen == Unseen::List,
             new: unseen == Unseen::Ignore && observation.event == Event::New,
         };
         let effect = match observation.flow {
@@ -232,12 +232,12 @@ impl Table {
         Sight {
             replied,
             may_list,
-            made_up,
+            recovered,
             new,
         }: Sight,
     ) -> Effect {
         if let Some(entry) = table.find_mut(hash, |entry| entry.holds(&key)) {
-            if new && entry.take_made_up() {
+            if new && entry.take_recovered() {
                 self.belated.fetch_add(1, Ordering::Relaxed);
             }
             if replied && !entry.confirmed() {
@@ -259,7 +259,7 @@ impl Table {
         if replied {
             entry.confirm();
         }
-        if made_up {
+        if recovered {
             entry.make_up();
         }
         table.insert_unique(hash, entry, rehash);

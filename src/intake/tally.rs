@@ -24,6 +24,14 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Counts the end of an entry, and returns whether it is to be taken in. As long as no event was missed, its flow is
+    /// in the list or older than the capture; after a loss, the end may be all that shows a flow.
+    pub fn end(&mut self, missed: bool) -> bool {
+        self.ended += 1;
+        self.not_events += u64::from(!missed);
+        missed
+    }
+
     /// Counts a message that gave no observation.
     pub const fn skipped(&mut self, skip: Skip) {
         match skip {

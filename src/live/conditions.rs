@@ -66,7 +66,7 @@ enum Place {
 
 #[derive(Debug)]
 struct State {
-    seen: HashMap<Place, Seen>,
+    seen: HashMap<Place, Looks>,
     /// The ruleset's generation when it was read last.
     generation: Option<u32>,
     looked: Instant,
@@ -75,7 +75,7 @@ struct State {
 
 /// What has been seen at one place.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct Looks {
     /// Whether IPv4 and IPv6 have been seen to be tracked.
     tracked: [bool; 2],
     /// Whether a look has come about.
@@ -352,7 +352,7 @@ impl State {
     }
 
     /// The other namespaces that are listened to, with what was seen in them if it was tried.
-    fn others(&self, intake: &Intake) -> impl Iterator<Item = (Named, Option<Seen>)> {
+    fn others(&self, intake: &Intake) -> impl Iterator<Item = (Named, Option<Looks>)> {
         let all = intake.namespaces().map_or_else(Vec::new, Namespaces::all);
         all.into_iter().map(|other| {
             let place = Place::Other(Arc::clone(&other.label));

@@ -30,8 +30,8 @@ pub struct Due {
 }
 
 impl Due {
-    /// Both.
-    pub const fn and(self, other: Self) -> Self {
+    /// What is due by either.
+    pub const fn or(self, other: Self) -> Self {
         Self {
             asked: self.asked || other.asked,
             interval: self.interval || other.interval,

@@ -106,7 +106,7 @@ impl KernelStat {
     ///
     /// Errors: no privilege, or no connection tracking events in this kernel.
     pub fn start(intake: &Intake) -> Result<Self, Error> {
-        let before = Counters::ask().map_err(|error| Error::listen(&error))?;
+        let before = Counters::ask().map_err(Error::listen)?;
         let others =
             each_other(intake).filter_map(|(label, counters)| Some((label, counters.ok()?)));
         Ok(Self {

@@ -62,7 +62,7 @@ pub fn open(options: &Reception, console: &Console) -> Result<Vec<Socket>, Error
                 io::ErrorKind::PermissionDenied if options.all_netns => Error::new(
                     "--all-netns needs CAP_NET_BROADCAST beside CAP_NET_ADMIN: run with sudo",
                 ),
-                _ => Error::listen(&error),
+                _ => Error::listen(error),
             })?;
         describe(&buffer, options, console);
         let method = match options.source {

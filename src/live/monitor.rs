@@ -50,7 +50,7 @@ impl Monitor {
         }
         Destination::File(path.to_owned())
             .check()
-            .map_err(|error| Error::file(path, format!("can't be written: {error}")))?;
+            .map_err(|error| Error::unwritable(path, error))?;
         // Where there can be no file beside it, there is no lock: figures are worth less than the capture.
         let lock = match Lock::take(path) {
             Ok(None) => {

@@ -130,7 +130,7 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     /// Lists the connections that are open at the start, and returns what that came to. From here on no entry is
     /// older than the capture and not listed. Other namespaces may be met later, with any number of older entries.
     ///
-    /// Errors: those of [`dump::merge`](crate::sources::dump::merge).
+    /// Errors: those of [`dump::merge`].
     pub fn list_existing(&self) -> io::Result<Tally> {
         // A resync that runs already has read entries that are older than the capture: what it has added proves nothing.
         let _reading = self.reading.lock();
@@ -147,7 +147,7 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     /// since without any event. The kernel makes events for an entry only if somebody listened when it was made
     /// (`nf_conntrack_events=2`, the default; nf_conntrack-sysctl in the kernel's documentation).
     ///
-    /// Errors: those of [`dump::merge`](crate::sources::dump::merge).
+    /// Errors: those of [`dump::merge`].
     pub fn look_at_existing(&self) -> io::Result<()> {
         let _reading = self.reading.lock();
         let tally = self.read_completely()?;

@@ -135,7 +135,7 @@ impl<'a> Session<'a> {
                 asked: self.signals.take_print(),
                 ..Due::default()
             };
-            let due = schedule.due().and(asked);
+            let due = schedule.due().or(asked);
             if due != Due::default() {
                 crew.do_lists(due);
             }
@@ -218,7 +218,7 @@ impl<'a> Session<'a> {
             loss
         };
         let written = self.dumps.run(due, &assess, self.console);
-        if written.is_err_and(|error| self.printer.is_gone(&error, self.console)) {
+        if written.is_err_and(|error| self.printer.fails_for_good(&error, self.console)) {
             self.signals.request_end();
         }
         if due.asked {

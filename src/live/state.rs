@@ -58,7 +58,7 @@ impl State {
         }
         Destination::File(path.to_owned())
             .check()
-            .map_err(|error| Error::file(path, format!("can't be written: {error}")))?;
+            .map_err(|error| Error::unwritable(path, error))?;
         let lock = Lock::take(path)
             .map_err(|error| Error::file(path, format!("can't be locked: {error}")))?
             .ok_or_else(|| {

@@ -1,7 +1,7 @@
 //! What is known of a capture besides its flows: where, when and how it was taken, and how complete it is.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -230,6 +230,15 @@ impl fmt::Display for Capture {
             write!(f, " {}", printable(option))?;
         }
         Ok(())
+    }
+}
+
+/// The address that stands for all hosts of a link.
+pub fn broadcast(net: &IpNet) -> Option<Ipv4Addr> {
+    match net {
+        // Links of one or two addresses have none (RFC 3021).
+        IpNet::V4(net) if net.prefix_len() < 31 => Some(net.broadcast()),
+        _ => None,
     }
 }
 

@@ -1,27 +1,53 @@
 //! Errors as the administrator reads them: what failed, why, and what to do next.
 
+use std::error;
 use std::fmt;
 use std::io;
 use std::path::Path;
 
 /// A failure that ends the program with exit status 1.
 #[derive(Debug)]
-pub struct Error(String);
+pub struct Error {
+    /// The whole message, that of the cause in it.
+    message: String,
+    cause: Option<Box<dyn error::Error + Send + Sync>>,
+}
 
 impl Error {
     /// An error with its whole message.
     pub fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
+        Self {
+            message: message.into(),
+            cause: None,
+        }
+    }
+
+    /// An error with its whole message, and what caused it.
+    pub fn caused(
+        message: impl Into<String>,
+        cause: impl Into<Box<dyn error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            message: message.into(),
+            cause: Some(cause.into()),
+        }
     }
 
     /// A failure about a file.
-    pub fn file(path: &Path, cause: impl fmt::Display) -> Self {
-        Self(format!("{}: {cause}", path.display()))
+    pub fn file(path: &Path, cause: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
+        let cause = cause.into();
+        Self::caused(format!("{}: {cause}", path.display()), cause)
+    }
+
+    /// A file that is to be written and can't be.
+    pub fn unwritable(path: &Path, cause: io::Error) -> Self {
+        let message = format!("{}: can't be written: {cause}", path.display());
+        Self::caused(message, cause)
     }
 
     /// Why conntrack events can't be listened to.
-    pub fn listen(error: &io::Error) -> Self {
-        Self(match error.raw_os_error() {
+    pub fn listen(error: io::Error) -> Self {
+        let message = match error.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => {
                 "listening to conntrack events needs CAP_NET_ADMIN: run with sudo, or give the \
                  program the capability with: setcap cap_net_admin,cap_bpf+ep \"$(command -v conntracker)\""
@@ -32,14 +58,19 @@ impl Error {
                  modprobe nf_conntrack_netlink, or use a kernel that has CONFIG_NF_CT_NETLINK"
             ),
             _ => format!("can't listen to conntrack events: {error}"),
-        })
+        };
+        Self::caused(message, error)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Error {}
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}

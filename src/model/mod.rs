@@ -15,5 +15,6 @@ pub mod selection;
 pub mod services;
 pub mod sighting;
 pub mod timestamp;
+pub mod tuple;
 pub mod units;
 pub mod verdict;

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::model::flow::COLLAPSED_SOURCE_PORT;
-use crate::model::sighting::Facts;
 use crate::model::timestamp::Timestamp;
+use crate::model::tuple::Tuple;
 
 /// A protocol number of IP (<https://www.iana.org/assignments/protocol-numbers>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -192,10 +192,10 @@ pub struct Identity {
 
 impl Translation {
     /// With ephemeral source ports folded, for a flow whose own are. `None` if nothing else was translated.
-    pub fn collapsed(mut self, facts: &Facts) -> Option<Self> {
+    pub fn collapsed(mut self, tuple: &Tuple) -> Option<Self> {
         if let Some(snat) = &mut self.snat {
             snat.port = snat.port.collapsed();
-            if (snat.address, snat.port) == (facts.source, facts.source_port) {
+            if (snat.address, snat.port) == (tuple.source, tuple.source_port) {
                 self.snat = None;
             }
         }
@@ -208,7 +208,7 @@ impl Identity {
     pub fn collapse_ports(&mut self) {
         self.source_port = self.source_port.collapsed();
         if let Some(translation) = self.translation.take() {
-            self.translation = translation.collapsed(&self.facts()).map(Box::new);
+            self.translation = translation.collapsed(&self.tuple()).map(Box::new);
         }
     }
 
@@ -220,9 +220,23 @@ impl Identity {
         }
     }
 
+    /// That of an untranslated flow of the program's own namespace.
+    pub const fn of(tuple: &Tuple) -> Self {
+        Self {
+            source: tuple.source,
+            destination: tuple.destination,
+            protocol: tuple.protocol,
+            service: tuple.service,
+            source_port: tuple.source_port,
+            zone: tuple.zone,
+            translation: None,
+            netns: None,
+        }
+    }
+
     /// What it is, untranslated.
-    pub const fn facts(&self) -> Facts {
-        Facts {
+    pub const fn tuple(&self) -> Tuple {
+        Tuple {
             source: self.source,
             destination: self.destination,
             protocol: self.protocol,

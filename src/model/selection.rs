@@ -8,7 +8,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 
 use crate::model::record::{Protocol, Service, SourcePort};
-use crate::model::sighting::Facts;
+use crate::model::tuple::Tuple;
 
 /// Filters. Several values of one are alternatives, different ones all have to hold; a value may also exclude.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -176,18 +176,18 @@ impl Selection {
     }
 
     /// Whether a flow is wanted as far as its identity goes.
-    pub fn wants(&self, facts: &Facts) -> bool {
-        if (self.ipv4 && facts.source.is_ipv6()) || (self.ipv6 && facts.source.is_ipv4()) {
+    pub fn wants(&self, tuple: &Tuple) -> bool {
+        if (self.ipv4 && tuple.source.is_ipv6()) || (self.ipv6 && tuple.source.is_ipv4()) {
             return false;
         }
-        let destination_port = match facts.service {
+        let destination_port = match tuple.service {
             Service::Port(port) => Some(port),
             Service::None | Service::Icmp(..) => None,
         };
-        passes(&self.proto, |protocol| *protocol == facts.protocol)
-            && passes(&self.src, |net| net.0.contains(&facts.source))
-            && passes(&self.dst, |net| net.0.contains(&facts.destination))
-            && passes(&self.sport, |ports| match facts.source_port {
+        passes(&self.proto, |protocol| *protocol == tuple.protocol)
+            && passes(&self.src, |net| net.0.contains(&tuple.source))
+            && passes(&self.dst, |net| net.0.contains(&tuple.destination))
+            && passes(&self.sport, |ports| match tuple.source_port {
                 SourcePort::None => false,
                 SourcePort::Exact(port) => ports.0.contains(&port),
                 // Folded ports are those of them that are asked for, as far as one can tell.
@@ -196,7 +196,7 @@ impl Selection {
             && passes(&self.dport, |ports| {
                 destination_port.is_some_and(|port| ports.0.contains(&port))
             })
-            && passes(&self.zone, |zone| *zone == facts.zone)
+            && passes(&self.zone, |zone| *zone == tuple.zone)
     }
 
     /// Whether confirmation plays a part.

@@ -2,37 +2,19 @@
 //!
 //! The lean counterpart, all that the classic list needs, is [`Observation`].
 
-use std::net::IpAddr;
-
-use crate::model::flow::{Event, Flow, Key, Observation, Transport, collapse, icmp_service};
-use crate::model::record::{Dnat, Protocol, Service, Snat, SourcePort, Translation};
+use crate::model::flow::{Event, Observation};
+use crate::model::record::Translation;
 use crate::model::timestamp::Timestamp;
+use crate::model::tuple::Tuple;
 
 /// The number that stands for this program's own namespace.
 pub const OWN: u16 = 0;
-
-/// What a flow is, untranslated: what filters look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// Source address.
-    pub source: IpAddr,
-    /// Destination address, of the same family.
-    pub destination: IpAddr,
-    /// Protocol.
-    pub protocol: Protocol,
-    /// Destination port or ICMP type and code.
-    pub service: Service,
-    /// Source port.
-    pub source_port: SourcePort,
-    /// Conntrack zone.
-    pub zone: u16,
-}
 
 /// One sighting of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sighting {
     /// The flow, its source port as it was.
-    pub facts: Facts,
+    pub tuple: Tuple,
     /// Its translation, ports as they were.
     pub translation: Option<Translation>,
     /// Whether the kernel has seen packets in both directions (`IPS_SEEN_REPLY`).
@@ -45,91 +27,11 @@ pub struct Sighting {
     pub time: Option<Timestamp>,
 }
 
-/// The reply direction of a connection: addresses and, for protocols that have them, ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// Where answers come from: the destination after DNAT.
-    pub source: IpAddr,
-    /// Their source port.
-    pub source_port: Option<u16>,
-    /// Where answers go to: the source after SNAT.
-    pub destination: IpAddr,
-    /// Their destination port.
-    pub destination_port: Option<u16>,
-}
-
-impl Facts {
-    /// What the reply direction tells of translation.
-    pub fn translation(&self, reply: &Reply) -> Option<Translation> {
-        let port = match self.service {
-            Service::Port(port) => Some(port),
-            Service::None | Service::Icmp(..) => None,
-        };
-        let dnat = Dnat {
-            address: reply.source,
-            port: port.and(reply.source_port),
-        };
-        let snat = Snat {
-            address: reply.destination,
-            port: match (self.source_port, reply.destination_port) {
-                (SourcePort::None, _) => SourcePort::None,
-                (same, None) => same,
-                (_, Some(port)) => SourcePort::Exact(port),
-            },
-        };
-        let untranslated = Dnat {
-            address: self.destination,
-            port: port.filter(|_| dnat.port.is_some()),
-        };
-        let dnat = (dnat != untranslated).then_some(dnat);
-        let snat = ((snat.address, snat.port) != (self.source, self.source_port)).then_some(snat);
-        (dnat.is_some() || snat.is_some()).then_some(Translation { dnat, snat })
-    }
-
-    /// The flow as the classic list has it, if it lists the protocol.
-    pub fn flow(&self) -> Option<Flow> {
-        let transport = match (self.protocol, self.source) {
-            (Protocol::TCP, _) => Transport::Tcp,
-            (Protocol::UDP, _) => Transport::Udp,
-            (Protocol::ICMP, IpAddr::V4(_)) | (Protocol::ICMPV6, IpAddr::V6(_)) => Transport::Icmp,
-            _ => return None,
-        };
-        let service = match self.service {
-            // A list in text does not tell an ICMP flow's type.
-            Service::None => 0,
-            Service::Port(port) => port,
-            Service::Icmp(icmp_type, code) => icmp_service(icmp_type, code),
-        };
-        let source_port = self.source_port.number().map_or(0, collapse);
-        match (self.source, self.destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => Some(Flow::V4(
-                transport,
-                Key {
-                    source: source.octets(),
-                    destination: destination.octets(),
-                    service,
-                    source_port,
-                },
-            )),
-            (IpAddr::V6(source), IpAddr::V6(destination)) => Some(Flow::V6(
-                transport,
-                Key {
-                    source: source.octets(),
-                    destination: destination.octets(),
-                    service,
-                    source_port,
-                },
-            )),
-            _ => None,
-        }
-    }
-}
-
 impl Sighting {
     /// What the classic list needs of it, if it lists the protocol.
     pub fn observation(&self) -> Option<Observation> {
         Some(Observation {
-            flow: self.facts.flow()?,
+            flow: self.tuple.flow()?,
             replied: self.replied,
             event: self.event,
         })

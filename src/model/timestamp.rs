@@ -15,6 +15,11 @@ pub struct Timestamp(NonZeroU64);
 /// The last microsecond that RFC 3339 can write (year 9999).
 const MAX_US: u64 = 253_402_300_799_999_999;
 
+/// The earlier of two times, of which either may be unknown. The later one is `max`, since `None` is less than any time.
+pub fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
+
 impl Timestamp {
     /// The time by the system's clock.
     pub fn now() -> Self {

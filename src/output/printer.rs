@@ -16,14 +16,14 @@ use crate::ui::console::Console;
 
 /// Where lists go.
 #[derive(Debug)]
-pub enum Goal {
+pub enum Sink {
     /// All to one place, one after the other.
     One(Destination),
     /// Each into a file of its own.
     Each(Folder),
 }
 
-impl Goal {
+impl Sink {
     /// Has one list written.
     fn put(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
         match self {
@@ -36,7 +36,7 @@ impl Goal {
 /// Writes lists to the place that was asked for.
 #[derive(Debug)]
 pub struct Printer {
-    goal: Goal,
+    sink: Sink,
     layout: Layout,
     selection: Selection,
     detached: bool,
@@ -44,9 +44,9 @@ pub struct Printer {
 
 impl Printer {
     /// A printer of selected flows, in a process that may be detached from its standard output.
-    pub const fn new(goal: Goal, layout: Layout, selection: Selection, detached: bool) -> Self {
+    pub const fn new(sink: Sink, layout: Layout, selection: Selection, detached: bool) -> Self {
         Self {
-            goal,
+            sink,
             layout,
             selection,
             detached,
@@ -72,8 +72,8 @@ impl Printer {
         capture: &Capture,
         console: &Console,
     ) -> io::Result<Vec<String>> {
-        let remarks = self.print_to(&self.goal, contents, capture)?;
-        if let Goal::Each(folder) = &self.goal {
+        let remarks = self.print_to(&self.sink, contents, capture)?;
+        if let Sink::Each(folder) = &self.sink {
             if let Some(complaint) = folder.complaint() {
                 console.error(&format!("{}: {complaint}", folder.path().display()));
             }
@@ -83,7 +83,7 @@ impl Printer {
 
     fn print_to(
         &self,
-        goal: &Goal,
+        sink: &Sink,
         contents: &mut Contents,
         capture: &Capture,
     ) -> io::Result<Vec<String>> {
@@ -93,10 +93,10 @@ impl Printer {
             Contents::Lean(snapshot) if self.selection.filters_confirmation() => {
                 let mut selected = snapshot.clone();
                 selected.retain_confirmed(wanted);
-                goal.put(|mut out| classic::write(&selected, &mut out))?;
+                sink.put(|mut out| classic::write(&selected, &mut out))?;
             }
             Contents::Lean(snapshot) => {
-                goal.put(|mut out| classic::write(snapshot, &mut out))?;
+                sink.put(|mut out| classic::write(snapshot, &mut out))?;
             }
             Contents::Records(flows) => {
                 // Only for the time of writing: what can't be written is not to be lost.
@@ -111,7 +111,7 @@ impl Printer {
                     captures: vec![capture.clone()],
                     flows: selected,
                 };
-                let written = goal.put(|out| {
+                let written = sink.put(|out| {
                     remarks = self.layout.write(&mut listing, out)?;
                     Ok(())
                 });
@@ -123,8 +123,10 @@ impl Printer {
         Ok(remarks)
     }
 
-    /// Tells of a list that could not be printed; whether nobody will read any other either.
-    pub fn is_gone(&self, error: &io::Error, console: &Console) -> bool {
+    /// Reports a list that could not be written, and returns whether there is no use in writing any other: standard
+    /// output was a pipe whose reader has gone, which is no error and is not reported. After anything else, such as a
+    /// full disk, the capture goes on, and the next list may succeed.
+    pub fn fails_for_good(&self, error: &io::Error, console: &Console) -> bool {
         if self.on_stdout() && error.kind() == io::ErrorKind::BrokenPipe {
             return true;
         }
@@ -133,15 +135,15 @@ impl Printer {
     }
 
     fn on_stdout(&self) -> bool {
-        matches!(self.goal, Goal::One(Destination::Stdout))
+        matches!(self.sink, Sink::One(Destination::Stdout))
     }
 
     /// Where lists go, for messages.
     fn place(&self) -> String {
-        match &self.goal {
-            Goal::One(Destination::Stdout) => "standard output".to_owned(),
-            Goal::One(Destination::File(path)) => path.display().to_string(),
-            Goal::Each(folder) => folder.path().display().to_string(),
+        match &self.sink {
+            Sink::One(Destination::Stdout) => "standard output".to_owned(),
+            Sink::One(Destination::File(path)) => path.display().to_string(),
+            Sink::Each(folder) => folder.path().display().to_string(),
         }
     }
 
@@ -177,7 +179,7 @@ impl Printer {
             console.error(&format!(
                 "{place}: {error}; the list goes to standard output"
             ));
-            match self.print_to(&Goal::One(Destination::Stdout), contents, capture) {
+            match self.print_to(&Sink::One(Destination::Stdout), contents, capture) {
                 Err(worse) if worse.kind() != io::ErrorKind::BrokenPipe => {
                     console.error(&format!("standard output: {worse}"));
                 }
@@ -195,7 +197,7 @@ impl Printer {
         // Its own name as a destination would replace it, and forget that it is temporary.
         let (_, path) = file.keep().map_err(|error| error.error)?;
         self.print_to(
-            &Goal::One(Destination::File(path.clone())),
+            &Sink::One(Destination::File(path.clone())),
             contents,
             capture,
         )?;

@@ -1,16 +1,16 @@
 //! Whether a ruleset accepts a flow, and by what: what tests hold plans to.
 
+use super::baseline::Baseline;
 use super::block::number;
 use super::block::{Family, contain};
 use super::direction::Chain;
-use super::direction::{Way, destination};
+use super::direction::{Traversal, destination};
 use super::extra::Extra;
 use super::group::{Element, Matching};
 use super::plan::{Plan, Policy};
 use super::ports::PortRange;
 use super::rule::Rule;
 use super::seen::class;
-use super::standing::Standing;
 use crate::model::record::{Identity, Protocol, Service};
 
 /// Why a flow is accepted.
@@ -60,10 +60,10 @@ impl Plan {
         }
         let (way, packet) = self.packet(identity);
         let chain = match way {
-            Way::Loopback => return Some(Admission::Loopback),
-            Way::Chain(chain) => chain,
-            Way::Group => return Some(Admission::Policy),
-            Way::LinkLocal => return None,
+            Traversal::Loopback => return Some(Admission::Loopback),
+            Traversal::Chain(chain) => chain,
+            Traversal::Group => return Some(Admission::Policy),
+            Traversal::LinkLocal => return None,
         };
         if !self.chains.contains(&chain) {
             return Some(Admission::Policy);
@@ -73,7 +73,7 @@ impl Plan {
             _ => None,
         };
         let standing = icmp_type.is_some_and(|icmp_type| {
-            let mut standing = Standing::of(chain).iter();
+            let mut standing = Baseline::of(chain).iter();
             standing.any(|standing| standing.types.contains(&icmp_type))
         });
         if standing {
@@ -96,13 +96,13 @@ impl Plan {
         let uncoded =
             matches!(destination(identity).1, Service::Icmp(_, 1..)) && packet.coded.is_none();
         self.rules.iter().filter(move |rule| {
-            way != Way::Loopback
+            way != Traversal::Loopback
                 && rule.admits(&packet)
                 && (uncoded || rule.lists_as_extra(&packet))
         })
     }
 
-    fn packet(&self, identity: &Identity) -> (Way, Packet) {
+    fn packet(&self, identity: &Identity) -> (Traversal, Packet) {
         let way = self.host().way(identity);
         let (class, service) = class(identity, way);
         let (destination, _) = destination(identity);

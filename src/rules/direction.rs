@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use crate::model::capture::Capture;
+use crate::model::capture::{Capture, broadcast};
 use crate::model::record::{Identity, Service};
 
 /// A chain of the filter.
@@ -35,7 +35,7 @@ impl Chain {
 
 /// The way of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Traversal {
     /// Through this chain.
     Chain(Chain),
     /// From the host to an address of its own, over `lo`: through output and, unless DNAT sends it
@@ -100,7 +100,7 @@ impl Host {
 
     /// The way of a flow. DNAT comes before the choice of way (prerouting), and before the filter sees what
     /// the host itself sends (`NF_IP_PRI_NAT_DST` < `NF_IP_PRI_FILTER`, linux/netfilter_ipv4.h).
-    pub fn way(&self, identity: &Identity) -> Way {
+    pub fn way(&self, identity: &Identity) -> Traversal {
         let asked = identity.destination;
         let (destination, _) = destination(identity);
         let from_here = self.owns(identity.source);
@@ -108,24 +108,24 @@ impl Host {
         // (`nf_hook_state.out`): the rule for `lo` accepts what was local from the beginning, wherever
         // it goes then, and nothing else.
         if from_here && self.owns(asked) {
-            return Way::Loopback;
+            return Traversal::Loopback;
         }
         if !self.is_known() {
             let group = self.is_group(destination);
             return if group {
-                Way::Group
+                Traversal::Group
             } else {
-                Way::Chain(Chain::Forward)
+                Traversal::Chain(Chain::Forward)
             };
         }
         if from_here {
-            Way::Chain(Chain::Output)
+            Traversal::Chain(Chain::Output)
         } else if self.owns(destination) || self.is_group(destination) {
-            Way::Chain(Chain::Input)
+            Traversal::Chain(Chain::Input)
         } else if is_link_local(identity.source) || is_link_local(destination) {
-            Way::LinkLocal
+            Traversal::LinkLocal
         } else {
-            Way::Chain(Chain::Forward)
+            Traversal::Chain(Chain::Forward)
         }
     }
 }
@@ -144,14 +144,6 @@ pub fn destination(identity: &Identity) -> (IpAddr, Service) {
         (dnat.address, service)
     } else {
         (identity.destination, service)
-    }
-}
-
-fn broadcast(net: &IpNet) -> Option<Ipv4Addr> {
-    match net {
-        // Links of one or two addresses have none (RFC 3021).
-        IpNet::V4(net) if net.prefix_len() < 31 => Some(net.broadcast()),
-        _ => None,
     }
 }
 
@@ -182,7 +174,7 @@ mod tests {
         Host::new(&[capture], &["192.0.2.0/28".parse().unwrap()])
     }
 
-    fn way(source: &str, destination: &str, translated: Option<&str>) -> Way {
+    fn way(source: &str, destination: &str, translated: Option<&str>) -> Traversal {
         let dnat = translated.map(|address| Dnat {
             address: address.parse().unwrap(),
             port: None,
@@ -208,31 +200,41 @@ mod tests {
     fn each_flow_goes_its_way() {
         use Chain::{Forward, Input, Output};
         let ways = [
-            ("10.1.0.7", "10.2.0.2", None, Way::Chain(Forward)),
-            ("10.1.0.7", "10.1.0.1", None, Way::Chain(Input)),
-            ("10.1.0.7", "192.0.2.9", None, Way::Chain(Input)),
-            ("10.1.0.7", "10.1.0.255", None, Way::Chain(Input)),
-            ("0.0.0.0", "255.255.255.255", None, Way::Chain(Input)),
-            ("fe80::7", "ff02::fb", None, Way::Chain(Input)),
-            ("10.1.0.1", "10.1.0.255", None, Way::Chain(Output)),
-            ("fd01::1", "fd02::2", None, Way::Chain(Output)),
-            ("10.1.0.1", "192.0.2.1", None, Way::Loopback),
-            ("127.0.0.1", "127.0.0.53", None, Way::Loopback),
-            ("fe80::7", "fe80::8", None, Way::LinkLocal),
+            ("10.1.0.7", "10.2.0.2", None, Traversal::Chain(Forward)),
+            ("10.1.0.7", "10.1.0.1", None, Traversal::Chain(Input)),
+            ("10.1.0.7", "192.0.2.9", None, Traversal::Chain(Input)),
+            ("10.1.0.7", "10.1.0.255", None, Traversal::Chain(Input)),
+            ("0.0.0.0", "255.255.255.255", None, Traversal::Chain(Input)),
+            ("fe80::7", "ff02::fb", None, Traversal::Chain(Input)),
+            ("10.1.0.1", "10.1.0.255", None, Traversal::Chain(Output)),
+            ("fd01::1", "fd02::2", None, Traversal::Chain(Output)),
+            ("10.1.0.1", "192.0.2.1", None, Traversal::Loopback),
+            ("127.0.0.1", "127.0.0.53", None, Traversal::Loopback),
+            ("fe80::7", "fe80::8", None, Traversal::LinkLocal),
             (
                 "10.9.0.7",
                 "192.0.2.1",
                 Some("10.2.0.2"),
-                Way::Chain(Forward),
+                Traversal::Chain(Forward),
             ),
-            ("10.9.0.7", "10.8.0.1", Some("10.1.0.1"), Way::Chain(Input)),
+            (
+                "10.9.0.7",
+                "10.8.0.1",
+                Some("10.1.0.1"),
+                Traversal::Chain(Input),
+            ),
             (
                 "10.1.0.1",
                 "10.8.0.1",
                 Some("127.0.0.1"),
-                Way::Chain(Output),
+                Traversal::Chain(Output),
             ),
-            ("10.1.0.1", "192.0.2.1", Some("10.2.0.2"), Way::Loopback),
+            (
+                "10.1.0.1",
+                "192.0.2.1",
+                Some("10.2.0.2"),
+                Traversal::Loopback,
+            ),
         ];
         for (source, destination, translated, expected) in ways {
             assert_eq!(

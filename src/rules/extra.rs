@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::block::{Block, without};
 use super::group::{Group, Matching};
 use super::seen::Seen;
-use super::widening::{Beyond, Widening};
+use super::widening::{Unobserved, Widening};
 use crate::model::record::{Protocol, Service};
 
 /// Flows that a rule admits and nobody saw: from each of the sources to each of the destinations for each
@@ -17,7 +17,7 @@ pub struct Extra {
     /// Services.
     pub services: Vec<Service>,
     /// Sources.
-    pub sources: Beyond,
+    pub sources: Unobserved,
     /// Blocks of destinations.
     pub destinations: Vec<Block>,
 }
@@ -42,7 +42,7 @@ pub struct Observed<'a> {
 }
 
 /// By what is extra of the sources: the destinations.
-type BySources = BTreeMap<Beyond, Vec<Block>>;
+type BySources = BTreeMap<Unobserved, Vec<Block>>;
 
 impl<'a> Observed<'a> {
     /// Those of the flows that `members` names, all of one class and each from all source ports of a rule.
@@ -87,7 +87,7 @@ impl<'a> Observed<'a> {
                     let services = element.service.as_slice().iter().chain(&group.services);
                     for &service in services {
                         let seen = self.sources(service, element.destination);
-                        let extra = self.widening.beyond(&[element.source], seen);
+                        let extra = self.widening.unobserved(&[element.source], seen);
                         let destinations = found.entry(service).or_default().entry(extra);
                         destinations
                             .or_default()
@@ -96,7 +96,7 @@ impl<'a> Observed<'a> {
                 }
             }
         }
-        let mut merged: BTreeMap<(Beyond, Vec<Block>), Vec<Service>> = BTreeMap::new();
+        let mut merged: BTreeMap<(Unobserved, Vec<Block>), Vec<Service>> = BTreeMap::new();
         for (service, by_sources) in found {
             for both in by_sources
                 .into_iter()
@@ -123,8 +123,8 @@ impl<'a> Observed<'a> {
             for block in destinations {
                 for (&destination, seen) in seen.range(block.first()..=block.last()) {
                     known.push(destination);
-                    let beyond = self.widening.beyond(sources, seen);
-                    let extra = by_sources.entry(beyond).or_default();
+                    let unobserved = self.widening.unobserved(sources, seen);
+                    let extra = by_sources.entry(unobserved).or_default();
                     extra.push(Block::single(destination));
                 }
             }
@@ -132,7 +132,7 @@ impl<'a> Observed<'a> {
         let unknown = without(destinations, &known);
         if !unknown.is_empty() {
             let all = by_sources
-                .entry(self.widening.beyond(sources, &[]))
+                .entry(self.widening.unobserved(sources, &[]))
                 .or_default();
             all.extend(unknown);
             all.sort_unstable();

@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 
+use super::baseline::Baseline;
 use super::block::{Block, Family};
 use super::direction::Chain;
 use super::group::{Element, Matching};
@@ -12,7 +13,6 @@ use super::header;
 use super::plan::Plan;
 use super::ports::PortRange;
 use super::rule::Rule;
-use super::standing::Standing;
 use super::text;
 use crate::model::record::{Protocol, Service};
 
@@ -115,7 +115,7 @@ fn write_chain(
     }
     if families.has(Family::V6) {
         writeln!(out, "# Without these IPv6 breaks (RFC 4890), seen or not.")?;
-        for standing in Standing::of(chain) {
+        for standing in Baseline::of(chain) {
             writeln!(out, "# {}.", standing.why)?;
             for &icmp_type in standing.types {
                 let name_of = icmp_name(Protocol::ICMPV6, icmp_type);

@@ -24,7 +24,7 @@ impl Reason {
                 "link-local, and neither end is known to be the gateway; give its link-local address with --local"
             }
             Self::NoPort => "the capture does not tell the port",
-            Self::Elsewhere => "of another network namespace, which has rules of its own",
+            Self::OtherNamespace => "of another network namespace, which has rules of its own",
         }
     }
 }

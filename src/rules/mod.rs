@@ -6,6 +6,7 @@
 
 #[cfg(any(test, feature = "oracle"))]
 mod admission;
+pub mod baseline;
 pub mod block;
 pub mod bundle;
 mod covering;
@@ -23,7 +24,6 @@ pub mod ports;
 pub mod report;
 pub mod rule;
 pub mod seen;
-pub mod standing;
 #[cfg(test)]
 mod tests;
 pub mod text;

@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 
+use super::baseline::Baseline;
 use super::block::Family;
 use super::direction::Chain;
 use super::group::{Element, Matching};
@@ -13,7 +14,6 @@ use super::header;
 use super::nft_set::{Elements, Sets, kind};
 use super::plan::Plan;
 use super::rule::Rule;
-use super::standing::Standing;
 use super::text;
 use crate::model::icmp;
 use crate::model::record::{Protocol, Service};
@@ -96,7 +96,7 @@ fn write_chain(
         out,
         "\n\t\t# Without these IPv6 breaks (RFC 4890), seen or not."
     )?;
-    for standing in Standing::of(chain) {
+    for standing in Baseline::of(chain) {
         let names = standing
             .types
             .iter()

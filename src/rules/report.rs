@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::header;
 use super::plan::Plan;
-use super::text::{self, addresses, beyond, blocks, counted, left_out, numbers};
+use super::text::{self, addresses, blocks, counted, left_out, numbers, unobserved};
 use crate::model::record::Protocol;
 
 /// Writes the report.
@@ -59,7 +59,7 @@ pub fn write(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
                 index + 1,
                 rule.chain.name(),
                 numbers(extra.protocol, &extra.services, names, usize::MAX - 1),
-                beyond(&extra.sources, rule.family),
+                unobserved(&extra.sources, rule.family),
                 blocks(&extra.destinations, rule.family, usize::MAX - 1),
             )?;
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::block::{Family, number};
-use super::direction::{Chain, Host, Way, destination};
+use super::direction::{Chain, Host, Traversal, destination};
 use super::plan::Options;
 use super::ports::{PortRange, joined};
 use crate::model::icmp;
@@ -120,7 +120,7 @@ pub enum Reason {
     /// The capture does not tell the ports.
     NoPort,
     /// It passed the filter of another network namespace.
-    Elsewhere,
+    OtherNamespace,
 }
 
 /// All flows, by what becomes of them.
@@ -147,11 +147,11 @@ impl Flows {
         for record in records {
             let way = host.way(&record.identity);
             if record.identity.netns.is_some() {
-                left_out.push((Reason::Elsewhere, Seen::of(record, way).0));
+                left_out.push((Reason::OtherNamespace, Seen::of(record, way).0));
                 continue;
             }
             flows.zoned |= record.identity.zone != 0;
-            if way == Way::Loopback {
+            if way == Traversal::Loopback {
                 flows.loopback.add(&Tally::of(record));
                 continue;
             }
@@ -162,12 +162,12 @@ impl Flows {
                     match (host.is_group(destination), options.include_multicast) {
                         (false, _) => Some(Reason::Unanswered),
                         (true, false) => Some(Reason::Group),
-                        (true, true) if way == Way::Group => Some(Reason::GroupUnknown),
+                        (true, true) if way == Traversal::Group => Some(Reason::GroupUnknown),
                         (true, true) => None,
                     }
                 }
-                Way::LinkLocal => Some(Reason::LinkLocal),
-                Way::Group => Some(Reason::GroupUnknown),
+                Traversal::LinkLocal => Some(Reason::LinkLocal),
+                Traversal::Group => Some(Reason::GroupUnknown),
                 _ if matches!(seen.class.protocol, Protocol::TCP | Protocol::UDP)
                     && seen.service == Service::None =>
                 {
@@ -180,27 +180,27 @@ impl Flows {
                 Some(reason) => left_out.push((reason, seen)),
             }
         }
-        flows.fold(accepted);
+        flows.merge_same(accepted);
         left_out.sort_by_key(|(reason, seen)| (*reason, seen.key()));
         flows.left_out = left_out;
         flows
     }
 
     /// Folds flows that differ in the source port only.
-    fn fold(&mut self, mut seen: Vec<(Seen, Option<PortRange>)>) {
+    fn merge_same(&mut self, mut seen: Vec<(Seen, Option<PortRange>)>) {
         seen.sort_by_key(|(seen, sports)| (seen.key(), *sports));
         let mut known: HashMap<Vec<PortRange>, usize> = HashMap::new();
         for run in seen.chunk_by(|(one, _), (other, _)| one.key() == other.key()) {
             let ranges = joined(run.iter().filter_map(|(_, range)| *range).collect());
-            let mut folded = run[0].0;
+            let mut merged = run[0].0;
             for (other, _) in &run[1..] {
-                folded.tally.add(&other.tally);
+                merged.tally.add(&other.tally);
             }
-            folded.sports = *known.entry(ranges).or_insert_with_key(|ranges| {
+            merged.sports = *known.entry(ranges).or_insert_with_key(|ranges| {
                 self.sports.push(ranges.clone());
                 self.sports.len() - 1
             });
-            self.accepted.push(folded);
+            self.accepted.push(merged);
         }
         self.accepted
             .sort_by_key(|seen| (seen.class, seen.sports, seen.key()));
@@ -212,7 +212,7 @@ impl Seen {
         (self.class, self.destination, self.service, self.source)
     }
 
-    fn of(record: &Record, way: Way) -> (Self, Option<PortRange>) {
+    fn of(record: &Record, way: Traversal) -> (Self, Option<PortRange>) {
         let identity = &record.identity;
         let (destination, _) = destination(identity);
         let (class, service) = class(identity, way);
@@ -233,7 +233,7 @@ impl Seen {
 }
 
 /// The class of a flow, and its service as rules know it.
-pub fn class(identity: &Identity, way: Way) -> (Class, Service) {
+pub fn class(identity: &Identity, way: Traversal) -> (Class, Service) {
     let protocol = identity.protocol;
     let (destination, service) = destination(identity);
     let icmp = protocol.is_icmp_of(destination);
@@ -259,7 +259,7 @@ pub fn class(identity: &Identity, way: Way) -> (Class, Service) {
     };
     let class = Class {
         chain: match way {
-            Way::Chain(chain) => chain,
+            Traversal::Chain(chain) => chain,
             _ => Chain::Input,
         },
         family: Family::of(destination),

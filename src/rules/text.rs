@@ -11,7 +11,7 @@ use super::left_out::LeftOut;
 use super::ports::{PortRange, joined};
 use super::rule::Rule;
 use super::seen::{Asked, Tally};
-use super::widening::Beyond;
+use super::widening::Unobserved;
 use crate::model::icmp;
 use crate::model::record::{Protocol, Service};
 use crate::model::services::Services;
@@ -157,13 +157,13 @@ pub fn blocks(blocks: &[Block], family: Family, most: usize) -> String {
 }
 
 /// Addresses that are admitted and were not seen.
-pub fn beyond(beyond: &Beyond, family: Family) -> String {
-    let mut text = blocks(&beyond.blocks, family, usize::MAX - 1);
-    if !beyond.except.is_empty() {
+pub fn unobserved(unobserved: &Unobserved, family: Family) -> String {
+    let mut text = blocks(&unobserved.blocks, family, usize::MAX - 1);
+    if !unobserved.except.is_empty() {
         let _ = write!(
             text,
             " except {}",
-            blocks(&cover(&beyond.except, 0), family, usize::MAX - 1)
+            blocks(&cover(&unobserved.except, 0), family, usize::MAX - 1)
         );
     }
     text

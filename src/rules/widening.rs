@@ -12,7 +12,7 @@ pub struct Widening {
 
 /// Sources that are admitted and were not seen: blocks without some of their addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Beyond {
+pub struct Unobserved {
     /// The blocks, disjoint and in order.
     pub blocks: Vec<Block>,
     /// Addresses in them that were seen, in order.
@@ -60,23 +60,23 @@ impl Widening {
     }
 
     /// What blocks of sources hold besides those that were seen, which are sorted and without repetition.
-    pub fn beyond(&self, blocks: &[Block], seen: &[u128]) -> Beyond {
+    pub fn unobserved(&self, blocks: &[Block], seen: &[u128]) -> Unobserved {
         let within = |block: &Block| {
             let from = seen.partition_point(|&address| address < block.first());
             let until = seen.partition_point(|&address| address <= block.last());
             &seen[from..until]
         };
-        let mut beyond = Beyond::default();
+        let mut unobserved = Unobserved::default();
         for block in blocks {
             // All but what was seen of a large network would be a list that nobody can read.
             if self.network(block.first()) != Some(*block) {
-                beyond.blocks.extend(without(&[*block], within(block)));
+                unobserved.blocks.extend(without(&[*block], within(block)));
             } else if (within(block).len() as u64) < block.size() {
-                beyond.blocks.push(*block);
-                beyond.except.extend(within(block));
+                unobserved.blocks.push(*block);
+                unobserved.except.extend(within(block));
             }
         }
-        beyond
+        unobserved
     }
 
     fn network(&self, address: u128) -> Option<Block> {
@@ -88,7 +88,7 @@ impl Widening {
     }
 }
 
-impl Beyond {
+impl Unobserved {
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty()
@@ -130,8 +130,8 @@ mod tests {
         let blocks = widening.sources(&seen);
         assert_eq!(blocks, [block(3, 0), block(16, 4), block(40, 0)]);
         assert_eq!(
-            widening.beyond(&blocks, &seen),
-            Beyond {
+            widening.unobserved(&blocks, &seen),
+            Unobserved {
                 blocks: vec![block(16, 4)],
                 except: vec![17, 20]
             }
@@ -140,7 +140,7 @@ mod tests {
         let all: Vec<u128> = (64..72).collect();
         let blocks = widening.sources(&all);
         assert_eq!(blocks, [block(64, 3)]);
-        assert!(widening.beyond(&blocks, &all).is_empty());
+        assert!(widening.unobserved(&blocks, &all).is_empty());
     }
 
     proptest! {
@@ -157,19 +157,19 @@ mod tests {
             for pair in blocks.windows(2) {
                 prop_assert!(pair[0].last() < pair[1].first());
             }
-            let beyond = widening.beyond(&blocks, &list);
+            let unobserved = widening.unobserved(&blocks, &list);
             for address in 0..700 {
                 let inside = contain(&blocks, address);
-                prop_assert_eq!(inside, seen.contains(&address) || beyond.contains(address));
-                prop_assert!(!(seen.contains(&address) && beyond.contains(address)));
+                prop_assert_eq!(inside, seen.contains(&address) || unobserved.contains(address));
+                prop_assert!(!(seen.contains(&address) && unobserved.contains(address)));
                 let asked = networks.iter().any(|network| {
                     network.contains(address) && seen.iter().any(|&seen| network.contains(seen))
                 });
                 prop_assert!(inside || !asked);
                 prop_assert!(percent > 0 || !inside || asked || seen.contains(&address));
             }
-            let beyond_all: BTreeSet<u128> = (0..700).filter(|&address| beyond.contains(address)).collect();
-            prop_assert_eq!(beyond.size(), beyond_all.len() as u64);
+            let beyond_all: BTreeSet<u128> = (0..700).filter(|&address| unobserved.contains(address)).collect();
+            prop_assert_eq!(unobserved.size(), beyond_all.len() as u64);
         }
     }
 }

@@ -143,7 +143,7 @@ impl Drain {
                     self.missed
                 });
         }
-        shared.intake.fold(&mut self.pending);
+        shared.intake.commit(&mut self.pending);
         if let Some(namespaces) = namespaces {
             namespaces.settle(received < BATCH_LEN);
         }

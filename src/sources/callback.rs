@@ -93,11 +93,8 @@ pub fn receive(
                     shared.intake.event(&observation, missed, &mut tally);
                 }
                 Ok(observation) => {
-                    tally.ended += 1;
-                    if missed(true) {
-                        shared.intake.made_up(&observation, &mut tally);
-                    } else {
-                        tally.not_events += 1;
+                    if tally.end(missed(true)) {
+                        shared.intake.recovered(&observation, &mut tally);
                     }
                 }
                 Err(skip) => tally.skipped(skip),

@@ -131,10 +131,10 @@ fn merge_one(intake: &Intake, namespace: u16, tally: &mut Tally) -> io::Result<(
         if let Some(detail) = intake.detail() {
             if let Ok(mut sighting) = sighting(entry, Event::Update, detail.all_protocols) {
                 sighting.namespace = namespace;
-                intake.made_up_sighting(detail, &sighting, now, tally);
+                intake.recovered_sighting(detail, &sighting, now, tally);
             }
         } else if let Ok(observation) = observe(entry, Event::Update) {
-            intake.made_up(&observation, tally);
+            intake.recovered(&observation, tally);
         }
     })
 }

@@ -5,7 +5,8 @@ use netfilter_conntrack::{Conntrack, Direction};
 use crate::model::flow::{Event, Flow, Key, Observation, Transport, collapse, icmp_service};
 use crate::model::record::{Protocol, Service, SourcePort};
 use crate::model::sighting::OWN;
-use crate::model::sighting::{Facts, Reply, Sighting};
+use crate::model::sighting::Sighting;
+use crate::model::tuple::{Reply, Tuple};
 use crate::netlink::conntrack::Skip;
 use crate::netlink::uapi::{
     AF_INET, AF_INET6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP,
@@ -88,7 +89,7 @@ pub fn sighting(entry: &Conntrack, event: Event, all_protocols: bool) -> Result<
     } else {
         (Service::None, SourcePort::None)
     };
-    let facts = Facts {
+    let tuple = Tuple {
         source,
         destination,
         protocol,
@@ -100,8 +101,8 @@ pub fn sighting(entry: &Conntrack, event: Event, all_protocols: bool) -> Result<
             .unwrap_or(0),
     };
     Ok(Sighting {
-        facts,
-        translation: reply(entry).and_then(|reply| facts.translation(&reply)),
+        tuple,
+        translation: reply(entry).and_then(|reply| tuple.translation(&reply)),
         replied: entry.is_replied().ok_or(Skip::Malformed)?,
         event,
         namespace: OWN,

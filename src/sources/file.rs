@@ -6,10 +6,10 @@ use crate::formats::pcap::audit::Audit;
 use crate::formats::pcap::{HeaderError, Reader};
 use crate::intake::{Intake, Pending, Received};
 use crate::model::sighting::OWN;
-use crate::model::timestamp::Timestamp;
+use crate::model::timestamp::{Timestamp, earliest};
 
 /// Events taken in together.
-const FOLD_LEN: usize = 512;
+const COMMIT_LEN: usize = 512;
 
 /// What there is to say of a file that was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub fn read(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> 
                     continue;
                 };
                 let time = Timestamp::from(time);
-                read.first = Some(read.first.map_or(time, |first| first.min(time)));
+                read.first = earliest(read.first, Some(time));
                 read.last = read.last.max(Some(time));
                 intake.gather_from(Received::At(time), OWN, &datagram, &mut pending, || false);
             }
@@ -50,10 +50,10 @@ pub fn read(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> 
                 break;
             }
         }
-        if pending.len() >= FOLD_LEN {
-            intake.fold(&mut pending);
+        if pending.len() >= COMMIT_LEN {
+            intake.commit(&mut pending);
         }
     }
-    intake.fold(&mut pending);
+    intake.commit(&mut pending);
     Ok(read)
 }

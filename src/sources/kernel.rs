@@ -29,7 +29,7 @@ const NAP: Duration = Duration::from_millis(200);
 /// The counters are read at every so many looks.
 const LOOKS_A_COUNT: u32 = 2;
 /// Sightings taken into the table together.
-const FOLD_LEN: usize = 512;
+const COMMIT_LEN: usize = 512;
 
 // As in the BPF program.
 const PORT_MASK: u16 = (1 << 11) - 1;
@@ -331,7 +331,7 @@ pub fn receive(
     seat: &Seat,
 ) -> io::Result<()> {
     let mut drain = Drain::new(shared.intake);
-    let mut sightings = Vec::with_capacity(FOLD_LEN);
+    let mut sightings = Vec::with_capacity(COMMIT_LEN);
     let mut plan = Plan::default();
     let mut counted = Counts::default();
     // No more than a million events come in a second.
@@ -346,11 +346,11 @@ pub fn receive(
         let lost = || kernel.counts().map_or(true, |counts| counts.ring_full > 0);
         drain.run(handle, shared, None, lost)?;
         loop {
-            sightings.extend(std::iter::from_fn(|| kernel.next_sighting()).take(FOLD_LEN));
+            sightings.extend(std::iter::from_fn(|| kernel.next_sighting()).take(COMMIT_LEN));
             shared.intake.table().apply_all(&sightings, &mut plan);
             let received = sightings.len();
             sightings.clear();
-            if received < FOLD_LEN {
+            if received < COMMIT_LEN {
                 break;
             }
         }

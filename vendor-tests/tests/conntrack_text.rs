@@ -15,7 +15,7 @@ use vendor_tests::wait::until_true;
 use vendor_tests::witness::udp;
 
 /// What a capture says of its flows, but for times and the classic list.
-fn facts(path: &Path) -> Vec<String> {
+fn tuple(path: &Path) -> Vec<String> {
     on("show --format csv", &[path])
         .list()
         .lines()
@@ -67,7 +67,7 @@ fn conntrack_and_proc_tell_what_a_capture_tells() {
         let proc = fs::read_to_string("/proc/thread-self/net/nf_conntrack");
         capture.drained();
         assert_eq!(capture.finish().list(), "");
-        let expected = facts(&own);
+        let expected = tuple(&own);
         assert!(expected.len() > 20, "{expected:#?}");
 
         for (form, witness) in events {
@@ -79,7 +79,7 @@ fn conntrack_and_proc_tell_what_a_capture_tells() {
             // As people paste it, with the closing line of standard error.
             let text = outcome.text() + &outcome.stderr;
             let path = file(&folder, "events", text);
-            assert_eq!(facts(&path), expected, "{form}");
+            assert_eq!(tuple(&path), expected, "{form}");
             let json = on("show --format json", &[&path]).list();
             let mut flows = json
                 .lines()
@@ -102,7 +102,7 @@ fn conntrack_and_proc_tell_what_a_capture_tells() {
                 text.lines().skip(1).all(|line| line.starts_with("- ")),
                 "{text}"
             );
-            let flows = facts(&path).len();
+            let flows = tuple(&path).len();
             assert!(flows > 10 && flows <= expected.len(), "{flows}");
         }
     });

@@ -61,7 +61,7 @@ fn replay(
             Ok(len) => intake.gather(&buffer[..len], &mut pending, || false),
             Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
         }
-        intake.fold(&mut pending);
+        intake.commit(&mut pending);
         while let Some(sighting) = kernel.next_sighting() {
             intake.table().apply(&sighting, Unseen::Ignore);
         }

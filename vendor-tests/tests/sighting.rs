@@ -42,7 +42,7 @@ fn the_librarys_parser_reads_the_same_of_every_event() {
                 ("any", true),
                 ("dnat", translation.is_some_and(|both| both.dnat.is_some())),
                 ("snat", translation.is_some_and(|both| both.snat.is_some())),
-                ("zone", ours.facts.zone != 0),
+                ("zone", ours.tuple.zone != 0),
                 ("other", ours.observation().is_none()),
                 ("replied", ours.replied),
             ] {

@@ -14,17 +14,6 @@ use crate::model::printable::printable;
 use crate::model::selection::Selection;
 use crate::sources::file;
 
-/// Whether a file that begins so is a recording.
-pub fn is_magic(magic: &[u8]) -> bool {
-    matches!(
-        magic,
-        [0xa1, 0xb2, 0xc3, 0xd4]
-            | [0xd4, 0xc3, 0xb2, 0xa1]
-            | [0xa1, 0xb2, 0x3c, 0x4d]
-            | [0x4d, 0x3c, 0xb2, 0xa1]
-    )
-}
-
 /// Reads a recording into `sink`, flows of all protocols, and returns what is wrong with it. `keep_ports` is whether
 /// ephemeral source ports are still needed; if `strict`, whatever is wrong is an error.
 ///
@@ -78,12 +67,12 @@ pub fn read(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::formats::pcap::{Writer, is_magic};
 
     #[test]
     fn only_recordings_have_the_magic() {
         let mut file = Vec::new();
-        crate::formats::pcap::Writer::new(&mut file).unwrap();
+        Writer::new(&mut file).unwrap();
         assert!(is_magic(&file[..4]));
         assert!(!is_magic(b"{\"ty"));
         assert!(!is_magic(&[]));

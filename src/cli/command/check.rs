@@ -98,22 +98,10 @@ impl Check {
 
     fn check(&self, console: &Console) -> Result<u8, Error> {
         let paths = std::iter::once(&self.ruleset).chain(&self.also);
-        let standard_input = |path: &&PathBuf| path.as_os_str() == "-";
-        if paths
-            .clone()
-            .chain(&self.files)
-            .filter(standard_input)
-            .count()
-            > 1
-        {
-            return Err(Error::new(
-                "standard input (-) can only be one of the files: name the others",
-            ));
-        }
+        reading::check_inputs(paths.clone().chain(&self.files))?;
         let rulesets: Vec<Ruleset> = paths
             .map(|path| Ruleset::read(path))
             .collect::<Result<_, _>>()?;
-        reading::check_inputs(&self.files)?;
         let read = self.reading.union(&self.files, console)?;
         let captures = read.content.captures;
         let flows = read.content.flows.into_iter();

@@ -101,16 +101,16 @@ impl Reading {
         console: &Console,
     ) -> Result<Complaints, Error> {
         let selection = self.filters.selection();
-        let folds = selection.source_ports == SourcePorts::Collapse;
+        let collapses = selection.source_ports == SourcePorts::Collapse;
         let reader = Reader {
             console,
             strict: self.strict,
-            keep_ports: !folds || !selection.sport.is_empty(),
+            keep_ports: !collapses || !selection.sport.is_empty(),
         };
         let mut sieve = Sieve {
             selection: &selection,
             filters: selection.describe(),
-            folds,
+            collapses,
             sink,
         };
         reader.read(path, &mut sieve)
@@ -170,7 +170,7 @@ pub fn tell_of(captures: &[Capture], console: &Console) {
 struct Sieve<'a> {
     selection: &'a Selection,
     filters: Vec<String>,
-    folds: bool,
+    collapses: bool,
     sink: &'a mut dyn Sink,
 }
 
@@ -181,7 +181,7 @@ impl Sink for Sieve<'_> {
                 capture.filters.push(filter.clone());
             }
         }
-        if self.folds {
+        if self.collapses {
             capture.options.retain(|option| option != SourcePorts::KEPT);
         }
         self.sink.capture(capture)
@@ -192,12 +192,12 @@ impl Sink for Sieve<'_> {
     }
 
     fn flow(&mut self, mut record: Record, seen_in: &[(u32, u64)]) -> ControlFlow<()> {
-        if !self.selection.wants(&record.identity.facts()) {
+        if !self.selection.wants(&record.identity.tuple()) {
             return ControlFlow::Continue(());
         }
-        if self.folds && has_ephemeral_ports(&record) {
+        if self.collapses && has_ephemeral_ports(&record) {
             record.identity.collapse_ports();
-            self.sink.folded();
+            self.sink.collapsed();
         }
         self.sink.flow(record, seen_in)
     }
@@ -232,7 +232,7 @@ pub fn destination(output: &Path) -> Result<Destination, Error> {
     let destination = Destination::new(output);
     destination
         .check()
-        .map_err(|error| Error::file(output, format!("can't be written: {error}")))?;
+        .map_err(|error| Error::unwritable(output, error))?;
     Ok(destination)
 }
 

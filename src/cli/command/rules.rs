@@ -203,7 +203,7 @@ fn put(
     });
     match put {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        put => put.map_err(|error| Error::file(path, format!("can't be written: {error}"))),
+        put => put.map_err(|error| Error::unwritable(path, error)),
     }
 }
 

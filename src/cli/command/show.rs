@@ -178,7 +178,7 @@ impl Sink for Stream {
         0
     }
 
-    fn folded(&mut self) {
+    fn collapsed(&mut self) {
         self.unfit = true;
     }
 

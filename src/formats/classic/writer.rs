@@ -52,7 +52,13 @@ pub fn write_records(flows: &[Listed], out: &mut impl Write) -> io::Result<()> {
             _ => None,
         });
         let rank = |(key, confirmed): &_| Rank4::new(transport, key, *confirmed);
-        lines.v4(transport, &fold(keys).iter().map(rank).collect::<Vec<_>>())?;
+        lines.v4(
+            transport,
+            &without_repetition(keys)
+                .iter()
+                .map(rank)
+                .collect::<Vec<_>>(),
+        )?;
     }
     for transport in Transport::ALL {
         let keys = flows.iter().filter_map(|flow| match shown_flow(flow)? {
@@ -60,7 +66,13 @@ pub fn write_records(flows: &[Listed], out: &mut impl Write) -> io::Result<()> {
             _ => None,
         });
         let rank = |(key, confirmed): &_| Rank6::new(transport, key, *confirmed);
-        lines.v6(transport, &fold(keys).iter().map(rank).collect::<Vec<_>>())?;
+        lines.v6(
+            transport,
+            &without_repetition(keys)
+                .iter()
+                .map(rank)
+                .collect::<Vec<_>>(),
+        )?;
     }
     lines.finish()
 }
@@ -71,7 +83,7 @@ fn shown_flow(listed: &Listed) -> Option<(Flow, bool)> {
     if record.classic == Classic::Absent {
         return None;
     }
-    let mut flow = record.identity.facts().flow()?;
+    let mut flow = record.identity.tuple().flow()?;
     // Not collapsed, if it was to be kept.
     let port = record.identity.source_port.number().unwrap_or(0);
     match &mut flow {
@@ -82,17 +94,19 @@ fn shown_flow(listed: &Listed) -> Option<(Flow, bool)> {
 }
 
 /// Makes equal keys one, where the first of them stands; confirmed if any is.
-fn fold<K: Copy + Eq + Hash>(keys: impl Iterator<Item = (K, bool)>) -> Vec<(K, bool)> {
+fn without_repetition<K: Copy + Eq + Hash>(
+    keys: impl Iterator<Item = (K, bool)>,
+) -> Vec<(K, bool)> {
     let mut places = HashMap::new();
-    let mut folded: Vec<(K, bool)> = Vec::new();
+    let mut unique: Vec<(K, bool)> = Vec::new();
     for (key, confirmed) in keys {
-        let place = *places.entry(key).or_insert(folded.len());
-        match folded.get_mut(place) {
+        let place = *places.entry(key).or_insert(unique.len());
+        match unique.get_mut(place) {
             Some(found) => found.1 |= confirmed,
-            None => folded.push((key, confirmed)),
+            None => unique.push((key, confirmed)),
         }
     }
-    folded
+    unique
 }
 
 /// Lines of one class after the other, written in large chunks.

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use super::head::{Event, Head};
 use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
-use crate::model::sighting::{Facts, Reply};
+use crate::model::tuple::{Reply, Tuple};
 
 /// One direction of an entry, and the packets that were counted in it.
 #[derive(Default)]
-struct Tuple<'a> {
+struct Written<'a> {
     /// Addresses, as they are and as they stand there.
     source: Option<IpAddr>,
     destination: Option<(IpAddr, &'a str)>,
@@ -26,7 +26,7 @@ pub(super) fn read<'a>(
     text: &'a str,
     ended: bool,
 ) -> Result<(Record, &'a str), String> {
-    let mut tuples = [Tuple::default(), Tuple::default()];
+    let mut tuples = [Written::default(), Written::default()];
     let mut count = 0;
     let mut unreplied = false;
     let mut assured = false;
@@ -178,7 +178,7 @@ fn once<T>(slot: &mut Option<T>, key: &str, value: T, in_place: bool) -> Result<
 }
 
 /// Whether the first tuple is whole, when the second one begins.
-fn complete(original: &Tuple<'_>) -> Result<(), String> {
+fn complete(original: &Written<'_>) -> Result<(), String> {
     match original.destination {
         Some(_) => Ok(()),
         None => Err("dst= is missing".into()),
@@ -196,8 +196,8 @@ fn is_before_any_reply(protocol: Protocol, state: Option<&str>) -> bool {
 
 fn identity(
     protocol: Protocol,
-    original: &Tuple<'_>,
-    reply: &Tuple<'_>,
+    original: &Written<'_>,
+    reply: &Written<'_>,
     zone: u16,
     cut: &Cut<'_>,
 ) -> Result<Identity, String> {
@@ -220,7 +220,7 @@ fn identity(
     if icmp.is_some() {
         self::icmp(protocol, source, reply)?;
     }
-    let facts = Facts {
+    let tuple = Tuple {
         source,
         destination,
         protocol,
@@ -248,13 +248,13 @@ fn identity(
         }
         _ => {}
     }
-    let translation = facts.translation(&answers);
+    let translation = tuple.translation(&answers);
     Ok(Identity {
         source,
         destination,
         protocol,
-        service: facts.service,
-        source_port: facts.source_port,
+        service: tuple.service,
+        source_port: tuple.source_port,
         zone,
         translation: translation.map(Box::new),
         netns: None,
@@ -285,7 +285,7 @@ fn uncut<T: Copy + PartialEq + std::fmt::Display>(
 }
 
 /// Source and destination port of a tuple, if the protocol has ports.
-fn ports(protocol: Protocol, tuple: &Tuple<'_>) -> Result<Option<(u16, u16)>, String> {
+fn ports(protocol: Protocol, tuple: &Written<'_>) -> Result<Option<(u16, u16)>, String> {
     match (tuple.source_port, tuple.destination_port) {
         (None, None) if !protocol.has_ports() => Ok(None),
         _ if !protocol.has_ports() => Err(format!("protocol {protocol} has no ports")),
@@ -298,7 +298,11 @@ fn ports(protocol: Protocol, tuple: &Tuple<'_>) -> Result<Option<(u16, u16)>, St
 }
 
 /// Type and code of a tuple, if the protocol has them.
-fn icmp(protocol: Protocol, source: IpAddr, tuple: &Tuple<'_>) -> Result<Option<(u8, u8)>, String> {
+fn icmp(
+    protocol: Protocol,
+    source: IpAddr,
+    tuple: &Written<'_>,
+) -> Result<Option<(u8, u8)>, String> {
     if !protocol.is_icmp_of(source) {
         return Ok(None);
     }

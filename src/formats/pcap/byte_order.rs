@@ -176,7 +176,7 @@ mod tests {
             .collect();
         assert_eq!(seen.len(), 2);
         assert!(seen[1].replied && seen[1].translation.is_some());
-        assert_eq!(seen[1].facts.zone, 5);
+        assert_eq!(seen[1].tuple.zone, 5);
     }
 
     #[test]

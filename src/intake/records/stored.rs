@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::model::flow::{Flow, icmp_service};
 use crate::model::record::{Identity, Protocol, Record, Service, SourcePort, Translation};
-use crate::model::sighting::Facts;
 use crate::model::timestamp::Timestamp;
+use crate::model::tuple::Tuple;
 
 /// A first time when none is known: later than any, and none that is shown.
 pub const UNKNOWN_FIRST: u64 = u64::MAX;
@@ -21,7 +21,7 @@ const CONFIRMED: u8 = 2;
 
 /// What a sighting adds to a record.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct Addition {
     /// Tells flows apart, besides their key.
     pub translation: Option<Translation>,
     /// Microseconds since 1970, or [`UNKNOWN_FIRST`].
@@ -48,21 +48,21 @@ pub struct Packed<A> {
 }
 
 impl<A: Hash + PartialEq + Copy> Packed<A> {
-    /// That of `facts`, whose addresses these are.
-    pub fn new(facts: &Facts, namespace: u16, source: A, destination: A) -> Self {
+    /// That of `tuple`, whose addresses these are.
+    pub fn new(tuple: &Tuple, namespace: u16, source: A, destination: A) -> Self {
         Self {
             source,
             destination,
-            service: match facts.service {
+            service: match tuple.service {
                 Service::None => 0,
                 Service::Port(port) => port,
                 Service::Icmp(icmp_type, code) => icmp_service(icmp_type, code),
             },
-            source_port: facts.source_port.number().unwrap_or(0),
-            zone: facts.zone,
+            source_port: tuple.source_port.number().unwrap_or(0),
+            zone: tuple.zone,
             namespace,
-            protocol: facts.protocol.0,
-            flags: match facts.source_port {
+            protocol: tuple.protocol.0,
+            flags: match tuple.source_port {
                 SourcePort::Ephemeral => EPHEMERAL,
                 SourcePort::None | SourcePort::Exact(_) => 0,
             },
@@ -99,7 +99,7 @@ pub struct Stored<A> {
 
 impl<A: Hash + PartialEq + Copy> Stored<A> {
     /// That of a flow that is seen for the first time.
-    pub fn new(key: Packed<A>, seen: Seen) -> Self {
+    pub fn new(key: Packed<A>, seen: Addition) -> Self {
         let mut stored = Self {
             key,
             translation: seen.translation.map(Box::new),
@@ -112,7 +112,7 @@ impl<A: Hash + PartialEq + Copy> Stored<A> {
     }
 
     /// Adds what was seen of the same flow.
-    pub fn add(&mut self, seen: &Seen) {
+    pub fn add(&mut self, seen: &Addition) {
         self.first_us = self.first_us.min(seen.first_us);
         self.last_us = self.last_us.max(seen.last_us);
         self.connections = self.connections.saturating_add(seen.connections);
@@ -144,7 +144,7 @@ impl<A: Hash + PartialEq + Copy> Stored<A> {
 impl<A: Into<IpAddr> + Copy> Stored<A> {
     /// The flow as the classic list has it, if it has the protocol.
     pub fn flow(&self) -> Option<Flow> {
-        self.unpack(&[]).identity.facts().flow()
+        self.unpack(&[]).identity.tuple().flow()
     }
 
     /// The record. `names` are those of namespaces by number.

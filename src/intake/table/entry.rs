@@ -9,8 +9,8 @@ use crate::model::flow::Key;
 const CONFIRMED: u16 = 0x8000;
 /// The next bit: the flow was listed by an entry of the kernel's table or by its end, and no NEW event of it has
 /// come yet.
-const MADE_UP: u16 = 0x4000;
-const FLAGS: u16 = CONFIRMED | MADE_UP;
+const RECOVERED: u16 = 0x4000;
+const FLAGS: u16 = CONFIRMED | RECOVERED;
 
 /// A flow as the table keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,14 +31,14 @@ impl<A: Copy + PartialEq> Entry<A> {
 
     /// Marks it as listed by something else than an event.
     pub(super) fn make_up(&mut self) {
-        self.key.source_port |= MADE_UP;
+        self.key.source_port |= RECOVERED;
     }
 
     /// Takes that mark off; whether it was there.
-    pub(super) fn take_made_up(&mut self) -> bool {
-        let made_up = self.key.source_port & MADE_UP != 0;
-        self.key.source_port &= !MADE_UP;
-        made_up
+    pub(super) fn take_recovered(&mut self) -> bool {
+        let recovered = self.key.source_port & RECOVERED != 0;
+        self.key.source_port &= !RECOVERED;
+        recovered
     }
 
     /// The flow's identity.

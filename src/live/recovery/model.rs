@@ -147,7 +147,7 @@ impl World<'_> {
         };
         let mut tally = Tally::default();
         match observation.event {
-            Event::Destroy if self.drops > 0 => self.intake.made_up(&observation, &mut tally),
+            Event::Destroy if self.drops > 0 => self.intake.recovered(&observation, &mut tally),
             Event::Destroy => {}
             Event::New | Event::Update => {
                 self.intake.event(&observation, self.drops > 0, &mut tally);
@@ -196,7 +196,7 @@ impl Kernel for &Stepped<'_> {
                     replied: entry.replied,
                     event: Event::Update,
                 };
-                intake.made_up(&observation, &mut tally);
+                intake.recovered(&observation, &mut tally);
             }
         }
         Ok(tally)

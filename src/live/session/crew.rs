@@ -135,7 +135,7 @@ impl Session<'_> {
     fn serve(&self, requests: &mpsc::Receiver<Due>) {
         while let Ok(due) = requests.recv() {
             // Several that have come meanwhile are one.
-            self.do_due(requests.try_iter().fold(due, Due::and));
+            self.do_due(requests.try_iter().fold(due, Due::or));
         }
     }
 }

@@ -6,11 +6,12 @@
 use std::net::IpAddr;
 
 use super::{Proto, Skip, array, decode, event_kind};
-use crate::model::flow::{Flow, Transport};
+use crate::model::flow::Flow;
 use crate::model::record::{Protocol, Service, SourcePort};
 use crate::model::sighting::OWN;
-use crate::model::sighting::{Facts, Reply, Sighting};
+use crate::model::sighting::Sighting;
 use crate::model::timestamp::Timestamp;
+use crate::model::tuple::{Reply, Tuple};
 use crate::netlink::framing::{Message, NFGENMSG_LEN, attributes};
 use crate::netlink::uapi::{
     AF_INET, CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_STATUS,
@@ -33,25 +34,23 @@ pub fn sighting(message: Message<'_>, all_protocols: bool) -> Result<Sighting, S
         .split_first_chunk::<NFGENMSG_LEN>()
         .ok_or(Skip::Malformed)?;
     let parts = Parts::read(body);
-    let tuple = Tuple::read(parts.original.ok_or(Skip::Malformed)?);
-    let zone = parts.zone.or(tuple.zone);
+    let raw = Raw::read(parts.original.ok_or(Skip::Malformed)?);
+    let zone = parts.zone.or(raw.zone);
     let zone = zone.and_then(|be| be.try_into().ok());
-    let mut facts = match known {
-        Some(observation) => listed(&observation.flow, &tuple)?,
-        None => tuple.other(nfgenmsg[0])?,
+    let mut tuple = match known {
+        Some(observation) => listed(&observation.flow, &raw)?,
+        None => raw.other(nfgenmsg[0])?,
     };
-    facts.zone = zone.map_or(0, u16::from_be_bytes);
+    tuple.zone = zone.map_or(0, u16::from_be_bytes);
     let replied = match known {
         Some(observation) => observation.replied,
         None => u32::from_be_bytes(array(parts.status)?) & IPS_SEEN_REPLY != 0,
     };
-    let reply = parts
-        .reply
-        .and_then(|reply| Tuple::read(reply).reply(&facts));
+    let reply = parts.reply.and_then(|reply| Raw::read(reply).reply(&tuple));
     let time = parts.time_ns.and_then(|be| be.try_into().ok());
     Ok(Sighting {
-        facts,
-        translation: reply.and_then(|reply| facts.translation(&reply)),
+        tuple,
+        translation: reply.and_then(|reply| tuple.translation(&reply)),
         replied,
         event,
         namespace: OWN,
@@ -88,24 +87,24 @@ impl<'a> Parts<'a> {
 
 /// A tuple's parts.
 #[derive(Default)]
-struct Tuple<'a> {
+struct Raw<'a> {
     addresses: &'a [u8],
     proto: Proto<'a>,
     zone: Option<&'a [u8]>,
 }
 
-impl<'a> Tuple<'a> {
+impl<'a> Raw<'a> {
     fn read(nest: &'a [u8]) -> Self {
-        let mut tuple = Self::default();
+        let mut raw = Self::default();
         for (kind, value) in attributes(nest) {
             match kind {
-                CTA_TUPLE_IP => tuple.addresses = value,
-                CTA_TUPLE_PROTO => tuple.proto = Proto::read(value),
-                CTA_TUPLE_ZONE => tuple.zone = Some(value),
+                CTA_TUPLE_IP => raw.addresses = value,
+                CTA_TUPLE_PROTO => raw.proto = Proto::read(value),
+                CTA_TUPLE_ZONE => raw.zone = Some(value),
                 _ => {}
             }
         }
-        tuple
+        raw
     }
 
     /// Source and destination of a family.
@@ -135,7 +134,7 @@ impl<'a> Tuple<'a> {
     }
 
     /// A flow of a protocol that the classic list does not have.
-    fn other(&self, family: u8) -> Result<Facts, Skip> {
+    fn other(&self, family: u8) -> Result<Tuple, Skip> {
         if family != AF_INET && family != super::AF_INET6 {
             return Err(Skip::NotListed);
         }
@@ -154,7 +153,7 @@ impl<'a> Tuple<'a> {
             // connection to connection.
             (Service::None, SourcePort::None)
         };
-        Ok(Facts {
+        Ok(Tuple {
             source,
             destination,
             protocol,
@@ -165,8 +164,8 @@ impl<'a> Tuple<'a> {
     }
 
     /// The tuple as the reply direction of a flow.
-    fn reply(&self, facts: &Facts) -> Option<Reply> {
-        let (source, destination) = self.endpoints(facts.source.is_ipv4()).ok()?;
+    fn reply(&self, tuple: &Tuple) -> Option<Reply> {
+        let (source, destination) = self.endpoints(tuple.source.is_ipv4()).ok()?;
         Some(Reply {
             source,
             source_port: Self::port(self.proto.source_port_be),
@@ -177,41 +176,11 @@ impl<'a> Tuple<'a> {
 }
 
 /// A flow of the classic list, with its exact source port.
-fn listed(flow: &Flow, tuple: &Tuple<'_>) -> Result<Facts, Skip> {
-    let (transport, source, destination, service): (_, IpAddr, IpAddr, _) = match flow {
-        Flow::V4(transport, key) => (
-            transport,
-            key.source.into(),
-            key.destination.into(),
-            key.service,
-        ),
-        Flow::V6(transport, key) => (
-            transport,
-            key.source.into(),
-            key.destination.into(),
-            key.service,
-        ),
-    };
-    let icmp = match flow {
-        Flow::V4(..) => Protocol::ICMP,
-        Flow::V6(..) => Protocol::ICMPV6,
-    };
-    let [icmp_type, code] = service.to_be_bytes();
-    let (protocol, service, source_port) = match transport {
-        Transport::Tcp => (Protocol::TCP, Service::Port(service), None),
-        Transport::Udp => (Protocol::UDP, Service::Port(service), None),
-        Transport::Icmp => (icmp, Service::Icmp(icmp_type, code), Some(SourcePort::None)),
-    };
-    let source_port = match source_port {
-        Some(none) => none,
-        None => SourcePort::Exact(u16::from_be_bytes(array(tuple.proto.source_port_be)?)),
-    };
-    Ok(Facts {
-        source,
-        destination,
-        protocol,
-        service,
-        source_port,
-        zone: 0,
-    })
+fn listed(flow: &Flow, raw: &Raw<'_>) -> Result<Tuple, Skip> {
+    let mut tuple = Tuple::of(flow);
+    if tuple.source_port != SourcePort::None {
+        let port = u16::from_be_bytes(array(raw.proto.source_port_be)?);
+        tuple.source_port = SourcePort::Exact(port);
+    }
+    Ok(tuple)
 }

@@ -7,14 +7,14 @@ use super::direction::Chain;
 
 /// ICMPv6 types that are accepted together.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing {
+pub struct Baseline {
     /// The types.
     pub types: &'static [u8],
     /// What for.
     pub why: &'static str,
 }
 
-impl Standing {
+impl Baseline {
     /// Errors that the sender has to hear of. RFC 4890, 4.3.1 and 4.4.1. Those that belong to an accepted
     /// connection are `related` and have passed before; the others are harmless.
     const ERRORS: Self = Self {
