@@ -135,9 +135,9 @@ impl Namespaces {
     /// Takes note of ids that were taken back or given since it was last asked. To be called with a batch of events
     /// in hand, before it is looked at: an id that was taken back and not given again means the old namespace in all
     /// of the batch, up to [`settle`](Self::settle). One that was given again means the new one from here on, since
-    /// the last event of the old one is from before its clean-up, which takes the kernel a while. Where the queue was not
-    /// empty when both were noticed, that may be wrong, and is owned up to: [`mixed`](Self::mixed).
-    pub fn catch_up(&self) {
+    /// the last event of the old one is from before its clean-up, which takes the kernel a while. Where
+    /// more was queued than a batch, that may be wrong, and is owned up to: [`mixed`](Self::mixed).
+    pub fn catch_up(&self, is_behind: bool) {
         let mut buffer = [0; 1 << 13];
         while let Ok((len @ 1.., _)) = recv(&self.news, &mut buffer[..], RecvFlags::DONTWAIT) {
             for message in messages(&buffer[..len]).flatten() {
@@ -146,7 +146,7 @@ impl Namespaces {
                 };
                 match message.kind {
                     RTM_DELNSID => self.state.lock().leaving.push(id),
-                    RTM_NEWNSID => self.state.lock().comes(id),
+                    RTM_NEWNSID => self.state.lock().comes(id, is_behind),
                     _ => {}
                 }
             }
@@ -180,7 +180,7 @@ impl Namespaces {
     /// Errors: those of socket(2). A single namespace that can't be looked at is passed over: it may just be going.
     pub fn scan(&self) -> io::Result<()> {
         // A name must not go to the namespace that had the id before.
-        self.catch_up();
+        self.catch_up(false);
         self.settle(false);
         self.look()
     }
@@ -260,11 +260,13 @@ impl State {
     }
 
     /// Takes note of an id that is given.
-    fn comes(&mut self, id: i32) {
+    fn comes(&mut self, id: i32, is_behind: bool) {
         if self.leaving.contains(&id) {
             self.leaving.retain(|&leaving| leaving != id);
             self.forget(id);
-            self.doubtful.insert(id);
+            if is_behind {
+                self.doubtful.insert(id);
+            }
         }
     }
 
@@ -355,14 +357,25 @@ mod tests {
         state.settle();
         assert_eq!(state.by_id.get(&5), None);
         // Nobody was leaving.
-        state.comes(5);
+        state.comes(5, false);
         state.name(5, "green");
         state.leaving.push(5);
-        state.comes(5);
+        state.comes(5, false);
         assert_eq!(state.by_id.get(&5), None);
         state.name(5, "red");
         state.settle();
         assert_eq!(state.by_id.get(&5), Some(&3));
+    }
+
+    #[test]
+    fn an_id_that_is_given_again_while_much_is_queued_is_in_doubt() {
+        let mut state = State::default();
+        for (is_behind, doubtful) in [(false, 0), (true, 1)] {
+            state.name(5, "blue");
+            state.leaving.push(5);
+            state.comes(5, is_behind);
+            assert_eq!(state.doubtful.len(), doubtful);
+        }
     }
 
     #[test]

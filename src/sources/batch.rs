@@ -118,7 +118,7 @@ impl Drain {
         let mut asked = self.missed;
         let namespaces = shared.intake.namespaces();
         if let Some(namespaces) = namespaces {
-            namespaces.catch_up();
+            namespaces.catch_up(received == BATCH_LEN);
         }
         for datagram in self.batch.datagrams(received) {
             if datagram.truncated {
