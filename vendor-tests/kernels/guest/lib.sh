@@ -18,8 +18,8 @@ check() {
 	(set +m -Eeu; trap 'echo "in line $LINENO: $BASH_COMMAND" >&2' ERR; "$name") >$T/out 2>&1 </dev/null &
 	local group=$! waited=0
 	set +m
-	while kill -0 $group 2>/dev/null && [ $waited -lt ${LIMIT:-300} ]; do sleep 1; waited=$((waited + 1)); done
-	if kill -0 $group 2>/dev/null; then echo "took longer than ${LIMIT:-300} s" >>$T/out; fi
+	while kill -0 $group 2>/dev/null && [ $waited -lt ${LIMIT:-900} ]; do sleep 1; waited=$((waited + 1)); done
+	if kill -0 $group 2>/dev/null; then echo "took longer than ${LIMIT:-900} s" >>$T/out; fi
 	kill -KILL -- -$group 2>/dev/null || true
 	wait $group && status=0 || status=$?
 	case $status in
@@ -80,10 +80,22 @@ capture() {
 	wait $pid && status=0 || status=$?
 	cat $list.err
 }
+# Has the service write its list, and waits until it has.
+list_of_service() {
+	touch $T/asked
+	systemctl reload conntracker
+	until_true 60 "[ /var/lib/conntracker/flows.txt -nt $T/asked ]"
+}
 tracked() { nft -f - <<<'table inet k { chain f { type filter hook forward priority 0; ct state invalid drop; }
 	chain i { type filter hook input priority 0; ct state invalid drop; }
 	chain o { type filter hook output priority 0; ct state invalid drop; }; }'; }
-untracked() { nft delete table inet k; }
+un# Has the service write its list, and waits until it has.
+list_of_service() {
+	touch $T/asked
+	systemctl reload conntracker
+	until_true 60 "[ /var/lib/conntracker/flows.txt -nt $T/asked ]"
+}
+tracked() { nft delete table inet k; }
 as_user() { setpriv --reuid 1000 --regid 1000 --clear-groups --inh-caps=-all "$@"; }
 with_capabilities() { local caps=$1; shift; setpriv --inh-caps=-all --bounding-set=-all,$caps "$@"; }
 unload() {
