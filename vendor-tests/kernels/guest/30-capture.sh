@@ -23,12 +23,12 @@ track_is_killed_and_gone() {
 reliable() { lab; capture $T/reliable --track --reliable; [ $status = 0 ]; same_flows $T/reliable $K/talk.list; }
 existing() {
 	lab; tracked; conntrack -F >/dev/null 2>&1
-	ip netns exec client python3 $K/peer.py bulk 20 &
-	sleep 3
+	ip netns exec client python3 $K/peer.py bulk 120 & local bulk=$!
+	until_true 60 "conntrack -L 2>/dev/null | grep -q ' dport=80 .*ASSURED'"
 	conntracker --existing --duration 2s >$T/existing
 	cat $T/existing
 	grep -q '10.1.0.10 (port=1024) to dst = 10.2.0.10 (port=80) (confirmed)' $T/existing
-	wait; untracked
+	kill $bulk; wait $bulk || true; untracked
 }
 by_a_rule() { lab; tracked; capture $T/rule; untracked; [ $status = 0 ]; same_flows $T/rule $K/talk.list; }
 recording() {
