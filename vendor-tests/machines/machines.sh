@@ -44,6 +44,7 @@ cargo=${CARGO_HOME:-$HOME/.cargo}
 mkdir -p "$root/root/.cargo/registry" "$cargo/registry" "$root/root/target"
 [ ! -e "$cargo/config.toml" ] || cp "$cargo/config.toml" "$root/root/.cargo/"
 
+# Tests that make their cases up make fewer: by emulation each takes ten times as long.
 inside() { # MACHINE COMMAND
 	local debian=$1 gnu rust qemu
 	case $debian in
@@ -55,7 +56,7 @@ inside() { # MACHINE COMMAND
 	unshare --mount --propagation private sh -euc "
 		mount --bind '$cargo/registry' '$root/root/.cargo/registry'
 		mount --rbind /dev '$root/dev'; mount -t proc proc '$root/proc'; mount -t sysfs sys '$root/sys'
-		exec chroot '$root' env -i HOME=/root TERM=dumb LC_ALL=C.UTF-8 CARGO_TERM_COLOR=never PROPTEST_RNG_SEED=1 \
+		exec chroot '$root' env -i HOME=/root TERM=dumb LC_ALL=C.UTF-8 CARGO_TERM_COLOR=never PROPTEST_RNG_SEED=1 PROPTEST_CASES=32 \
 			PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin CARGO_TARGET_DIR=/root/target \
 			MACHINE=$debian TARGET=$rust QEMU='$qemu -E LD_LIBRARY_PATH=/usr/$gnu/lib:/x/$debian/usr/lib/$gnu' \
 			sh -euc '
