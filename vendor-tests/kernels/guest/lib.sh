@@ -12,6 +12,7 @@ say() { echo "[$(cut -d. -f1 /proc/uptime) s] $*"; }
 
 check() {
 	local name=$1 status
+	case " ${CHECKS:-$name} " in *" $name "*) ;; *) return ;; esac
 	say "$name"
 	# A process group of its own, so that nothing it starts is left to the next one.
 	set -m
@@ -89,13 +90,7 @@ list_of_service() {
 tracked() { nft -f - <<<'table inet k { chain f { type filter hook forward priority 0; ct state invalid drop; }
 	chain i { type filter hook input priority 0; ct state invalid drop; }
 	chain o { type filter hook output priority 0; ct state invalid drop; }; }'; }
-un# Has the service write its list, and waits until it has.
-list_of_service() {
-	touch $T/asked
-	systemctl reload conntracker
-	until_true 60 "[ /var/lib/conntracker/flows.txt -nt $T/asked ]"
-}
-tracked() { nft delete table inet k; }
+untracked() { nft delete table inet k; }
 as_user() { setpriv --reuid 1000 --regid 1000 --clear-groups --inh-caps=-all "$@"; }
 with_capabilities() { local caps=$1; shift; setpriv --inh-caps=-all --bounding-set=-all,$caps "$@"; }
 unload() {
