@@ -141,7 +141,8 @@ bare:
 	vendor-tests/bare/bare.sh bookworm whole
 	vendor-tests/bare/bare.sh trixie whole
 
-# Debian's kernels, each booted in QEMU with the package: docs/kernels.md. KERNELS='5.10 6.1' takes some of them.
+# Debian's kernels, each booted in QEMU with the package: docs/kernels.md. KERNELS='5.10 6.1' takes some of them, and
+# CHECKS='fresh_install source_kernel' some of the checks.
 KERNELS ?=
 KERNEL_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs python3
 kernels: deb

@@ -44,16 +44,23 @@ fn good() -> String {
 
 /// The driver's verdict on a log: its exit status and what it prints.
 fn judge(log: &str) -> (Option<i32>, String) {
+    judge_of("", log)
+}
+
+/// The same of some of the checks; of all, if none is named.
+fn judge_of(chosen: &str, log: &str) -> (Option<i32>, String) {
     let folder = Folder::new();
     let path = folder.join("log");
     fs::write(&path, log).expect("a file of ours");
     let output = Command::new("python3")
         .arg(DRIVER)
         .arg("judge")
+        .env("CHECKS", chosen)
         .arg(format!("6.1={}", path.display()))
         .output()
         .expect("python3 is there");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
     (output.status.code(), said)
 }
 
@@ -105,4 +112,20 @@ fn what_a_kernel_has_not_is_told_and_no_failure() {
         said.contains("rootless is skipped: user namespaces are off"),
         "{said}"
     );
+}
+
+#[test]
+fn checks_that_are_chosen_are_all_that_is_wanted() {
+    let log =
+        "@@ kernel 6.1.0\n@@ ok rootless\n@@ ok no_oops_1\n@@ end 1\n@@ ok no_oops_2\n@@ end 2\n";
+    let (status, said) = judge_of("rootless", log);
+    assert_eq!(status, Some(0), "{said}");
+    let (status, said) = judge_of("rootless reliable", log);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("reliable was never made"), "{said}");
+    let (status, said) = judge_of("rotless", log);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("no such checks: rotless"), "{said}");
+    // Where all are wanted, some are too few.
+    assert_eq!(judge(log).0, Some(1));
 }

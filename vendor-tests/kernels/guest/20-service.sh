@@ -18,9 +18,7 @@ service_starts() {
 service_lists() {
 	conntrack -F >/dev/null 2>&1
 	sleep 2; talk
-	systemctl reload conntracker
-	until_true 20 "[ -e $L ]"
-	sleep 2
+	list_of_service
 	same_flows $L $K/talk.list
 	systemctl kill -s USR1 conntracker; sleep 2; active
 }
@@ -30,7 +28,7 @@ service_upgrades() {
 	[ -e /usr/lib/systemd/system/conntracker.service ] || fail "the unit is gone"
 	active; [ "$(main_pid)" = "$before" ] || fail "an upgrade has restarted it"
 	systemctl restart conntracker; active
-	systemctl reload conntracker; sleep 3
+	list_of_service
 	same_flows $L $K/talk.list
 }
 service_stops() {
@@ -48,7 +46,7 @@ service_crashes_and_comes_back() {
 	until_true 30 "[ \"\$(systemctl show -p NRestarts --value conntracker)\" -ge 1 ] && active"
 	[ "$(main_pid)" != "$before" ]
 	[ "$(nft list tables | grep -c conntracker-)" = 1 ] || { nft list tables; fail "not one table of --track"; }
-	systemctl reload conntracker; sleep 3
+	list_of_service
 	same_flows $L $K/talk.list
 }
 service_is_watched() {

@@ -23,12 +23,12 @@ track_is_killed_and_gone() {
 reliable() { lab; capture $T/reliable --track --reliable; [ $status = 0 ]; same_flows $T/reliable $K/talk.list; }
 existing() {
 	lab; tracked; conntrack -F >/dev/null 2>&1
-	ip netns exec client python3 $K/peer.py bulk 20 &
-	sleep 3
+	ip netns exec client python3 $K/peer.py bulk 120 & local bulk=$!
+	until_true 60 "conntrack -L 2>/dev/null | grep -q ' dport=80 .*ASSURED'"
 	conntracker --existing --duration 2s >$T/existing
 	cat $T/existing
 	grep -q '10.1.0.10 (port=1024) to dst = 10.2.0.10 (port=80) (confirmed)' $T/existing
-	wait; untracked
+	kill $bulk; wait $bulk || true; untracked
 }
 by_a_rule() { lab; tracked; capture $T/rule; untracked; [ $status = 0 ]; same_flows $T/rule $K/talk.list; }
 recording() {
@@ -43,11 +43,13 @@ all_netns() {
 		ip netns add $name; ip -n $name link set lo up
 		ip netns exec $name nft 'table inet t { chain o { type filter hook output priority 0; ct state new; }; }'
 	done
-	conntracker --all-netns --format table --duration 12s -v >$T/all 2>$T/all.err &
-	conntracker --netns n1 --duration 12s >$T/one 2>$T/one.err &
-	sleep 6
+	conntracker --all-netns --format table -v >$T/all 2>$T/all.err & local all=$!
+	conntracker --netns n1 -v >$T/one 2>$T/one.err & local one=$!
+	until_true 60 "grep -q 'receive buffer' $T/all.err && grep -q 'receive buffer' $T/one.err"; sleep 3
 	for name in n1 n2; do ip netns exec $name ping -q -c 1 127.0.0.1 >/dev/null; done
-	wait
+	sleep 1
+	kill -INT $all $one
+	wait $all; wait $one
 	cat $T/all $T/all.err $T/one $T/one.err
 	ip netns del n1; ip netns del n2
 	grep -q n1 $T/all; grep -q n2 $T/all
@@ -105,9 +107,9 @@ check existing
 check by_a_rule
 check recording
 check all_netns
-LIMIT=600
+LIMIT=1800
 check flood_kernel
 check flood_batch
 check flood_callback
-LIMIT=300
+unset LIMIT
 check full_table

@@ -28,8 +28,10 @@ without_cap_net_admin() {
 }
 rootless() {
 	[ "$(cat /proc/sys/kernel/unprivileged_userns_clone 2>/dev/null || echo 1)" = 1 ] || skip "user namespaces are off"
-	as_user unshare -Urn sh -c 'ip link set lo up; (sleep 5; ping -q -c 1 127.0.0.1; ping -6 -q -c 1 ::1) >/dev/null &
-		conntracker --track --duration 8s -q' >$T/rootless
+	as_user unshare -Urn sh -c 'ip link set lo up; conntracker --track -v 2>/tmp/rootless.err &
+		until grep -q "receive buffer" /tmp/rootless.err; do kill -0 $! || exit 1; sleep 1; done; sleep 1
+		{ ping -q -c 1 127.0.0.1; ping -6 -q -c 1 ::1; } >/dev/null
+		sleep 1; kill -INT $!; wait $!' >$T/rootless || { cat /tmp/rootless.err; fail "no list"; }
 	cat $T/rootless
 	[ "$(grep -c confirmed $T/rootless)" = 2 ]
 }

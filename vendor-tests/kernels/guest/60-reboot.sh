@@ -3,7 +3,7 @@ L=/var/lib/conntracker/flows.txt
 service_after_reboot() {
 	until_true 60 "[ \"\$(systemctl is-active conntracker)\" = active ]"
 	journalctl -b -u conntracker --no-pager -o short-monotonic
-	systemctl reload conntracker; sleep 3
+	list_of_service
 	same_flows $L $K/talk.list
 }
 package_is_removed() {

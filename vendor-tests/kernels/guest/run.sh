@@ -1,6 +1,8 @@
 #!/bin/bash
 # Runs the checks of this boot; the number of the boot is in a file.
 . /opt/k/lib.sh
+# Names of checks; without any, all are made.
+CHECKS=$(cat $K/checks)
 boot=$(cat $K/boot 2>/dev/null || echo 1)
 echo $((boot + 1)) >$K/boot
 exec >/dev/ttyS0 2>&1
