@@ -28,7 +28,7 @@ const PORTS: usize = 15;
 /// Which families the file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Families {
-    /// One.
+    /// Rules of one family.
     Only(Family),
     /// Both, in one file.
     Both,
@@ -43,7 +43,7 @@ impl Families {
     }
 }
 
-/// Writes the ruleset.
+/// Writes a plan as a file for iptables-restore(8) or ip6tables-restore(8).
 ///
 /// Errors: those of `out`.
 pub fn write(plan: &Plan, families: Families, out: &mut impl Write) -> io::Result<()> {

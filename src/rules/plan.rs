@@ -59,7 +59,7 @@ impl Default for Policies {
     }
 }
 
-/// What is asked of a ruleset.
+/// What a ruleset is to be like.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Policies.
@@ -91,12 +91,12 @@ impl Options {
     }
 }
 
-/// A ruleset.
+/// A ruleset, in no firewall's language.
 #[derive(Debug)]
 pub struct Plan {
     /// The captures it is from.
     pub captures: Vec<Capture>,
-    /// What was asked for.
+    /// The options that it was planned with.
     pub options: Options,
     /// The chains that it has. Without the host's addresses that is forward alone: nothing is known then of
     /// what the others need.

@@ -139,7 +139,7 @@ impl Judge {
             let flow = &flows[*flow];
             let number = self.number(slot);
             let packet = Packet { number, ..*packet };
-            // An error is found again, and told of, in the slow pass.
+            // The slow pass meets an error again, and reports it.
             let _ = self.send(flow.entrance, flow.scope, &packet, Step::First);
         }
         self.collect(&mut round.arrivals)?;
