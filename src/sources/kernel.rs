@@ -174,9 +174,7 @@ impl Kernel {
 
     /// The program, for the bench that has the kernel run it over and over.
     ///
-    /// # Errors
-    ///
-    /// If it is not loaded.
+    /// Errors: if it is not loaded.
     #[doc(hidden)]
     pub fn program(&self) -> Result<std::os::fd::BorrowedFd<'_>, String> {
         let program = self.ebpf.program("dedup").ok_or("no such program")?;
