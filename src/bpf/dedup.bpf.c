@@ -6,7 +6,7 @@
  * checks (the "verifier": every load in bounds, every loop with an end) and then runs for each message
  * that it is about to queue on our netlink socket. The return value says how many bytes of the message
  * to queue: PASS is all of it, DROP none. Between kernel and user space lie "maps": here two hash
- * tables of the flows seen so far, a ring buffer of the sightings that user space has to hear of, and
+ * tables of the flows seen so far, a ring buffer of the sightings that user space has to receive, and
  * counters.
  *
  * A message is judged by its layout. The kernel's own messages put the original tuple first and in one
@@ -24,7 +24,7 @@
  *    the one that confirms it, since the ring keeps the order of reservations.
  *  - What finds no room in the ring is marked in the map of flows as not told, and counted after that. User space
  *    sees the count move and fetches what is marked, so that a reader that is stopped or starved loses nothing as
- *    long as the map has room. It takes no mark off: to be told of a flow twice changes nothing.
+ *    long as the map has room. It takes no mark off: a flow that is reported twice changes nothing.
  *  - Where the table of flows is full, sightings go into the ring unmarked: that costs time, no flow.
  *
  * What makes it load: without CAP_PERFMON the verifier trusts a program less, and kernels from 5.10 to 7.3 differ

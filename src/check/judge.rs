@@ -134,7 +134,7 @@ impl Judge {
                  modprobe nf_conntrack_netlink, or use a kernel that has CONFIG_NF_CT_NETLINK"
             ))
         })?;
-        let broken = |error: io::Error| Error::new(format!("judging failed: {error}"));
+        let broken = |error: io::Error| Error::caused(format!("judging failed: {error}"), error);
         self.fast(&flows, &mut verdicts, progress).map_err(broken)?;
         self.slow(&flows, &mut verdicts, progress).map_err(broken)?;
         Ok(verdicts

@@ -94,7 +94,7 @@ impl Namespace {
         });
         match outcome {
             Ok(done) => done.map_err(|error: io::Error| {
-                Error::new(format!("can't enter the network namespace: {error}"))
+                Error::caused(format!("can't enter the network namespace: {error}"), error)
             }),
             Err(panic) => std::panic::resume_unwind(panic),
         }

@@ -191,81 +191,14 @@ impl Packet {
     /// What follows the IP header, without its checksum.
     fn body(&self, step: Step) -> Vec<u8> {
         let tuple = &self.tuple;
-        let ports = [
-            tuple.source_port.to_be_bytes(),
-            tuple.destination_port.to_be_bytes(),
-        ]
-        .concat();
-        let first = step == Step::First;
+        let [from, to] = [tuple.source_port, tuple.destination_port].map(u16::to_be_bytes);
+        let ports = [from, to].concat();
         match tuple.protocol {
-            Protocol::TCP => {
-                // A SYN as Linux sends it: maximum segment size, selective acknowledgment, window scale.
-                let options = [2, 4, 5, 0xb4, 4, 2, 1, 1, 1, 3, 3, 7];
-                let (acknowledged, flags) = if first {
-                    (0, 0x02)
-                } else {
-                    (SEQUENCE + 1, 0x12)
-                };
-                [
-                    &ports[..],
-                    &SEQUENCE.to_be_bytes(),
-                    &u32::to_be_bytes(acknowledged),
-                    &[8 << 4, flags, 0xfa, 0xf0, 0, 0, 0, 0],
-                    &options,
-                ]
-                .concat()
-            }
-            // Length, or checksum coverage: all of it.
-            Protocol::UDP | Protocol::UDPLITE => {
-                let payload = [0; 12];
-                let len = (8 + payload.len()) as u16;
-                [&ports[..], &len.to_be_bytes(), &[0, 0], &payload].concat()
-            }
-            Protocol::SCTP => {
-                // INIT, or INIT ACK with a state cookie (RFC 9260, 3.3.2 and 3.3.3).
-                let (tag, kind, len) = if first { (0, 1, 20) } else { (TAG, 2, 28) };
-                let cookie: &[u8] = if first {
-                    &[]
-                } else {
-                    &[0, 7, 0, 8, 0, 0, 0, 1]
-                };
-                [
-                    &ports[..],
-                    &u32::to_be_bytes(tag),
-                    &[0, 0, 0, 0],
-                    &[kind, 0, 0, len],
-                    &TAG.to_be_bytes(),
-                    // Window, streams out and in, sequence number.
-                    &[0, 1, 0, 0, 0, 10, 0, 10, 0, 0, 0, 1],
-                    cookie,
-                ]
-                .concat()
-            }
-            Protocol::DCCP => {
-                // Request or Response with a long sequence number (RFC 4340, 5.1 to 5.3).
-                let (kind, words) = if first { (0, 5) } else { (1, 7) };
-                let acknowledged: &[u8] = if first {
-                    &[]
-                } else {
-                    &[0, 0, 0, 0, 0, 0, 0, 1]
-                };
-                [
-                    &ports[..],
-                    &[words, 0, 0, 0, kind << 1 | 1, 0, 0, 0, 0, 0, 0, 1],
-                    acknowledged,
-                    // Service code.
-                    &[0, 0, 0, 0],
-                ]
-                .concat()
-            }
-            Protocol::ICMP | Protocol::ICMPV6 => {
-                let mut body = vec![self.icmp.0, self.icmp.1, 0, 0];
-                body.extend(tuple.source_port.to_be_bytes());
-                // Sequence number, and data as ping(8) sends: enough for a timestamp reply too.
-                body.extend([0, 1]);
-                body.resize(8 + 56, 0);
-                body
-            }
+            Protocol::TCP => tcp(&ports, step),
+            Protocol::UDP | Protocol::UDPLITE => udp(&ports),
+            Protocol::SCTP => sctp(&ports, step),
+            Protocol::DCCP => dccp(&ports, step),
+            Protocol::ICMP | Protocol::ICMPV6 => echo(self.icmp, from),
             // A header of version 0 around IPv4 (RFC 2784).
             Protocol::GRE => vec![0, 0, 8, 0, 0, 0, 0, 0],
             // Security parameters index and sequence number, the next header of AH before them.
@@ -274,6 +207,73 @@ impl Packet {
             _ => vec![0; 16],
         }
     }
+}
+
+/// A SYN as Linux sends it, or its answer: maximum segment size, selective acknowledgment, window scale (RFC 9293, 3.1).
+fn tcp(ports: &[u8], step: Step) -> Vec<u8> {
+    let (acknowledged, flags) = match step {
+        Step::First => (0, 0x02),
+        Step::Answer => (SEQUENCE + 1, 0x12),
+    };
+    [
+        ports,
+        &SEQUENCE.to_be_bytes(),
+        &u32::to_be_bytes(acknowledged),
+        &[8 << 4, flags, 0xfa, 0xf0, 0, 0, 0, 0],
+        &[2, 4, 5, 0xb4, 4, 2, 1, 1, 1, 3, 3, 7],
+    ]
+    .concat()
+}
+
+/// A datagram with some payload. Behind the ports stands its length, which to UDP-Lite is what its checksum covers: all.
+fn udp(ports: &[u8]) -> Vec<u8> {
+    let payload = [0; 12];
+    let len = (8 + payload.len()) as u16;
+    [ports, &len.to_be_bytes(), &[0, 0], &payload].concat()
+}
+
+/// INIT, or INIT ACK with a state cookie (RFC 9260, 3.3.2 and 3.3.3).
+fn sctp(ports: &[u8], step: Step) -> Vec<u8> {
+    let (tag, kind, len, cookie): (_, _, _, &[u8]) = match step {
+        Step::First => (0, 1, 20, &[]),
+        Step::Answer => (TAG, 2, 28, &[0, 7, 0, 8, 0, 0, 0, 1]),
+    };
+    [
+        ports,
+        &u32::to_be_bytes(tag),
+        &[0, 0, 0, 0],
+        &[kind, 0, 0, len],
+        &TAG.to_be_bytes(),
+        // Window, streams out and in, sequence number.
+        &[0, 1, 0, 0, 0, 10, 0, 10, 0, 0, 0, 1],
+        cookie,
+    ]
+    .concat()
+}
+
+/// Request or Response with a long sequence number (RFC 4340, 5.1 to 5.3).
+fn dccp(ports: &[u8], step: Step) -> Vec<u8> {
+    let (kind, words, acknowledged): (_, _, &[u8]) = match step {
+        Step::First => (0, 5, &[]),
+        Step::Answer => (1, 7, &[0, 0, 0, 0, 0, 0, 0, 1]),
+    };
+    [
+        ports,
+        &[words, 0, 0, 0, kind << 1 | 1, 0, 0, 0, 0, 0, 0, 1],
+        acknowledged,
+        // Service code.
+        &[0, 0, 0, 0],
+    ]
+    .concat()
+}
+
+/// A message of ICMP or ICMPv6 with an identifier, a sequence number, and data as ping(8) sends: enough for a timestamp
+/// reply too.
+fn echo((icmp_type, code): (u8, u8), identifier: [u8; 2]) -> Vec<u8> {
+    let [high, low] = identifier;
+    let mut body = vec![icmp_type, code, 0, 0, high, low, 0, 1];
+    body.resize(8 + 56, 0);
+    body
 }
 
 fn ipv6(address: IpAddr) -> Ipv6Addr {

@@ -39,7 +39,7 @@ impl Rules {
         let text = NFT.output(namespace, &["-a", "list", "ruleset"], b"")?;
         let json = NFT.output(namespace, &["-j", "list", "ruleset"], b"")?;
         let json: Value = serde_json::from_str(&json)
-            .map_err(|error| Error::new(format!("nft -j list ruleset: {error}")))?;
+            .map_err(|error| Error::caused(format!("nft -j list ruleset: {error}"), error))?;
         let mut rules = Self::default();
         for (chain, handle, rule) in listed(&text) {
             rules.nft_texts.push(rule.clone());

@@ -80,7 +80,7 @@ impl Setup {
         let namespace = Namespace::new()?;
         namespace.run(settings)??;
         let mut wire = namespace.run(Wire::new)??;
-        let lacking = |error| Error::new(format!("netfilter can't be asked: {error}"));
+        let lacking = |error| Error::caused(format!("netfilter can't be asked: {error}"), error);
         let tracer = namespace.run(Tracer::new)?.map_err(lacking)?;
         let conntrack = namespace
             .run(|| request::open(Family::Netfilter, 0))?

@@ -40,9 +40,9 @@ impl Tun {
             };
             Error::new(format!("{CLONE} can't be opened ({errno}): {advice}"))
         })?;
-        makes(file)
-            .map(|file| Self { file })
-            .map_err(|error| Error::new(format!("device \"{name}\" can't be made: {error}")))
+        makes(file).map(|file| Self { file }).map_err(|error| {
+            Error::caused(format!("device \"{name}\" can't be made: {error}"), error)
+        })
     }
 
     /// Has a packet come in by the device. When this returns, the rules have seen it: the kernel takes it

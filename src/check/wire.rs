@@ -74,7 +74,7 @@ impl Wire {
         }
         let tun = Tun::new(name)?;
         let index = name_to_index(self.log.as_fd(), name)
-            .map_err(|error| Error::new(format!("device \"{name}\": {error}")))?;
+            .map_err(|error| Error::caused(format!("device \"{name}\": {error}"), error))?;
         self.numbers.insert(name.to_owned(), self.ports.len());
         self.ports.push(Port { tun, index });
         Ok(())

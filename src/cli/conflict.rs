@@ -62,7 +62,7 @@ impl Cli {
         } else if self.write.is_some() {
             Some("-w, which records every event")
         } else if self.reset {
-            Some("--reset: it tells of a flow once, not once an interval")
+            Some("--reset: it reports a flow once, not once an interval")
         } else if self.no_prefilter {
             Some("--no-prefilter, which receives every event")
         } else if self.workers > 1 {

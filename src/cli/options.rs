@@ -101,7 +101,7 @@ pub struct Cli {
 
     /// Keep the flows in FILE from run to run: read at the start, written with every list
     ///
-    /// A damaged file is set aside under another name, and told of.
+    /// A damaged file is set aside under another name, and a message says so.
     #[arg(
         long,
         value_name = "FILE",

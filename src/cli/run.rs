@@ -54,7 +54,8 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
         .transpose()?;
     // Before any socket is opened and any thread started.
     if let Some(name) = &cli.netns {
-        namespace::enter(name).map_err(|error| Error::new(format!("--netns: {error}")))?;
+        namespace::enter(name)
+            .map_err(|error| Error::caused(format!("--netns: {error}"), error))?;
     }
     let format = cli.layout.format_or(Format::Classic);
     let sink = sink(cli, format)?;
@@ -64,10 +65,16 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
             Format::Classic,
             matches!(sink, Sink::One(Destination::Stdout)),
         )
-        .map_err(|error| Error::new(format!("--resolve services: /etc/services: {error}")))?;
+        .map_err(|error| {
+            Error::caused(format!("--resolve services: /etc/services: {error}"), error)
+        })?;
     let namespaces = cli.all_netns.then(Namespaces::follow).transpose();
-    let namespaces = namespaces
-        .map_err(|error| Error::new(format!("--all-netns: can't follow namespaces: {error}")))?;
+    let namespaces = namespaces.map_err(|error| {
+        Error::caused(
+            format!("--all-netns: can't follow namespaces: {error}"),
+            error,
+        )
+    })?;
     let intake = Intake::with_detail(Table::new(cli.max_flows), detail(cli)).of_all(namespaces);
     let printer = Printer::new(sink, layout, cli.filters.selection(), cli.daemon);
     let state = cli.state.as_deref().map(State::new).transpose()?;

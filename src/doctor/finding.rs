@@ -76,7 +76,7 @@ impl Finding {
         }
     }
 
-    /// All is well.
+    /// A finding that all is well.
     pub fn ok(name: &'static str, what: impl Into<String>) -> Self {
         Self::new(name, State::Ok, what)
     }

@@ -19,7 +19,7 @@ pub struct Kernel {
     pub release: String,
     /// Whether its sysctls are there, which come with nf_conntrack.
     pub conntrack: bool,
-    /// The module that tells of events.
+    /// The module that reports events.
     pub ctnetlink: Presence,
     /// Whether that answers; `None` if it can't be asked.
     pub answers: Option<bool>,
@@ -28,7 +28,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Looks.
+    /// Looks at the running kernel, without having it load a module.
     pub fn look() -> Self {
         let ctnetlink = Presence::of("nf_conntrack_netlink");
         let answers = ctnetlink
@@ -62,7 +62,7 @@ impl Kernel {
     }
 }
 
-/// Judges it.
+/// The finding on the kernel.
 pub fn judge(kernel: &Kernel) -> Finding {
     let Kernel { release, .. } = kernel;
     let finding = match (kernel.ctnetlink, kernel.answers, kernel.conntrack) {
@@ -77,7 +77,7 @@ pub fn judge(kernel: &Kernel) -> Finding {
         }
         (Presence::Here | Presence::Static, Some(true), _) => Finding::ok(
             NAME,
-            format!("Linux {release} has connection tracking and tells of its events"),
+            format!("Linux {release} has connection tracking and reports its events"),
         ),
         (Presence::Here | Presence::Static, None, _) => {
             Finding::ok(NAME, format!("Linux {release} has connection tracking"))

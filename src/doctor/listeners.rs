@@ -131,7 +131,7 @@ impl Listener {
     }
 }
 
-/// Judges them.
+/// The finding on other programs that listen to the same events.
 pub fn judge(listeners: Option<&[Listener]>) -> Finding {
     let Some(listeners) = listeners else {
         return Finding::note(NAME, "/proc/net/netlink is not to be read");

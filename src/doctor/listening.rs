@@ -16,7 +16,7 @@ use crate::sources::tuning::{self, EVENT_TRUESIZE_BYTES, Settings};
 
 /// How long it listens.
 const TIME: Duration = Duration::from_secs(1);
-/// Between two looks.
+/// Time between two looks at the queue.
 const NAP: Duration = Duration::from_millis(10);
 /// More events than ctnetlink can make.
 const WORST_RATE: u64 = 1_000_000;
@@ -41,7 +41,7 @@ pub enum Outcome {
     NotTried,
     /// The socket could not be had.
     Failed(io::Error),
-    /// It was.
+    /// The socket was opened, and received for a while.
     Heard {
         /// The granted buffer.
         granted_bytes: u32,
@@ -53,7 +53,7 @@ pub enum Outcome {
 /// Events of a while, after the filter that drops what no list needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Traffic {
-    /// All of them.
+    /// Events of every kind.
     pub events: u64,
     /// Those of new connections.
     pub new: u64,

@@ -57,7 +57,7 @@ pub const fn lets_events_pass(mask: u32) -> bool {
 }
 
 impl Needs {
-    /// Adds one.
+    /// Adds a rule or module that has connections tracked.
     pub fn add(&mut self, need: Need) {
         self.count += 1;
         self.ipv4 |= need.ipv4;
@@ -80,7 +80,7 @@ impl Needs {
         }
     }
 
-    /// Both together.
+    /// What either of two rulesets needs.
     pub fn and(mut self, other: &Self) -> Self {
         for (masks, others) in [
             (&mut self.masks, &other.masks),

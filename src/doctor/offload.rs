@@ -7,7 +7,7 @@ use super::ruleset::Ruleset;
 
 const NAME: &str = "offload";
 
-/// Judges them.
+/// The finding on flowtables, whose connections have no events after their first packets.
 pub fn judge(ruleset: &io::Result<Ruleset>) -> Finding {
     let flowtables = match ruleset {
         Ok(ruleset) => &ruleset.flowtables,

@@ -52,7 +52,7 @@ fn load(_: &Handle) -> Result<(), String> {
     Err("this program was built without it (cargo feature ebpf)".into())
 }
 
-/// Judges the source.
+/// The finding on the source `kernel`: whether its program can be loaded here.
 pub fn judge_source(program: &Program) -> Finding {
     const NAME: &str = "kernel-source";
     let finding = match &program.loaded {

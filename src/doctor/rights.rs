@@ -18,14 +18,14 @@ const SETCAP: &str =
 /// Capabilities, and what they are good for.
 #[derive(Clone, Copy, Debug)]
 pub struct Rights {
-    /// The effective ones.
+    /// The effective capabilities, as bits.
     pub capabilities: u64,
     /// Whether they are those of the machine, and not of a user namespace.
     pub initial: bool,
 }
 
 impl Rights {
-    /// Looks.
+    /// Reads the capabilities of the process, and whether it is in the initial user namespace.
     pub fn look() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         Self {

@@ -18,7 +18,7 @@ use crate::netlink::uapi::{
     NFTA_TARGET_INFO,
 };
 
-/// What is there.
+/// What the rules of nftables say that matters to events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
     /// Rules that have connections tracked.
@@ -41,7 +41,7 @@ pub struct Flowtable {
 }
 
 impl Ruleset {
-    /// Reads it.
+    /// Reads the rules of the namespace of the calling thread.
     ///
     /// Errors: `EPERM` without CAP_NET_ADMIN.
     pub fn look() -> io::Result<Self> {

@@ -40,7 +40,7 @@ pub struct Counters {
 }
 
 impl Table {
-    /// Looks.
+    /// Reads the size of the connection table, its limits and its counters.
     pub fn look() -> Self {
         let counters = fs::read_to_string("/proc/thread-self/net/stat/nf_conntrack").ok();
         Self {
@@ -77,7 +77,7 @@ impl Counters {
     }
 }
 
-/// Judges it.
+/// The finding on the connection table: how full it is and what it has dropped.
 pub fn judge(table: &Table) -> Finding {
     let finding = match (table.count, table.max) {
         (Some(count), Some(max)) => judge_known(table, count, max),

@@ -32,7 +32,7 @@ pub struct Signs {
 }
 
 impl Tracking {
-    /// Looks.
+    /// Reads the rules of nftables and of iptables-legacy in the namespace of the calling thread.
     pub fn look() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         Self {
@@ -50,7 +50,7 @@ fn has_global_address(if_inet6: &str) -> bool {
     lines.any(|line| line.split_whitespace().nth(3) == Some("00"))
 }
 
-/// Judges it.
+/// The finding on what has connections tracked, and on what keeps their events back.
 pub fn judge(tracking: &Tracking, signs: Signs) -> Finding {
     let nothing = Needs::default();
     let nftables = tracking.nftables.as_ref();

@@ -73,7 +73,7 @@ impl Folder {
         path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir()
     }
 
-    /// The folder.
+    /// Where the folder is.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -58,9 +58,9 @@ pub enum Place {
 pub struct Entry {
     /// The folder; opened with `O_PATH`.
     pub folder: OwnedFd,
-    /// The name.
+    /// Its name in that folder.
     pub name: OsString,
-    /// What is there.
+    /// The file that has the name now, if one has.
     pub present: Option<Stat>,
 }
 

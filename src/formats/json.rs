@@ -167,7 +167,7 @@ fn write(
     out.write_all(b"\n")
 }
 
-/// Reads a line.
+/// Reads a line of our own form: one JSON object.
 ///
 /// Errors: [`Unreadable`] says why it can't be read.
 pub fn parse(line: &[u8]) -> Result<Line, Unreadable> {

@@ -60,7 +60,14 @@ impl std::fmt::Display for HeaderError {
     }
 }
 
-impl std::error::Error for HeaderError {}
+impl std::error::Error for HeaderError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::Short | Self::Magic(_) | Self::LinkType(_) => None,
+        }
+    }
+}
 
 /// What the next record turned out to be.
 #[derive(Debug, PartialEq, Eq)]

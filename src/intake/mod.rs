@@ -117,12 +117,12 @@ impl Intake {
         self.detail.as_ref()
     }
 
-    /// Has it hear of several namespaces.
+    /// Has it take in events of several namespaces.
     pub fn of_all(self, namespaces: Option<Namespaces>) -> Self {
         Self { namespaces, ..self }
     }
 
-    /// The namespaces that are heard of, if several are.
+    /// The namespaces whose events are taken in, if these are several.
     pub const fn namespaces(&self) -> Option<&Namespaces> {
         self.namespaces.as_ref()
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 
 use netfilter_conntrack::Handle;
@@ -13,7 +14,7 @@ use crate::live::conditions::Conditions;
 use crate::live::description;
 use crate::live::dumps::Dumps;
 use crate::live::kernel_stat::KernelStat;
-use crate::live::listen;
+use crate::live::listen::{self, Socket};
 use crate::live::monitor::Monitor;
 use crate::live::options::CaptureOptions;
 use crate::live::recovery::{Recovery, Sockets};
@@ -42,8 +43,8 @@ pub fn capture(
     supervisor: &Supervisor,
     console: &Console,
 ) -> Result<u8, Error> {
-    let signals =
-        Signals::install().map_err(|error| Error::new(format!("can't take signals: {error}")))?;
+    let signals = Signals::install()
+        .map_err(|error| Error::caused(format!("can't take signals: {error}"), error))?;
     listen::refuse_if_events_are_off()?;
     let kernel_stat = KernelStat::start(intake)?;
     // Before anybody listens, so that what changes from then on is seen to have changed.
@@ -52,17 +53,6 @@ pub fn capture(
     let recorder = options.write.as_deref().map(start_recording).transpose()?;
     let track = options.track.then(Track::start).transpose()?;
 
-    let resources = |error: io::Error| {
-        Error::new(match error.kind() {
-            // pthread_create(3).
-            io::ErrorKind::WouldBlock => {
-                "can't start the capture: no thread can be made, since the limit of \
-                 processes is reached (ulimit -u, or TasksMax= of the service)"
-                    .to_owned()
-            }
-            _ => format!("can't start the capture: {error}"),
-        })
-    };
     let handles: Vec<&Handle> = sockets.iter().map(|socket| &socket.handle).collect();
     let shared = Shared::new(intake, recorder, sockets.len()).map_err(resources)?;
     // Whether a flow that is listed stays so until the end.
@@ -103,18 +93,7 @@ pub fn capture(
         (supervisor, &signals, console),
     );
 
-    thread::scope(|scope| {
-        let crew = Crew::start(scope, &session, sockets).map_err(resources)?;
-        let ran = catch_unwind(AssertUnwindSafe(|| {
-            session.begin(&crew);
-            session.wait(&crew);
-        }));
-        if let Err(panic) = ran {
-            session.failed("waiting", &*panic);
-        }
-        session.end(crew);
-        Ok(())
-    })?;
+    run(&session, sockets)?;
     drop(track);
 
     let Outcome { loss, failed } = session.outcome();
@@ -129,33 +108,9 @@ pub fn capture(
     if let Some(monitor) = monitor {
         monitor.write(intake, report, &loss, &dumps, console);
     }
-    if verdict == Verdict::Complete {
-        console.detail(&verdict.to_string());
-    } else {
-        console.note(&verdict.to_string());
-    }
-    let unseen = conditions.unseen(intake);
-    if !unseen.is_empty() {
-        console.note(&format!(
-            "these network namespaces could not be looked at, so it is not known whether events were switched off or \
-             kept back in them: {}",
-            unseen.join(", ")
-        ));
-    }
+    say_verdict(&verdict, &conditions.unseen(intake), console);
     if let Some(path) = &options.write {
-        match &recorded {
-            Ok(None) => {}
-            Ok(Some(why)) => {
-                console.error(&format!(
-                    "{}: the recording is incomplete: {why}",
-                    path.display()
-                ));
-            }
-            Err(error) => console.error(&format!(
-                "{}: {error}; the recording ends there",
-                path.display()
-            )),
-        }
+        say_recorded(path, &recorded, console);
     }
     Ok(match recorded {
         _ if failed || printed == 1 => 1,
@@ -163,6 +118,62 @@ pub fn capture(
         Ok(Some(_)) => INCOMPLETE,
         Ok(None) => verdict.exit_status().max(printed),
     })
+}
+
+/// Why a capture can't be set up once its sockets are open.
+fn resources(error: io::Error) -> Error {
+    let message = match error.kind() {
+        // pthread_create(3).
+        io::ErrorKind::WouldBlock => {
+            "can't start the capture: no thread can be made, since the limit of \
+             processes is reached (ulimit -u, or TasksMax= of the service)"
+                .to_owned()
+        }
+        _ => format!("can't start the capture: {error}"),
+    };
+    Error::caused(message, error)
+}
+
+/// Runs the threads of a capture until it is told to stop, and ends it.
+fn run<'a>(session: &Session<'a>, sockets: Vec<Socket>) -> Result<(), Error> {
+    thread::scope(|scope| {
+        let crew = Crew::start(scope, session, sockets).map_err(resources)?;
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            session.begin(&crew);
+            session.wait(&crew);
+        }));
+        if let Err(panic) = ran {
+            session.failed("waiting", &*panic);
+        }
+        session.end(crew);
+        Ok(())
+    })
+}
+
+/// Says how complete the list is, and which namespaces could not be looked at.
+fn say_verdict(verdict: &Verdict, unseen: &[Arc<str>], console: &Console) {
+    if *verdict == Verdict::Complete {
+        console.detail(&verdict.to_string());
+    } else {
+        console.note(&verdict.to_string());
+    }
+    if !unseen.is_empty() {
+        console.note(&format!(
+            "these network namespaces could not be looked at, so it is not known whether events were switched off or \
+             kept back in them: {}",
+            unseen.join(", ")
+        ));
+    }
+}
+
+/// Says what is wrong with a recording, if anything is: what it lacks, or why it could not be written to its end.
+fn say_recorded(path: &Path, recorded: &io::Result<Option<String>>, console: &Console) {
+    let path = path.display();
+    match recorded {
+        Ok(None) => {}
+        Ok(Some(why)) => console.error(&format!("{path}: the recording is incomplete: {why}")),
+        Err(error) => console.error(&format!("{path}: {error}; the recording ends there")),
+    }
 }
 
 /// Exit status of a recording that lacks events; the list need not.

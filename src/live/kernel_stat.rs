@@ -1,5 +1,5 @@
 //! What the kernel counts of connections that it could not keep in its table: their packets are dropped, so that no
-//! event tells of them.
+//! event reports them.
 //!
 //! Asking is also what makes sure that there is somebody to tell of events. Subscribing to them only asks for the
 //! module nf_conntrack_netlink and goes on (`nfnetlink_bind`, net/netfilter/nfnetlink.c: request_module_nowait), so

@@ -92,7 +92,7 @@ impl Metrics {
         page.family(
             COUNTER,
             "events_total",
-            "Events of listed protocols that were taken in. Those of type destroy are heard of with \
+            "Events of listed protocols that were taken in. Those of type destroy are received with \
              --reliable only.",
             &[
                 (&[("type", "new")], self.begun as f64),

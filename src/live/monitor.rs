@@ -31,7 +31,7 @@ pub struct Monitor {
     start: Timestamp,
     /// The most UPDATE events that were written.
     updated: AtomicU64,
-    /// Whether the last attempt failed, and was told of.
+    /// Whether the last attempt failed, of which there was a message then.
     failed: AtomicBool,
     /// Against a second program with the same file, whose figures would take turns with these.
     _lock: Option<Lock>,

@@ -179,7 +179,7 @@ impl<'a, K: Kernel> Recovery<'a, K> {
 
     /// Of the events missed, those that can be shown to have been NEW events of flows that are listed now.
     ///
-    /// A flow that only the kernel's table has told of had its NEW event dropped, unless the entry is older than the
+    /// A flow that only the kernel's table has shown had its NEW event dropped, unless the entry is older than the
     /// capture (`older` bounds these) or the event was still queued when the table was read (`belated` counts these
     /// when they come) or dropped by the filter that ends the capture (what is read after that gives no credit). Each
     /// such flow accounts for at least one drop. So where the table has added as many as were
@@ -191,7 +191,7 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     /// ```
     pub fn shown(&self) -> u64 {
         let missed = self.missed();
-        // Some of them may never be heard of: all that they sent may have found the queue full.
+        // Some of them may never become known: all that they sent may have found the queue full.
         if self.intake.namespaces().is_some() {
             return 0;
         }

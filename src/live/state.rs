@@ -1,7 +1,7 @@
 //! The state of a capture in a file (`--state`), so that a restart goes on where the last run was.
 //!
 //! It is a list in the JSON form with one line more at its end, which tells that it is whole. It is replaced
-//! atomically, so a crash leaves the last one; one that is damaged all the same is set aside and told of.
+//! atomically, so a crash leaves the last one; one that is damaged all the same is set aside, and a message says so.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Seek, Write};

@@ -74,3 +74,32 @@ impl error::Error for Error {
         self.cause.as_deref().map(|cause| cause as _)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn an_error_says_its_cause_and_keeps_it() {
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        for error in [
+            Error::file(Path::new("list"), denied()),
+            Error::unwritable(Path::new("list"), denied()),
+            Error::listen(io::Error::from_raw_os_error(libc::EPERM)),
+        ] {
+            let cause = error
+                .source()
+                .and_then(|cause| cause.downcast_ref::<io::Error>());
+            let kind = cause.map(io::Error::kind);
+            assert_eq!(kind, Some(io::ErrorKind::PermissionDenied), "{error}");
+        }
+        let error = Error::unwritable(Path::new("list"), denied());
+        assert_eq!(
+            error.to_string(),
+            "list: can't be written: permission denied"
+        );
+        assert!(Error::new("no cause").source().is_none());
+    }
+}

@@ -106,7 +106,7 @@ impl fmt::Display for Protocol {
 pub enum SourcePort {
     /// The protocol has none.
     None,
-    /// This port.
+    /// Exactly this port.
     Exact(u16),
     /// Any of 1024 to 65535: ephemeral ports that were folded into one.
     Ephemeral,
@@ -272,7 +272,7 @@ pub enum Classic {
 /// A flow and what was seen of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Which flow.
+    /// What makes it this flow and no other.
     pub identity: Identity,
     /// Whether packets were seen in both directions.
     pub confirmed: bool,

@@ -36,7 +36,7 @@ pub struct Reply {
 }
 
 impl Tuple {
-    /// What the reply direction tells of translation.
+    /// The translation, if the reply direction shows one: answers then come from or go to other addresses or ports.
     pub fn translation(&self, reply: &Reply) -> Option<Translation> {
         let port = match self.service {
             Service::Port(port) => Some(port),

@@ -75,7 +75,7 @@ impl Loss {
         }
     }
 
-    /// Judges.
+    /// Judges whether a list with this loss is complete, recovered or incomplete.
     pub fn verdict(&self) -> Verdict {
         let mut reasons: Vec<String> = [&self.other, &self.over, &self.effects]
             .into_iter()

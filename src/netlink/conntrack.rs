@@ -147,7 +147,7 @@ pub fn layouts_agree(message: Message<'_>) -> bool {
     usual.is_none_or(|usual| any(family, body) == Ok(usual))
 }
 
-/// Any layout.
+/// Reads a message whatever the order of its attributes is, and whatever else is among them.
 fn any(family: u8, body: &[u8]) -> Result<(Flow, bool), Skip> {
     let (mut tuple, mut status) = (None, None);
     for (kind, value) in attributes(body) {

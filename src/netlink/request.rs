@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// net/netlink/af_netlink.c, Linux 6.18).
 const ANSWER_MAX: usize = 64 * 1024;
 
-/// Whom to ask.
+/// The part of the kernel that a request goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// Netfilter's subsystems.

@@ -1,4 +1,4 @@
-//! The network namespaces that one socket hears of (`--all-netns`), and their names.
+//! The network namespaces whose events one socket receives (`--all-netns`), and their names.
 //!
 //! A socket with `NETLINK_LISTEN_ALL_NSID` gets the events of every namespace that has an id here, each with that
 //! id. Ids are given by the kernel when two namespaces get to know each other, by a veth pair for example, and by
@@ -36,11 +36,11 @@ const RTGENMSG_LEN: usize = 4;
 /// Before the id of a namespace without a name, where a name would stand.
 const UNNAMED: &str = "nsid:";
 
-/// The namespaces heard of so far. Each gets a number, from 1 on.
+/// The namespaces that are known so far. Each gets a number, from 1 on.
 #[derive(Debug)]
 pub struct Namespaces {
     state: Mutex<State>,
-    /// Tells of ids that are taken back.
+    /// Receives news of ids that are taken back.
     news: OwnedFd,
 }
 
@@ -203,7 +203,7 @@ impl Namespaces {
         Ok(())
     }
 
-    /// All namespaces heard of, in the order of their numbers from 1 on.
+    /// All namespaces that are known, in the order of their numbers from 1 on.
     pub fn all(&self) -> Vec<Named> {
         let state = self.state.lock();
         let known = state.known.iter().zip(1..);

@@ -14,7 +14,7 @@ use crate::model::timestamp::Timestamp;
 use crate::output::layout::Layout;
 use crate::ui::console::Console;
 
-/// Where lists go.
+/// Where lists are written.
 #[derive(Debug)]
 pub enum Sink {
     /// All to one place, one after the other.

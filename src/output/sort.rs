@@ -23,7 +23,7 @@ pub enum Sort {
 }
 
 impl Sort {
-    /// Sorts flows.
+    /// Puts flows in this order.
     pub fn sort(self, flows: &mut [Listed]) {
         match self {
             Self::Classic => {

@@ -10,12 +10,12 @@ use super::direction::Chain;
 pub struct Baseline {
     /// The types.
     pub types: &'static [u8],
-    /// What for.
+    /// What they are needed for, as the ruleset says it.
     pub why: &'static str,
 }
 
 impl Baseline {
-    /// Errors that the sender has to hear of. RFC 4890, 4.3.1 and 4.4.1. Those that belong to an accepted
+    /// Errors that have to reach the sender. RFC 4890, 4.3.1 and 4.4.1. Those that belong to an accepted
     /// connection are `related` and have passed before; the others are harmless.
     const ERRORS: Self = Self {
         types: &[1, 2, 3, 4],

@@ -124,42 +124,55 @@ fn runs(
     (runs, sets.values)
 }
 
-/// Merges runs of the same set and `first` over all `second`, then those of the same set and seconds over
-/// all `first`.
+/// Merges runs into products, in two steps, neither of which adds a flow that was not there. With the server as `first`,
+/// the service as `second`, and clients as the sets of the runs:
+///
+/// ```text
+/// runs                    1. same set and first       2. same set and seconds
+/// {a b} to s for 80       {a b} to s for {80 443}     {a b} to {s t} for {80 443}
+/// {a b} to s for 443      {a b} to t for {80 443}     {a b} to u for {80}
+/// {a b} to t for 80       {a b} to u for {80}
+/// {a b} to t for 443
+/// {a b} to u for 80
+/// ```
 fn merge<A: Copy + Eq + Hash, B: Copy + Eq + Hash + Ord>(
     runs: &[Run],
     first: impl Fn(&Run) -> A,
     second: impl Fn(&Run) -> B,
 ) -> Vec<Merged<A, B>> {
-    let mut narrow: Interned<(usize, A)> = Interned::default();
-    let mut seconds: Vec<(Vec<B>, Vec<usize>)> = Vec::new();
-    for (index, run) in runs.iter().enumerate() {
-        let at = narrow.index((run.set, first(run)));
-        if at == seconds.len() {
-            seconds.push((Vec::new(), Vec::new()));
-        }
-        seconds[at].0.push(second(run));
-        seconds[at].1.push(index);
-    }
-    let mut wide: Interned<(usize, Vec<B>)> = Interned::default();
-    let mut merged: Vec<(Vec<A>, Vec<usize>)> = Vec::new();
-    for ((set, first), (mut seconds, runs)) in narrow.values.into_iter().zip(seconds) {
+    let runs = runs.iter().enumerate();
+    let narrow = gather(runs.map(|(index, run)| ((run.set, first(run)), second(run), vec![index])));
+    let narrow = narrow.into_iter().map(|((set, first), mut seconds, runs)| {
         seconds.sort_unstable();
-        let at = wide.index((set, seconds));
-        if at == merged.len() {
-            merged.push((Vec::new(), Vec::new()));
+        ((set, seconds), first, runs)
+    });
+    let wide = gather(narrow).into_iter();
+    wide.map(|((set, seconds), firsts, runs)| Merged {
+        set,
+        firsts,
+        seconds,
+        runs,
+    })
+    .collect()
+}
+
+/// Gathers the values and runs that have the same key, in the order in which the keys come first.
+fn gather<K: Clone + Eq + Hash, V>(
+    entries: impl Iterator<Item = (K, V, Vec<usize>)>,
+) -> Vec<(K, Vec<V>, Vec<usize>)> {
+    let mut keys = Interned::default();
+    let mut gathered: Vec<(Vec<V>, Vec<usize>)> = Vec::new();
+    for (key, value, runs) in entries {
+        let at = keys.index(key);
+        if at == gathered.len() {
+            gathered.push((Vec::new(), Vec::new()));
         }
-        merged[at].0.push(first);
-        merged[at].1.extend(runs);
+        gathered[at].0.push(value);
+        gathered[at].1.extend(runs);
     }
-    let parts = wide.values.into_iter().zip(merged);
-    parts
-        .map(|((set, seconds), (firsts, runs))| Merged {
-            set,
-            firsts,
-            seconds,
-            runs,
-        })
+    let pairs = keys.values.into_iter().zip(gathered);
+    pairs
+        .map(|(key, (values, runs))| (key, values, runs))
         .collect()
 }
 

@@ -72,32 +72,27 @@ impl From<Bundle> for Group {
     }
 }
 
-/// Groups the flows that `members` names, all of one class and one set of source ports.
+/// Groups the flows that `members` names, all of one class and one set of source ports, so that there are few rules and
+/// each still says something:
+///
+/// 1. Products of all flows ([`bundles`]). If these are few, they are the groups.
+/// 2. Else the largest of them are groups; the flows of all others count as scattered.
+/// 3. Scattered flows of one service that make few products, by their clients or by their servers, or enough of a list,
+///    get groups of their own ([`of_service`]), as long as there are not too many groups.
+/// 4. What is left is pooled, whatever its services: a few products, or one list with the service in each element.
+/// 5. Services whose lists are the same share one.
+///
+/// A gateway with three web servers, a name server and 5,000 peers of a file-sharing host so gets a rule for the web
+/// servers (2), one for names (2 or 3), and one list of the peers (4).
 pub fn groups(flows: &[Seen], members: &[usize], widening: &Widening) -> Vec<Group> {
-    let by_service = |members: &[usize]| bundles(flows, members, Side::Sources, widening);
-    let all = by_service(members);
+    let all = bundles(flows, members, Side::Sources, widening);
     if all.len() <= FEW {
         return all.into_iter().map(Group::from).collect();
     }
-    let (mut large, small): (Vec<Bundle>, Vec<Bundle>) = all
-        .into_iter()
-        .partition(|bundle| bundle.members.len() >= LARGE);
-    large.sort_by_key(|bundle| (usize::MAX - bundle.members.len(), bundle.members[0]));
-    let rest = large.split_off(large.len().min(MOST));
-    let scattered = rest.into_iter().chain(small);
-    let mut services: BTreeMap<Service, Vec<usize>> = BTreeMap::new();
-    for member in scattered.flat_map(|bundle| bundle.members) {
-        services
-            .entry(flows[member].service)
-            .or_default()
-            .push(member);
-    }
-    let mut services: Vec<_> = services.into_iter().collect();
-    // The largest first, so that what finds no place any more is small.
-    services.sort_by_key(|(service, members)| (usize::MAX - members.len(), *service));
+    let (large, scattered) = largest(all);
     let mut groups: Vec<Group> = large.into_iter().map(Group::from).collect();
     let mut pool = Vec::new();
-    for (service, members) in services {
+    for (service, members) in by_service(flows, scattered) {
         let own = of_service(flows, service, &members, widening);
         match own {
             Some(own) if groups.len() + own.len() <= 2 * MOST || !is_port(service) => {
@@ -106,13 +101,36 @@ pub fn groups(flows: &[Seen], members: &[usize], widening: &Widening) -> Vec<Gro
             _ => pool.extend(members),
         }
     }
-    let pooled = by_service(&pool);
+    let pooled = bundles(flows, &pool, Side::Sources, widening);
     if pooled.len() <= FEW_OF_A_SERVICE {
         groups.extend(pooled.into_iter().map(Group::from));
     } else {
         groups.push(list(flows, pool, None, widening));
     }
     merge_lists(groups)
+}
+
+/// The largest bundles, and the flows of all others.
+fn largest(all: Vec<Bundle>) -> (Vec<Bundle>, Vec<usize>) {
+    let (mut large, small): (Vec<Bundle>, Vec<Bundle>) = all
+        .into_iter()
+        .partition(|bundle| bundle.members.len() >= LARGE);
+    large.sort_by_key(|bundle| (usize::MAX - bundle.members.len(), bundle.members[0]));
+    let rest = large.split_off(large.len().min(MOST));
+    let scattered = rest.into_iter().chain(small);
+    (large, scattered.flat_map(|bundle| bundle.members).collect())
+}
+
+/// Flows by service, those of the most flows first, so that what finds no place any more is small.
+fn by_service(flows: &[Seen], members: Vec<usize>) -> Vec<(Service, Vec<usize>)> {
+    let mut services: BTreeMap<Service, Vec<usize>> = BTreeMap::new();
+    for member in members {
+        let service = flows[member].service;
+        services.entry(service).or_default().push(member);
+    }
+    let mut services: Vec<_> = services.into_iter().collect();
+    services.sort_by_key(|(service, members)| (usize::MAX - members.len(), *service));
+    services
 }
 
 /// The rules for the scattered flows of one service, if it deserves its own.

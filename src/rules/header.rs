@@ -14,7 +14,7 @@ const SHOWN_OF_ONE: usize = 6;
 /// So long is a line of words at most.
 const COLUMNS: usize = 100;
 
-/// The top.
+/// The lines above the rules: the captures, how many flows have rules, and the warnings.
 pub fn top(plan: &Plan) -> Vec<String> {
     let mut lines = vec![
         format!(

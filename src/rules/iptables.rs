@@ -4,6 +4,7 @@
 //! others, so that one file serves both (iptables(8), `-4`).
 
 use std::io::{self, Write};
+use std::slice;
 
 use super::baseline::Baseline;
 use super::block::{Block, Family};
@@ -27,7 +28,7 @@ const PORTS: usize = 15;
 /// Which families the file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Families {
-    /// One.
+    /// Rules of one family.
     Only(Family),
     /// Both, in one file.
     Both,
@@ -42,7 +43,7 @@ impl Families {
     }
 }
 
-/// Writes the ruleset.
+/// Writes a plan as a file for iptables-restore(8) or ip6tables-restore(8).
 ///
 /// Errors: those of `out`.
 pub fn write(plan: &Plan, families: Families, out: &mut impl Write) -> io::Result<()> {
@@ -154,10 +155,6 @@ fn write_rule(plan: &Plan, rule: &Rule, mark: &str, out: &mut impl Write) -> io:
             "# Of conntrack zone {zone}; iptables does not match zones, so any will do:"
         )?;
     }
-    let chain = target(rule.chain);
-    let line = |out: &mut dyn Write, addresses: &str, ports: &str, note: &str| {
-        writeln!(out, "{mark}-A {chain} {addresses}{ports}{note}-j ACCEPT")
-    };
     match &rule.matching {
         Matching::Product {
             sources,
@@ -165,34 +162,66 @@ fn write_rule(plan: &Plan, rule: &Rule, mark: &str, out: &mut impl Write) -> io:
         } => {
             let note = format!("-m comment --comment \"{note}\" ");
             let addresses = products(sources, destinations, rule.family);
+            let ports = (rule.services.as_slice(), rule.sports.as_slice());
             for &protocol in &rule.protocols {
-                for ports in conditions(protocol, rule, &rule.services, &rule.sports) {
-                    for addresses in &addresses {
-                        line(out, addresses, &ports, &note)?;
-                    }
-                }
+                write_lines(rule, mark, protocol, (&addresses, ports), &note, out)?;
             }
         }
         Matching::Listed(elements) => {
             writeln!(out, "# {note}")?;
-            let key = |element: &Element| (element.service, element.destination, element.sports);
             for &protocol in &rule.protocols {
-                for run in elements.chunk_by(|one, other| key(one) == key(other)) {
-                    let sources: Vec<Block> = run.iter().map(|element| element.source).collect();
-                    let destinations = [Block::single(run[0].destination)];
-                    let services = run[0]
-                        .service
-                        .map_or_else(|| rule.services.clone(), |one| vec![one]);
-                    let sports = run[0]
-                        .sports
-                        .map_or_else(|| rule.sports.clone(), |one| vec![one]);
-                    for ports in conditions(protocol, rule, &services, &sports) {
-                        for addresses in products(&sources, &destinations, rule.family) {
-                            line(out, &addresses, &ports, "")?;
-                        }
-                    }
-                }
+                write_list(rule, mark, protocol, elements, out)?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// The elements of a list, those together that differ in their sources alone. What an element does not say, the rule does.
+fn write_list(
+    rule: &Rule,
+    mark: &str,
+    protocol: Protocol,
+    elements: &[Element],
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let key = |element: &Element| (element.service, element.destination, element.sports);
+    for run in elements.chunk_by(|one, other| key(one) == key(other)) {
+        let Element {
+            service,
+            destination,
+            sports,
+            ..
+        } = &run[0];
+        let sources: Vec<Block> = run.iter().map(|element| element.source).collect();
+        let addresses = products(&sources, &[Block::single(*destination)], rule.family);
+        let services = service.as_ref().map_or(&rule.services[..], slice::from_ref);
+        let sports = sports.as_ref().map_or(&rule.sports[..], slice::from_ref);
+        write_lines(
+            rule,
+            mark,
+            protocol,
+            (&addresses, (services, sports)),
+            "",
+            out,
+        )?;
+    }
+    Ok(())
+}
+
+/// A line for each combination of ports and addresses.
+fn write_lines(
+    rule: &Rule,
+    mark: &str,
+    protocol: Protocol,
+    (addresses, (services, sports)): (&[String], (&[Service], &[PortRange])),
+    note: &str,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let chain = target(rule.chain);
+    for ports in conditions(protocol, rule, services, sports) {
+        for addresses in addresses {
+            writeln!(out, "{mark}-A {chain} {addresses}{ports}{note}-j ACCEPT")?;
         }
     }
     Ok(())

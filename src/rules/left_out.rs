@@ -32,7 +32,7 @@ impl Reason {
 /// Flows that are left out together: each source to each destination for each service.
 #[derive(Clone, Debug)]
 pub struct LeftOut {
-    /// Why.
+    /// Why they have no rule.
     pub reason: Reason,
     /// What they share.
     pub class: Class,
@@ -42,7 +42,7 @@ pub struct LeftOut {
     pub sources: Vec<Block>,
     /// Blocks of destinations.
     pub destinations: Vec<Block>,
-    /// How much.
+    /// How many flows and connections that are.
     pub tally: Tally,
 }
 

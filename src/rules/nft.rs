@@ -24,7 +24,7 @@ pub const TABLE: &str = "observed";
 /// The longest comment of a rule in bytes (`NFTNL_UDATA_COMMENT_MAXLEN`, libnftnl/udata.h).
 const COMMENT: usize = 127;
 
-/// Writes the ruleset.
+/// Writes a plan as a file for `nft -f`.
 ///
 /// Errors: those of `out`.
 pub fn write(plan: &Plan, table: &str, out: &mut impl Write) -> io::Result<()> {
@@ -131,7 +131,7 @@ fn write_chain(
     writeln!(out, "\t}}")
 }
 
-/// A rule.
+/// A rule as one line. Its addresses and ports go into `sets` where a line has no room for them.
 fn line(plan: &Plan, rule: &Rule, sets: &mut Sets) -> String {
     let names = &plan.options.services;
     let ip = match rule.family {

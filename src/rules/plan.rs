@@ -59,7 +59,7 @@ impl Default for Policies {
     }
 }
 
-/// What is asked of a ruleset.
+/// What a ruleset is to be like.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Policies.
@@ -91,12 +91,12 @@ impl Options {
     }
 }
 
-/// A ruleset.
+/// A ruleset, in no firewall's language.
 #[derive(Debug)]
 pub struct Plan {
     /// The captures it is from.
     pub captures: Vec<Capture>,
-    /// What was asked for.
+    /// The options that it was planned with.
     pub options: Options,
     /// The chains that it has. Without the host's addresses that is forward alone: nothing is known then of
     /// what the others need.
@@ -144,32 +144,42 @@ pub fn plan(captures: &[Capture], records: &[Record], options: &Options) -> Plan
     plan
 }
 
+/// The rules for the flows of one class, which come sorted by their sets of source ports:
+///
+/// 1. Flows of one set are a chunk, which is grouped by itself: the set is a condition of each of its rules.
+/// 2. Where there are many sets, as in a capture that keeps every port, small chunks are put together in one list, each
+///    element of which has its own source ports.
+/// 3. With widening, a rule says which of the flows that it admits nobody saw. Seen counts here what a chunk whose source
+///    ports include those of the rule has: of 1.2.3.4 with any port, a rule for port 123 has seen 1.2.3.4.
 fn of_class(flows: &Flows, members: &[usize], widening: &Widening) -> Vec<Rule> {
     let sports = |index: &usize| flows.accepted[*index].sports;
     let chunks: Vec<&[usize]> = members
         .chunk_by(|one, other| sports(one) == sports(other))
         .collect();
     let many = chunks.len() > SPORT_SETS;
+    let is_small = |chunk: &&&[usize]| many && chunk.len() < SPORT_FLOWS;
     let ports = |chunk: &[usize]| flows.sports[sports(&chunk[0])].as_slice();
     let covering = (!widening.is_exact())
         .then(|| Covering::new(chunks.iter().map(|chunk| ports(chunk)).collect()));
+    let observed = |chunk: &[usize]| {
+        let covering = covering.as_ref()?.of(ports(chunk));
+        let members = covering.flat_map(|other| chunks[other]).copied();
+        Some(Observed::new(&flows.accepted, members, widening))
+    };
     let mut rules = Vec::new();
-    let mut mixed = Vec::new();
-    for &chunk in &chunks {
-        if many && chunk.len() < SPORT_FLOWS {
-            mixed.extend_from_slice(chunk);
-            continue;
-        }
-        // What was seen from more source ports than the rule has is another's, and not beyond this one.
-        let observed = covering.as_ref().map(|covering| {
-            let covering = covering.of(ports(chunk));
-            let members = covering.flat_map(|other| chunks[other]).copied();
-            Observed::new(&flows.accepted, members, widening)
-        });
+    for chunk in chunks.iter().filter(|chunk| !is_small(chunk)) {
+        let observed = observed(chunk);
         for group in groups(&flows.accepted, chunk, widening) {
             rules.push(rule(flows, group, observed.as_ref()));
         }
     }
+    let mixed: Vec<usize> = chunks
+        .iter()
+        .filter(is_small)
+        .copied()
+        .flatten()
+        .copied()
+        .collect();
     if !mixed.is_empty() {
         let group = list_with_sports(&flows.accepted, &mixed, &flows.sports);
         rules.push(Rule {

@@ -7,7 +7,7 @@ use super::plan::Plan;
 use super::text::{self, addresses, blocks, counted, left_out, numbers, unobserved};
 use crate::model::record::Protocol;
 
-/// Writes the report.
+/// Writes which rule admits how much, what it admits that nobody saw, and which flows have no rule.
 ///
 /// Errors: those of `out`.
 pub fn write(plan: &Plan, out: &mut impl Write) -> io::Result<()> {

@@ -29,7 +29,7 @@ pub struct Rule {
     pub sports: Vec<PortRange>,
     /// Addresses.
     pub matching: Matching,
-    /// What it carries.
+    /// How many flows and connections it accepts.
     pub tally: Tally,
     /// Different sources that were seen.
     pub sources: usize,
@@ -40,7 +40,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The order in a chain: by what is asked for, and then by where. It does not hang on how much traffic
+    /// The order in a chain: by service, then by destination and source. It does not hang on how much traffic
     /// there was, so that the rulesets of two captures can be compared with diff.
     pub(super) fn order(&self) -> impl Ord + use<> {
         let (listed, destination, source) = match &self.matching {

@@ -49,7 +49,7 @@ pub enum Asked {
     Unknown,
     /// The same that the rule has.
     Same,
-    /// This one.
+    /// This destination, with the port that was asked for if there is one.
     Translated(IpAddr, Option<u16>),
     /// One or the other.
     Several,
@@ -75,7 +75,7 @@ impl Tally {
         }
     }
 
-    /// Adds another.
+    /// Adds what another group of flows carries.
     pub fn add(&mut self, other: &Self) {
         self.flows += other.flows;
         self.connections += other.connections;
@@ -102,7 +102,7 @@ pub struct Seen {
     pub source: u128,
     /// Source ports: an index of [`Flows::sports`].
     pub sports: usize,
-    /// How much.
+    /// How many flows and connections that are.
     pub tally: Tally,
 }
 

@@ -37,7 +37,8 @@ pub fn is_background() -> bool {
 ///
 /// Errors: a program that can't be started.
 pub fn launch() -> Result<u8, Error> {
-    let failed = |error: io::Error| Error::new(format!("can't start the daemon: {error}"));
+    let failed =
+        |error: io::Error| Error::caused(format!("can't start the daemon: {error}"), error);
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_else(|| "conntracker".into());
     // Not /proc/self/exe, which ps(1) and pidof(8) would show as "exe".

@@ -75,7 +75,7 @@ impl Drain {
     }
 
     /// Takes all that is queued, and returns how many datagrams that were. A flush is served on the way.
-    /// `lost_elsewhere` tells of events that were missed without the socket's counter showing it.
+    /// `lost_elsewhere` counts events that were missed without the socket's counter showing it.
     ///
     /// Errors: those of the socket that no retry helps.
     pub fn run(

@@ -41,7 +41,7 @@ pub fn merge(intake: &Intake) -> io::Result<Tally> {
 }
 
 /// Whether the kernel keeps back ends of entries, in any namespace that is listened to: DESTROY events that found no
-/// room in the queue of a listener that wants to be told of every event. The kernel keeps their entries on its dying list
+/// room in the queue of a listener that asked for every event (`NETLINK_BROADCAST_ERROR`). The kernel keeps their entries on its dying list
 /// and tries again (`ecache_work`, net/netfilter/nf_conntrack_ecache.c, and `ctnetlink_dump_dying`,
 /// net/netfilter/nf_conntrack_netlink.c, Linux 5.10 to 6.18).
 ///

@@ -1,4 +1,4 @@
-//! The `kernel` source: a BPF program on the socket tells of each flow once, through a ring buffer.
+//! The `kernel` source: a BPF program on the socket reports each flow once, through a ring buffer.
 //!
 //! The program (`src/bpf/dedup.bpf.c`) drops what it has handled; what it leaves alone comes down the
 //! socket and is read as the `batch` source reads it. The ring is drained on a timer: an event that
@@ -174,9 +174,7 @@ impl Kernel {
 
     /// The program, for the bench that has the kernel run it over and over.
     ///
-    /// # Errors
-    ///
-    /// If it is not loaded.
+    /// Errors: if it is not loaded.
     #[doc(hidden)]
     pub fn program(&self) -> Result<std::os::fd::BorrowedFd<'_>, String> {
         let program = self.ebpf.program("dedup").ok_or("no such program")?;

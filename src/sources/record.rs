@@ -32,7 +32,7 @@ pub struct Recorder {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Told of whatever changes in the state.
+    /// Woken whenever the state changes.
     changed: Condvar,
 }
 

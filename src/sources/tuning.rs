@@ -29,9 +29,9 @@ pub struct Settings {
     pub buffer_max_bytes: u32,
     /// Whether the kernel drops what cannot change the list.
     pub prefilter: bool,
-    /// Whether to hear of all namespaces that have an id here.
+    /// Whether events of all namespaces that have an id here are received.
     pub all_namespaces: bool,
-    /// Whether to hear of entries' ends too, so that what was missed is made up for.
+    /// Whether the ends of entries are received too, so that missed events can be recovered.
     pub reliable: bool,
 }
 
@@ -170,7 +170,7 @@ pub fn make_room_for_ends(socket: impl AsFd) -> io::Result<()> {
 /// Some 200,000 events, three quarters of the usual `nf_conntrack_max`.
 const ROOM_FOR_ENDS_BYTES: usize = 256 << 20;
 
-/// Gives up being told of every event: the kernel keeps nothing back for this socket any more.
+/// Has the kernel keep nothing back for this socket any more: events that find no room are dropped again.
 ///
 /// Errors: those of setsockopt(2).
 pub fn give_up_reliability(socket: impl AsFd) -> io::Result<()> {

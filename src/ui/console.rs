@@ -14,11 +14,11 @@ use crate::ui::syslog::{self, Severity, Syslog};
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
-    /// Errors only.
+    /// Errors alone (`-q`).
     Quiet,
     /// What has to be told, and the status line on a terminal.
     Normal,
-    /// A summary too.
+    /// Also how the run was set up and how it went (`-v`).
     Verbose,
 }
 
@@ -57,7 +57,7 @@ pub struct Status {
 }
 
 impl Console {
-    /// Standard error.
+    /// A console that writes to standard error.
     pub fn stderr(verbosity: Verbosity) -> Self {
         Self {
             sink: Mutex::new(Sink::Stderr(io::stderr())),

@@ -46,7 +46,7 @@ impl Syslog {
         })
     }
 
-    /// Logs a message.
+    /// Sends a message to the system log.
     ///
     /// The form is that of RFC 3164 without its time, which is the sender's local time and which every
     /// log daemon fills in when a local message has none (systemd-journald, rsyslog's imuxsock,

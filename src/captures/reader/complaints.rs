@@ -36,7 +36,7 @@ impl Complaints {
         self.count > 0 || !self.faults.is_empty()
     }
 
-    /// Tells of them.
+    /// Says on the console what is wrong with the file, the first lines of it by their numbers.
     pub fn tell(&self, file: &str, console: &Console) {
         for complaint in &self.named {
             console.error(complaint);

@@ -69,7 +69,13 @@ impl Round {
 }
 
 impl Judge {
-    /// Injects all flows and sees which get through.
+    /// Injects all flows and sees which get through, in rounds:
+    ///
+    /// 1. conntrack forgets what it knows, so that no packet counts as the answer to one of an earlier round.
+    /// 2. Flows are sent, a batch at a time, that conntrack can't take for one another. The others wait.
+    /// 3. What has come out is accepted, with its answer if it has one. What conntrack has mistaken for an answer waits
+    ///    too: say A:123 to X:123 leaves as G:123 to X:123, then X:123 to G:123, sent in the same batch, is no new flow.
+    /// 4. Flows that wait are the first of the next round. Those that did not come out are left to the slow pass.
     pub(super) fn fast(
         &mut self,
         flows: &[Flow],
@@ -82,37 +88,14 @@ impl Judge {
         while !pending.is_empty() {
             self.forget()?;
             self.rounds = (self.rounds + 1) % ROUNDS;
-            let mut round = Round::default();
             let mut later = Vec::new();
-            while round.sent.len() < self.round && later.len() < PATIENCE && !pending.is_empty() {
-                let begin = round.sent.len();
-                let end = (begin + BATCH).min(self.round);
-                while round.sent.len() < end && later.len() < PATIENCE {
-                    let Some(flow) = pending.pop_front() else {
-                        break;
-                    };
-                    match self.place(&flows[flow], &round.tuples) {
-                        Some(packet) => round.add(flow, packet),
-                        // conntrack would take it for an answer to another one.
-                        None => later.push(flow),
-                    }
-                }
-                self.batch(flows, &mut round, begin)?;
-            }
+            let round = self.round(flows, &mut pending, &mut later)?;
             let mut judged = 0;
             for ((flow, _), arrived) in round.sent.iter().zip(&round.arrivals) {
                 if arrived.mistaken {
                     later.push(*flow);
-                }
-                let Some((_, packet)) = arrived.first.filter(|_| !arrived.mistaken) else {
-                    continue;
-                };
-                let answered = flows[*flow].answered && packet.answer(1).is_some();
-                if arrived.answer || !answered {
-                    verdicts[*flow] = Some(Verdict {
-                        first: Outcome::Accepted,
-                        reply: answered.then_some(Outcome::Accepted),
-                    });
+                } else if let Some(verdict) = accepted(&flows[*flow], arrived) {
+                    verdicts[*flow] = Some(verdict);
                     judged += 1;
                 }
             }
@@ -124,13 +107,39 @@ impl Judge {
         Ok(())
     }
 
+    /// Sends a round of flows, a batch at a time, and puts into `later` those that conntrack would take for an answer to
+    /// another one of it.
+    fn round(
+        &mut self,
+        flows: &[Flow],
+        pending: &mut VecDeque<usize>,
+        later: &mut Vec<usize>,
+    ) -> io::Result<Round> {
+        let mut round = Round::default();
+        while round.sent.len() < self.round && later.len() < PATIENCE && !pending.is_empty() {
+            let begin = round.sent.len();
+            let end = (begin + BATCH).min(self.round);
+            while round.sent.len() < end && later.len() < PATIENCE {
+                let Some(flow) = pending.pop_front() else {
+                    break;
+                };
+                match self.place(&flows[flow], &round.tuples) {
+                    Some(packet) => round.add(flow, packet),
+                    None => later.push(flow),
+                }
+            }
+            self.batch(flows, &mut round, begin)?;
+        }
+        Ok(round)
+    }
+
     /// Injects the flows of a round from `begin` on, and answers those that get through.
     fn batch(&mut self, flows: &[Flow], round: &mut Round, begin: usize) -> io::Result<()> {
         for (slot, (flow, packet)) in round.sent.iter().enumerate().skip(begin) {
             let flow = &flows[*flow];
             let number = self.number(slot);
             let packet = Packet { number, ..*packet };
-            // An error is found again, and told of, in the slow pass.
+            // The slow pass meets an error again, and reports it.
             let _ = self.send(flow.entrance, flow.scope, &packet, Step::First);
         }
         self.collect(&mut round.arrivals)?;
@@ -175,4 +184,14 @@ impl Judge {
             }
         })
     }
+}
+
+/// The verdict on a flow whose packets have come out: the first one and, if it was answered and can be, the answer.
+fn accepted(flow: &Flow, arrived: &Arrivals) -> Option<Verdict> {
+    let (_, packet) = arrived.first?;
+    let answered = flow.answered && packet.answer(1).is_some();
+    (arrived.answer || !answered).then_some(Verdict {
+        first: Outcome::Accepted,
+        reply: answered.then_some(Outcome::Accepted),
+    })
 }

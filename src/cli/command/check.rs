@@ -141,8 +141,9 @@ impl Check {
             limits: judge.limits(),
             incomplete: read.outcome != Outcome::Whole,
         };
-        self.print(&report)
-            .map_err(|error| Error::new(format!("the report can't be written: {error}")))?;
+        self.print(&report).map_err(|error| {
+            Error::caused(format!("the report can't be written: {error}"), error)
+        })?;
         Ok(match (report.passes(), read.outcome) {
             (_, Outcome::Unreadable) | (None, _) => TROUBLE,
             (Some(false), _) => DROPPED,

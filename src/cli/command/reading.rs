@@ -276,7 +276,9 @@ pub fn put(
     match (written, destination) {
         (Ok(()), _) => Ok(()),
         (Err(error), Destination::Stdout) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        (Err(error), Destination::Stdout) => Err(Error::new(format!("standard output: {error}"))),
+        (Err(error), Destination::Stdout) => {
+            Err(Error::caused(format!("standard output: {error}"), error))
+        }
         (Err(error), Destination::File(path)) => Err(Error::file(path, error)),
     }
 }

@@ -24,7 +24,7 @@ const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC)
 /// What a folder of ours gets: what is in it says who talks to whom.
 const FOLDER_MODE: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP);
 
-/// What is sought.
+/// Where a path is followed to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
     File,

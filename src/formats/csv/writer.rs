@@ -11,7 +11,7 @@ use crate::model::printable::printable;
 use crate::model::record::{Service, SourcePort};
 use crate::model::timestamp::Timestamp;
 
-/// The header.
+/// The names of the columns, which the first line has.
 pub const COLUMNS: [&str; 23] = [
     "family",
     "protocol",
@@ -43,7 +43,7 @@ pub const COLUMNS: [&str; 23] = [
 pub enum Cells {
     /// So that neither a spreadsheet nor a terminal does anything but show it.
     Safe,
-    /// As it is.
+    /// Cells as they are.
     Raw,
 }
 

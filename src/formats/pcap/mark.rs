@@ -13,7 +13,7 @@ use crate::netlink::uapi::NLMSG_NOOP;
 /// How the text of a mark begins.
 const BEGINNING: &[u8] = b"{\"conntracker\":";
 
-/// A mark.
+/// What a recording says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "conntracker", rename_all = "lowercase")]
 pub enum Mark {
