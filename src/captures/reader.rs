@@ -130,9 +130,6 @@ impl Reader<'_> {
 /// Why a file with this beginning can't be read, if it is of a kind that is known to be none of ours.
 fn foreign(magic: &[u8]) -> Option<&'static str> {
     match magic {
-        [0x0a, 0x0d, 0x0d, 0x0a] => Some(
-            "a pcapng file; convert it with: editcap -F pcap FILE NEW, or tshark -F pcap -r FILE -w NEW",
-        ),
         [0x1f, 0x8b, ..] | [0xfd, b'7', b'z', b'X'] | [0x28, 0xb5, 0x2f, 0xfd] => {
             Some("is compressed: unpack it, for example with: zcat FILE | conntracker show -")
         }

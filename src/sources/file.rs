@@ -7,6 +7,7 @@ use crate::formats::pcap::{HeaderError, Reader};
 use crate::intake::{Intake, Pending, Received};
 use crate::model::sighting::OWN;
 use crate::model::timestamp::{Timestamp, earliest};
+use crate::sources::monitor::Monitor;
 
 /// Events taken in together.
 const COMMIT_LEN: usize = 512;
@@ -33,6 +34,7 @@ pub fn read(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> 
         audit: Audit::new(reader.as_written()),
         ..Read::default()
     };
+    let mut monitor = Monitor::default();
     loop {
         match reader.next_record() {
             Ok(Some(record)) => {
@@ -42,6 +44,14 @@ pub fn read(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> 
                 let time = Timestamp::from(time);
                 read.first = earliest(read.first, Some(time));
                 read.last = read.last.max(Some(time));
+                let datagram = if read.audit.is_own() {
+                    datagram
+                } else {
+                    match monitor.events(time, datagram) {
+                        Some(events) => events,
+                        None => continue,
+                    }
+                };
                 intake.gather_from(Received::At(time), OWN, &datagram, &mut pending, || false);
             }
             Ok(None) => break,
@@ -55,5 +65,9 @@ pub fn read(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> 
         }
     }
     intake.commit(&mut pending);
+    if let Some(link) = read.audit.only_packets() {
+        return Err(HeaderError::LinkType(link));
+    }
+    read.audit.dropped(reader.dropped());
     Ok(read)
 }
