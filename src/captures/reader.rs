@@ -6,6 +6,7 @@
 pub mod complaints;
 pub mod line;
 pub mod lines;
+mod packed;
 mod pairs;
 pub mod pcap;
 mod wholeness;
@@ -30,6 +31,7 @@ use crate::ui::progress::Counted;
 use complaints::Complaints;
 use line::{Kind, Said};
 use lines::{Line, Lines};
+use packed::Packing;
 use pairs::Pairs;
 use wholeness::Wholeness;
 
@@ -86,24 +88,37 @@ impl Reader<'_> {
     /// Errors: as those of [`read`](Self::read).
     pub fn read_from(
         &self,
-        input: impl Read,
+        input: impl Read + Send,
         path: &Path,
         size: Option<u64>,
         sink: &mut dyn Sink,
     ) -> Result<Complaints, Error> {
         let mut input = Counted::reading(input, path, size, self.console);
-        let mut magic = Vec::with_capacity(4);
-        (&mut input)
-            .take(4)
-            .read_to_end(&mut magic)
-            .map_err(|error| Error::file(path, error))?;
-        if let Some(why) = foreign(&magic) {
-            return Err(Error::file(path, why));
-        }
-        let is_empty = magic.is_empty();
-        let recording = is_magic(&magic);
-        let input = BufReader::with_capacity(1 << 18, io::Cursor::new(magic).chain(input));
-        if recording {
+        let magic = begin(&mut input, path)?;
+        let packing = Packing::of(&magic);
+        let Some(packing) = packing else {
+            return self.read_content(&magic, input, path, size.is_some(), sink);
+        };
+        packing.unpack(io::Cursor::new(magic).chain(input), path, |mut unpacked| {
+            let magic = begin(&mut unpacked, path)?;
+            if Packing::of(&magic).is_some() {
+                return Err(Error::file(path, "is compressed twice: unpack it once"));
+            }
+            self.read_content(&magic, unpacked, path, size.is_some(), sink)
+        })
+    }
+
+    /// Reads what begins with `magic` and goes on with `rest`.
+    fn read_content(
+        &self,
+        magic: &[u8],
+        rest: impl Read,
+        path: &Path,
+        is_file: bool,
+        sink: &mut dyn Sink,
+    ) -> Result<Complaints, Error> {
+        let input = BufReader::with_capacity(1 << 18, magic.chain(rest));
+        if is_magic(magic) {
             return pcap::read(input, path, (self.keep_ports, self.strict), sink);
         }
         let mut text = Text {
@@ -118,7 +133,7 @@ impl Reader<'_> {
             complaints: Complaints::default(),
         };
         text.read(Lines::new(input))?;
-        if is_empty && size.is_some() {
+        if magic.is_empty() && is_file {
             text.fault_of_list(
                 "the file is empty: it was cut to nothing, or it is a list without any flow in the classic form",
             )?;
@@ -127,14 +142,14 @@ impl Reader<'_> {
     }
 }
 
-/// Why a file with this beginning can't be read, if it is of a kind that is known to be none of ours.
-fn foreign(magic: &[u8]) -> Option<&'static str> {
-    match magic {
-        [0x1f, 0x8b, ..] | [0xfd, b'7', b'z', b'X'] | [0x28, 0xb5, 0x2f, 0xfd] => {
-            Some("is compressed: unpack it, for example with: zcat FILE | conntracker show -")
-        }
-        _ => None,
-    }
+/// The first bytes of a file, which tell what it is.
+fn begin(input: &mut impl Read, path: &Path) -> Result<Vec<u8>, Error> {
+    let mut magic = Vec::with_capacity(4);
+    input
+        .take(4)
+        .read_to_end(&mut magic)
+        .map_err(|error| Error::file(path, error))?;
+    Ok(magic)
 }
 
 /// What flows of a file refer to.
