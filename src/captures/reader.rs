@@ -11,13 +11,12 @@ mod pairs;
 pub mod pcap;
 mod wholeness;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use crate::formats::csv;
 use crate::formats::json::{self, Unreadable};
 use crate::formats::pcap::is_magic;
 use crate::model::capture::Capture;
@@ -29,7 +28,7 @@ use crate::ui::console::Console;
 use crate::ui::progress::Counted;
 
 use complaints::Complaints;
-use line::{Kind, Said};
+use line::{Forms, Kind, Said, Wrong};
 use lines::{Line, Lines};
 use packed::Packing;
 use pairs::Pairs;
@@ -127,7 +126,8 @@ impl Reader<'_> {
             sink,
             context: Context::default(),
             wholeness: Wholeness::default(),
-            csv: csv::Reader::default(),
+            forms: Forms::default(),
+            seen: Seen::default(),
             pairs: Pairs::default(),
             last: None,
             complaints: Complaints::default(),
@@ -167,13 +167,29 @@ struct Context {
     skipped_elsewhere: u64,
 }
 
+/// What else was met in a file.
+#[derive(Default)]
+struct Seen {
+    /// What JSON of other programs was called.
+    foreign: BTreeSet<String>,
+    /// Kinds with records of something else than flows.
+    others: BTreeSet<&'static str>,
+    /// What was told to be missing.
+    lost: BTreeSet<String>,
+    /// Whether there was a header or the like, behind which there may be no flow.
+    beside: bool,
+    /// Whether there was JSON over several lines.
+    parts: bool,
+}
+
 struct Text<'a> {
     path: &'a Path,
     strict: bool,
     sink: &'a mut dyn Sink,
     context: Context,
     wholeness: Wholeness,
-    csv: csv::Reader,
+    forms: Forms,
+    seen: Seen,
     pairs: Pairs,
     /// The kind of the last line, if it was a text's.
     last: Option<Kind>,
@@ -189,10 +205,8 @@ impl Text<'_> {
                 Err(error) => return Err(Error::file(self.path, error)),
             };
             let said = match line {
-                Line::Whole(line, ended) => {
-                    line::parse(line, ended, &mut self.csv).map(|said| (said, line))
-                }
-                Line::TooLong => Err(Unreadable::Malformed("too long for a line".into())),
+                Line::Whole(line, ended) => self.forms.read(line, ended).map(|said| (said, line)),
+                Line::TooLong => Err(Wrong::Damaged("too long for a line".into())),
             };
             match said {
                 Ok((said, line)) => match self.take(said, line) {
@@ -201,7 +215,7 @@ impl Text<'_> {
                     Err(Stopped::Malformed(why)) => self.complain(lines.number(), &why)?,
                     Err(Stopped::Ended(error)) => return Err(error),
                 },
-                Err(Unreadable::Newer(schema)) => {
+                Err(Wrong::Own(Unreadable::Newer(schema))) => {
                     return Err(Error::file(
                         self.path,
                         format!(
@@ -211,7 +225,17 @@ impl Text<'_> {
                         ),
                     ));
                 }
-                Err(Unreadable::Malformed(why)) => self.complain(lines.number(), &why)?,
+                Err(Wrong::Own(Unreadable::Malformed(why)) | Wrong::Damaged(why)) => {
+                    self.complain(lines.number(), &why)?;
+                }
+                Err(Wrong::Foreign(what)) if self.seen.foreign.contains(&what) => {
+                    self.complaints.add_another();
+                    self.count_skipped();
+                }
+                Err(Wrong::Foreign(what)) => {
+                    self.complain(lines.number(), &what)?;
+                    self.seen.foreign.insert(what);
+                }
             }
         }
         self.finish(lines.ended())
@@ -223,13 +247,17 @@ impl Text<'_> {
             return Err(Error::new(complaint));
         }
         self.complaints.add(complaint);
+        self.count_skipped();
+        Ok(())
+    }
+
+    fn count_skipped(&mut self) {
         for capture in &self.context.described {
             *self.context.skipped.entry(*capture).or_default() += 1;
         }
         if self.context.described.is_empty() {
             self.context.skipped_elsewhere += 1;
         }
-        Ok(())
     }
 
     /// Takes down that the list that is being read lacks flows.
@@ -255,6 +283,11 @@ impl Text<'_> {
         if let Some(why) = self.wholeness.stop() {
             self.fault_of_list(&why)?;
         }
+        if let Some(why) = self.forms.stop() {
+            let captures: Vec<u32> = self.context.text.iter().flatten().copied().collect();
+            self.fault(&captures, why)?;
+        }
+        self.nothing_of_use()?;
         // A line that was cut says something else: without "(confirmed)" for example. Conntrack's own are pasted
         // from screens, and end as may be.
         if let (false, Some(kind @ (Kind::Classic | Kind::Csv))) = (ended, self.last) {
@@ -289,6 +322,31 @@ impl Text<'_> {
         Ok(())
     }
 
+    /// Takes down that a file has something in it, and nothing that is read: that is no capture without flows.
+    fn nothing_of_use(&mut self) -> Result<(), Error> {
+        let context = &self.context;
+        let any = context
+            .text
+            .iter()
+            .chain([&context.unnamed])
+            .any(Option::is_some)
+            || self.wholeness.any()
+            || self.seen.beside;
+        let others = self.seen.others.iter().copied().collect::<Vec<_>>();
+        let why = match others.as_slice() {
+            _ if any => return Ok(()),
+            [] if self.seen.parts => "this is JSON without any record of a flow".to_owned(),
+            [] => return Ok(()),
+            others => format!(
+                "there are records of {} in it, and none of a flow",
+                others.join(", ")
+            ),
+        };
+        self.fault(&[], &why)?;
+        self.complaints.nothing_else = true;
+        Ok(())
+    }
+
     /// Takes down that the list of our own form that has been read lacks flows.
     fn fault_of_list(&mut self, why: &str) -> Result<(), Error> {
         let mut captures = self.context.described.clone();
@@ -306,11 +364,22 @@ impl Text<'_> {
 
     fn take(&mut self, said: Said, line: &[u8]) -> Result<ControlFlow<()>, Stopped> {
         self.last = match &said {
-            Said::Text(kind, _) | Said::Direction(kind, _) => Some(*kind),
+            Said::Text(kind, _) | Said::Direction(kind, ..) => Some(*kind),
             _ => None,
         };
         match said {
             Said::Nothing | Said::Json(json::Line::Other) => {}
+            Said::Part => self.seen.parts = true,
+            Said::Beside => self.seen.beside = true,
+            Said::Other(kind) => {
+                self.seen.others.insert(kind.name());
+            }
+            Said::Lost(kind, why) => {
+                let number = self.of_kind(kind);
+                if self.seen.lost.insert(why.clone()) {
+                    self.fault(&[number], &why)?;
+                }
+            }
             Said::Json(json::Line::Captures(captures, promised)) => {
                 let verdict = captures.iter().filter_map(Capture::judged).max();
                 if let Some(why) = self.wholeness.begin(promised, verdict) {
@@ -341,9 +410,9 @@ impl Text<'_> {
                     }
                 }
             }
-            Said::Direction(kind, record) => {
+            Said::Direction(kind, record, order) => {
                 self.of_kind(kind);
-                self.pairs.add(kind, *record);
+                self.pairs.add(kind, *record, order);
             }
         }
         Ok(ControlFlow::Continue(()))

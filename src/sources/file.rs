@@ -47,10 +47,7 @@ pub fn read(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> 
                 let datagram = if read.audit.is_own() {
                     datagram
                 } else {
-                    match monitor.events(time, datagram) {
-                        Some(events) => events,
-                        None => continue,
-                    }
+                    monitor.events(time, datagram)
                 };
                 intake.gather_from(Received::At(time), OWN, &datagram, &mut pending, || false);
             }

@@ -14,6 +14,8 @@ use crate::netlink::framing::{HEADER_LEN, messages};
 /// `NLM_F_REQUEST` and `NLM_F_CREATE` of `include/uapi/linux/netlink.h`.
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_CREATE: u16 = 0x400;
+/// Where `nlmsg_flags` stands in a message's header.
+const FLAGS_AT: usize = 6;
 /// Copies of one event are delivered within microseconds. A connection that has the same ports and the same identifier
 /// again does not come as soon.
 const COPIES_WITHIN_US: u64 = 100_000;
@@ -29,20 +31,16 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// The events of a datagram; `None` if it is a copy of one that has come.
-    pub fn events<'a>(
-        &mut self,
-        time: Timestamp,
-        datagram: Cow<'a, [u8]>,
-    ) -> Option<Cow<'a, [u8]>> {
+    /// The events of a datagram. A copy of a beginning that has come is an update: what it says is known, and another
+    /// connection it is not.
+    pub fn events<'a>(&mut self, time: Timestamp, datagram: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
         let events = without_requests(datagram);
-        // Of other events a copy says what is known already.
         let begins = { messages(&events) }
             .any(|message| message.is_ok_and(|message| message.flags & NLM_F_CREATE != 0));
         if begins && self.is_copy(time, &events) {
-            return None;
+            return as_updates(&events).into();
         }
-        Some(events)
+        events
     }
 
     fn is_copy(&mut self, time: Timestamp, datagram: &[u8]) -> bool {
@@ -90,6 +88,21 @@ fn without_requests(datagram: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     Cow::Owned(kept)
 }
 
+/// The datagram with updates in place of beginnings.
+fn as_updates(datagram: &[u8]) -> Vec<u8> {
+    let mut updates = datagram.to_vec();
+    let mut at = 0;
+    for message in messages(datagram) {
+        let Ok(message) = message else {
+            break;
+        };
+        let flags = message.flags & !NLM_F_CREATE;
+        updates[at + FLAGS_AT..at + FLAGS_AT + 2].copy_from_slice(&flags.to_ne_bytes());
+        at += (HEADER_LEN + message.payload.len()).next_multiple_of(4);
+    }
+    updates
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,32 +127,28 @@ mod tests {
         let (request, event) = (message(0x605, b"wanted"), message(0x600, b"done!"));
         let mut monitor = Monitor::default();
         let both = [request.clone(), event.clone(), request.clone()].concat();
-        assert_eq!(*monitor.events(at(1), both.into()).unwrap(), event);
-        assert!(
-            monitor
-                .events(at(1), request[..].into())
-                .unwrap()
-                .is_empty()
-        );
+        assert_eq!(*monitor.events(at(1), both.into()), event);
+        assert!(monitor.events(at(1), request[..].into()).is_empty());
         // What is damaged behind one is still seen to be damaged.
         let broken = [&request[..], &[9]].concat();
-        assert_eq!(*monitor.events(at(1), broken.into()).unwrap(), [9]);
+        assert_eq!(*monitor.events(at(1), broken.into()), [9]);
     }
 
     #[test]
     fn copies_count_once_and_another_event_counts() {
         let (new, other) = (message(0x600, b"one"), message(0x600, b"two"));
         let mut monitor = Monitor::default();
-        let mut take =
-            |us, datagram: &[u8]| monitor.events(at(us), Cow::Borrowed(datagram)).is_some();
+        let mut take = |us, datagram: &[u8]| {
+            let events = monitor.events(at(us), Cow::Borrowed(datagram));
+            let flags = messages(&events).next().unwrap().unwrap().flags;
+            assert_eq!(events.len(), datagram.len());
+            flags & NLM_F_CREATE != 0
+        };
         assert!(take(1_000_000, &new));
         assert!(take(1_000_001, &other));
         assert!(!take(1_000_002, &new));
         assert!(!take(1_000_003, &other));
         assert!(take(1_200_000, &new));
-        // Updates are not counted, so that it does not matter.
-        let update = message(0, b"one");
-        assert!(take(1_200_001, &update) && take(1_200_002, &update));
     }
 
     #[test]
@@ -147,7 +156,7 @@ mod tests {
         let mut monitor = Monitor::default();
         for number in 0..2 * REMEMBERED_MAX as u32 {
             let event = message(0x600, &number.to_ne_bytes());
-            assert!(monitor.events(at(1), event.into()).is_some());
+            assert_eq!(*monitor.events(at(1), Cow::Borrowed(&event)), event);
         }
         assert!(monitor.order.len() <= REMEMBERED_MAX && monitor.recent.len() <= REMEMBERED_MAX);
     }
