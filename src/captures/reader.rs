@@ -11,6 +11,9 @@ mod pairs;
 pub mod pcap;
 mod wholeness;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read};

@@ -44,6 +44,8 @@ pub enum HeaderError {
     Magic([u8; 4]),
     /// The capture is of another link type.
     LinkType(u32),
+    /// The capture is of a link type that has netlink among other things, where only netlink is read.
+    Cooked(u32),
 }
 
 impl std::fmt::Display for HeaderError {
@@ -52,6 +54,11 @@ impl std::fmt::Display for HeaderError {
             Self::Io(error) => error.fmt(f),
             Self::Short => f.write_str("not a capture: the 24-byte pcap header is incomplete"),
             Self::Magic(_) => f.write_str("not a pcap capture: unknown magic number"),
+            Self::Cooked(found) => write!(
+                f,
+                "a recording of all interfaces at once (link type {found}), and -r reads those of netlink alone: \
+                 conntracker show FILE reads it"
+            ),
             Self::LinkType(found) => write!(
                 f,
                 "packets of a network (link type {found}{}) and not the kernel's events: make flows of them with \
@@ -175,6 +182,14 @@ impl<R: Read> Reader<R> {
     /// Whether the file's header is as this program writes it, though others may too.
     pub const fn as_written(&self) -> bool {
         self.as_written
+    }
+
+    /// The link type, if it is one that has netlink among other things.
+    pub const fn cooked(&self) -> Option<u32> {
+        match &self.form {
+            Form::Classic(classic) if classic.link != link::NETLINK => Some(classic.link),
+            Form::Classic(_) | Form::Ng(_) => None,
+        }
     }
 
     /// Packets that what recorded could not keep, as the file says itself: pcapng has a place for that.

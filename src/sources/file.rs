@@ -23,12 +23,26 @@ pub struct Read {
     pub last: Option<Timestamp>,
 }
 
-/// Reads a whole capture into `intake`. Where reading fails in the middle, what was read before is in the table, and
-/// the audit says so.
+/// Reads a whole capture into `intake`, out of recordings of everything too. Where reading fails in the middle, what was
+/// read before is in the table, and the audit says so.
 ///
 /// Errors: [`HeaderError`] if the input is no such capture.
 pub fn read(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> {
-    let mut reader = Reader::new(input)?;
+    take_in(Reader::new(input)?, intake)
+}
+
+/// The same of recordings of netlink and no others, which is what the list of `-r` is defined for.
+///
+/// Errors: as those of [`read`].
+pub fn read_netlink(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> {
+    let reader = Reader::new(input)?;
+    match reader.cooked() {
+        None => take_in(reader, intake),
+        Some(link) => Err(HeaderError::Cooked(link)),
+    }
+}
+
+fn take_in(mut reader: Reader<impl io::Read>, intake: &Intake) -> Result<Read, HeaderError> {
     let mut pending = Pending::default();
     let mut read = Read {
         audit: Audit::new(reader.as_written()),
