@@ -10,10 +10,8 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::model::timestamp::Timestamp;
 use crate::netlink::framing::{HEADER_LEN, messages};
+use crate::netlink::uapi::{NLM_F_CREATE, NLM_F_REQUEST};
 
-/// `NLM_F_REQUEST` and `NLM_F_CREATE` of `include/uapi/linux/netlink.h`.
-const NLM_F_REQUEST: u16 = 1;
-const NLM_F_CREATE: u16 = 0x400;
 /// Where `nlmsg_flags` stands in a message's header.
 const FLAGS_AT: usize = 6;
 /// Copies of one event are delivered within microseconds. A connection that has the same ports and the same identifier
