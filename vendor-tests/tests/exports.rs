@@ -98,7 +98,7 @@ fn ulogd_conf(folder: &Folder) -> PathBuf {
         }
     }
     conf += "stack=ends:NFCT,ip:IP2STR,json:JSON\nstack=all:NFCT,ip:IP2STR,print:PRINTFLOW,log:LOGEMU\n";
-    conf += "stack=ends:NFCT,xml:XML\n[all]\nhash_enable=0\n";
+    conf += "stack=ends:NFCT,xml:XML\n[ends]\nhash_enable=1\n[all]\nhash_enable=0\n";
     for (section, name) in [("json", "flows.json"), ("log", "flows.log")] {
         conf += &format!(
             "[{section}]\nsync=1\nfile=\"{}\"\n",

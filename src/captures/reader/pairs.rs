@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use super::line::Kind;
 use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
-use crate::model::timestamp::Timestamp;
+use crate::model::timestamp::{Timestamp, earliest};
 
 /// Where the ports begin that clients have by default (`net.ipv4.ip_local_port_range`; RFC 6335, 6: from 49152 on).
 const CLIENT_PORT_MIN: u16 = 32_768;
@@ -54,10 +54,7 @@ impl Pairs {
                     (one, other) => one.or(other),
                 };
                 let own = &mut half.record;
-                own.first_seen = match (own.first_seen, record.first_seen) {
-                    (Some(one), Some(other)) => Some(one.min(other)),
-                    (one, other) => one.or(other),
-                };
+                own.first_seen = earliest(own.first_seen, record.first_seen);
                 own.last_seen = own.last_seen.max(record.last_seen);
                 own.confirmed |= record.confirmed;
                 own.classic = Record::usual_classic(own.confirmed);

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
-use crate::model::sighting::{Facts, Reply};
+use crate::model::tuple::{Reply, Tuple};
 
 /// Longer than any entry.
 const FLOW_MAX: usize = 1 << 16;
@@ -96,7 +96,7 @@ fn shown(text: &str) -> String {
 
 /// One direction.
 #[derive(Default)]
-struct Tuple {
+struct Written {
     source: Option<IpAddr>,
     destination: Option<IpAddr>,
     protocol: Option<Protocol>,
@@ -120,7 +120,7 @@ fn flow(entry: &str) -> Result<Record, String> {
     if !matches!(event, None | Some("new" | "update" | "destroy")) {
         return Err("an event that is not known".into());
     }
-    let (mut original, mut reply) = (Tuple::default(), Tuple::default());
+    let (mut original, mut reply) = (Written::default(), Written::default());
     let (mut unreplied, mut assured, mut state, mut zone) = (false, false, None, 0);
     let mut meta = Meta::Outside;
     let mut open: Vec<&str> = Vec::new();
@@ -192,7 +192,7 @@ fn flow(entry: &str) -> Result<Record, String> {
     })
 }
 
-fn set_protocol(tuple: &mut Tuple, tag: &str) -> Result<(), String> {
+fn set_protocol(tuple: &mut Written, tag: &str) -> Result<(), String> {
     let number = attribute(tag, "protonum").ok_or("protonum is missing")?;
     let protocol = Protocol(self::number("protonum", number)?);
     let name = attribute(tag, "protoname");
@@ -206,8 +206,8 @@ fn set_protocol(tuple: &mut Tuple, tag: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn identity(original: &Tuple, reply: &Tuple, zone: u16) -> Result<Identity, String> {
-    let ends = |tuple: &Tuple| tuple.source.zip(tuple.destination);
+fn identity(original: &Written, reply: &Written, zone: u16) -> Result<Identity, String> {
+    let ends = |tuple: &Written| tuple.source.zip(tuple.destination);
     let ((source, destination), (reply_source, reply_destination)) = ends(original)
         .zip(ends(reply))
         .ok_or("an address is missing")?;
@@ -222,7 +222,7 @@ fn identity(original: &Tuple, reply: &Tuple, zone: u16) -> Result<Identity, Stri
     {
         return Err("the addresses are not of one address family".into());
     }
-    let ports = |tuple: &Tuple| match (
+    let ports = |tuple: &Written| match (
         protocol.has_ports(),
         tuple.source_port.zip(tuple.destination_port),
     ) {
@@ -231,7 +231,7 @@ fn identity(original: &Tuple, reply: &Tuple, zone: u16) -> Result<Identity, Stri
         (true, ports) => Ok(ports),
     };
     let (ports, reply_ports) = (ports(original)?, ports(reply)?);
-    let facts = Facts {
+    let tuple = Tuple {
         source,
         destination,
         protocol,
@@ -239,7 +239,7 @@ fn identity(original: &Tuple, reply: &Tuple, zone: u16) -> Result<Identity, Stri
         source_port: ports.map_or(SourcePort::None, |(port, _)| SourcePort::Exact(port)),
         zone,
     };
-    let translation = facts.translation(&Reply {
+    let translation = tuple.translation(&Reply {
         source: reply_source,
         source_port: reply_ports.map(|(port, _)| port),
         destination: reply_destination,
@@ -249,8 +249,8 @@ fn identity(original: &Tuple, reply: &Tuple, zone: u16) -> Result<Identity, Stri
         source,
         destination,
         protocol,
-        service: facts.service,
-        source_port: facts.source_port,
+        service: tuple.service,
+        source_port: tuple.source_port,
         zone,
         translation: translation.map(Box::new),
         netns: None,

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
-use crate::model::sighting::{Facts, Reply};
 use crate::model::timestamp::Timestamp;
+use crate::model::tuple::{Reply, Tuple};
 
 /// What is read of a record.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl Seen {
             }
             _ => Service::None,
         };
-        let facts = Facts {
+        let tuple = Tuple {
             source,
             destination,
             protocol,
@@ -59,7 +59,7 @@ impl Seen {
             Some(reply) if reply.source.is_ipv4() != source.is_ipv4() => {
                 return Err("the addresses are not of one address family".into());
             }
-            Some(reply) => facts.translation(&reply),
+            Some(reply) => tuple.translation(&reply),
             None => None,
         };
         Ok(Box::new(Record {
@@ -68,7 +68,7 @@ impl Seen {
                 destination,
                 protocol,
                 service,
-                source_port: facts.source_port,
+                source_port: tuple.source_port,
                 zone: 0,
                 translation: translation.map(Box::new),
                 netns: None,

@@ -14,8 +14,8 @@ use super::json::{Json, needed, optional};
 use super::{Line, Program};
 use crate::formats::conntrack;
 use crate::model::record::Protocol;
-use crate::model::sighting::Reply;
 use crate::model::timestamp::Timestamp;
+use crate::model::tuple::Reply;
 
 /// `NFCT_T_NEW` and `NFCT_T_DESTROY`, as `ct.event` has them.
 const NEW: u32 = 1;
