@@ -76,6 +76,8 @@ impl Document {
                     tag => return Err(format!("<{}> is not expected there", shown(tag))),
                 }
                 rest = behind;
+            } else if let Some(behind) = without_cause(rest) {
+                rest = behind;
             } else if rest.is_empty() {
                 break;
             } else {
@@ -88,6 +90,12 @@ impl Document {
             Xml::Flows(flows)
         })
     }
+}
+
+/// What follows `[USERSPACE] portid=3575900275`, which conntrack writes behind events that a program brought about.
+fn without_cause(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("[USERSPACE] portid=")?;
+    Some(rest.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
 fn shown(text: &str) -> String {
@@ -315,6 +323,8 @@ mod tests {
         let laid_out = document.replace("><", ">\n  <");
         assert_eq!(read(&laid_out).as_ref(), Ok(&expected));
         assert_eq!(read(&format!("{FLOW}{FLOW}")).unwrap().len(), 2);
+        let caused = format!("{FLOW} [USERSPACE] portid=3575900275\n{FLOW}");
+        assert_eq!(read(&caused).unwrap().len(), 2);
     }
 
     #[test]
