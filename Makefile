@@ -9,12 +9,15 @@ BUILD_PACKAGES := gcc libc6-dev pkg-config libnetfilter-conntrack-dev libclang-d
 # Where cargo is Debian's own, its formatter and its linter are packages beside it.
 CARGO_PACKAGES = $(if $(findstring /usr/bin/cargo,$(shell command -v $(CARGO))),rustfmt rust-clippy)
 # To test: the real counterparts on this kernel.
-TEST_PACKAGES = g++ conntrack nftables iptables iproute2 iputils-ping netbase netcat-openbsd tshark mount \
+TEST_PACKAGES = g++ conntrack xz-utils zstd nftables iptables iproute2 iputils-ping netbase netcat-openbsd tshark mount \
 	util-linux procps kmod strace python3-jsonschema tzdata $(CARGO_PACKAGES) $(DEB_TEST_PACKAGES)
 # Servers and their tools, out of Debian's packages but not installed: that would start them. What a test
 # needs of them and can't be had skips it.
 PROMETHEUS := target/prometheus
 POSTGRESQL := target/postgresql
+# Programs that export flows, whose services would listen if they were installed.
+EXPORTERS := target/exporters
+EXPORTER_PACKAGES := ulogd2 ulogd2-json nfdump libnetfilter-log1 libnetfilter-acct1 libjansson4
 # ClickHouse's embedded form, for the statements of docs/fleet: 555 MB, so only with `make test FLEET=1`.
 CHDB := target/chdb
 # Installs packages that are missing, and only then asks the network for anything.
@@ -122,6 +125,10 @@ test-packages:
 		{ apt-get download -q promtool || apt-get download -q prometheus; } 2>/dev/null && \
 		dpkg -x prom*.deb . && rm prom*.deb; } || \
 		echo 'promtool can not be had: the test of the metrics with it will be skipped'
+	@test -x $(EXPORTERS)/usr/bin/nfdump || { mkdir -p $(EXPORTERS) && cd $(EXPORTERS) && \
+		apt-get download -q $(EXPORTER_PACKAGES) 2>/dev/null && \
+		for deb in *.deb; do dpkg -x $$deb . || exit 1; done && rm *.deb; } || \
+		echo 'ulogd2 and nfdump can not be had: the test of what they export will be skipped'
 	@test -e $(POSTGRESQL)/usr/lib/postgresql || { \
 		server=$$(apt-cache depends postgresql | sed -n 's/^ *Depends: \(postgresql-[0-9]*\)$$/\1/p') && \
 		mkdir -p $(POSTGRESQL)/archives/partial && $(SUDO) apt-get install -q -y --download-only \

@@ -6,17 +6,20 @@
 pub mod complaints;
 pub mod line;
 pub mod lines;
+mod packed;
 mod pairs;
 pub mod pcap;
 mod wholeness;
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use crate::formats::csv;
 use crate::formats::json::{self, Unreadable};
 use crate::formats::pcap::is_magic;
 use crate::model::capture::Capture;
@@ -28,8 +31,9 @@ use crate::ui::console::Console;
 use crate::ui::progress::Counted;
 
 use complaints::Complaints;
-use line::{Kind, Said};
+use line::{Forms, Kind, Said, Wrong};
 use lines::{Line, Lines};
+use packed::Packing;
 use pairs::Pairs;
 use wholeness::Wholeness;
 
@@ -86,24 +90,37 @@ impl Reader<'_> {
     /// Errors: as those of [`read`](Self::read).
     pub fn read_from(
         &self,
-        input: impl Read,
+        input: impl Read + Send,
         path: &Path,
         size: Option<u64>,
         sink: &mut dyn Sink,
     ) -> Result<Complaints, Error> {
         let mut input = Counted::reading(input, path, size, self.console);
-        let mut magic = Vec::with_capacity(4);
-        (&mut input)
-            .take(4)
-            .read_to_end(&mut magic)
-            .map_err(|error| Error::file(path, error))?;
-        if let Some(why) = foreign(&magic) {
-            return Err(Error::file(path, why));
-        }
-        let is_empty = magic.is_empty();
-        let recording = is_magic(&magic);
-        let input = BufReader::with_capacity(1 << 18, io::Cursor::new(magic).chain(input));
-        if recording {
+        let magic = begin(&mut input, path)?;
+        let packing = Packing::of(&magic);
+        let Some(packing) = packing else {
+            return self.read_content(&magic, input, path, size.is_some(), sink);
+        };
+        packing.unpack(io::Cursor::new(magic).chain(input), path, |mut unpacked| {
+            let magic = begin(&mut unpacked, path)?;
+            if Packing::of(&magic).is_some() {
+                return Err(Error::file(path, "is compressed twice: unpack it once"));
+            }
+            self.read_content(&magic, unpacked, path, size.is_some(), sink)
+        })
+    }
+
+    /// Reads what begins with `magic` and goes on with `rest`.
+    fn read_content(
+        &self,
+        magic: &[u8],
+        rest: impl Read,
+        path: &Path,
+        is_file: bool,
+        sink: &mut dyn Sink,
+    ) -> Result<Complaints, Error> {
+        let input = BufReader::with_capacity(1 << 18, magic.chain(rest));
+        if is_magic(magic) {
             return pcap::read(input, path, (self.keep_ports, self.strict), sink);
         }
         let mut text = Text {
@@ -112,13 +129,14 @@ impl Reader<'_> {
             sink,
             context: Context::default(),
             wholeness: Wholeness::default(),
-            csv: csv::Reader::default(),
+            forms: Forms::default(),
+            seen: Seen::default(),
             pairs: Pairs::default(),
             last: None,
             complaints: Complaints::default(),
         };
         text.read(Lines::new(input))?;
-        if is_empty && size.is_some() {
+        if magic.is_empty() && is_file {
             text.fault_of_list(
                 "the file is empty: it was cut to nothing, or it is a list without any flow in the classic form",
             )?;
@@ -127,17 +145,14 @@ impl Reader<'_> {
     }
 }
 
-/// Why a file with this beginning can't be read, if it is of a kind that is known to be none of ours.
-fn foreign(magic: &[u8]) -> Option<&'static str> {
-    match magic {
-        [0x0a, 0x0d, 0x0d, 0x0a] => Some(
-            "a pcapng file; convert it with: editcap -F pcap FILE NEW, or tshark -F pcap -r FILE -w NEW",
-        ),
-        [0x1f, 0x8b, ..] | [0xfd, b'7', b'z', b'X'] | [0x28, 0xb5, 0x2f, 0xfd] => {
-            Some("is compressed: unpack it, for example with: zcat FILE | conntracker show -")
-        }
-        _ => None,
-    }
+/// The first bytes of a file, which tell what it is.
+fn begin(input: &mut impl Read, path: &Path) -> Result<Vec<u8>, Error> {
+    let mut magic = Vec::with_capacity(4);
+    input
+        .take(4)
+        .read_to_end(&mut magic)
+        .map_err(|error| Error::file(path, error))?;
+    Ok(magic)
 }
 
 /// What flows of a file refer to.
@@ -155,13 +170,29 @@ struct Context {
     skipped_elsewhere: u64,
 }
 
+/// What else was met in a file.
+#[derive(Default)]
+struct Seen {
+    /// What JSON of other programs was called.
+    foreign: BTreeSet<String>,
+    /// Kinds with records of something else than flows.
+    others: BTreeSet<&'static str>,
+    /// What was told to be missing.
+    lost: BTreeSet<String>,
+    /// Whether there was a header or the like, behind which there may be no flow.
+    beside: bool,
+    /// Whether there was JSON over several lines.
+    parts: bool,
+}
+
 struct Text<'a> {
     path: &'a Path,
     strict: bool,
     sink: &'a mut dyn Sink,
     context: Context,
     wholeness: Wholeness,
-    csv: csv::Reader,
+    forms: Forms,
+    seen: Seen,
     pairs: Pairs,
     /// The kind of the last line, if it was a text's.
     last: Option<Kind>,
@@ -177,10 +208,8 @@ impl Text<'_> {
                 Err(error) => return Err(Error::file(self.path, error)),
             };
             let said = match line {
-                Line::Whole(line, ended) => {
-                    line::parse(line, ended, &mut self.csv).map(|said| (said, line))
-                }
-                Line::TooLong => Err(Unreadable::Malformed("too long for a line".into())),
+                Line::Whole(line, ended) => self.forms.read(line, ended).map(|said| (said, line)),
+                Line::TooLong => Err(Wrong::Damaged("too long for a line".into())),
             };
             match said {
                 Ok((said, line)) => match self.take(said, line) {
@@ -189,7 +218,7 @@ impl Text<'_> {
                     Err(Stopped::Malformed(why)) => self.complain(lines.number(), &why)?,
                     Err(Stopped::Ended(error)) => return Err(error),
                 },
-                Err(Unreadable::Newer(schema)) => {
+                Err(Wrong::Own(Unreadable::Newer(schema))) => {
                     return Err(Error::file(
                         self.path,
                         format!(
@@ -199,7 +228,17 @@ impl Text<'_> {
                         ),
                     ));
                 }
-                Err(Unreadable::Malformed(why)) => self.complain(lines.number(), &why)?,
+                Err(Wrong::Own(Unreadable::Malformed(why)) | Wrong::Damaged(why)) => {
+                    self.complain(lines.number(), &why)?;
+                }
+                Err(Wrong::Foreign(what)) if self.seen.foreign.contains(&what) => {
+                    self.complaints.add_another();
+                    self.count_skipped();
+                }
+                Err(Wrong::Foreign(what)) => {
+                    self.complain(lines.number(), &what)?;
+                    self.seen.foreign.insert(what);
+                }
             }
         }
         self.finish(lines.ended())
@@ -211,13 +250,17 @@ impl Text<'_> {
             return Err(Error::new(complaint));
         }
         self.complaints.add(complaint);
+        self.count_skipped();
+        Ok(())
+    }
+
+    fn count_skipped(&mut self) {
         for capture in &self.context.described {
             *self.context.skipped.entry(*capture).or_default() += 1;
         }
         if self.context.described.is_empty() {
             self.context.skipped_elsewhere += 1;
         }
-        Ok(())
     }
 
     /// Takes down that the list that is being read lacks flows.
@@ -243,6 +286,11 @@ impl Text<'_> {
         if let Some(why) = self.wholeness.stop() {
             self.fault_of_list(&why)?;
         }
+        if let Some(why) = self.forms.stop() {
+            let captures: Vec<u32> = self.context.text.iter().flatten().copied().collect();
+            self.fault(&captures, why)?;
+        }
+        self.nothing_of_use()?;
         // A line that was cut says something else: without "(confirmed)" for example. Conntrack's own are pasted
         // from screens, and end as may be.
         if let (false, Some(kind @ (Kind::Classic | Kind::Csv))) = (ended, self.last) {
@@ -277,6 +325,31 @@ impl Text<'_> {
         Ok(())
     }
 
+    /// Takes down that a file has something in it, and nothing that is read: that is no capture without flows.
+    fn nothing_of_use(&mut self) -> Result<(), Error> {
+        let context = &self.context;
+        let any = context
+            .text
+            .iter()
+            .chain([&context.unnamed])
+            .any(Option::is_some)
+            || self.wholeness.any()
+            || self.seen.beside;
+        let others = self.seen.others.iter().copied().collect::<Vec<_>>();
+        let why = match others.as_slice() {
+            _ if any => return Ok(()),
+            [] if self.seen.parts => "this is JSON without any record of a flow".to_owned(),
+            [] => return Ok(()),
+            others => format!(
+                "there are records of {} in it, and none of a flow",
+                others.join(", ")
+            ),
+        };
+        self.fault(&[], &why)?;
+        self.complaints.nothing_else = true;
+        Ok(())
+    }
+
     /// Takes down that the list of our own form that has been read lacks flows.
     fn fault_of_list(&mut self, why: &str) -> Result<(), Error> {
         let mut captures = self.context.described.clone();
@@ -294,11 +367,22 @@ impl Text<'_> {
 
     fn take(&mut self, said: Said, line: &[u8]) -> Result<ControlFlow<()>, Stopped> {
         self.last = match &said {
-            Said::Text(kind, _) | Said::Direction(kind, _) => Some(*kind),
+            Said::Text(kind, _) | Said::Direction(kind, ..) => Some(*kind),
             _ => None,
         };
         match said {
             Said::Nothing | Said::Json(json::Line::Other) => {}
+            Said::Part => self.seen.parts = true,
+            Said::Beside => self.seen.beside = true,
+            Said::Other(kind) => {
+                self.seen.others.insert(kind.name());
+            }
+            Said::Lost(kind, why) => {
+                let number = self.of_kind(kind);
+                if self.seen.lost.insert(why.clone()) {
+                    self.fault(&[number], &why)?;
+                }
+            }
             Said::Json(json::Line::Captures(captures, promised)) => {
                 let verdict = captures.iter().filter_map(Capture::judged).max();
                 if let Some(why) = self.wholeness.begin(promised, verdict) {
@@ -329,9 +413,9 @@ impl Text<'_> {
                     }
                 }
             }
-            Said::Direction(kind, record) => {
+            Said::Direction(kind, record, order) => {
                 self.of_kind(kind);
-                self.pairs.add(kind, *record);
+                self.pairs.add(kind, *record, order);
             }
         }
         Ok(ControlFlow::Continue(()))

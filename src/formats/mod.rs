@@ -5,5 +5,6 @@
 pub mod classic;
 pub mod conntrack;
 pub mod csv;
+pub mod exports;
 pub mod json;
 pub mod pcap;

@@ -1,4 +1,5 @@
-//! Captures of netlink messages: classic pcap with link type 253 (`LINKTYPE_NETLINK`).
+//! Captures of netlink messages: classic pcap with link type 253 (`LINKTYPE_NETLINK`), as it is written here and by most;
+//! [`ng`] is the newer form, [`link`] what else stands before a datagram.
 //!
 //! The file format is draft-ietf-opsawg-pcap; a record is the 16-byte cooked netlink header
 //! (unused, ARPHRD type 824, unused, netlink family; both big-endian) followed by one datagram as the
@@ -6,14 +7,16 @@
 
 pub mod audit;
 pub mod byte_order;
+mod link;
 pub mod mark;
+mod ng;
 
 use crate::netlink::uapi::{ARPHRD_NETLINK, NETLINK_NETFILTER, PACKET_OUTGOING};
 use std::io::{self, Read, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// `LINKTYPE_NETLINK`.
-const LINKTYPE_NETLINK: u32 = 253;
+use link::Linked;
+
 const COOKED_LEN: usize = 16;
 const MAGIC_MICROSECONDS: u32 = 0xa1b2_c3d4;
 const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;
@@ -26,7 +29,8 @@ const SNAPLEN: u32 = RECORD_MAX as u32;
 pub fn is_magic(magic: &[u8]) -> bool {
     let known = [MAGIC_MICROSECONDS, MAGIC_NANOSECONDS];
     let first = <[u8; 4]>::try_from(magic).map(u32::from_be_bytes);
-    first.is_ok_and(|first| known.contains(&first) || known.contains(&first.swap_bytes()))
+    magic == ng::SECTION_HEADER
+        || first.is_ok_and(|first| known.contains(&first) || known.contains(&first.swap_bytes()))
 }
 
 /// Why a file can't be read as a capture at all.
@@ -40,6 +44,8 @@ pub enum HeaderError {
     Magic([u8; 4]),
     /// The capture is of another link type.
     LinkType(u32),
+    /// The capture is of a link type that has netlink among other things, where only netlink is read.
+    Cooked(u32),
 }
 
 impl std::fmt::Display for HeaderError {
@@ -47,14 +53,18 @@ impl std::fmt::Display for HeaderError {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Short => f.write_str("not a capture: the 24-byte pcap header is incomplete"),
-            Self::Magic([0x0a, 0x0d, 0x0d, 0x0a]) => f.write_str(
-                "a pcapng file; convert it with: editcap -F pcap FILE NEW, or tshark -F pcap -r FILE -w NEW",
-            ),
             Self::Magic(_) => f.write_str("not a pcap capture: unknown magic number"),
+            Self::Cooked(found) => write!(
+                f,
+                "a recording of all interfaces at once (link type {found}), and -r reads those of netlink alone: \
+                 conntracker show FILE reads it"
+            ),
             Self::LinkType(found) => write!(
                 f,
-                "link type {found} instead of {LINKTYPE_NETLINK} (netlink): record one with \
-                 conntracker -w FILE, or tcpdump -i nlmon0 -w FILE"
+                "packets of a network (link type {found}{}) and not the kernel's events: make flows of them with \
+                 nfpcapd -r FILE -l FOLDER and nfdump -R FOLDER -o csv, with zeek -r FILE (its conn.log) or suricata -r FILE \
+                 (its eve.json), which are read; events are recorded with conntracker -w FILE or tcpdump -i nlmon0 -w FILE",
+                link::name(*found)
             ),
         }
     }
@@ -78,6 +88,8 @@ pub enum Record<'a> {
     Snapped(SystemTime, &'a [u8]),
     /// A record of another netlink family, as a monitor of all of them records.
     Foreign,
+    /// A packet of a network of that link type, as is recorded on all interfaces at once.
+    Packet(u32),
     /// A record that can't hold any: too short for the cooked header, or too long.
     Unreadable,
     /// The file ends inside this record.
@@ -88,12 +100,40 @@ pub enum Record<'a> {
 #[derive(Debug)]
 pub struct Reader<R> {
     input: R,
-    big_endian: bool,
+    form: Form,
     /// Whether the file's header is as [`Writer`] writes it.
     as_written: bool,
+    buffer: Vec<u8>,
+}
+
+/// Which of the two forms of file.
+#[derive(Debug)]
+enum Form {
+    Classic(Classic),
+    Ng(ng::Section),
+}
+
+/// What the header of a classic file says of its records.
+#[derive(Debug)]
+struct Classic {
+    big_endian: bool,
     /// What one unit of the second time field is.
     fraction: Duration,
-    buffer: Vec<u8>,
+    link: u32,
+}
+
+/// A packet of a file of either form.
+#[derive(Debug, PartialEq, Eq)]
+enum Packet {
+    /// It is in the buffer.
+    Kept {
+        time: SystemTime,
+        /// Whether less than the whole of it was recorded.
+        is_snapped: bool,
+        link: u32,
+    },
+    Unreadable,
+    Truncated,
 }
 
 impl<R: Read> Reader<R> {
@@ -101,35 +141,49 @@ impl<R: Read> Reader<R> {
     ///
     /// Errors: [`HeaderError`] when the input is no capture of netlink messages.
     pub fn new(mut input: R) -> Result<Self, HeaderError> {
-        let mut header = [0; 24];
-        if read_full(&mut input, &mut header).map_err(HeaderError::Io)? < header.len() {
-            // A pcapng or a text file may be shorter than our header; its first bytes say more.
-            return Err(match header[..4] {
-                [0x0a, 0x0d, 0x0d, 0x0a] => HeaderError::Magic([0x0a, 0x0d, 0x0d, 0x0a]),
-                _ => HeaderError::Short,
+        let mut magic = [0; 4];
+        let mut rest = [0; 20];
+        if read_full(&mut input, &mut magic).map_err(HeaderError::Io)? < magic.len() {
+            return Err(HeaderError::Short);
+        }
+        if magic == ng::SECTION_HEADER {
+            let section = ng::Section::begin(&mut input).map_err(HeaderError::Io)?;
+            return Ok(Self {
+                input,
+                form: Form::Ng(section.ok_or(HeaderError::Short)?),
+                as_written: false,
+                buffer: Vec::new(),
             });
         }
-        let [m0, m1, m2, m3, .., k0, k1, k2, k3] = header;
-        let magic = [m0, m1, m2, m3];
         let (microsecond, nanosecond) = (Duration::from_micros(1), Duration::from_nanos(1));
-        let (big_endian, fraction) = match (u32::from_le_bytes(magic), u32::from_be_bytes(magic)) {
-            (MAGIC_MICROSECONDS, _) => (false, microsecond),
-            (MAGIC_NANOSECONDS, _) => (false, nanosecond),
-            (_, MAGIC_MICROSECONDS) => (true, microsecond),
-            (_, MAGIC_NANOSECONDS) => (true, nanosecond),
-            _ => return Err(HeaderError::Magic(magic)),
+        let known = match (u32::from_le_bytes(magic), u32::from_be_bytes(magic)) {
+            (MAGIC_MICROSECONDS, _) => Some((false, microsecond)),
+            (MAGIC_NANOSECONDS, _) => Some((false, nanosecond)),
+            (_, MAGIC_MICROSECONDS) => Some((true, microsecond)),
+            (_, MAGIC_NANOSECONDS) => Some((true, nanosecond)),
+            _ => None,
         };
+        if read_full(&mut input, &mut rest).map_err(HeaderError::Io)? < rest.len() {
+            return Err(HeaderError::Short);
+        }
+        let (big_endian, fraction) = known.ok_or(HeaderError::Magic(magic))?;
+        let [.., k0, k1, k2, k3] = rest;
         // The upper four bits carry the length of a frame check sequence, which netlink has not.
-        match word([k0, k1, k2, k3], big_endian) & 0x0fff_ffff {
-            LINKTYPE_NETLINK => Ok(Self {
-                input,
-                as_written: header == Writer::<Vec<u8>>::header(),
+        let link = word([k0, k1, k2, k3], big_endian) & 0x0fff_ffff;
+        if !link::may_have_netlink(link) {
+            return Err(HeaderError::LinkType(link));
+        }
+        let as_written = [&magic[..], &rest].concat() == Writer::<Vec<u8>>::header();
+        Ok(Self {
+            input,
+            form: Form::Classic(Classic {
                 big_endian,
                 fraction,
-                buffer: Vec::new(),
+                link,
             }),
-            other => Err(HeaderError::LinkType(other)),
-        }
+            as_written,
+            buffer: Vec::new(),
+        })
     }
 
     /// Whether the file's header is as this program writes it, though others may too.
@@ -137,70 +191,91 @@ impl<R: Read> Reader<R> {
         self.as_written
     }
 
+    /// The link type, if it is one that has netlink among other things.
+    pub const fn cooked(&self) -> Option<u32> {
+        match &self.form {
+            Form::Classic(classic) if classic.link != link::NETLINK => Some(classic.link),
+            Form::Classic(_) | Form::Ng(_) => None,
+        }
+    }
+
+    /// Packets that what recorded could not keep, as the file says itself: pcapng has a place for that.
+    pub const fn dropped(&self) -> u64 {
+        match &self.form {
+            Form::Classic(_) => 0,
+            Form::Ng(section) => section.dropped(),
+        }
+    }
+
     /// The next record, or `None` at the end of the file.
     ///
     /// Errors: those of the underlying reader.
     pub fn next_record(&mut self) -> io::Result<Option<Record<'_>>> {
+        let packet = match &mut self.form {
+            Form::Classic(classic) => classic.next(&mut self.input, &mut self.buffer)?,
+            Form::Ng(section) => section.next(&mut self.input, &mut self.buffer)?,
+        };
+        let Some(packet) = packet else {
+            return Ok(None);
+        };
+        let (time, is_snapped, link) = match packet {
+            Packet::Truncated => return Ok(Some(Record::Truncated)),
+            Packet::Unreadable => return Ok(Some(Record::Unreadable)),
+            Packet::Kept {
+                time,
+                is_snapped,
+                link,
+            } => (time, is_snapped, link),
+        };
+        Ok(Some(match link::split(link, &self.buffer) {
+            Linked::Short => Record::Unreadable,
+            Linked::Packet => Record::Packet(link),
+            Linked::Netlink(NETLINK_NETFILTER, datagram) if is_snapped => {
+                Record::Snapped(time, datagram)
+            }
+            Linked::Netlink(NETLINK_NETFILTER, datagram) => Record::Datagram(time, datagram),
+            Linked::Netlink(..) => Record::Foreign,
+        }))
+    }
+}
+
+impl Classic {
+    /// The next packet, its bytes in `buffer`; `None` at the end.
+    fn next(&mut self, input: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Option<Packet>> {
         let mut header = [0; 16];
-        match read_full(&mut self.input, &mut header)? {
+        match read_full(input, &mut header)? {
             0 => return Ok(None),
             16 => {}
-            _ => return Ok(Some(Record::Truncated)),
+            _ => return Ok(Some(Packet::Truncated)),
         }
-        let [
-            s0,
-            s1,
-            s2,
-            s3,
-            f0,
-            f1,
-            f2,
-            f3,
-            c0,
-            c1,
-            c2,
-            c3,
-            o0,
-            o1,
-            o2,
-            o3,
-        ] = header;
-        let seconds = word([s0, s1, s2, s3], self.big_endian);
-        let fraction = word([f0, f1, f2, f3], self.big_endian);
+        let field = |at: usize| {
+            let bytes = [header[at], header[at + 1], header[at + 2], header[at + 3]];
+            word(bytes, self.big_endian)
+        };
         let time = UNIX_EPOCH
-            + Duration::from_secs(seconds.into())
-            + self.fraction.saturating_mul(fraction);
-        let captured = word([c0, c1, c2, c3], self.big_endian) as usize;
-        let original = word([o0, o1, o2, o3], self.big_endian) as usize;
-        self.buffer.clear();
+            + Duration::from_secs(field(0).into())
+            + self.fraction.saturating_mul(field(4));
+        let (captured, original) = (field(8) as usize, field(12) as usize);
+        buffer.clear();
         let kept = captured.min(RECORD_MAX);
         // `take` and not a buffer of the claimed size: a header that lies costs no memory.
-        let read = (&mut self.input)
-            .take(kept as u64)
-            .read_to_end(&mut self.buffer)?;
+        let read = (&mut *input).take(kept as u64).read_to_end(buffer)?;
         if read < kept {
-            return Ok(Some(Record::Truncated));
+            return Ok(Some(Packet::Truncated));
         }
         let excess = (captured - kept) as u64;
         if excess > 0 {
-            let skipped = io::copy(&mut (&mut self.input).take(excess), &mut io::sink())?;
+            let skipped = io::copy(&mut input.take(excess), &mut io::sink())?;
             return Ok(Some(if skipped < excess {
-                Record::Truncated
+                Packet::Truncated
             } else {
-                Record::Unreadable
+                Packet::Unreadable
             }));
         }
-        let Some((cooked, datagram)) = self.buffer.split_first_chunk::<COOKED_LEN>() else {
-            return Ok(Some(Record::Unreadable));
-        };
-        let [.., family_high, family_low] = *cooked;
-        if u16::from_be_bytes([family_high, family_low]) != NETLINK_NETFILTER {
-            return Ok(Some(Record::Foreign));
-        }
-        Ok(Some(if captured < original {
-            Record::Snapped(time, datagram)
-        } else {
-            Record::Datagram(time, datagram)
+        Ok(Some(Packet::Kept {
+            time,
+            is_snapped: captured < original,
+            link: self.link,
         }))
     }
 }
@@ -248,7 +323,7 @@ impl<W: Write> Writer<W> {
         header[4..6].copy_from_slice(&2_u16.to_le_bytes());
         header[6..8].copy_from_slice(&4_u16.to_le_bytes());
         header[16..20].copy_from_slice(&SNAPLEN.to_le_bytes());
-        header[20..24].copy_from_slice(&LINKTYPE_NETLINK.to_le_bytes());
+        header[20..24].copy_from_slice(&link::NETLINK.to_le_bytes());
         header
     }
 

@@ -37,7 +37,7 @@ pub fn replay(
         (Box::new(file), kind.is_file().then_some(kind.len()))
     };
     let input = Counted::reading(input, path, len, console);
-    let read = file::read(BufReader::with_capacity(1 << 18, input), intake)
+    let read = file::read_netlink(BufReader::with_capacity(1 << 18, input), intake)
         .map_err(|error| Error::file(path, error))?;
     let tally = intake.tally();
     let reasons = read.audit.reasons(0);

@@ -7,6 +7,7 @@ use crate::formats::pcap::{HeaderError, Reader};
 use crate::intake::{Intake, Pending, Received};
 use crate::model::sighting::OWN;
 use crate::model::timestamp::{Timestamp, earliest};
+use crate::sources::monitor::Monitor;
 
 /// Events taken in together.
 const COMMIT_LEN: usize = 512;
@@ -22,17 +23,32 @@ pub struct Read {
     pub last: Option<Timestamp>,
 }
 
-/// Reads a whole capture into `intake`. Where reading fails in the middle, what was read before is in the table, and
-/// the audit says so.
+/// Reads a whole capture into `intake`, out of recordings of everything too. Where reading fails in the middle, what was
+/// read before is in the table, and the audit says so.
 ///
 /// Errors: [`HeaderError`] if the input is no such capture.
 pub fn read(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> {
-    let mut reader = Reader::new(input)?;
+    take_in(Reader::new(input)?, intake)
+}
+
+/// The same of recordings of netlink and no others, which is what the list of `-r` is defined for.
+///
+/// Errors: as those of [`read`].
+pub fn read_netlink(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> {
+    let reader = Reader::new(input)?;
+    match reader.cooked() {
+        None => take_in(reader, intake),
+        Some(link) => Err(HeaderError::Cooked(link)),
+    }
+}
+
+fn take_in(mut reader: Reader<impl io::Read>, intake: &Intake) -> Result<Read, HeaderError> {
     let mut pending = Pending::default();
     let mut read = Read {
         audit: Audit::new(reader.as_written()),
         ..Read::default()
     };
+    let mut monitor = Monitor::default();
     loop {
         match reader.next_record() {
             Ok(Some(record)) => {
@@ -42,6 +58,11 @@ pub fn read(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> 
                 let time = Timestamp::from(time);
                 read.first = earliest(read.first, Some(time));
                 read.last = read.last.max(Some(time));
+                let datagram = if read.audit.is_own() {
+                    datagram
+                } else {
+                    monitor.events(time, datagram)
+                };
                 intake.gather_from(Received::At(time), OWN, &datagram, &mut pending, || false);
             }
             Ok(None) => break,
@@ -55,5 +76,9 @@ pub fn read(input: impl io::Read, intake: &Intake) -> Result<Read, HeaderError> 
         }
     }
     intake.commit(&mut pending);
+    if let Some(link) = read.audit.only_packets() {
+        return Err(HeaderError::LinkType(link));
+    }
+    read.audit.dropped(reader.dropped());
     Ok(read)
 }

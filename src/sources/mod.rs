@@ -10,6 +10,7 @@ pub mod file;
 #[cfg(feature = "ebpf")]
 pub mod kernel;
 pub mod method;
+mod monitor;
 pub mod receiver;
 pub mod record;
 pub mod tuning;

@@ -135,7 +135,7 @@ fn what_is_no_capture_is_refused() {
         (folder.join("absent"), "No such file"),
         (folder.path().to_owned(), "directory"),
         (newer, "schema 2"),
-        (compressed, "zcat"),
+        (compressed, "unexpected end of file"),
         (ethernet, "link type 1"),
     ] {
         for words in ["show", "merge", "show --group dst"] {

@@ -224,12 +224,12 @@ fn files_that_cannot_be_read_are_told() {
         (
             "pcapng",
             b"\x0a\x0d\x0d\x0a\x1c\x00\x00\x00\x4d\x3c\x2b\x1a\x01\x00\x00\x00",
-            &["pcapng", "editcap"],
+            &["not a capture", "header"],
         ),
         (
             "ethernet",
             b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00\0\0\0\0\0\0\0\0\x00\x00\x04\x00\x01\x00\x00\x00",
-            &["link type 1 instead of 253", "conntracker -w"],
+            &["link type 1, Ethernet", "nfdump", "conntracker -w"],
         ),
     ] {
         fs::write(folder.join(name), bytes).expect("a file");

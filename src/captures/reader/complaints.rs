@@ -26,6 +26,11 @@ impl Complaints {
         }
     }
 
+    /// Takes one down that says what another one has said.
+    pub fn add_another(&mut self) {
+        self.count += 1;
+    }
+
     /// Takes down what is wrong with the file as a whole.
     pub fn fault(&mut self, fault: String) {
         self.faults.push(fault);
@@ -42,7 +47,8 @@ impl Complaints {
             console.error(complaint);
         }
         let more = self.count - self.named.len() as u64;
-        if more > 0 {
+        // What says the same again is only counted.
+        if more > 0 && self.named.len() == NAMED_MAX {
             console.error(&format!("{file}: … and {} more", show_count(more)));
         }
         if self.count > 0 {

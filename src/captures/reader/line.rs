@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use crate::formats::classic;
-use crate::formats::conntrack;
+use crate::formats::conntrack::{self, xml};
 use crate::formats::csv;
+use crate::formats::exports::{self, Foreign, Program};
 use crate::formats::json::{self, Unreadable};
 use crate::model::printable::is_harmful;
 use crate::model::record::Record;
@@ -18,8 +19,27 @@ pub enum Said {
     Json(json::Line),
     /// Flows in text: one, or several where ends of lines were lost.
     Text(Kind, Vec<Record>),
-    /// Packets in one direction, which may be those of a flow or answers.
-    Direction(Kind, Box<Record>),
+    /// Packets in one direction, which may be those of a flow or answers. The number orders those of a file by time.
+    Direction(Kind, Box<Record>, Option<u64>),
+    /// A part of a file that is read, which tells of no flow: a header, a sum.
+    Beside,
+    /// A record of that kind of something else than a flow.
+    Other(Kind),
+    /// A part of JSON.
+    Part,
+    /// What a file of that kind says itself to lack.
+    Lost(Kind, String),
+}
+
+/// Why a line can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// It is of our own form, and why it can't be read.
+    Own(Unreadable),
+    /// It is damaged.
+    Damaged(String),
+    /// It is JSON of another program, which is named.
+    Foreign(String),
 }
 
 /// The kinds of text.
@@ -31,11 +51,30 @@ pub enum Kind {
     Conntrack,
     /// Our own comma-separated values.
     Csv,
+    /// NetFlow and IPFIX.
+    Nfdump,
+    /// eve.json.
+    Suricata,
+    /// ulogd2.
+    Ulogd,
+    /// Flow logs of AWS.
+    Vpc,
+    /// conn.log.
+    Zeek,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Classic, Self::Conntrack, Self::Csv];
+    pub const ALL: [Self; 8] = [
+        Self::Classic,
+        Self::Conntrack,
+        Self::Csv,
+        Self::Nfdump,
+        Self::Suricata,
+        Self::Ulogd,
+        Self::Vpc,
+        Self::Zeek,
+    ];
 
     /// Its name, as a capture's `source` has it.
     pub const fn name(self) -> &'static str {
@@ -43,47 +82,160 @@ impl Kind {
             Self::Classic => "classic",
             Self::Conntrack => "conntrack",
             Self::Csv => "csv",
+            Self::Nfdump => "nfdump",
+            Self::Suricata => "suricata",
+            Self::Ulogd => "ulogd",
+            Self::Vpc => "vpc",
+            Self::Zeek => "zeek",
+        }
+    }
+
+    const fn of(program: Program) -> Self {
+        match program {
+            Program::Nfdump => Self::Nfdump,
+            Program::Suricata => Self::Suricata,
+            Program::Ulogd => Self::Ulogd,
+            Program::Vpc => Self::Vpc,
+            Program::Zeek => Self::Zeek,
         }
     }
 }
 
-/// Reads a line without its end, and `ended` is whether it had one. Total: any bytes give an answer. `csv` remembers the
-/// header of the file.
-///
-/// Errors: why it can't be read.
-pub fn parse(line: &[u8], ended: bool, csv: &mut csv::Reader) -> Result<Said, Unreadable> {
-    // Editors of other systems begin a text with it.
-    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-    let line = line.trim_ascii();
-    if line.first() == Some(&b'{') {
-        return json::parse(line).map(Said::Json);
+/// Reads the lines of one file, and remembers what they say of those behind them.
+#[derive(Debug, Default)]
+pub struct Forms {
+    csv: csv::Reader,
+    xml: xml::Document,
+    exports: exports::Text,
+    gathering: exports::Gathering,
+    /// Whether an object of our own form has come, so that one of a type that is not known is of a later version.
+    has_own: bool,
+}
+
+impl Forms {
+    /// Reads a line without its end, and `ended` is whether it had one. Total: any bytes give an answer.
+    ///
+    /// Errors: why it can't be read.
+    pub fn read(&mut self, line: &[u8], ended: bool) -> Result<Said, Wrong> {
+        // Nearly all there is.
+        if line.starts_with(br#"{"type":"flow","#) && !self.gathering.is_open() {
+            self.has_own = true;
+            return json::parse(line).map(Said::Json).map_err(Wrong::Own);
+        }
+        // Editors of other systems begin a text with it.
+        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        let line = line.trim_ascii();
+        let text = std::str::from_utf8(line).map_err(|_| Wrong::Damaged("not a text".into()))?;
+        if text.is_empty() {
+            return Ok(Said::Nothing);
+        }
+        if self.gathering.is_open() || text.starts_with(['{', '[', '}', ']']) && !is_event(text) {
+            return self.object(text);
+        }
+        let is_plain = |byte: u8| matches!(byte, b'\t' | b'\r' | b' '..=b'~');
+        if text.bytes().all(is_plain) {
+            return self.text(text, ended).map_err(Wrong::Damaged);
+        }
+        let text = &*uncoloured(text);
+        if text.contains(|c| is_harmful(c) && !matches!(c, '\t' | '\r')) {
+            let why = format!("control characters in {}", begin(text));
+            return Err(Wrong::Damaged(why));
+        }
+        self.text(text, ended).map_err(Wrong::Damaged)
     }
-    let wrong = Unreadable::Malformed;
-    let text = std::str::from_utf8(line).map_err(|_| wrong("not a text".into()))?;
-    if text.is_empty() {
-        return Ok(Said::Nothing);
+
+    /// What the file lacks at its end, if anything is.
+    pub fn stop(&self) -> Option<&'static str> {
+        if self.xml.is_cut() {
+            Some("the XML is cut: the line that ends it is missing")
+        } else if self.gathering.is_open() {
+            Some("the JSON is cut: its last object has no end")
+        } else {
+            None
+        }
     }
-    let text = &*uncoloured(text);
-    if text.contains(|c| is_harmful(c) && !matches!(c, '\t' | '\r')) {
-        return Err(wrong(format!("control characters in {}", begin(text))));
+
+    fn text(&mut self, text: &str, ended: bool) -> Result<Said, String> {
+        if let Some(read) = classic::parse(text) {
+            return Ok(match read? {
+                classic::Line::Flow(record) => Said::Text(Kind::Classic, vec![record]),
+                classic::Line::Direction(record) => {
+                    Said::Direction(Kind::Classic, Box::new(record), None)
+                }
+                classic::Line::Trace => Said::Nothing,
+            });
+        }
+        match self.csv.read(text) {
+            Some(Ok(csv::Line::Header)) => return Ok(Said::Nothing),
+            Some(Ok(csv::Line::Flow(record))) => return Ok(Said::Text(Kind::Csv, vec![*record])),
+            Some(Err(why)) => return Err(why),
+            None => {}
+        }
+        if let Some(read) = self.xml.read(text) {
+            return Ok(match read? {
+                xml::Xml::Part => Said::Beside,
+                xml::Xml::Flows(records) => Said::Text(Kind::Conntrack, records),
+            });
+        }
+        // Nothing that is exported has conntrack's words in it.
+        if !text.contains("src=") {
+            if let Some(read) = self.exports.read(text) {
+                return read.map(exported);
+            }
+        }
+        match conntrack::parse(text, ended) {
+            Some(read) => Ok(Said::Text(Kind::Conntrack, read?)),
+            None => Ok(Said::Nothing),
+        }
     }
-    if let Some(read) = classic::parse(text) {
-        return Ok(match read.map_err(wrong)? {
-            classic::Line::Flow(record) => Said::Text(Kind::Classic, vec![record]),
-            classic::Line::Direction(record) => Said::Direction(Kind::Classic, Box::new(record)),
-            classic::Line::Trace => Said::Nothing,
-        });
+
+    /// Whether an object is of our own form.
+    fn is_own(&self, text: &str) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Typed<'a> {
+            #[serde(borrow)]
+            r#type: Cow<'a, str>,
+        }
+        let typed = serde_json::from_str::<Typed<'_>>(text);
+        typed
+            .is_ok_and(|typed| self.has_own || matches!(&*typed.r#type, "capture" | "flow" | "end"))
     }
-    match csv.read(text) {
-        Some(Ok(csv::Line::Header)) => return Ok(Said::Nothing),
-        Some(Ok(csv::Line::Flow(record))) => return Ok(Said::Text(Kind::Csv, vec![*record])),
-        Some(Err(why)) => return Err(wrong(why)),
-        None => {}
+
+    /// A line of JSON, or of an object over several lines.
+    fn object(&mut self, text: &str) -> Result<Said, Wrong> {
+        if !self.gathering.is_open() && text.starts_with('{') && self.is_own(text) {
+            self.has_own = true;
+            return json::parse(text.as_bytes())
+                .map(Said::Json)
+                .map_err(Wrong::Own);
+        }
+        match self.gathering.line(text) {
+            exports::Gathered::Part => Ok(Said::Part),
+            exports::Gathered::Bad(why) => Err(Wrong::Damaged(why)),
+            exports::Gathered::Object(object) => match self.exports.object(&object) {
+                Ok(line) => Ok(exported(line)),
+                Err(Foreign::Malformed(why)) => Err(Wrong::Damaged(why)),
+                Err(Foreign::Unknown(what)) => Err(Wrong::Foreign(what)),
+            },
+        }
     }
-    match conntrack::parse(text, ended) {
-        Some(read) => Ok(Said::Text(Kind::Conntrack, read.map_err(wrong)?)),
-        None => Ok(Said::Nothing),
+}
+
+fn exported(line: exports::Line) -> Said {
+    match line {
+        exports::Line::Flow(program, record) => Said::Text(Kind::of(program), vec![*record]),
+        exports::Line::Direction(program, record, order) => {
+            Said::Direction(Kind::of(program), record, order)
+        }
+        exports::Line::Beside(_) => Said::Beside,
+        exports::Line::Other(program) => Said::Other(Kind::of(program)),
+        exports::Line::Lost(program, why) => Said::Lost(Kind::of(program), why),
     }
+}
+
+/// Whether a line in brackets is an event or an entry of conntrack behind a time, and no array of JSON.
+fn is_event(text: &str) -> bool {
+    text.starts_with('[') && text.contains("src=")
 }
 
 /// The text without the sequences of ECMA-48 that colour it, as grep(1) and others put them around what they found:
@@ -121,7 +273,7 @@ mod tests {
 
     #[test]
     fn kinds_are_told_apart() {
-        let kind = |line: &str| match parse(line.as_bytes(), true, &mut csv::Reader::default()) {
+        let kind = |line: &str| match Forms::default().read(line.as_bytes(), true) {
             Ok(Said::Text(kind, _)) => Some(kind),
             Ok(_) => None,
             Err(error) => panic!("{line}: {error:?}"),
@@ -130,17 +282,21 @@ mod tests {
         assert_eq!(kind(classic), Some(Kind::Classic));
         let entry = "igmp 2 60 src=10.0.0.1 dst=10.0.0.2 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1";
         assert_eq!(kind(entry), Some(Kind::Conntrack));
-        for nothing in [
-            "",
-            "  \t",
-            "{\"type\":\"note\"}",
-            "conntrack v1.4.7: 0 shown",
-        ] {
+        for nothing in ["", "  \t", "conntrack v1.4.7: 0 shown"] {
             assert_eq!(kind(nothing), None);
         }
-        for wrong in [&b"\xff"[..], b"{", b"[", b"]["] {
-            let said = parse(wrong, true, &mut csv::Reader::default());
-            assert!(matches!(said, Err(Unreadable::Malformed(_))));
+        for wrong in [
+            &b"\xff"[..],
+            b"{\"type\":\"note\"}",
+            b"{}",
+            b"{1",
+            b"[1]",
+            b"x",
+        ] {
+            assert!(Forms::default().read(wrong, true).is_err(), "{wrong:?}");
+        }
+        for part in [&b"["[..], b"{", b"],"] {
+            assert_eq!(Forms::default().read(part, true), Ok(Said::Part));
         }
     }
 }

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use super::line::Kind;
 use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
+use crate::model::timestamp::{Timestamp, earliest};
 
 /// Where the ports begin that clients have by default (`net.ipv4.ip_local_port_range`; RFC 6335, 6: from 49152 on).
 const CLIENT_PORT_MIN: u16 = 32_768;
@@ -19,9 +20,19 @@ const SERVICE_PORT_MAX: u16 = 1023;
 /// Records of one direction of one file.
 #[derive(Debug, Default)]
 pub struct Pairs {
-    halves: HashMap<(Kind, End, End, u8, u16), Record>,
+    halves: HashMap<Key, Half>,
     /// In the order in which they came, so that the same file gives the same list.
-    order: Vec<(Kind, End, End, u8, u16)>,
+    order: Vec<Key>,
+}
+
+type Key = (Kind, End, End, u8, u16);
+
+/// One direction.
+#[derive(Debug)]
+struct Half {
+    record: Record,
+    /// When it began, by its own time or by a number that orders the records of a file.
+    began: Option<u64>,
 }
 
 /// An address and a port.
@@ -29,18 +40,21 @@ type End = (IpAddr, u16);
 
 impl Pairs {
     /// Takes in a record of one direction, its source port as it was.
-    pub fn add(&mut self, kind: Kind, record: Record) {
+    pub fn add(&mut self, kind: Kind, record: Record, order: Option<u64>) {
+        let began = order.or(record.first_seen.map(Timestamp::us));
         let key = key(kind, &record.identity);
         match self.halves.get_mut(&key) {
             None => {
                 self.order.push(key);
-                self.halves.insert(key, record);
+                self.halves.insert(key, Half { record, began });
             }
-            Some(own) => {
-                own.first_seen = match (own.first_seen, record.first_seen) {
+            Some(half) => {
+                half.began = match (half.began, began) {
                     (Some(one), Some(other)) => Some(one.min(other)),
                     (one, other) => one.or(other),
                 };
+                let own = &mut half.record;
+                own.first_seen = earliest(own.first_seen, record.first_seen);
                 own.last_seen = own.last_seen.max(record.last_seen);
                 own.confirmed |= record.confirmed;
                 own.classic = Record::usual_classic(own.confirmed);
@@ -66,15 +80,16 @@ impl Pairs {
             let asked = other.map(|other| asked_first(&one, other));
             match asked {
                 Some(Ordering::Less) => {
-                    let other = self.halves.remove(&back);
-                    flows.push((kind, answered(one, other)));
+                    if let Some(other) = self.halves.remove(&back) {
+                        flows.push((kind, answered(one.record, &other.record)));
+                    }
                 }
                 Some(Ordering::Greater) => {
                     if let Some(other) = self.halves.remove(&back) {
-                        flows.push((kind, answered(other, Some(one))));
+                        flows.push((kind, answered(other.record, &one.record)));
                     }
                 }
-                Some(Ordering::Equal) | None => flows.push((kind, one)),
+                Some(Ordering::Equal) | None => flows.push((kind, one.record)),
             }
         }
         // What answers is no flow of its own, for conntrack as little.
@@ -83,7 +98,7 @@ impl Pairs {
     }
 }
 
-fn key(kind: Kind, identity: &Identity) -> (Kind, End, End, u8, u16) {
+fn key(kind: Kind, identity: &Identity) -> Key {
     let source = identity.source_port.number().unwrap_or_default();
     let port = match identity.service {
         Service::Port(port) => port,
@@ -101,10 +116,8 @@ fn key(kind: Kind, identity: &Identity) -> (Kind, End, End, u8, u16) {
     )
 }
 
-fn answered(asked: Record, answer: Option<Record>) -> Record {
-    let last_seen = asked
-        .last_seen
-        .max(answer.and_then(|answer| answer.last_seen));
+fn answered(asked: Record, answer: &Record) -> Record {
+    let last_seen = asked.last_seen.max(answer.last_seen);
     Record {
         confirmed: true,
         classic: Record::usual_classic(true),
@@ -114,14 +127,15 @@ fn answered(asked: Record, answer: Option<Record>) -> Record {
 }
 
 /// Whether `one` asked (`Less`) or `other` did; `Equal` if it can't be told.
-fn asked_first(one: &Record, other: &Record) -> Ordering {
-    if one.identity.protocol.is_icmp() {
-        return is_request(&other.identity).cmp(&is_request(&one.identity));
-    }
-    let by_time = match (one.first_seen, other.first_seen) {
+fn asked_first(one: &Half, other: &Half) -> Ordering {
+    let by_time = match (one.began, other.began) {
         (Some(one), Some(other)) => one.cmp(&other),
         _ => Ordering::Equal,
     };
+    let (one, other) = (&one.record, &other.record);
+    if one.identity.protocol.is_icmp() {
+        return is_request(&other.identity).cmp(&is_request(&one.identity));
+    }
     // A record of what was under way when recording began may be of either direction, so ports must not say otherwise.
     match (by_time, by_ports(&one.identity)) {
         (time, Ordering::Equal) => time,
@@ -160,7 +174,6 @@ fn is_request(identity: &Identity) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::timestamp::Timestamp;
 
     fn half(from: (u8, u16), to: (u8, u16), us: Option<u64>) -> Record {
         let address = |last: u8| IpAddr::from([10, 0, 0, last]);
@@ -187,7 +200,7 @@ mod tests {
     fn flows(halves: &[Record]) -> Vec<(u16, bool, u64)> {
         let mut pairs = Pairs::default();
         for half in halves {
-            pairs.add(Kind::Classic, half.clone());
+            pairs.add(Kind::Classic, half.clone(), None);
         }
         let flows = pairs.finish().into_iter();
         let port = |record: &Record| record.identity.source_port.number().unwrap();
@@ -245,7 +258,7 @@ mod tests {
         let mut pairs = Pairs::default();
         // Echo and its answer, and an error that answers nothing.
         for (from, to, icmp_type) in [(2, 1, 0), (1, 2, 8), (3, 4, 3), (5, 6, 8)] {
-            pairs.add(Kind::Classic, icmp(from, to, icmp_type));
+            pairs.add(Kind::Classic, icmp(from, to, icmp_type), None);
         }
         let found: Vec<_> = pairs.finish().into_iter().map(|(_, flow)| flow).collect();
         let shown: Vec<_> = found

@@ -15,7 +15,8 @@ use crate::ui::console::Console;
 #[derive(Clone, Debug, Args)]
 #[command(after_help = reading::AFTER_HELP)]
 pub struct Merge {
-    /// Captures (JSON, recordings, lists of conntracker or conntrack); - is standard input
+    /// Captures (JSON, recordings, lists of conntracker or conntrack, flows of nfdump, Zeek and others); - is standard
+    /// input
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 

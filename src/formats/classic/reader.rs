@@ -48,8 +48,9 @@ pub fn parse(line: &str) -> Option<Result<Line, String>> {
 
 /// `table: mangle, chain: OUTPUT, type: rule, position: 0`.
 fn is_trace(line: &str) -> bool {
-    let parts = line.trim().split_once(", chain: ");
-    parts.is_some_and(|(table, chain)| table.starts_with("table: ") && chain.contains(", type: "))
+    let parts =
+        { line.trim_start().strip_prefix("table: ") }.and_then(|rest| rest.split_once(", chain: "));
+    parts.is_some_and(|(_, chain)| chain.contains(", type: "))
 }
 
 /// Whether that stands behind a flow in lists from version 0.4 on: the program, or that none is known.

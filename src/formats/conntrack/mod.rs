@@ -18,8 +18,10 @@ mod entry;
 mod head;
 mod prefix;
 mod remark;
+pub mod xml;
 
 use crate::model::record::Record;
+use crate::model::timestamp::Timestamp;
 
 use head::Head;
 use remark::Remark;
@@ -65,6 +67,19 @@ fn records(line: &str, ended: bool) -> Result<Vec<Record>, String> {
     }
 }
 
+/// The time that the beginning of a line says, if that is a full one; what syslog puts before lines of other programs is the
+/// same.
+///
+/// Errors: why it is no beginning that may be passed over.
+pub fn prefix_time(prefix: &str) -> Result<Option<Timestamp>, String> {
+    prefix::time(prefix.split_ascii_whitespace())
+}
+
+/// A time in one word, with its distance from UTC: `2026-11-26T11:22:20.123456+0100`.
+pub fn full_time(word: &str) -> Option<Timestamp> {
+    prefix::time(std::iter::once(word)).ok().flatten()
+}
+
 /// What stands before the next `src=`, and what begins with it.
 fn split_at_source(text: &str) -> Option<(&str, &str)> {
     let mut from = 0;
@@ -80,9 +95,6 @@ fn split_at_source(text: &str) -> Option<(&str, &str)> {
 
 /// What to say of a line in which no entry is.
 fn no_entry(line: &str) -> String {
-    if line.starts_with("<?xml") || line.starts_with("<conntrack") || line.starts_with("<flow") {
-        return "XML is not read: run conntrack without -o xml".into();
-    }
     let mut words = line.split_ascii_whitespace();
     if matches!(words.next(), Some("-A" | "-I")) && words.next().is_some_and(|word| word == "-t") {
         return "conntrack's -o save is not read: leave it out".into();

@@ -106,7 +106,7 @@ fn damage_is_named() {
             "WARNING: We have hit ENOBUFS! We are losing events.",
             "ENOBUFS",
         ),
-        ("<conntrack>", "-o xml"),
+        ("<conntrack>", "neither a flow"),
         ("-A -t 99 -u UNSET -s 10.0.0.1", "-o save"),
         ("[SOON] tcp 6 src=10.0.0.1", "[SOON] is no event"),
         ("[1.5] [NEW] tcp 6", "src= is missing"),

@@ -21,6 +21,10 @@ pub struct Audit {
     verdict: Option<Completeness>,
     told: Vec<String>,
     snapped: u64,
+    /// Packets of a network, and the link type of one of them.
+    packets: u64,
+    link: u32,
+    dropped: u64,
     unreadable: u64,
     truncated: bool,
     failure: Option<String>,
@@ -46,6 +50,10 @@ impl Audit {
                 (time, datagram)
             }
             Record::Foreign => return None,
+            Record::Packet(link) => {
+                (self.packets, self.link) = (self.packets + 1, link);
+                return None;
+            }
             Record::Unreadable => {
                 self.unreadable += 1;
                 return None;
@@ -96,6 +104,25 @@ impl Audit {
         }
     }
 
+    /// The link type, if there was nothing but packets of a network.
+    pub const fn only_packets(&self) -> Option<u32> {
+        if self.packets > 0 && self.packets == self.records {
+            Some(self.link)
+        } else {
+            None
+        }
+    }
+
+    /// Whether it is a recording of this program, which has no requests and each event once.
+    pub const fn is_own(&self) -> bool {
+        self.begun > 0
+    }
+
+    /// Takes down how many packets what recorded could not keep.
+    pub const fn dropped(&mut self, dropped: u64) {
+        self.dropped = dropped;
+    }
+
     /// Takes down that reading failed.
     pub fn failed(&mut self, why: String) {
         self.failure = Some(why);
@@ -114,6 +141,12 @@ impl Audit {
             reasons.push(format!(
                 "{} records were cut by the snapshot length of what recorded them",
                 show_count(self.snapped)
+            ));
+        }
+        if self.dropped > 0 {
+            reasons.push(format!(
+                "{} packets were dropped by what recorded them, as the file says",
+                show_count(self.dropped)
             ));
         }
         let unreadable = self.unreadable + malformed;

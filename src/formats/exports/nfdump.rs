@@ -1,0 +1,150 @@
+//! NetFlow and IPFIX as nfdump writes them: `nfdump -o csv` and `nfdump -o json`, of versions 1.6 and 1.7.
+//!
+//! A record that counts packets in both directions (`opkt`, `out_packets`; `nfdump -B` makes such ones, and some devices
+//! do) was answered. Any other one is of one direction, and was answered if the record of the other direction is there.
+//! Times are in the local time of a host that is not named, so that they order records and say no more.
+
+use super::flow::{Seen, order, parsed, protocol};
+use super::json::{Json, needed, optional, text};
+use super::{Line, Program};
+use crate::model::record::Protocol;
+
+/// Columns by their names in version 1.6 and in 1.7.5.
+const COLUMNS: [[&str; 2]; 8] = [
+    ["sa", "srcAddr"],
+    ["da", "dstAddr"],
+    ["sp", "srcPort"],
+    ["dp", "dstPort"],
+    ["pr", "proto"],
+    ["ts", "firstSeen"],
+    ["ipkt", "packets"],
+    ["opkt", "outPackets"],
+];
+
+/// The table that is being read.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    columns: Option<[Option<usize>; COLUMNS.len()]>,
+    /// Whether what comes sums the table up.
+    is_summary: bool,
+}
+
+impl Table {
+    pub(super) fn read(&mut self, line: &str) -> Option<Result<Line, String>> {
+        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
+        let columns = COLUMNS.map(|names| cells.iter().position(|cell| names.contains(cell)));
+        if let [Some(_), Some(_), Some(_), Some(_), Some(_), ..] = columns {
+            (self.columns, self.is_summary) = (Some(columns), false);
+            return Some(Ok(Line::Beside(Program::Nfdump)));
+        }
+        let columns = self.columns?;
+        if line == "Summary" || line.starts_with("Summary:") || line == "No matched flows" {
+            self.is_summary = true;
+        }
+        if self.is_summary {
+            return Some(Ok(Line::Beside(Program::Nfdump)));
+        }
+        let get = |which: usize| columns[which].and_then(|at| cells.get(at)).copied();
+        let is_one = get(0).is_some_and(|cell| cell.parse::<std::net::IpAddr>().is_ok());
+        // Another kind of text may follow it.
+        is_one.then(|| table_line(get))
+    }
+}
+
+fn table_line<'a>(get: impl Fn(usize) -> Option<&'a str>) -> Result<Line, String> {
+    let needed = |which: usize| get(which).ok_or("a column is missing");
+    let protocol = protocol(needed(4)?)?;
+    let (from, to) = (needed(2)?, needed(3)?);
+    let (mut ports, mut icmp) = (None, None);
+    if protocol.is_icmp() {
+        // "8.0", or type and code in one number.
+        icmp = Some(match to.split_once('.') {
+            Some((icmp_type, code)) => (parsed("type", icmp_type)?, parsed("code", code)?),
+            None => {
+                let [icmp_type, code] = parsed::<u16>("dp", to)?.to_be_bytes();
+                (icmp_type, code)
+            }
+        });
+    } else if protocol.has_ports() {
+        ports = Some((parsed("sp", from)?, parsed("dp", to)?));
+    }
+    let count = |which: usize| {
+        get(which)
+            .map(|cell| parsed::<u64>("packets", cell))
+            .transpose()
+    };
+    let (sent, answers) = (count(6)?, count(7)?);
+    let order = get(5).and_then(order);
+    let (source, destination) = (parsed("sa", needed(0)?)?, parsed("da", needed(1)?)?);
+    line(
+        source,
+        destination,
+        protocol,
+        (ports, icmp),
+        (sent, answers),
+        order,
+    )
+}
+
+/// Reads an object; `None` if it is none of nfdump.
+pub(super) fn object(object: &Json) -> Option<Result<Line, String>> {
+    let of_nfdump = object.contains_key("export_sysid") || object.contains_key("in_packets");
+    if !of_nfdump {
+        return None;
+    }
+    if !object.contains_key("src4_addr") && !object.contains_key("src6_addr") {
+        return Some(Ok(Line::Beside(Program::Nfdump)));
+    }
+    Some(read(object))
+}
+
+fn read(object: &Json) -> Result<Line, String> {
+    let v6 = object.contains_key("src6_addr");
+    let address = |which: &str| {
+        let key = format!("{which}{}_addr", if v6 { 6 } else { 4 });
+        needed(object, &key)
+    };
+    let protocol = protocol(&text(object, "proto").ok_or("proto is missing")?)?;
+    let ports = optional(object, "src_port")?.zip(optional(object, "dst_port")?);
+    let icmp = optional(object, "icmp_type")?.zip(optional(object, "icmp_code")?);
+    let counts = (
+        optional(object, "in_packets")?,
+        optional(object, "out_packets")?,
+    );
+    let order = text(object, "first").and_then(|first| order(&first));
+    line(
+        address("src")?,
+        address("dst")?,
+        protocol,
+        (ports, icmp),
+        counts,
+        order,
+    )
+}
+
+type Service = (Option<(u16, u16)>, Option<(u8, u8)>);
+
+fn line(
+    source: std::net::IpAddr,
+    destination: std::net::IpAddr,
+    protocol: Protocol,
+    (ports, icmp): Service,
+    (sent, answers): (Option<u64>, Option<u64>),
+    order: Option<u64>,
+) -> Result<Line, String> {
+    let answered = sent.unwrap_or(0) > 0 && answers.unwrap_or(0) > 0;
+    let seen = Seen {
+        protocol,
+        source,
+        destination,
+        ports,
+        icmp,
+        answered,
+        connections: 1,
+        first: None,
+        last: None,
+        reply: None,
+    };
+    let record = seen.record()?;
+    Ok(Line::Direction(Program::Nfdump, record, order))
+}
