@@ -74,7 +74,7 @@ impl std::error::Error for HeaderError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(error) => Some(error),
-            Self::Short | Self::Magic(_) | Self::LinkType(_) => None,
+            Self::Short | Self::Magic(_) | Self::LinkType(_) | Self::Cooked(_) => None,
         }
     }
 }
