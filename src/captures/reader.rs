@@ -388,7 +388,11 @@ impl Text<'_> {
                 if let Some(why) = self.wholeness.begin(promised, verdict) {
                     self.fault_of_list(&why)?;
                 }
-                let captures = captures.into_iter();
+                // Of a state, what only the run matters to that goes on with it.
+                let captures = captures.into_iter().map(|one| Capture {
+                    uptime_s: None,
+                    ..one
+                });
                 self.context.described = captures.map(|one| self.sink.capture(one)).collect();
             }
             Said::Json(json::Line::Flow(record, seen_in)) => {
