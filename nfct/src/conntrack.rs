@@ -39,6 +39,8 @@ const PACKETS: Pair = [
 ];
 const BYTES: Pair = [sys::ATTR_ORIG_COUNTER_BYTES, sys::ATTR_REPL_COUNTER_BYTES];
 
+const TCP_FLAGS: Pair = [sys::ATTR_TCP_FLAGS_ORIG, sys::ATTR_TCP_FLAGS_REPL];
+
 pub(crate) fn of(pair: Pair, direction: Direction) -> sys::nf_conntrack_attr {
     pair[match direction {
         Direction::Original => 0,
@@ -266,6 +268,51 @@ impl Conntrack {
     #[must_use]
     pub fn tcp_state(&self) -> Option<u8> {
         self.get_u8(sys::ATTR_TCP_STATE)
+    }
+
+    /// Flags of TCP's window tracking in a direction (`IP_CT_TCP_FLAG_*`).
+    #[must_use]
+    pub fn tcp_flags(&self, direction: Direction) -> Option<u8> {
+        self.get_u8(of(TCP_FLAGS, direction))
+    }
+
+    /// The SCTP state (`enum sctp_conntrack`).
+    #[must_use]
+    pub fn sctp_state(&self) -> Option<u8> {
+        self.get_u8(sys::ATTR_SCTP_STATE)
+    }
+
+    /// The DCCP state (`enum ct_dccp_states`).
+    #[must_use]
+    pub fn dccp_state(&self) -> Option<u8> {
+        self.get_u8(sys::ATTR_DCCP_STATE)
+    }
+
+    /// The name of the helper that follows the connection, if one does.
+    #[must_use]
+    pub fn helper_name(&self) -> Option<String> {
+        // SAFETY: the entry is valid as long as `self` is borrowed.
+        let name = unsafe { sys::nfct_get_attr(self.as_ptr(), sys::ATTR_HELPER_NAME) };
+        if name.is_null() {
+            return None;
+        }
+        // SAFETY: not NULL, so it points to the name inside the entry, which is ended by a zero byte: a string
+        // attribute in the header, kept in `helper_name[NFCT_HELPER_NAME_MAX]` and cut off to fit.
+        let name = unsafe { std::ffi::CStr::from_ptr(name.cast()) };
+        let name = name.to_string_lossy().into_owned();
+        (!name.is_empty()).then_some(name)
+    }
+
+    /// The protocol of the connection whose helper expected this one.
+    #[must_use]
+    pub fn master_l4_protocol(&self) -> Option<u8> {
+        self.get_u8(sys::ATTR_MASTER_L4PROTO)
+    }
+
+    /// The destination port of the connection whose helper expected this one.
+    #[must_use]
+    pub fn master_dst_port(&self) -> Option<u16> {
+        self.get_u16_be(sys::ATTR_MASTER_PORT_DST)
     }
 
     /// When the entry was created, in nanoseconds since the epoch. Needs

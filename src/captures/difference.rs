@@ -7,6 +7,7 @@ use crate::captures::reader::line::Kind;
 use crate::captures::union::Collection;
 use crate::model::capture::Capture;
 use crate::model::listing::{Flow, Listing};
+use crate::model::origin::{Begun, Origin};
 use crate::model::record::Service;
 
 /// Flows by what became of them.
@@ -54,6 +55,30 @@ impl Difference {
     }
 }
 
+/// The flows as their clients opened them, without what tells connections apart that were picked up in the middle: what
+/// is open at the beginning of a capture is another connection each day.
+#[must_use]
+pub fn as_opened(flows: Vec<Flow>) -> Vec<Flow> {
+    if !flows
+        .iter()
+        .any(|flow| flow.record.origin.begun.is_picked_up())
+    {
+        return flows;
+    }
+    let mut collection = Collection::default();
+    let list = collection.capture(Capture::default());
+    for Flow { mut record, .. } in flows {
+        if record.origin.begun.turned().is_some() {
+            record.origin.begun = Begun::Usual;
+            record.identity.collapse_ports();
+        }
+        let seen_in = [(list, record.connections)];
+        // A collection never has enough.
+        let _ = collection.flow(record, &seen_in);
+    }
+    collection.finish().flows
+}
+
 /// Whether a list tells no more than a classic one does.
 pub fn is_classic(listing: &Listing) -> bool {
     let classic = |capture: &Capture| capture.source.as_deref() == Some(Kind::Classic.name());
@@ -66,6 +91,8 @@ pub fn as_classic(flows: Vec<Flow>) -> Vec<Flow> {
     let mut collection = Collection::default();
     let list = collection.capture(Capture::default());
     for Flow { mut record, .. } in flows {
+        record.identity = record.tracked().into_owned();
+        record.origin = Origin::default();
         let identity = &mut record.identity;
         if identity.tuple().flow().is_none() {
             continue;

@@ -148,6 +148,7 @@ impl Flow {
         own.last_seen = own.last_seen.max(record.last_seen);
         own.confirmed |= record.confirmed;
         own.classic = own.classic.max(record.classic);
+        own.origin = own.origin.and(record.origin);
         for &(list, connections) in seen_in {
             self.parts.add(list, connections);
         }

@@ -277,6 +277,7 @@ mod tests {
         let interface = |name: &str, address: &str| Interface {
             name: name.to_owned(),
             addresses: vec![address.parse().unwrap()],
+            ..Interface::default()
         };
         Capture {
             interfaces: vec![

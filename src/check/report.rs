@@ -187,6 +187,7 @@ mod tests {
             first_seen: None,
             last_seen: None,
             classic: Classic::Listed,
+            origin: crate::model::origin::Origin::default(),
         }
     }
 

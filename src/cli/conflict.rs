@@ -53,6 +53,8 @@ impl Cli {
             || self.filters.source_ports == SourcePorts::Keep
             // To forget a flow takes to know when it was last seen.
             || self.forget.is_some()
+            // What is gathered over months should serve for rules too, whatever is printed meanwhile.
+            || self.state.is_some() && self.source != Source::Kernel
     }
 
     /// What keeps a BPF program that drops what it has handled from serving, if anything does.

@@ -22,7 +22,7 @@ Examples:
   sudo conntracker doctor               say why nothing is listed, and what to do
   sudo conntracker -w events.pcap       record, to replay elsewhere
   conntracker -r events.pcap            replay; needs no privileges
-  sudo conntracker --duration 1h --format json -o day.json
+  sudo conntracker --track --existing --duration 1h --format json -o day.json
   conntracker show day.json             the same in columns; conntracker help show
   conntracker rules day.json -o fw.nft  firewall rules for these flows
   sudo conntracker check fw.nft day.json

@@ -12,6 +12,7 @@ impl Cli {
     /// How a capture is taken.
     pub fn capture_options(&self) -> CaptureOptions {
         CaptureOptions {
+            keeps_records: self.keeps_records(),
             netns: self.netns.clone(),
             selection: self.filters.selection(),
             existing: self.existing,

@@ -39,9 +39,11 @@ pub struct Needs {
     pub masks: Vec<String>,
     /// The same of those that keep back the ends of connections alone, which only `--reliable` rests on.
     pub masks_of_ends: Vec<String>,
+    /// Rules that exempt packets from tracking, likewise.
+    pub exempt: Vec<String>,
 }
 
-/// How many rules that keep events back are named.
+/// How many rules that keep events back, or packets from being tracked, are named.
 pub const MASKS: usize = 3;
 
 /// The events that a list rests on, as bits of an event mask: `IPCT_NEW`, `IPCT_RELATED` and `IPCT_REPLY` of
@@ -80,6 +82,13 @@ impl Needs {
         }
     }
 
+    /// Adds a rule that exempts packets from tracking.
+    pub fn add_exempt(&mut self, rule: String) {
+        if self.exempt.len() < MASKS && !self.exempt.contains(&rule) {
+            self.exempt.push(rule);
+        }
+    }
+
     /// What either of two rulesets needs.
     pub fn and(mut self, other: &Self) -> Self {
         for (masks, others) in [
@@ -88,6 +97,9 @@ impl Needs {
         ] {
             masks.extend(others.iter().cloned());
             masks.truncate(MASKS);
+        }
+        for rule in &other.exempt {
+            self.add_exempt(rule.clone());
         }
         self.count += other.count;
         self.ipv4 |= other.ipv4;

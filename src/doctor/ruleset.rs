@@ -66,6 +66,9 @@ impl Ruleset {
             if let Some((rule, mask)) = mask(family, rule) {
                 ruleset.needs.add_mask(rule, mask);
             }
+            if let Some(exempt) = exempt(family, rule) {
+                ruleset.needs.add_exempt(exempt);
+            }
             ControlFlow::Continue(())
         });
         ruleset.complete = without_subsystem(complete)?;
@@ -190,6 +193,25 @@ fn mask(family: u8, rule: &[u8]) -> Option<(String, Option<u32>)> {
         }
     }
     None
+}
+
+/// A rule that exempts packets from tracking.
+fn exempt(family: u8, rule: &[u8]) -> Option<String> {
+    let expressions = find(rule, NFTA_RULE_EXPRESSIONS)?;
+    let what = attributes(expressions).find_map(|(_, expression)| {
+        let name = find(expression, NFTA_EXPR_NAME).map(text)?;
+        let data = find(expression, NFTA_EXPR_DATA).unwrap_or_default();
+        match name.as_str() {
+            "notrack" => Some("notrack"),
+            "target" => {
+                let target = find(data, NFTA_MATCH_NAME).map(text)?;
+                let info = find(data, NFTA_TARGET_INFO).unwrap_or_default();
+                (is_notrack(&target, info) || target == "NOTRACK").then_some("-j CT --notrack")
+            }
+            _ => None,
+        }
+    })?;
+    Some(format!("{}: {what}", place(family, rule)))
 }
 
 /// What an object needs, if it does: those that call `nf_ct_netns_get` do so when they are made, not only
@@ -348,6 +370,12 @@ mod tests {
         );
         assert_eq!(described(1, &[("meta", vec![]), ("cmp", vec![])]), None);
         assert_eq!(described(1, &[("notrack", vec![])]), None);
+        let exempt = |expressions: &[(&str, Vec<u8>)]| exempt(1, &rule(expressions));
+        assert_eq!(
+            exempt(&[("meta", vec![]), ("notrack", vec![])]).as_deref(),
+            Some("table inet filter, chain forward: notrack")
+        );
+        assert_eq!(exempt(&[("meta", vec![])]), None);
     }
 
     #[test]

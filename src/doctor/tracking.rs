@@ -3,11 +3,12 @@
 use std::fs;
 use std::io;
 
-use super::finding::{Finding, cause};
+use super::finding::{Finding, State, cause};
 use super::need::Needs;
 use super::ruleset::Ruleset;
 use super::xtables;
 use crate::model::units::show_count;
+use crate::os::host;
 
 const NAME: &str = "tracking";
 
@@ -20,6 +21,8 @@ pub struct Tracking {
     pub legacy: io::Result<Needs>,
     /// Whether this host has IPv6 addresses beyond its own links, or forwards IPv6.
     pub ipv6_in_use: bool,
+    /// Whether it has IPv4 addresses but for loopback.
+    pub ipv4_in_use: bool,
 }
 
 /// Signs of tracking other than rules.
@@ -40,6 +43,20 @@ impl Tracking {
             legacy: xtables::look(),
             ipv6_in_use: read("/proc/sys/net/ipv6/conf/all/forwarding").trim() == "1"
                 || has_global_address(&read("/proc/thread-self/net/if_inet6")),
+            ipv4_in_use: host::addresses()
+                .iter()
+                .any(|one| one.is_ipv4() && !one.is_loopback()),
+        }
+    }
+}
+
+impl Tracking {
+    /// Whether a family is in use: IPv4 is 0, IPv6 is 1.
+    #[must_use]
+    pub const fn is_in_use(&self, family: usize) -> bool {
+        match family {
+            0 => self.ipv4_in_use,
+            _ => self.ipv6_in_use,
         }
     }
 }
@@ -117,13 +134,40 @@ pub fn judge(tracking: &Tracking, signs: Signs) -> Finding {
         )
         .next("conntracker --track; or run in the network namespace that forwards: ip netns exec NAME")
     };
+    let finding = match blind(&needs) {
+        Some(blind) if finding.state == State::Ok => {
+            Finding::note(NAME, format!("{}, but {blind}", finding.what))
+                .next("leave those rules out while a capture runs, or know what it can't see")
+        }
+        _ => finding,
+    };
     let named: Vec<String> = needs.named.iter().map(ToString::to_string).collect();
     finding
+        .value("exempt_because_of", needs.exempt.clone())
+        .value("masked_because_of", needs.masks.clone())
         .value("rules", needs.count)
         .value("because_of", named)
         .value("ipv4", needs.ipv4)
         .value("ipv6", needs.ipv6)
         .value("all_rules_read", complete)
+}
+
+/// What a capture can't see though connections are tracked.
+fn blind(needs: &Needs) -> Option<String> {
+    let mut words = Vec::new();
+    if !needs.exempt.is_empty() {
+        words.push(format!(
+            "rules exempt packets from it, whose flows will be missing ({})",
+            needs.exempt.join("; ")
+        ));
+    }
+    if !needs.masks.is_empty() {
+        words.push(format!(
+            "rules keep events back, so that answers or whole flows will be missing ({})",
+            needs.masks.join("; ")
+        ));
+    }
+    (!words.is_empty()).then(|| words.join(", and "))
 }
 
 fn because(needs: &Needs, complete: bool, ipv6_in_use: bool) -> Finding {
@@ -154,7 +198,6 @@ fn because(needs: &Needs, complete: bool, ipv6_in_use: bool) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::finding::State;
     use crate::doctor::need::Need;
 
     fn needs(families: &[(bool, bool)]) -> Needs {
@@ -179,6 +222,7 @@ mod tests {
             }),
             legacy: Ok(legacy),
             ipv6_in_use: true,
+            ipv4_in_use: true,
         }
     }
 
@@ -226,6 +270,21 @@ mod tests {
     }
 
     #[test]
+    fn rules_that_blind_a_capture_are_named() {
+        let mut needs = needs(&[(true, true)]);
+        needs.add_exempt("table inet r, chain p: notrack".into());
+        needs.add_mask("table inet e, chain p: ct event set".into(), Some(1));
+        let finding = judge(&tracking(needs, Needs::default()), Signs::default());
+        assert_eq!(finding.state, State::Note);
+        for rule in [
+            "table inet r, chain p: notrack",
+            "table inet e, chain p: ct event set",
+        ] {
+            assert!(finding.what.contains(rule), "{}", finding.what);
+        }
+    }
+
+    #[test]
     fn a_family_that_is_not_tracked_is_told() {
         let mut one = tracking(needs(&[(true, false)]), needs(&[]));
         let finding = judge(&one, Signs::default());
@@ -243,6 +302,7 @@ mod tests {
             nftables: Err(io::Error::from_raw_os_error(libc::EPERM)),
             legacy: Err(io::Error::from_raw_os_error(libc::EACCES)),
             ipv6_in_use: true,
+            ipv4_in_use: true,
         };
         let finding = judge(&blind, Signs::default());
         assert_eq!(finding.state, State::Note);

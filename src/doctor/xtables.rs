@@ -151,6 +151,15 @@ fn find(family: Family, table: &str, entries: &[u8], hooks: [Option<u32>; 5], ne
                 mask,
             );
         }
+        let exempts = |target: &Extension<'_>| {
+            is_notrack(&target.name, target.data) || target.name == "NOTRACK"
+        };
+        if extensions.last().is_some_and(exempts) {
+            let program = family.program;
+            needs.add_exempt(format!(
+                "{program} table {table}, chain {chain}: -j CT --notrack"
+            ));
+        }
         let need = extensions
             .iter()
             .find(|it| is_of_xtables(&it.name) && !is_notrack(&it.name, it.data));
@@ -258,6 +267,12 @@ mod tests {
                     format!("{program} table filter, chain FORWARD: -m state"),
                     format!("{program} table filter, chain mine: -j DNAT"),
                 ]
+            );
+            assert_eq!(
+                needs.exempt,
+                [format!(
+                    "{program} table filter, chain INPUT: -j CT --notrack"
+                )]
             );
             for cut in 0..entries.len() {
                 find(

@@ -3,6 +3,7 @@
 use crate::intake::snapshot::Snapshot;
 use crate::model::flow::{Flow, Transport};
 use crate::model::listing;
+use crate::model::origin::Origin;
 use crate::model::record::{Identity, Record};
 use crate::model::tuple::Tuple;
 
@@ -50,5 +51,6 @@ fn of_lean(flow: &Flow, confirmed: bool) -> Record {
         first_seen: None,
         last_seen: None,
         classic: Record::usual_classic(confirmed),
+        origin: Origin::default(),
     }
 }

@@ -148,7 +148,9 @@ impl Intake {
             Some(records) => {
                 let names = self.namespace_names();
                 let make = |record: Record| Some(record.into());
-                Contents::Records(records.snapshot(&self.table, &names, make))
+                let mut flows = records.snapshot(&self.table, &names, make);
+                records.place(&mut flows);
+                Contents::Records(flows)
             }
         }
     }
@@ -160,7 +162,9 @@ impl Intake {
             None => Contents::Lean(taken.snapshot()),
             Some(records) => {
                 let names = self.namespace_names();
-                Contents::Records(records.take(&taken, &self.table, &names))
+                let mut flows = records.take(&taken, &self.table, &names);
+                records.place(&mut flows);
+                Contents::Records(flows)
             }
         }
     }
@@ -172,10 +176,7 @@ impl Intake {
             (Some(label), Some(namespaces)) => namespaces.labelled(label),
             (Some(_), None) => return false,
         };
-        if let (Some(flow), true) = (
-            record.identity.tuple().flow(),
-            record.classic > Classic::Absent,
-        ) {
+        if let (Some(flow), true) = (record.classic_flow(), record.classic > Classic::Absent) {
             let observation = Observation {
                 flow,
                 replied: record.classic == Classic::Confirmed,

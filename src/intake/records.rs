@@ -3,23 +3,29 @@
 //! It is fed beside the table of the classic list and only if it is asked for. A plain IPv4 flow takes 48
 //! bytes here, an IPv6 flow 72, and a translation 44 more on the heap; hashing adds its slack.
 
+mod helpers;
 mod stored;
 
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
+use parking_lot::RwLock;
 
 use crate::intake::stripes::Stripes;
 use crate::intake::table::Table;
-use crate::model::flow::{Event, Flow};
-use crate::model::record::{Classic, Record};
-use crate::model::sighting::Sighting;
+use crate::model::evidence::{self, Listening, is_service, may_be_answer};
+use crate::model::flow::{COLLAPSED_SOURCE_PORT, Event, Flow};
+use crate::model::listing;
+use crate::model::record::{Classic, Identity, Protocol, Record, Service, SourcePort, Translation};
+use crate::model::sighting::{Beginning, Sighting};
 use crate::model::timestamp::Timestamp;
 use crate::model::tuple::Tuple;
 
+use helpers::Helpers;
 use stored::{Addition, Packed, Stored, UNKNOWN_FIRST, UNKNOWN_LAST};
 
 #[derive(Debug, Default)]
@@ -33,6 +39,10 @@ struct Stripe {
 pub struct Records {
     stripes: Stripes<Stripe>,
     keep_ports: bool,
+    helpers: Helpers,
+    listening: RwLock<Listening>,
+    /// Flows, but for TCP, that were picked up in the middle, or may have been. They have their ports as they were.
+    apart: AtomicUsize,
 }
 
 impl Records {
@@ -41,23 +51,45 @@ impl Records {
         Self {
             stripes: Stripes::for_this_machine(max),
             keep_ports,
+            helpers: Helpers::default(),
+            listening: RwLock::default(),
+            apart: AtomicUsize::new(0),
         }
     }
 
-    /// Takes in one sighting, of `now` if it has no time of its own. Locks one stripe.
+    /// Takes note of the sockets of the host that wait for clients.
+    pub fn listen(&self, listening: Listening) {
+        *self.listening.write() = listening;
+    }
+
+    /// Takes in one sighting, of `now` if it has no time of its own. Locks one stripe at a time.
     ///
-    /// Unlike in the classic list, a flow is recorded however it is first seen.
+    /// Unlike in the classic list, a flow is recorded however it is first seen. What was picked up in the middle, or may
+    /// have been, keeps its ports: the source port may be that of the service.
     pub fn apply(&self, sighting: &Sighting, now: Timestamp) {
         let Sighting {
             mut tuple,
-            translation,
+            mut translation,
             replied,
             event,
             namespace,
             time,
+            mut beginning,
+            helper,
+            expected_by,
         } = *sighting;
-        let mut translation = translation;
-        if !self.keep_ports {
+        let apart = match beginning {
+            Beginning::Seen => false,
+            Beginning::PickedUp => true,
+            Beginning::Untold => {
+                let was = self.was_picked_up(sighting);
+                if was {
+                    beginning = Beginning::PickedUp;
+                }
+                was || self.may_be_answer(&tuple)
+            }
+        };
+        if !self.keep_ports && !apart {
             tuple.source_port = tuple.source_port.collapsed();
             translation = translation.and_then(|translation| translation.collapsed(&tuple));
         }
@@ -68,8 +100,103 @@ impl Records {
             last_us: time_us,
             connections: u32::from(event == Event::New),
             replied,
+            beginning,
+            helped: self.helpers.number(helper, expected_by),
         };
         self.add(&tuple, namespace, seen);
+    }
+
+    /// Whether a flow may be one that a server goes on with, by its ports.
+    fn may_be_answer(&self, tuple: &Tuple) -> bool {
+        let (SourcePort::Exact(source), Service::Port(destination)) =
+            (tuple.source_port, tuple.service)
+        else {
+            return false;
+        };
+        source >= COLLAPSED_SOURCE_PORT
+            && destination >= COLLAPSED_SOURCE_PORT
+            && (may_be_answer(source, destination) || {
+                let listening = self.listening.read();
+                listening.has(tuple.source, tuple.protocol, source)
+            })
+    }
+
+    /// Whether a connection whose protocol or message does not tell was picked up in the middle: because its entry is
+    /// known as such, or because it is a new one, the other way round, of a flow that was seen before.
+    fn was_picked_up(&self, sighting: &Sighting) -> bool {
+        let tuple = &sighting.tuple;
+        let (SourcePort::Exact(source), Service::Port(destination)) =
+            (tuple.source_port, tuple.service)
+        else {
+            return false;
+        };
+        // To the port of a service the client comes first, as a rule. Most datagrams go there.
+        if source < COLLAPSED_SOURCE_PORT || destination < COLLAPSED_SOURCE_PORT {
+            return false;
+        }
+        let is_new = sighting.event == Event::New && !sighting.replied;
+        if !is_new {
+            let known = tuple.protocol == Protocol::TCP || self.apart.load(Ordering::Relaxed) > 0;
+            return known && self.holds(tuple, sighting.translation.as_ref(), sighting.namespace);
+        }
+        if is_service(destination) {
+            return false;
+        }
+        let identity = Identity {
+            source: tuple.source,
+            destination: tuple.destination,
+            protocol: tuple.protocol,
+            service: tuple.service,
+            source_port: tuple.source_port,
+            zone: tuple.zone,
+            translation: sighting.translation.map(Box::new),
+            netns: None,
+        };
+        identity.turned().is_some_and(|mut turned| {
+            turned.collapse_ports();
+            let translation = turned.translation.as_deref();
+            self.is_known(&turned.tuple(), translation, sighting.namespace)
+        })
+    }
+
+    /// Whether there is a record of a flow that was picked up in the middle.
+    fn holds(&self, tuple: &Tuple, translation: Option<&Translation>, namespace: u16) -> bool {
+        self.find(tuple, translation, namespace) == Some(true)
+    }
+
+    /// Whether there is a record of a flow.
+    fn is_known(&self, tuple: &Tuple, translation: Option<&Translation>, namespace: u16) -> bool {
+        self.find(tuple, translation, namespace).is_some()
+    }
+
+    /// Whether the record of a flow says that it was picked up, if there is one. Locks one stripe.
+    fn find(
+        &self,
+        tuple: &Tuple,
+        translation: Option<&Translation>,
+        namespace: u16,
+    ) -> Option<bool> {
+        match (tuple.source, tuple.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let key = Packed::new(tuple, namespace, source.octets(), destination.octets());
+                let hash = key.place(translation, self.stripes.hasher());
+                let stripe = self.stripes.lock(self.stripes.index(hash));
+                let found = stripe
+                    .v4
+                    .find(hash, |stored| stored.is_of(&key, translation));
+                found.map(Stored::is_picked_up)
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let key = Packed::new(tuple, namespace, source.octets(), destination.octets());
+                let hash = key.place(translation, self.stripes.hasher());
+                let stripe = self.stripes.lock(self.stripes.index(hash));
+                let found = stripe
+                    .v6
+                    .find(hash, |stored| stored.is_of(&key, translation));
+                found.map(Stored::is_picked_up)
+            }
+            _ => None,
+        }
     }
 
     fn add(&self, tuple: &Tuple, namespace: u16, seen: Addition) {
@@ -101,7 +228,8 @@ impl Records {
     ) {
         let found = table.find_mut(hash, |stored| stored.is_of(&key, seen.translation.as_ref()));
         if let Some(stored) = found {
-            stored.add(&seen);
+            let helped = self.helpers.and(stored.helped(), seen.helped);
+            stored.add(&seen, helped);
             return;
         }
         let rehash = |stored: &Stored<A>| stored.place(self.stripes.hasher());
@@ -110,6 +238,9 @@ impl Records {
             return;
         }
         self.stripes.added();
+        if seen.beginning == Beginning::PickedUp {
+            self.apart.fetch_add(1, Ordering::Relaxed);
+        }
         table.insert_unique(hash, Stored::new(key, seen), rehash);
     }
 
@@ -135,7 +266,7 @@ impl Records {
         let mut made = Vec::with_capacity(self.len());
         let mut copied: Vec<Record> = Vec::new();
         for stripe in self.stripes.each() {
-            stripe.copy(names, &mut copied);
+            stripe.copy(names, &self.helpers, &mut copied);
             drop(stripe);
             made.extend(copied.drain(..).filter_map(|mut record| {
                 record.classic = classic(&record, |flow| listed.state(flow));
@@ -158,7 +289,7 @@ impl Records {
         for index in 0..self.stripes.count() {
             let stripe = std::mem::take(&mut *self.stripes.lock(index));
             self.stripes.removed(stripe.v4.len() + stripe.v6.len());
-            stripe.copy(names, &mut copied);
+            stripe.copy(names, &self.helpers, &mut copied);
             made.extend(copied.drain(..).map(|mut record| {
                 // What came between the two takings is in the table that goes on.
                 record.classic = classic(&record, |flow| taken.state(flow).max(listed.state(flow)));
@@ -168,11 +299,20 @@ impl Records {
         made
     }
 
+    /// Finds out which side opened connections that were picked up in the middle, and what helpers are called.
+    pub fn place(&self, flows: &mut [listing::Flow]) {
+        evidence::name_helpers(flows, |flow| &mut flow.record);
+        // What the source port was is known then of every flow in doubt.
+        evidence::place(flows, |flow| &mut flow.record, true, &self.listening.read());
+    }
+
     /// Puts a record in that was taken out or comes from elsewhere, on top of what is known of its flow. Locks one
     /// stripe.
     pub fn restore(&self, record: &Record, namespace: u16) {
         let mut record = record.clone();
-        if !self.keep_ports {
+        record.identity = record.tracked().into_owned();
+        let picked_up = record.origin.begun.is_picked_up();
+        if !self.keep_ports && !picked_up {
             record.identity.collapse_ports();
         }
         let time = |time: Option<Timestamp>| time.map(Timestamp::us);
@@ -186,6 +326,12 @@ impl Records {
                 last_us: time(record.last_seen).unwrap_or(UNKNOWN_LAST),
                 connections: u32::try_from(record.connections).unwrap_or(u32::MAX),
                 replied: record.confirmed,
+                beginning: if picked_up {
+                    Beginning::PickedUp
+                } else {
+                    Beginning::Untold
+                },
+                helped: (self.helpers).number(record.origin.helper, record.origin.expected_by),
             },
         );
     }
@@ -234,9 +380,12 @@ fn forget_old<A: Into<IpAddr> + Hash + PartialEq + Copy>(
 }
 
 impl Stripe {
-    fn copy(&self, names: &[Option<Arc<str>>], to: &mut Vec<Record>) {
-        to.extend(self.v4.iter().map(|stored| stored.unpack(names)));
-        to.extend(self.v6.iter().map(|stored| stored.unpack(names)));
+    fn copy(&self, names: &[Option<Arc<str>>], helpers: &Helpers, to: &mut Vec<Record>) {
+        let helped = |number| helpers.get(number);
+        let v4 = self.v4.iter();
+        to.extend(v4.map(|stored| stored.unpack(names, helped(stored.helped()))));
+        let v6 = self.v6.iter();
+        to.extend(v6.map(|stored| stored.unpack(names, helped(stored.helped()))));
     }
 }
 
@@ -245,7 +394,7 @@ impl Stripe {
 /// record claims more.
 fn classic(record: &Record, state: impl Fn(&Flow) -> Option<bool>) -> Classic {
     let usual = Record::usual_classic(record.confirmed);
-    let Some(flow) = record.identity.tuple().flow() else {
+    let Some(flow) = record.classic_flow() else {
         return usual;
     };
     let line = match state(&flow) {

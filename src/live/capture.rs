@@ -10,7 +10,7 @@ use netfilter_conntrack::Handle;
 
 use crate::files::destination::Destination;
 use crate::intake::Intake;
-use crate::live::conditions::Conditions;
+use crate::live::conditions::{Conditions, Wanted};
 use crate::live::description;
 use crate::live::dumps::Dumps;
 use crate::live::kernel_stat::KernelStat;
@@ -48,7 +48,16 @@ pub fn capture(
     listen::refuse_if_events_are_off()?;
     let kernel_stat = KernelStat::start(intake)?;
     // Before anybody listens, so that what changes from then on is seen to have changed.
-    let conditions = Conditions::new(options.netns.as_deref(), options.reception.reliable, intake);
+    let conditions = Conditions::new(
+        options.netns.as_deref(),
+        Wanted {
+            ipv4: !options.selection.ipv6,
+            ipv6: !options.selection.ipv4,
+            track: options.track,
+            ends: options.reception.reliable,
+        },
+        intake,
+    );
     let sockets = listen::open(&options.reception, console)?;
     let recorder = options.write.as_deref().map(start_recording).transpose()?;
     let track = options.track.then(Track::start).transpose()?;

@@ -18,7 +18,9 @@ use rustix::fs::inotify;
 use crate::doctor::ruleset;
 use crate::doctor::tracking::Tracking;
 use crate::intake::Intake;
+use crate::live::servers;
 use crate::model::timestamp::Timestamp;
+use crate::os::host;
 use crate::os::namespace;
 use crate::os::namespaces::{Named, Namespaces};
 use crate::os::sysctl::sysctl;
@@ -31,11 +33,23 @@ const EVERYTHING: Duration = Duration::from_secs(30);
 pub struct Conditions {
     /// The path of the namespace that was named, and what it was when it was entered.
     namespace: Option<(PathBuf, Identity)>,
-    /// Whether ends of connections matter.
-    reliable: bool,
+    wanted: Wanted,
     /// Hears of every write to the switch for events, so that one that is set and set back between two looks is seen.
     writes: Option<OwnedFd>,
     state: Mutex<State>,
+}
+
+/// What a capture is to see.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Flows of IPv4.
+    pub ipv4: bool,
+    /// Flows of IPv6.
+    pub ipv6: bool,
+    /// Whether it has connections tracked itself.
+    pub track: bool,
+    /// Whether ends of connections matter.
+    pub ends: bool,
 }
 
 /// The switch for events (nf_conntrack-sysctl in the kernel's documentation).
@@ -71,6 +85,8 @@ struct State {
     generation: Option<u32>,
     looked: Instant,
     troubles: Vec<Trouble>,
+    /// Sorted, none twice.
+    blind_spots: Vec<String>,
 }
 
 /// What has been seen at one place.
@@ -131,6 +147,7 @@ impl fmt::Display for Trouble {
 struct Found {
     broken: Vec<Broken>,
     tracked: [bool; 2],
+    blind_spots: Vec<String>,
     /// Whether the rules could be read, so that what is not among the broken is sound.
     is_whole: bool,
     /// What may have been broken since the last look, and is not now.
@@ -161,10 +178,10 @@ impl Broken {
 
 const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 
-/// Looks at the namespace that the calling thread is in. `before` is which families were tracked; `reliable`, whether
-/// ends of connections matter.
-fn find(before: [bool; 2], reliable: bool) -> Found {
+/// Looks at the namespace that the calling thread is in. `before` is which families were tracked.
+fn find(before: [bool; 2], wanted: Wanted) -> Found {
     let mut broken = Vec::new();
+    let mut blind_spots = Vec::new();
     if sysctl("nf_conntrack_events") == Some(0) {
         broken.push(Broken::with_effects(OFF.to_owned()));
     }
@@ -199,18 +216,42 @@ fn find(before: [bool; 2], reliable: bool) -> Found {
             let what = format!("a rule kept events back ({mask})");
             broken.push(Broken::with_effects(what));
         }
-        for mask in needs.masks_of_ends.iter().filter(|_| reliable) {
+        for mask in needs.masks_of_ends.iter().filter(|_| wanted.ends) {
             let what = format!(
                 "a rule kept back the ends of connections, on which --reliable rests ({mask})"
             );
             broken.push(Broken::with_effects(what));
         }
+        let missing = |family: usize| {
+            let wanted = [wanted.ipv4, wanted.ipv6][family] && !wanted.track;
+            wanted && !tracked[family] && tracked[1 - family] && tracking.is_in_use(family)
+        };
+        if let (Some(family), true) = (
+            [0, 1].into_iter().find(|&family| missing(family)),
+            ruleset.complete,
+        ) {
+            broken.push(Broken::with_effects(format!(
+                "{name} is in use here and no firewall rule has it tracked, so that its flows are missing (capture with \
+                 --track)",
+                name = FAMILIES[family]
+            )));
+        }
+        blind_spots.extend(needs.exempt.iter().map(|rule| {
+            format!("flows whose packets a rule exempts from connection tracking ({rule})")
+        }));
+        blind_spots.extend(ruleset.flowtables.iter().map(|table| {
+            format!(
+                "later events of established connections, which a flowtable takes past ({})",
+                table.place
+            )
+        }));
     }
     Found {
         broken,
         tracked,
         is_whole,
         passed: None,
+        blind_spots,
     }
 }
 
@@ -222,7 +263,7 @@ const UNREAD: &str =
 
 impl Conditions {
     /// Looks for the first time. `named` is the namespace that was asked for, and that the calling thread is in.
-    pub fn new(named: Option<&str>, reliable: bool, intake: &Intake) -> Self {
+    pub fn new(named: Option<&str>, wanted: Wanted, intake: &Intake) -> Self {
         let namespace = named.map(namespace::path).and_then(|path| {
             let identity = identity("/proc/thread-self/ns/net".into())?;
             Some((path, identity))
@@ -230,12 +271,13 @@ impl Conditions {
         let conditions = Self {
             namespace,
             writes: hear_of_writes(),
-            reliable,
+            wanted,
             state: Mutex::new(State {
                 seen: HashMap::new(),
                 generation: None,
                 looked: Instant::now(),
                 troubles: Vec::new(),
+                blind_spots: Vec::new(),
             }),
         };
         conditions.look(intake);
@@ -267,8 +309,11 @@ impl Conditions {
         // Before the rules are read: a change meanwhile is seen at the next look.
         state.generation = ruleset::generation().unwrap_or(None);
         self.look_at_name(&mut state);
+        if let Some(records) = intake.records() {
+            records.listen(servers::look(host::addresses()));
+        }
         let was_written = self.was_written();
-        let mut found = find(state.tracked(&Place::Own), self.reliable);
+        let mut found = find(state.tracked(&Place::Own), self.wanted);
         found.passed = was_written.then(|| {
             Broken::with_effects(
                 "net.netfilter.nf_conntrack_events was written to, and events may have been off for a moment"
@@ -283,7 +328,7 @@ impl Conditions {
             let place = Place::Other(Arc::clone(&other.label));
             let before = state.tracked(&place);
             // One that can't be entered may just be going.
-            let found = namespace::within(&other.label, || Ok(find(before, self.reliable)));
+            let found = namespace::within(&other.label, || Ok(find(before, self.wanted)));
             match found {
                 Ok(found) => state.take(place, found),
                 Err(_) => drop(state.seen.entry(place).or_default()),
@@ -316,8 +361,22 @@ impl Conditions {
             tracked: [false; 2],
             is_whole: true,
             passed: None,
+            blind_spots: Vec::new(),
         };
         state.take(Place::Name, found);
+    }
+
+    /// What can't be seen although all holds, at any look so far.
+    #[must_use]
+    pub fn blind_spots(&self) -> Vec<String> {
+        self.state.lock().blind_spots.clone()
+    }
+
+    /// Whether connections were tracked at any look, as far as rules tell.
+    #[must_use]
+    pub fn has_tracking(&self) -> bool {
+        let state = self.state.lock();
+        state.seen.values().any(|seen| seen.tracked.contains(&true))
     }
 
     /// What does not hold, and what did not hold for a while and does again.
@@ -364,6 +423,17 @@ impl State {
     /// Takes note of what is broken at one place, and so of what is not any more.
     fn take(&mut self, place: Place, found: Found) {
         let now = Timestamp::now();
+        for spot in found.blind_spots {
+            let spot = match &place {
+                Place::Other(name) => format!("in the network namespace {name}, {spot}"),
+                Place::Own | Place::Name => spot,
+            };
+            if let Err(at) = self.blind_spots.binary_search(&spot) {
+                if self.blind_spots.len() < SPOTS_MAX {
+                    self.blind_spots.insert(at, spot);
+                }
+            }
+        }
         let seen = self.seen.entry(place.clone()).or_default();
         seen.tracked = found.tracked;
         seen.looked = true;
@@ -421,6 +491,8 @@ impl State {
     }
 }
 
+/// So many blind spots are told.
+const SPOTS_MAX: usize = 64;
 /// So many conditions that were broken are told one by one.
 const TROUBLES_MAX: usize = 64;
 
@@ -439,6 +511,7 @@ mod tests {
             generation: None,
             looked: Instant::now(),
             troubles: Vec::new(),
+            blind_spots: Vec::new(),
         }
     }
 
@@ -451,6 +524,7 @@ mod tests {
             tracked: [true; 2],
             is_whole: true,
             passed: None,
+            blind_spots: Vec::new(),
         }
     }
 

@@ -30,6 +30,8 @@ pub fn begin(options: &CaptureOptions, source: &str) -> Capture {
         netns: options.netns.clone(),
         filters: options.selection.describe(),
         options: named.map(|(_, name)| name.to_owned()).collect(),
+        marks_picked_up: options.keeps_records,
+        untranslated: !options.keeps_records,
         ..Capture::default()
     }
 }
@@ -55,6 +57,10 @@ pub fn go_on(begun: Capture, before: Capture) -> Capture {
         // The clock may have been set back since.
         start: before.start.into_iter().chain(begun.start).min(),
         gaps: before.gaps,
+        blind_spots: before.blind_spots,
+        // What was not recorded then is not there now.
+        untranslated: begun.untranslated || before.untranslated,
+        marks_picked_up: begun.marks_picked_up && before.marks_picked_up,
         verdict,
         loss,
         incomplete_until: before
@@ -141,12 +147,21 @@ pub fn of_live(begun: &Capture, loss: &Loss) -> Capture {
         verdict: begun.judged().max(Some(own)),
         loss: Some(loss_in_all),
         incomplete_until: until.max(gaps.filter(|_| begun.has_long_gaps())),
+        blind_spots: {
+            let mut spots = begun.blind_spots.clone();
+            spots.extend(loss.blind_spots.iter().cloned());
+            spots.sort_unstable();
+            spots.dedup();
+            spots
+        },
         // Addresses and routes may have changed since the beginning.
         host: now.host,
         boot_id: now.boot_id,
         kernel: now.kernel,
         interfaces: now.interfaces,
         routes: now.routes,
+        policy_rules: now.policy_rules,
+        tables: now.tables,
         uptime_s: None,
         ..begun.clone()
     }

@@ -13,6 +13,7 @@ pub mod monitor;
 pub mod options;
 pub mod recovery;
 pub mod replay;
+pub mod servers;
 pub mod session;
 pub mod state;
 pub mod track;

@@ -25,6 +25,8 @@ pub struct CaptureOptions {
     pub reset: bool,
     /// After which time a flow that is not seen any more is forgotten.
     pub forget: Option<Duration>,
+    /// Whether records are kept, and not only what the classic list needs.
+    pub keeps_records: bool,
     /// Where events are recorded.
     pub write: Option<PathBuf>,
     /// The sockets.

@@ -98,6 +98,13 @@ impl<'a> Session<'a> {
 
     /// Lists what is there already, if that is wanted, and says that the capture runs.
     pub fn begin(&self, crew: &Crew<'_>) {
+        for spot in self.conditions.blind_spots() {
+            self.console.note(&format!("can't be seen here: {spot}"));
+        }
+        for trouble in self.conditions.troubles().lasting {
+            self.console
+                .note(&format!("the list will be incomplete: {trouble}"));
+        }
         if self.options.existing {
             match self.recovery.list_existing() {
                 Ok(tally) => {
@@ -241,6 +248,13 @@ impl<'a> Session<'a> {
             self.trouble(error);
         }
         self.conditions.look(self.intake);
+        if self.intake.tally().events == 0 && !self.options.track && !self.conditions.has_tracking()
+        {
+            self.console.note(
+                "no event came, and no firewall rule was found that needs connection tracking here, so that nothing \
+                 is tracked: capture with --track; conntracker doctor tells more",
+            );
+        }
         if self.shared.overruns() > 0 {
             self.console.detail(&format!(
                 "{} overruns reported",
@@ -303,6 +317,7 @@ impl<'a> Session<'a> {
             other: self.troubles.lock().clone(),
             over: [self.recovery.beyond(), over].concat(),
             effects: lasting_effects,
+            blind_spots: self.conditions.blind_spots(),
         };
         loss.other.extend(lasting);
         if let Some(mixed) = self.intake.namespaces().and_then(Namespaces::mixed) {

@@ -53,6 +53,12 @@ pub struct Capture {
     /// Other options that say what is in it: `--existing`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
+    /// Whether flows that were picked up in the middle are marked, so that others are not.
+    #[serde(skip_serializing_if = "is_false")]
+    pub marks_picked_up: bool,
+    /// Whether it does not tell of address translation, times and connections, because it was kept as the classic list is.
+    #[serde(skip_serializing_if = "is_false")]
+    pub untranslated: bool,
     /// How complete it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Completeness>,
@@ -65,6 +71,9 @@ pub struct Capture {
     /// Seconds that the machine had been up at the end, sleep included: what the clock says may be set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uptime_s: Option<u64>,
+    /// What it could not see although it missed no event, in words: rules that exempt packets from tracking, for example.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub blind_spots: Vec<String>,
     /// The last time at which a flow may have been missed, of an incomplete capture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incomplete_until: Option<Timestamp>,
@@ -74,6 +83,86 @@ pub struct Capture {
     /// The host's main routing table.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
+    /// The rules that choose a routing table, of each family that has others than every host.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policy_rules: Vec<PolicyRule>,
+    /// The tables besides the main one that such rules or virtual routers choose.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<RoutingTable>,
+}
+
+/// A routing table besides the main one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RoutingTable {
+    /// Its number.
+    pub table: u32,
+    /// Its unicast routes.
+    pub routes: Vec<Route>,
+}
+
+/// A rule that chooses a routing table: ip-rule(8), whose words the fields are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PolicyRule {
+    /// `ipv4` or `ipv6`.
+    pub family: String,
+    /// Lower ones are asked first.
+    pub priority: u32,
+    /// Whether it is for what does not match.
+    #[serde(skip_serializing_if = "is_false")]
+    pub not: bool,
+    /// Source network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpNet>,
+    /// Destination network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<IpNet>,
+    /// Interface that packets come in by; `lo` for the host's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iif: Option<String>,
+    /// Interface that a socket is bound to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oif: Option<String>,
+    /// Mark of the packet,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mark: Option<u32>,
+    /// of which these bits count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<u32>,
+    /// Whether it is for the table of the virtual router that the packet belongs to.
+    #[serde(skip_serializing_if = "is_false")]
+    pub l3mdev: bool,
+    /// Words of other conditions that it has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
+    /// What it does: `lookup`, `blackhole`, …
+    pub action: String,
+    /// The table that it chooses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<u32>,
+}
+
+impl PolicyRule {
+    /// One of the rules that every host has.
+    pub fn usual(v4: bool, priority: u32, table: u32) -> Self {
+        Self {
+            family: if v4 { "ipv4" } else { "ipv6" }.to_owned(),
+            priority,
+            action: "lookup".to_owned(),
+            table: Some(table),
+            ..Self::default()
+        }
+    }
+
+    /// Whether it is for IPv4.
+    pub fn is_ipv4(&self) -> bool {
+        self.family == "ipv4"
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// A time in which nobody listened.
@@ -115,12 +204,21 @@ pub struct Counts {
 }
 
 /// A network interface.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Interface {
     /// Its name.
     pub name: String,
     /// Its addresses with the prefix lengths of their networks.
     pub addresses: Vec<IpNet>,
+    /// What it is, where it is no plain network card: `bridge`, `vlan`, `tun`, `wireguard`, `vrf`, as ip-link(8) says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The bridge, bond or virtual router that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master: Option<String>,
+    /// The routing table of a virtual router.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<u32>,
 }
 
 /// A route of the main table.
@@ -149,6 +247,24 @@ impl Capture {
             return Some(Completeness::Incomplete);
         }
         self.verdict
+    }
+
+    /// Whether this program made it.
+    pub fn is_ours(&self) -> bool {
+        let program = self.program.as_ref();
+        program.is_some_and(|program| program.starts_with("conntracker"))
+    }
+
+    /// Whether it was taken by this program from a kernel, not read from a file.
+    pub fn is_live(&self) -> bool {
+        const FILES: [&str; 4] = ["pcap", "conntrack", "classic", "csv"];
+        let read = |source: &str| FILES.contains(&source);
+        self.is_ours() && self.source.as_deref().is_some_and(|source| !read(source))
+    }
+
+    /// Whether it tells of address translation.
+    pub fn tells_translation(&self) -> bool {
+        !self.untranslated && self.source.as_deref() != Some("classic")
     }
 
     /// Whether flows may be missing from it.

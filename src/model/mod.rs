@@ -5,10 +5,12 @@
 pub mod address;
 pub mod capture;
 pub mod error;
+pub mod evidence;
 pub mod flow;
 pub mod icmp;
 pub mod listing;
 pub mod order;
+pub mod origin;
 pub mod printable;
 pub mod record;
 pub mod selection;

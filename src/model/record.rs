@@ -3,13 +3,15 @@
 //! Ordering records is the natural order: by source, destination, protocol, service and the rest, addresses
 //! by number, so that the neighbours of a subnet stand together.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::model::flow::COLLAPSED_SOURCE_PORT;
+use crate::model::flow::{COLLAPSED_SOURCE_PORT, Flow};
+use crate::model::origin::{Begun, Origin};
 use crate::model::timestamp::Timestamp;
-use crate::model::tuple::Tuple;
+use crate::model::tuple::{Reply, Tuple};
 
 /// A protocol number of IP (<https://www.iana.org/assignments/protocol-numbers>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -246,6 +248,53 @@ impl Identity {
         }
     }
 
+    /// The same connection as opened by the other side: its answers become what asks. `None` where ports are not
+    /// known exactly.
+    #[must_use]
+    pub fn turned(&self) -> Option<Self> {
+        let (SourcePort::Exact(source_port), Service::Port(port)) =
+            (self.source_port, self.service)
+        else {
+            return None;
+        };
+        let (server, server_port) = match self.dnat() {
+            Some(dnat) => (dnat.address, dnat.port.unwrap_or(port)),
+            None => (self.destination, port),
+        };
+        let (client, client_port) = match self.snat() {
+            None => (self.source, source_port),
+            Some(Snat {
+                address,
+                port: SourcePort::Exact(port),
+            }) => (address, port),
+            Some(_) => return None,
+        };
+        let tuple = Tuple {
+            source: server,
+            destination: client,
+            protocol: self.protocol,
+            service: Service::Port(client_port),
+            source_port: SourcePort::Exact(server_port),
+            zone: self.zone,
+        };
+        let translation = tuple.translation(&Reply {
+            source: self.source,
+            source_port: Some(source_port),
+            destination: self.destination,
+            destination_port: Some(port),
+        });
+        Some(Self {
+            source: server,
+            destination: client,
+            protocol: self.protocol,
+            service: tuple.service,
+            source_port: tuple.source_port,
+            zone: self.zone,
+            translation: translation.map(Box::new),
+            netns: self.netns.clone(),
+        })
+    }
+
     /// The DNAT part of the translation.
     pub fn dnat(&self) -> Option<Dnat> {
         self.translation.as_ref().and_then(|both| both.dnat)
@@ -284,9 +333,26 @@ pub struct Record {
     pub last_seen: Option<Timestamp>,
     /// How the classic list shows it.
     pub classic: Classic,
+    /// How it came about.
+    pub origin: Origin,
 }
 
 impl Record {
+    /// The flow as the classic list has it, if it lists the protocol: the way that conntrack had it.
+    #[must_use]
+    pub fn classic_flow(&self) -> Option<Flow> {
+        self.tracked().tuple().flow()
+    }
+
+    /// The flow the way that conntrack had it, ports as they are known.
+    #[must_use]
+    pub fn tracked(&self) -> Cow<'_, Identity> {
+        let turned = (self.origin.begun == Begun::Turned).then(|| self.identity.turned());
+        turned
+            .flatten()
+            .map_or(Cow::Borrowed(&self.identity), Cow::Owned)
+    }
+
     /// How the classic list shows it, where that is not as its confirmation says: `absent` or `unconfirmed`.
     pub fn unusual_classic(&self) -> Option<&'static str> {
         if self.classic == Self::usual_classic(self.confirmed) {

@@ -3,6 +3,7 @@
 //! The lean counterpart, all that the classic list needs, is [`Observation`].
 
 use crate::model::flow::{Event, Observation};
+use crate::model::origin::{Expected, Helper};
 use crate::model::record::Translation;
 use crate::model::timestamp::Timestamp;
 use crate::model::tuple::Tuple;
@@ -25,6 +26,23 @@ pub struct Sighting {
     pub namespace: u16,
     /// When the kernel says it happened, where it does (nf_conntrack_timestamp).
     pub time: Option<Timestamp>,
+    /// Whether the connection began with what was seen.
+    pub beginning: Beginning,
+    /// The helper that follows it.
+    pub helper: Option<Helper>,
+    /// The connection whose helper expected this one.
+    pub expected_by: Option<Expected>,
+}
+
+/// Whether a connection began with its entry, as far as a message says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// It did.
+    Seen,
+    /// It was there before.
+    PickedUp,
+    /// The protocol or the message does not tell.
+    Untold,
 }
 
 impl Sighting {

@@ -39,6 +39,8 @@ pub struct Loss {
     pub over: Vec<String>,
     /// What is over too, but has left connections that tell of nothing.
     pub effects: Vec<String>,
+    /// What can't be seen where the capture is, as it is said to people.
+    pub blind_spots: Vec<String>,
 }
 
 /// The judgement on a list.

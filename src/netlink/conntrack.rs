@@ -4,6 +4,7 @@
 //! the oracle it is tested against, and the vectors of the C tool decide what is skipped. The
 //! attribute numbers are those of `include/uapi/linux/netfilter/nfnetlink_conntrack.h`.
 
+pub mod beginning;
 mod fast;
 mod full;
 

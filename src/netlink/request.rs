@@ -33,6 +33,8 @@ pub enum Family {
     Netfilter,
     /// Interfaces, addresses, routes, namespaces: rtnetlink(7).
     Route,
+    /// Sockets: sock_diag(7).
+    SocketDiag,
 }
 
 /// Opens a socket that belongs to these multicast groups (bit 0 is group 1).
@@ -43,6 +45,7 @@ pub fn open(family: Family, groups: u32) -> io::Result<OwnedFd> {
         Family::Netfilter => Some(netlink::NETFILTER),
         // NETLINK_ROUTE is 0.
         Family::Route => None,
+        Family::SocketDiag => Some(netlink::SOCK_DIAG),
     };
     let socket = socket_with(
         AddressFamily::NETLINK,

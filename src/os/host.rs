@@ -7,18 +7,30 @@ use std::ops::ControlFlow;
 
 use ipnet::IpNet;
 
-use crate::model::capture::{Capture, Interface, Route};
+use super::policy;
+use crate::model::capture::{Capture, Interface, Route, RoutingTable};
 use crate::netlink::build::message;
 use crate::netlink::framing::attributes;
 use crate::netlink::request::{self, Family};
 use crate::netlink::uapi::{
-    IFA_ADDRESS, IFA_LOCAL, IFLA_IFNAME, NLM_F_DUMP, NLM_F_REQUEST, RT_TABLE_MAIN, RTA_DST,
-    RTA_GATEWAY, RTA_OIF, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, RTN_UNICAST,
+    IFA_ADDRESS, IFA_LOCAL, IFLA_IFNAME, NLM_F_DUMP, NLM_F_REQUEST, RTA_DST, RTA_GATEWAY, RTA_OIF,
+    RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, RTN_UNICAST,
 };
+
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_VRF_TABLE: u16 = 1;
+const RTA_TABLE: u16 = 15;
+const RT_TABLE_MAIN: u32 = 254;
+const RT_TABLE_DEFAULT: u32 = 253;
 
 /// A router with more routes than this does not tell networks apart by them, and a description should not be
 /// larger than the flows: then none are kept.
 const ROUTES_MAX: usize = 4096;
+/// So many tables besides the main one are kept.
+const TABLES_MAX: usize = 64;
 
 /// What is known of this host, and what could not be found out although it matters, in words. That is left out then.
 pub fn describe() -> (Capture, Vec<String>) {
@@ -31,16 +43,32 @@ pub fn describe() -> (Capture, Vec<String>) {
         note("the host's own addresses can't be read", error);
         BTreeMap::new()
     });
-    let routes = request::again(|| routes(&interfaces)).unwrap_or_else(|error| {
-        note("the host's routes can't be read", error);
-        Vec::new()
+    let mut routes_of = |table: u32| {
+        request::again(|| routes(&interfaces, table)).unwrap_or_else(|error| {
+            note("the host's routes can't be read", error);
+            Vec::new()
+        })
+    };
+    let routes = routes_of(RT_TABLE_MAIN);
+    // Where there is no policy routing there is nothing to know; a kernel without it answers so.
+    let policy_rules = request::again(policy::rules).unwrap_or_default();
+    let routers = interfaces.values().filter_map(|interface| interface.table);
+    let tables = policy::tables(&policy_rules, routers);
+    let tables = { tables.into_iter().take(TABLES_MAX) }.map(|table| RoutingTable {
+        table,
+        routes: routes_of(table),
     });
+    // That of defaults is empty as a rule.
+    let tables = tables.filter(|table| table.table != RT_TABLE_DEFAULT || !table.routes.is_empty());
+    let tables = tables.collect();
     let capture = Capture {
         host: text(uname.nodename()),
         kernel: text(uname.release()),
         boot_id: boot_id.map(|id| id.trim().to_owned()),
         interfaces: interfaces.into_values().collect(),
         routes,
+        policy_rules,
+        tables,
         ..Capture::default()
     };
     (capture, unknown)
@@ -62,24 +90,50 @@ fn twice<T: PartialEq>(read: impl Fn() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
+/// The addresses of the namespace that the calling thread is in, as far as they can be read.
+pub fn addresses() -> Vec<IpAddr> {
+    let interfaces = request::again(interfaces).unwrap_or_default();
+    let interfaces = interfaces.values();
+    interfaces
+        .flat_map(|interface| interface.addresses.iter().map(IpNet::addr))
+        .collect()
+}
+
 /// Interfaces by index, with their addresses.
 fn interfaces() -> io::Result<BTreeMap<u32, Interface>> {
-    let mut interfaces = BTreeMap::new();
+    let mut interfaces: BTreeMap<u32, Interface> = BTreeMap::new();
+    let mut masters = Vec::new();
     dump(RTM_GETLINK, |payload| {
         // struct ifinfomsg: family, type, index, flags, change.
         let (head, rest) = payload.split_first_chunk::<16>()?;
         let [_, _, _, _, i0, i1, i2, i3, ..] = *head;
         let name = attributes(rest).find(|(kind, _)| *kind == IFLA_IFNAME)?.1;
         let name = name.strip_suffix(&[0]).unwrap_or(name);
+        let info = find(rest, IFLA_LINKINFO).unwrap_or_default();
+        let kind = find(info, IFLA_INFO_KIND).map(|kind| kind.strip_suffix(&[0]).unwrap_or(kind));
+        let data = find(info, IFLA_INFO_DATA).filter(|_| kind == Some(b"vrf"));
+        let table = data
+            .and_then(|data| find(data, IFLA_VRF_TABLE))
+            .and_then(number);
         interfaces.insert(
             u32::from_ne_bytes([i0, i1, i2, i3]),
             Interface {
                 name: String::from_utf8_lossy(name).into_owned(),
-                addresses: Vec::new(),
+                kind: kind.map(|kind| String::from_utf8_lossy(kind).into_owned()),
+                table,
+                ..Interface::default()
             },
         );
+        let master = find(rest, IFLA_MASTER).and_then(number);
+        masters.extend(master.map(|master| (u32::from_ne_bytes([i0, i1, i2, i3]), master)));
         Some(())
     })?;
+    for (index, master) in masters {
+        let master = interfaces.get(&master).map(|master| master.name.clone());
+        if let Some(interface) = interfaces.get_mut(&index) {
+            interface.master = master;
+        }
+    }
     dump(RTM_GETADDR, |payload| {
         // struct ifaddrmsg: family, prefix length, flags, scope, index.
         let (&[_, prefix_len, _, _, i0, i1, i2, i3], rest) = payload.split_first_chunk::<8>()?;
@@ -98,14 +152,25 @@ fn interfaces() -> io::Result<BTreeMap<u32, Interface>> {
     Ok(interfaces)
 }
 
-/// The unicast routes of the main table.
-fn routes(interfaces: &BTreeMap<u32, Interface>) -> io::Result<Vec<Route>> {
+fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    attributes(bytes).find_map(|(found, value)| (found == kind).then_some(value))
+}
+
+fn number(bytes: &[u8]) -> Option<u32> {
+    bytes.try_into().ok().map(u32::from_ne_bytes)
+}
+
+/// The unicast routes of a table.
+fn routes(interfaces: &BTreeMap<u32, Interface>, of: u32) -> io::Result<Vec<Route>> {
     let mut routes = Vec::new();
     dump(RTM_GETROUTE, |payload| {
         // struct rtmsg: family, lengths of destination and source, TOS, table, protocol, scope, type, flags.
         let (&[family, len, _, _, table, _, _, kind, ..], rest) =
             payload.split_first_chunk::<12>()?;
-        if table != RT_TABLE_MAIN || kind != RTN_UNICAST || routes.len() > ROUTES_MAX {
+        let table = find(rest, RTA_TABLE)
+            .and_then(number)
+            .unwrap_or(table.into());
+        if table != of || kind != RTN_UNICAST || routes.len() > ROUTES_MAX {
             return None;
         }
         let find = |wanted| attributes(rest).find(|(kind, _)| *kind == wanted);
@@ -135,7 +200,7 @@ fn routes(interfaces: &BTreeMap<u32, Interface>) -> io::Result<Vec<Route>> {
     Ok(routes)
 }
 
-fn address(bytes: &[u8]) -> Option<IpAddr> {
+pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
         _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
@@ -144,7 +209,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 
 /// Has rtnetlink(7) list objects of all families, and hands over each one's message. One that lacks something
 /// needed is passed over.
-fn dump(kind: u16, mut take: impl FnMut(&[u8]) -> Option<()>) -> io::Result<()> {
+pub(super) fn dump(kind: u16, mut take: impl FnMut(&[u8]) -> Option<()>) -> io::Result<()> {
     let socket = request::open(Family::Route, 0)?;
     let mut bytes = Vec::new();
     // The largest of the family headers, zeroed: everything, of AF_UNSPEC. The shorter ones may be longer.

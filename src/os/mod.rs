@@ -8,6 +8,7 @@ pub mod fault;
 pub mod host;
 pub mod namespace;
 pub mod namespaces;
+mod policy;
 pub mod prefilter;
 pub mod signals;
 pub mod socket;

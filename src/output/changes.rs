@@ -45,7 +45,7 @@ pub fn write(difference: Difference, layout: &Layout, out: &mut dyn Write) -> io
         Format::Classic => {
             for (part, (_, mark)) in parts.iter().zip(KINDS) {
                 let mut lines = Prefixed::new(&mut out, |_| mark.to_owned());
-                classic::write_records(part, &mut lines)?;
+                classic::write_records(part, true, &mut lines)?;
             }
         }
         Format::Json => {

@@ -8,7 +8,9 @@ use crate::formats::classic;
 use crate::formats::csv;
 use crate::formats::csv::Cells;
 use crate::formats::json;
+use crate::model::capture::Capture;
 use crate::model::listing::Listing;
+use crate::model::selection::SourcePorts;
 use crate::model::services::Services;
 
 /// The form of a list.
@@ -69,7 +71,12 @@ impl Layout {
         let mut out = io::BufWriter::with_capacity(1 << 18, out);
         let mut remarks = Vec::new();
         match self.format {
-            Format::Classic => classic::write_records(&listing.flows, &mut out)?,
+            Format::Classic => {
+                let kept =
+                    |capture: &Capture| capture.options.iter().any(|o| o == SourcePorts::KEPT);
+                let keep_ports = listing.captures.iter().any(kept);
+                classic::write_records(&listing.flows, keep_ports, &mut out)?;
+            }
             Format::Table => table::write(
                 &listing.flows,
                 self.services.as_ref(),

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::model::evidence;
 use crate::model::listing::Listing;
 use crate::model::record::Record;
 use crate::model::services::Services;
@@ -13,7 +14,8 @@ use crate::rules::{Options, header, nft, plan};
 /// Errors: those of `out`, and of `/etc/services`.
 pub fn write(listing: &Listing, out: &mut impl Write) -> io::Result<Vec<String>> {
     let flows = listing.flows.iter();
-    let records: Vec<Record> = flows.map(|flow| flow.record.clone()).collect();
+    let mut records: Vec<Record> = flows.map(|flow| flow.record.clone()).collect();
+    evidence::place_known(&mut records, |record| record, &listing.captures);
     let options = Options {
         services: Services::load()?,
         ..Options::default()
@@ -72,6 +74,7 @@ mod tests {
             first_seen: None,
             last_seen: None,
             classic: Record::usual_classic(confirmed),
+            origin: crate::model::origin::Origin::default(),
         })
     }
 

@@ -68,7 +68,7 @@ enum Place {
 }
 
 fn classic(record: &Record) -> Place {
-    match record.identity.tuple().flow() {
+    match record.classic_flow() {
         Some(Flow::V4(transport, key)) => {
             Place::V4(transport as u8, Rank4::new(transport, &key, false))
         }

@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use crate::model::icmp;
 use crate::model::listing::Flow;
+use crate::model::origin::{Begun, Helper};
 use crate::model::printable::printable;
-use crate::model::record::{Identity, Service, SourcePort};
+use crate::model::record::{Identity, Record, Service, SourcePort};
 use crate::model::services::Services;
 use crate::model::timestamp::Timestamp;
 use crate::ui::columns::Columns;
@@ -79,7 +80,7 @@ fn row(flow: &Flow, names: Option<&Services>) -> Row {
         record.connections.to_string(),
         time(record.first_seen),
         time(record.last_seen),
-        translation(identity),
+        translation(record),
     ]
 }
 
@@ -121,8 +122,10 @@ pub fn time(time: Option<Timestamp>) -> String {
     }
 }
 
-/// Where packets go instead, where they seem to come from, and zone and namespace if they are not the usual ones.
-fn translation(identity: &Identity) -> String {
+/// Where packets go instead, where they seem to come from, zone and namespace if they are not the usual ones, and how
+/// the flow came about.
+fn translation(record: &Record) -> String {
+    let identity = &record.identity;
     let mut parts = Vec::new();
     if let Some(dnat) = identity.dnat() {
         parts.push(match dnat.port {
@@ -143,6 +146,19 @@ fn translation(identity: &Identity) -> String {
     }
     if let Some(name) = &identity.netns {
         parts.push(format!("netns {}", printable(name)));
+    }
+    match record.origin.begun {
+        Begun::Usual => {}
+        Begun::PickedUp => parts.push("(open before)".to_owned()),
+        Begun::Turned => parts.push("(open before, turned)".to_owned()),
+        Begun::Unclear => parts.push("(open before, direction unclear)".to_owned()),
+    }
+    if let Some(by) = record.origin.expected_by {
+        let helper = by.helper.map_or("a helper", Helper::name);
+        parts.push(match by.port {
+            0 => format!("(expected by {helper})"),
+            port => format!("(expected by {helper}, {} port {port})", by.protocol),
+        });
     }
     parts.join(" ")
 }

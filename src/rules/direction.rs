@@ -168,6 +168,7 @@ mod tests {
                     "10.1.0.1/24".parse().unwrap(),
                     "fd01::1/64".parse().unwrap(),
                 ],
+                ..Interface::default()
             }],
             ..Capture::default()
         };

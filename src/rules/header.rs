@@ -41,6 +41,13 @@ pub fn top(plan: &Plan) -> Vec<String> {
             show_extra(count)
         ),
     });
+    if plan.reserved {
+        lines.push(
+            "Where clients of a service used several source ports from 512 to 1023, all of these are accepted: such \
+             ports are random."
+                .to_owned(),
+        );
+    }
     for text in &plan.warnings {
         lines.push(String::new());
         lines.extend(warning(text));

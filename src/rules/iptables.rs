@@ -60,6 +60,17 @@ pub fn write(plan: &Plan, families: Families, out: &mut impl Write) -> io::Resul
         out,
         "# Loading it replaces the whole filter table, chains of other programs included.\n"
     )?;
+    if !plan.related.assignments.is_empty() {
+        writeln!(
+            out,
+            "# Connections that helpers expect are related only where the helpers are assigned, as on the host of the\n\
+             # capture. That is done in the table raw, which this file leaves alone:"
+        )?;
+        for assignment in &plan.related.assignments {
+            writeln!(out, "#   {}", assignment.iptables())?;
+        }
+        writeln!(out)?;
+    }
     writeln!(out, "*filter")?;
     for chain in Chain::ALL {
         // A chain of which nothing is known is not ours to close.
@@ -105,6 +116,9 @@ fn write_chain(
         "\n# {}: answers, and what belongs to accepted connections.",
         chain.name()
     )?;
+    for words in plan.related.words(chain) {
+        writeln!(out, "# Observed: {words}.")?;
+    }
     writeln!(
         out,
         "-A {name} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"

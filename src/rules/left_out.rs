@@ -24,6 +24,10 @@ impl Reason {
                 "link-local, and neither end is known to be the gateway; give its link-local address with --local"
             }
             Self::NoPort => "the capture does not tell the port",
+            Self::PickedUp => {
+                "open before it was tracked, and which side opened it is not known; \
+                 capture until it is opened anew"
+            }
             Self::OtherNamespace => "of another network namespace, which has rules of its own",
         }
     }

@@ -21,6 +21,7 @@ pub mod nft_set;
 pub mod nft_words;
 pub mod plan;
 pub mod ports;
+pub mod related;
 pub mod report;
 pub mod rule;
 pub mod seen;

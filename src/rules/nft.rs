@@ -13,9 +13,11 @@ use super::group::{Element, Matching};
 use super::header;
 use super::nft_set::{Elements, Sets, kind};
 use super::plan::Plan;
+use super::related::Assignment;
 use super::rule::Rule;
 use super::text;
 use crate::model::icmp;
+use crate::model::origin::Helper;
 use crate::model::record::{Protocol, Service};
 
 /// The name of the table, unless another is asked for.
@@ -45,6 +47,7 @@ pub fn write(plan: &Plan, table: &str, out: &mut impl Write) -> io::Result<()> {
         out,
         "table inet {table}\ndelete table inet {table}\n\ntable inet {table} {{"
     )?;
+    write_helpers(plan, out)?;
     sets.write(out)?;
     for (index, &chain) in plan.chains.iter().enumerate() {
         if index > 0 {
@@ -63,6 +66,45 @@ fn comment(out: &mut impl Write, indent: &str, lines: &[String]) -> io::Result<(
     Ok(())
 }
 
+/// The helpers that the host of the capture had, so that what they expect is related. A rule has to name them: since
+/// Linux 4.7 none is assigned by itself (`nf_conntrack_helper`, net/netfilter/nf_conntrack_helper.c).
+fn write_helpers(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
+    let known = |one: &&Assignment| one.helper != Helper::Other;
+    let assignments: Vec<&Assignment> = plan.related.assignments.iter().filter(known).collect();
+    let mut objects: Vec<(String, &Assignment)> =
+        assignments.iter().map(|one| (one.object(), *one)).collect();
+    objects.dedup_by(|one, other| one.0 == other.0);
+    for (object, one) in &objects {
+        writeln!(
+            out,
+            "\tct helper {object} {{\n\t\ttype \"{}\" protocol {}\n\t}}\n",
+            one.helper, one.protocol
+        )?;
+    }
+    for (from_here, hook) in [(false, "prerouting"), (true, "output")] {
+        let of_hook = assignments.iter().filter(|one| one.from_here == from_here);
+        let lines: Vec<String> = of_hook
+            .map(|one| {
+                let (protocol, port) = (one.protocol, one.port);
+                format!(
+                    "\t\t{protocol} dport {port} ct helper set \"{}\" comment \"as on the host of the capture\"",
+                    one.object()
+                )
+            })
+            .collect();
+        if lines.is_empty() {
+            continue;
+        }
+        // Before the filter, so that it is there when the connection is accepted.
+        writeln!(
+            out,
+            "\tchain helpers_{hook} {{\n\t\ttype filter hook {hook} priority -5; policy accept;\n\n{}\n\t}}\n",
+            lines.join("\n")
+        )?;
+    }
+    Ok(())
+}
+
 fn write_chain(
     plan: &Plan,
     chain: Chain,
@@ -76,6 +118,9 @@ fn write_chain(
         out,
         "\t\ttype filter hook {name} priority filter; policy {policy};\n"
     )?;
+    for words in plan.related.words(chain) {
+        writeln!(out, "\t\t# Observed: {words}.")?;
+    }
     writeln!(out, "\t\tct state established,related accept")?;
     let loopback = match chain {
         Chain::Input => Some("iif"),

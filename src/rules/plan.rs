@@ -10,11 +10,13 @@ use super::direction::{Chain, Host};
 use super::extra::Observed;
 use super::group::{Group, groups, list_with_sports};
 use super::left_out::{LeftOut, left_out};
+use super::related::Related;
 use super::rule::{Rule, merge_protocols};
 use super::seen::{Class, Flows, Seen, Tally};
 use super::widening::Widening;
 use crate::model::capture::Capture;
-use crate::model::record::Record;
+use crate::model::record::{Identity, Record};
+use crate::model::selection::SourcePorts;
 use crate::model::services::Services;
 
 /// So many sets of source ports within a class get rules of their own. There are more only in captures that
@@ -105,6 +107,12 @@ pub struct Plan {
     pub rules: Vec<Rule>,
     /// What the rule for `lo` carries.
     pub loopback: Tally,
+    /// What the rules for related connections carry.
+    pub related: Related,
+    /// Open connections that were picked up in the middle and are left out, the newest first.
+    pub unclear: Vec<Identity>,
+    /// Whether privileged source ports were folded.
+    pub reserved: bool,
     /// Flows without a rule.
     pub left_out: Vec<LeftOut>,
     /// What the administrator has to know before anything else.
@@ -115,7 +123,12 @@ pub struct Plan {
 /// Plans a ruleset for the flows of some captures.
 pub fn plan(captures: &[Capture], records: &[Record], options: &Options) -> Plan {
     let host = Host::new(captures, &options.local);
-    let flows = Flows::gather(records, &host, options);
+    let kept = |capture: &Capture| {
+        let mut options = capture.options.iter();
+        options.any(|option| option == SourcePorts::KEPT)
+    };
+    let keep_ports = captures.iter().any(kept);
+    let flows = Flows::gather(records, &host, options, keep_ports);
     let mut rules = Vec::new();
     let all: Vec<usize> = (0..flows.accepted.len()).collect();
     let class = |index: &usize| flows.accepted[*index].class;
@@ -136,6 +149,9 @@ pub fn plan(captures: &[Capture], records: &[Record], options: &Options) -> Plan
         chains,
         rules,
         loopback: flows.loopback,
+        related: flows.related,
+        unclear: flows.unclear,
+        reserved: flows.reserved,
         left_out: left_out(&flows.left_out),
         warnings: Vec::new(),
         host,
@@ -225,9 +241,12 @@ fn different(addresses: impl Iterator<Item = u128>) -> usize {
 }
 
 impl Plan {
-    /// Flows and connections that rules carry, that for `lo` included.
+    /// Flows and connections that rules carry, those for `lo` and for related connections included.
     pub fn carried(&self) -> Tally {
         let mut sum = self.loopback;
+        for tally in self.related.carried.values() {
+            sum.add(tally);
+        }
         for rule in &self.rules {
             sum.add(&rule.tally);
         }

@@ -19,6 +19,12 @@ impl PortRange {
         last: u16::MAX,
     };
 
+    /// The ports that privileged clients get where a server asks for them: rresvport(3).
+    pub const RESERVED: Self = Self {
+        first: 512,
+        last: COLLAPSED_SOURCE_PORT - 1,
+    };
+
     /// One port.
     pub const fn single(port: u16) -> Self {
         Self {

@@ -1,13 +1,15 @@
 //! What the rules have to know of the flows that were seen.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::block::{Family, number};
 use super::direction::{Chain, Host, Traversal, destination};
 use super::plan::Options;
 use super::ports::{PortRange, joined};
+use super::related::{Assignment, Related};
 use crate::model::icmp;
+use crate::model::origin::Begun;
 use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
 use crate::model::timestamp::Timestamp;
 
@@ -121,6 +123,8 @@ pub enum Reason {
     NoPort,
     /// It passed the filter of another network namespace.
     OtherNamespace,
+    /// It was picked up in the middle, and which side had opened it is not known.
+    PickedUp,
 }
 
 /// All flows, by what becomes of them.
@@ -132,6 +136,12 @@ pub struct Flows {
     pub left_out: Vec<(Reason, Seen)>,
     /// Those that the rule for `lo` carries.
     pub loopback: Tally,
+    /// Those that belong to connections that helpers follow.
+    pub related: Related,
+    /// Open connections that were picked up in the middle and are left out, the newest first.
+    pub unclear: Vec<Identity>,
+    /// Whether privileged source ports were folded.
+    pub reserved: bool,
     /// Sets of source ports.
     pub sports: Vec<Vec<PortRange>>,
     /// Whether any is of another conntrack zone than 0.
@@ -140,14 +150,15 @@ pub struct Flows {
 
 impl Flows {
     /// Sorts out the flows of some records.
-    pub fn gather(records: &[Record], host: &Host, options: &Options) -> Self {
+    pub fn gather(records: &[Record], host: &Host, options: &Options, keep_ports: bool) -> Self {
         let mut flows = Self::default();
         let mut accepted: Vec<(Seen, Option<PortRange>)> = Vec::with_capacity(records.len());
         let mut left_out = Vec::new();
+        let mut unclear = Vec::new();
         for record in records {
             let way = host.way(&record.identity);
             if record.identity.netns.is_some() {
-                left_out.push((Reason::OtherNamespace, Seen::of(record, way).0));
+                left_out.push((Reason::OtherNamespace, Seen::of(record, way, keep_ports).0));
                 continue;
             }
             flows.zoned |= record.identity.zone != 0;
@@ -155,8 +166,30 @@ impl Flows {
                 flows.loopback.add(&Tally::of(record));
                 continue;
             }
-            let (seen, sports) = Seen::of(record, way);
+            let (seen, sports) = Seen::of(record, way, keep_ports);
+            if let (Some(helper), Service::Port(port), true) = (
+                record.origin.helper,
+                seen.service,
+                record.confirmed || options.include_unconfirmed,
+            ) {
+                flows.related.assignments.push(Assignment {
+                    helper,
+                    protocol: seen.class.protocol,
+                    port,
+                    from_here: seen.class.chain == Chain::Output,
+                });
+            }
+            if let Some(by) = record.origin.expected_by {
+                let carried = (seen.class.chain, by);
+                let tally = flows.related.carried.entry(carried).or_default();
+                tally.add(&seen.tally);
+                continue;
+            }
             let reason = match way {
+                _ if record.origin.begun == Begun::Unclear => {
+                    unclear.push((record.last_seen, record.identity.clone()));
+                    Some(Reason::PickedUp)
+                }
                 _ if !record.confirmed && !options.include_unconfirmed => {
                     let destination = seen.class.family.address(seen.destination);
                     match (host.is_group(destination), options.include_multicast) {
@@ -179,6 +212,22 @@ impl Flows {
                 None => accepted.push((seen, sports)),
                 Some(reason) => left_out.push((reason, seen)),
             }
+        }
+        flows.related.assignments.sort_unstable();
+        flows.related.assignments.dedup();
+        unclear.sort_unstable_by(|one, other| other.cmp(one));
+        if !unclear.is_empty() {
+            // Whose service has a rule by other connections of the client needs none of its own.
+            let known: HashSet<_> = accepted.iter().map(|(seen, _)| seen.key()).collect();
+            unclear.retain(|(_, identity)| {
+                let turned = identity.turned();
+                let mut ways = [Some(identity), turned.as_ref()].into_iter().flatten();
+                !ways.any(|identity| known.contains(&Seen::key_of(identity, host)))
+            });
+        }
+        flows.unclear = unclear.into_iter().map(|(_, identity)| identity).collect();
+        if !keep_ports {
+            flows.reserved = fold_reserved(&mut accepted);
         }
         flows.merge_same(accepted);
         left_out.sort_by_key(|(reason, seen)| (*reason, seen.key()));
@@ -207,12 +256,56 @@ impl Flows {
     }
 }
 
+/// Makes one range of the privileged source ports where clients of a service used several of them: such a port is as
+/// random then as one from 1024 on (`bindresvport`(3), `xs_bind`, net/sunrpc/xprtsock.c). Whether there was any.
+fn fold_reserved(accepted: &mut [(Seen, Option<PortRange>)]) -> bool {
+    let service = |seen: &Seen| (seen.class, seen.destination, seen.service);
+    let reserved = |seen: &Seen, range: Option<PortRange>| {
+        range.filter(|range| match seen.service {
+            Service::Port(port) => is_random(range, port),
+            Service::None | Service::Icmp(..) => false,
+        })
+    };
+    let mut used: HashMap<_, (PortRange, bool)> = HashMap::new();
+    for (seen, range) in accepted.iter() {
+        if let Some(range) = reserved(seen, *range) {
+            let (first, several) = used.entry(service(seen)).or_insert((range, false));
+            *several |= *first != range;
+        }
+    }
+    used.retain(|_, (_, several)| *several);
+    for (seen, range) in accepted {
+        if reserved(seen, *range).is_some() && used.contains_key(&service(seen)) {
+            *range = Some(PortRange::RESERVED);
+        }
+    }
+    !used.is_empty()
+}
+
+/// Whether a source port may be one of those that privileged clients get at random.
+fn is_random(range: &PortRange, destination: u16) -> bool {
+    /// Source and destination of protocols that insist on both, besides those that have the same for both: DHCPv6 (RFC
+    /// 8415, 7.2). Those of others, as of DHCP, are below 512.
+    const INSIST: [(u16, u16); 2] = [(546, 547), (547, 546)];
+    range.first == range.last
+        && PortRange::RESERVED.holds(*range)
+        && range.first != destination
+        && !INSIST.contains(&(range.first, destination))
+}
+
 impl Seen {
     fn key(&self) -> (Class, u128, Service, u128) {
         (self.class, self.destination, self.service, self.source)
     }
 
-    fn of(record: &Record, way: Traversal) -> (Self, Option<PortRange>) {
+    /// That of a flow.
+    fn key_of(identity: &Identity, host: &Host) -> (Class, u128, Service, u128) {
+        let (class, service) = class(identity, host.way(identity));
+        let (destination, source) = (destination(identity).0, identity.source);
+        (class, number(destination), service, number(source))
+    }
+
+    fn of(record: &Record, way: Traversal, keep_ports: bool) -> (Self, Option<PortRange>) {
         let identity = &record.identity;
         let (destination, _) = destination(identity);
         let (class, service) = class(identity, way);
@@ -225,6 +318,10 @@ impl Seen {
             tally: Tally::of(record),
         };
         let sports = match service {
+            // Connections that were picked up in the middle have the port that they had then.
+            Service::Port(_) if record.origin.begun.is_picked_up() && !keep_ports => {
+                PortRange::of(identity.source_port.collapsed())
+            }
             Service::Port(_) => PortRange::of(identity.source_port),
             Service::None | Service::Icmp(..) => None,
         };

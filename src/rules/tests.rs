@@ -2,6 +2,7 @@
 
 mod generated;
 mod model;
+mod origins;
 
 use proptest::prelude::*;
 
@@ -10,6 +11,7 @@ use super::direction::Chain;
 use super::group::Matching;
 use super::*;
 use crate::model::capture::Capture;
+use crate::model::origin::Origin;
 use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
 
 use generated::{capture, neighbours, records};
@@ -137,6 +139,7 @@ fn tcp(source: &str, destination: &str, port: u16) -> Record {
         first_seen: None,
         last_seen: None,
         classic: Record::usual_classic(true),
+        origin: Origin::default(),
     }
 }
 

@@ -2,13 +2,59 @@
 
 use super::direction::Chain;
 use super::plan::{Plan, Policy};
-use super::text::plain;
+use super::text::{counted, plain};
 use crate::model::capture::Capture;
+use crate::model::record::{Identity, Service};
 
 /// So much of the reasons why a capture is incomplete.
 const REASONS_MAX: usize = 400;
 
+/// So many connections of unclear direction are named.
+const UNCLEAR_SHOWN: usize = 10;
+/// The port of SSH.
+const SSH: u16 = 22;
+
 impl Plan {
+    /// A warning of connections that were open before they were tracked, and could not be placed.
+    fn warn_of_unclear(&self) -> Option<String> {
+        if self.unclear.is_empty() {
+            return None;
+        }
+        let ports = |identity: &Identity| match identity.service {
+            Service::Port(port) => [identity.source_port.number(), Some(port)],
+            _ => [None; 2],
+        };
+        let mut shown: Vec<&Identity> = self.unclear.iter().collect();
+        // The way back in first.
+        shown.sort_by_key(|identity| !ports(identity).contains(&Some(SSH)));
+        let mut words: Vec<String> = { shown.iter().take(UNCLEAR_SHOWN) }
+            .map(|identity| {
+                let [source, destination] = ports(identity)
+                    .map(|port| port.map_or(String::new(), |port| format!(" port {port}")));
+                format!(
+                    "{} {}{source} and {}{destination}",
+                    identity.protocol, identity.source, identity.destination
+                )
+            })
+            .collect();
+        if shown.len() > UNCLEAR_SHOWN {
+            words.push(format!("and {} more", shown.len() - UNCLEAR_SHOWN));
+        }
+        let one = shown.len() == 1;
+        Some(format!(
+            "{} open before {} tracked, and which side opened {} is not known, so that {} no rule: {}. What is open now \
+             goes on, but can't be opened anew",
+            counted(
+                shown.len() as u64,
+                if one { "connection was" } else { "connection" }
+            ) + if one { "" } else { " were" },
+            if one { "it was" } else { "they were" },
+            if one { "it" } else { "them" },
+            if one { "it has" } else { "they have" },
+            words.join("; ")
+        ))
+    }
+
     /// Warnings, the gravest first.
     pub(super) fn warn(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -29,6 +75,50 @@ impl Plan {
                  you rely on these rules"
             ));
         }
+        if self
+            .captures
+            .iter()
+            .any(|capture| !capture.tells_translation())
+        {
+            warnings.push(
+                "the capture does not tell of address translation, as classic lists don't: flows to published addresses \
+                 get rules for these, not for the servers behind them, and will be dropped where the host translates \
+                 them. Capture with --format json"
+                    .to_owned(),
+            );
+        }
+        let without = |option: &str| {
+            let mut live = self.captures.iter().filter(|capture| capture.is_live());
+            live.any(|capture| !capture.options.iter().any(|set| set == option))
+        };
+        if without("--existing") {
+            warnings.push(
+                "the capture has no connections that were open when it began and made no event since, as long-lived \
+                 tunnels (WireGuard, NTP, databases): such have no rule. Capture with --existing"
+                    .to_owned(),
+            );
+        }
+        let mut spots: Vec<&String> = { self.captures.iter() }
+            .flat_map(|capture| &capture.blind_spots)
+            .collect();
+        spots.sort_unstable();
+        spots.dedup();
+        for spot in spots {
+            warnings.push(format!(
+                "the capture could not see {}; flows that it missed have no rule",
+                plain(spot, REASONS_MAX)
+            ));
+        }
+        warnings.extend(self.warn_of_unclear());
+        let unassigned = self.related.unassigned();
+        if !unassigned.is_empty() {
+            warnings.push(format!(
+                "{} passed because a helper expected them ({}), and the capture does not tell how that helper was \
+                 assigned: they pass with these rules only where the host assigns it",
+                counted(self.related.flows(), "flow"),
+                unassigned.join("; ")
+            ));
+        }
         let gaps = self
             .captures
             .iter()
@@ -47,14 +137,11 @@ impl Plan {
             );
         }
         let partial = |capture: &Capture| {
-            let ours = capture
-                .program
-                .as_ref()
-                .is_some_and(|program| program.starts_with("conntracker"));
-            ours && !capture
-                .options
-                .iter()
-                .any(|option| option == "--all-protocols")
+            capture.is_ours()
+                && !capture
+                    .options
+                    .iter()
+                    .any(|option| option == "--all-protocols")
         };
         if self.captures.iter().any(partial) {
             warnings.push(

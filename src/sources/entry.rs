@@ -1,13 +1,15 @@
 //! An entry as the C library hands it over, to an [`Observation`].
 
-use netfilter_conntrack::{Conntrack, Direction};
+use netfilter_conntrack::{Conntrack, Direction, status};
 
 use crate::model::flow::{Event, Flow, Key, Observation, Transport, collapse, icmp_service};
+use crate::model::origin::{Expected, Helper};
 use crate::model::record::{Protocol, Service, SourcePort};
 use crate::model::sighting::OWN;
 use crate::model::sighting::Sighting;
 use crate::model::tuple::{Reply, Tuple};
 use crate::netlink::conntrack::Skip;
+use crate::netlink::conntrack::beginning::Progress;
 use crate::netlink::uapi::{
     AF_INET, AF_INET6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP,
 };
@@ -100,15 +102,41 @@ pub fn sighting(entry: &Conntrack, event: Event, all_protocols: bool) -> Result<
             .or_else(|| entry.zone_of(original))
             .unwrap_or(0),
     };
+    let flags = entry.status().ok_or(Skip::Malformed)?;
+    let replied = flags & status::SEEN_REPLY != 0;
     Ok(Sighting {
         tuple,
         translation: reply(entry).and_then(|reply| tuple.translation(&reply)),
-        replied: entry.is_replied().ok_or(Skip::Malformed)?,
+        replied,
         event,
+        beginning: progress(entry, protocol, flags).beginning(protocol, event, replied),
+        helper: entry.helper_name().map(|name| Helper::parse(&name)),
+        expected_by: (flags & status::EXPECTED != 0).then(|| Expected {
+            helper: None,
+            protocol: Protocol(entry.master_l4_protocol().unwrap_or(0)),
+            port: entry.master_dst_port().unwrap_or(0),
+        }),
         namespace: OWN,
         // The library has a getter for the entry's beginning only.
         time: None,
     })
+}
+
+/// What the protocol's tracker says.
+fn progress(entry: &Conntrack, protocol: Protocol, flags: u32) -> Progress {
+    let tcp = |direction| entry.tcp_flags(direction);
+    Progress {
+        state: match protocol {
+            Protocol::TCP => entry.tcp_state(),
+            Protocol::SCTP => entry.sctp_state(),
+            Protocol::DCCP => entry.dccp_state(),
+            _ => None,
+        },
+        tcp_flags: (tcp(Direction::Original))
+            .zip(tcp(Direction::Reply))
+            .map(|(one, other)| [one, other]),
+        offloaded: flags & status::OFFLOAD != 0,
+    }
 }
 
 fn reply(entry: &Conntrack) -> Option<Reply> {

@@ -24,7 +24,7 @@ def text(value):
 
 def flat(flow):
     flow = dict(flow)
-    for side in ("dnat", "snat"):
+    for side in ("dnat", "snat", "expected_by"):
         for name, value in flow.pop(side, {}).items():
             flow[f"{side}_{name}"] = value
     flow.setdefault("zone", 0)

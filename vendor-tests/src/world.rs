@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use conntracker::testing::model::{Capture, Interface, Route};
 use conntracker::testing::model::{
-    Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation,
+    Dnat, Identity, Origin, Protocol, Record, Service, Snat, SourcePort, Translation,
 };
 
 use crate::beside::beside;
@@ -67,6 +67,7 @@ pub fn gateway() -> Capture {
             .iter()
             .map(|address| address.parse().expect("an address"))
             .collect(),
+        ..Interface::default()
     };
     let route = |destination: &str, gateway: Option<&str>, interface: &str| Route {
         destination: destination.parse().expect("a network"),
@@ -174,6 +175,7 @@ pub fn record(identity: Identity, confirmed: bool, connections: u64) -> Record {
         first_seen: None,
         last_seen: None,
         classic: Record::usual_classic(confirmed),
+        origin: Origin::default(),
     }
 }
 

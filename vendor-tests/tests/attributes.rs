@@ -57,6 +57,22 @@ fn answers(ct: &Conntrack) -> BTreeMap<String, String> {
     note("id", ct.id().map(|v| v.to_string()));
     note("zone", ct.zone().map(|v| v.to_string()));
     note("tcp_state", ct.tcp_state().map(|v| v.to_string()));
+    note("tcp_flags", ct.tcp_flags(Original).map(|v| v.to_string()));
+    note(
+        "tcp_flags reply",
+        ct.tcp_flags(Reply).map(|v| v.to_string()),
+    );
+    note("sctp_state", ct.sctp_state().map(|v| v.to_string()));
+    note("dccp_state", ct.dccp_state().map(|v| v.to_string()));
+    note("helper_name", ct.helper_name());
+    note(
+        "master_l4_protocol",
+        ct.master_l4_protocol().map(|v| v.to_string()),
+    );
+    note(
+        "master_dst_port",
+        ct.master_dst_port().map(|v| v.to_string()),
+    );
     note("start_ns", ct.start_ns().map(|v| v.to_string()));
     note("stop_ns", ct.stop_ns().map(|v| v.to_string()));
     answers
@@ -182,6 +198,18 @@ fn one_attribute_set_is_one_answer() {
             "258",
         ),
         (sys::ATTR_TCP_STATE, &[3], "tcp_state", "3"),
+        (sys::ATTR_TCP_FLAGS_ORIG, &[10], "tcp_flags", "10"),
+        (sys::ATTR_TCP_FLAGS_REPL, &[2], "tcp_flags reply", "2"),
+        (sys::ATTR_SCTP_STATE, &[2], "sctp_state", "2"),
+        (sys::ATTR_DCCP_STATE, &[1], "dccp_state", "1"),
+        (
+            sys::ATTR_HELPER_NAME,
+            b"netbios-ns\0",
+            "helper_name",
+            "netbios-ns",
+        ),
+        (sys::ATTR_MASTER_L4PROTO, &[6], "master_l4_protocol", "6"),
+        (sys::ATTR_MASTER_PORT_DST, &port, "master_dst_port", "4660"),
     ];
     for &(attribute, value, name, text) in cases {
         let expected = BTreeMap::from([(name.to_string(), text.to_string())]);

@@ -34,10 +34,16 @@ fn connections_are_tracked_where_no_rule_needs_it() {
     netns::run("connections_are_tracked_where_no_rule_needs_it", || {
         let without = Launch::new(["--no-prefilter"]).start();
         ping("127.0.0.1");
+        let outcome = without.finish();
         assert_eq!(
-            without.finish().list(),
-            "",
+            (outcome.code, &*outcome.text()),
+            (Some(0), ""),
             "connections are tracked without --track"
+        );
+        assert!(
+            outcome.stderr.contains("capture with --track"),
+            "{}",
+            outcome.stderr
         );
 
         let capture = start(&[]);

@@ -193,6 +193,7 @@ mod tests {
             first_seen: us.and_then(Timestamp::from_us),
             last_seen: us.and_then(Timestamp::from_us),
             classic: Record::usual_classic(false),
+            origin: crate::model::origin::Origin::default(),
         }
     }
 

@@ -6,6 +6,7 @@ use proptest::sample::{Index, select};
 use super::*;
 use crate::captures::reader::Reader;
 use crate::formats::json;
+use crate::model::origin::Origin;
 use crate::model::record::{Dnat, Identity, Protocol, Service, SourcePort, Translation};
 use crate::model::timestamp::Timestamp;
 use crate::output::sort::Sort;
@@ -100,6 +101,7 @@ prop_compose! {
             } else {
                 crate::model::record::Classic::Absent
             },
+            origin: Origin::default(),
         }
     }
 }

@@ -15,8 +15,12 @@ use crate::check::network::Hints;
 use crate::check::report::Report;
 use crate::check::ruleset::Ruleset;
 use crate::model::error::Error;
+use crate::model::evidence;
+use crate::model::origin::Begun;
+use crate::model::printable::printable;
 use crate::model::record::Record;
 use crate::model::units::show_count;
+use crate::rules::text::counted;
 use crate::ui::console::Console;
 use crate::ui::progress::Progress;
 
@@ -106,10 +110,25 @@ impl Check {
         let captures = read.content.captures;
         let flows = read.content.flows.into_iter();
         let mut records: Vec<Record> = flows.map(|flow| flow.record).collect();
+        evidence::place_known(&mut records, |record| record, &captures);
+        if captures.iter().any(|capture| !capture.tells_translation()) {
+            console.note(
+                "warning: a capture does not tell of address translation, as classic lists don't: flows are judged as if \
+                 the host translated none but by the rulesets given here. Give the host's own nat chains with --also, for \
+                 example of nft list table ip nat",
+            );
+        }
+        for spot in captures.iter().flat_map(|capture| &capture.blind_spots) {
+            console.note(&format!(
+                "warning: the capture could not see {}; flows that it missed are not judged",
+                printable(spot)
+            ));
+        }
         records.sort_unstable_by(|a, b| a.identity.cmp(&b.identity));
         let before = records.len();
         records.retain(|record| self.all || record.confirmed);
         let left_out = (before - records.len()) as u64;
+        let open = set_aside(&mut records, console);
         if records.is_empty() {
             console.note("there are no confirmed flows in the captures, so none was judged");
         }
@@ -147,6 +166,7 @@ impl Check {
         Ok(match (report.passes(), read.outcome) {
             (_, Outcome::Unreadable) | (None, _) => TROUBLE,
             (Some(false), _) => DROPPED,
+            (Some(true), _) if open => TROUBLE,
             (Some(true), Outcome::Incomplete) => INCOMPLETE,
             (Some(true), Outcome::Whole) => 0,
         })
@@ -164,6 +184,31 @@ impl Check {
             result => result,
         }
     }
+}
+
+/// Takes flows out that can't be judged by themselves, and says so. Whether it is not known of any whether it passes.
+fn set_aside(records: &mut Vec<Record>, console: &Console) -> bool {
+    let mut count = |what: fn(&Record) -> bool| {
+        let before = records.len();
+        records.retain(|record| !what(record));
+        (before - records.len()) as u64
+    };
+    let expected = count(|record| record.origin.expected_by.is_some());
+    if expected > 0 {
+        console.note(&format!(
+            "{} that helpers expected: not judged, since they pass as related where the helper is assigned and their \
+             control connection passes",
+            counted(expected, "flow")
+        ));
+    }
+    let unclear = count(|record| record.origin.begun == Begun::Unclear);
+    if unclear > 0 {
+        console.note(&format!(
+            "{} open before they were tracked: not judged, since it is not known which side opened them",
+            counted(unclear, "flow")
+        ));
+    }
+    unclear > 0
 }
 
 fn parse_address(text: &str) -> Result<IpNet, String> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::reading::{self, Outcome, Reading};
-use crate::captures::difference::{Difference, as_classic, is_classic};
+use crate::captures::difference::{Difference, as_classic, as_opened, is_classic};
 use crate::cli::layout::LayoutArgs;
 use crate::files::destination::Destination;
 use crate::model::error::Error;
@@ -89,7 +89,10 @@ impl Diff {
                 let [old, new] = [old.content.flows, new.content.flows].map(as_classic);
                 Difference::new(old, new)
             }
-            _ => Difference::new(old.content.flows, new.content.flows),
+            _ => {
+                let [old, new] = [old.content.flows, new.content.flows].map(as_opened);
+                Difference::new(old, new)
+            }
         };
         let status = match (outcome, difference.is_empty()) {
             (Outcome::Unreadable, _) => TROUBLE,

@@ -195,7 +195,9 @@ impl Sink for Sieve<'_> {
         if !self.selection.wants(&record.identity.tuple()) {
             return ControlFlow::Continue(());
         }
-        if self.collapses && has_ephemeral_ports(&record) {
+        // Of a connection that was picked up in the middle the source port may be that of the service.
+        let collapses = self.collapses && !record.origin.begun.is_picked_up();
+        if collapses && has_ephemeral_ports(&record) {
             record.identity.collapse_ports();
             self.sink.collapsed();
         }

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::reading::{self, Reading};
 use crate::files::destination::Destination;
 use crate::model::error::Error;
+use crate::model::evidence;
 use crate::model::record::Record;
 use crate::model::services::{self, Services};
 use crate::rules::block::Family;
@@ -29,7 +30,7 @@ pub enum Firewall {
 
 const AFTER_HELP: &str = "\
 Examples:
-  sudo conntracker --all-protocols --duration 7d --format json -o gw1.json
+  sudo conntracker --track --existing --all-protocols --duration 7d --format json -o gw1.json
   conntracker rules gw1.json -o gw1.nft --report gw1.report
   sudo conntracker check gw1.nft gw1.json
   sudo nft -f gw1.nft
@@ -112,7 +113,8 @@ impl Rules {
         let read = self.reading.union(&self.files, console)?;
         let captures = read.content.captures;
         let records = read.content.flows.into_iter().map(|flow| flow.record);
-        let records: Vec<Record> = records.collect();
+        let mut records: Vec<Record> = records.collect();
+        evidence::place_known(&mut records, |record| record, &captures);
         let options = Options {
             policies: self.policies(),
             local: self.local.clone(),

@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use crate::model::flow::COLLAPSED_SOURCE_PORT;
+use crate::model::origin::Origin;
 use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
 
 /// The class that a line begins with, if it is a line of a classic list at all.
@@ -113,6 +114,7 @@ fn read(protocol: Protocol, v4: bool, rest: &str) -> Result<Line, String> {
         first_seen: None,
         last_seen: None,
         classic: Record::usual_classic(confirmed),
+        origin: Origin::default(),
     };
     Ok(if is_direction {
         Line::Direction(record)

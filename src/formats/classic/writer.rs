@@ -41,16 +41,19 @@ pub fn write(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Writes the classic list of records in their order, class by class. Records that differ in what a line does
-/// not show, zone and translation, are one line, and protocols that it does not have are left out.
+/// not show, zone and translation, are one line, and protocols that it does not have are left out. Source ports are
+/// shown as they are if `keep_ports`, and folded otherwise.
 ///
 /// Errors: those of `out`.
-pub fn write_records(flows: &[Listed], out: &mut impl Write) -> io::Result<()> {
+pub fn write_records(flows: &[Listed], keep_ports: bool, out: &mut impl Write) -> io::Result<()> {
     let mut lines = Lines::new(out);
     for transport in Transport::ALL {
-        let keys = flows.iter().filter_map(|flow| match shown_flow(flow)? {
-            (Flow::V4(of, key), confirmed) if of == transport => Some((key, confirmed)),
-            _ => None,
-        });
+        let keys = flows
+            .iter()
+            .filter_map(|flow| match shown_flow(flow, keep_ports)? {
+                (Flow::V4(of, key), confirmed) if of == transport => Some((key, confirmed)),
+                _ => None,
+            });
         let rank = |(key, confirmed): &_| Rank4::new(transport, key, *confirmed);
         lines.v4(
             transport,
@@ -61,10 +64,12 @@ pub fn write_records(flows: &[Listed], out: &mut impl Write) -> io::Result<()> {
         )?;
     }
     for transport in Transport::ALL {
-        let keys = flows.iter().filter_map(|flow| match shown_flow(flow)? {
-            (Flow::V6(of, key), confirmed) if of == transport => Some((key, confirmed)),
-            _ => None,
-        });
+        let keys = flows
+            .iter()
+            .filter_map(|flow| match shown_flow(flow, keep_ports)? {
+                (Flow::V6(of, key), confirmed) if of == transport => Some((key, confirmed)),
+                _ => None,
+            });
         let rank = |(key, confirmed): &_| Rank6::new(transport, key, *confirmed);
         lines.v6(
             transport,
@@ -78,14 +83,17 @@ pub fn write_records(flows: &[Listed], out: &mut impl Write) -> io::Result<()> {
 }
 
 /// A record as its line has it, and whether that is confirmed; `None` if there is no line.
-fn shown_flow(listed: &Listed) -> Option<(Flow, bool)> {
+fn shown_flow(listed: &Listed, keep_ports: bool) -> Option<(Flow, bool)> {
     let record = &listed.record;
     if record.classic == Classic::Absent {
         return None;
     }
-    let mut flow = record.identity.tuple().flow()?;
-    // Not collapsed, if it was to be kept.
-    let port = record.identity.source_port.number().unwrap_or(0);
+    let tracked = record.tracked();
+    let mut flow = tracked.tuple().flow()?;
+    if !keep_ports {
+        return Some((flow, record.classic == Classic::Confirmed));
+    }
+    let port = tracked.source_port.number().unwrap_or(0);
     match &mut flow {
         Flow::V4(_, key) => key.source_port = port,
         Flow::V6(_, key) => key.source_port = port,

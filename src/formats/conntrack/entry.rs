@@ -133,6 +133,7 @@ pub(super) fn read<'a>(
         first_seen: head.time,
         last_seen: head.time,
         classic: Record::usual_classic(replied),
+        origin: crate::model::origin::Origin::default(),
     };
     // The head of the next entry stands at the end of what was passed over since the tuples.
     Ok((record, if cut.follows { behind_tuples(text) } else { "" }))

@@ -197,6 +197,7 @@ fn flow(entry: &str) -> Result<Record, String> {
         first_seen: None,
         last_seen: None,
         classic: Record::usual_classic(answered),
+        origin: crate::model::origin::Origin::default(),
     })
 }
 

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::writer::{COLUMNS, unmarked};
+use crate::model::origin::{Begun, Expected, Helper, Origin};
 use crate::model::record::{
     Classic, Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation,
 };
@@ -89,6 +90,9 @@ impl Reader {
         }
     }
 }
+
+/// So many of the columns, the first ones, had lists of versions before those that follow.
+const OLDER: usize = 23;
 
 /// What separates the cells of a line that is a header.
 fn separator_of_header(line: &str) -> Option<char> {
@@ -205,6 +209,9 @@ impl Columns {
         while cells.len() > self.count && cells.last().is_some_and(|cell| cell.is_empty()) {
             cells.pop();
         }
+        if self.count == COLUMNS.len() && cells.len() == OLDER {
+            cells.resize(self.count, Cow::Borrowed(""));
+        }
         if cells.len() != self.count {
             return Err(format!("{} fields instead of {}", cells.len(), self.count));
         }
@@ -288,6 +295,18 @@ fn missing(column: &str) -> String {
     format!("{column} is missing")
 }
 
+/// The control connection whose helper expected the flow.
+fn expected_by(fields: &Fields<'_>) -> Result<Option<Expected>, String> {
+    let Some(protocol) = fields.maybe("expected_by_protocol_number")? else {
+        return Ok(None);
+    };
+    Ok(Some(Expected {
+        helper: fields.text("expected_by_helper").map(Helper::parse),
+        protocol: Protocol(protocol),
+        port: fields.maybe("expected_by_port")?.unwrap_or(0),
+    }))
+}
+
 fn record(fields: &Fields<'_>) -> Result<Record, String> {
     let source: IpAddr = fields.needed("src")?;
     let destination: IpAddr = fields.needed("dst")?;
@@ -358,6 +377,14 @@ fn record(fields: &Fields<'_>) -> Result<Record, String> {
             Some("absent") => Classic::Absent,
             Some("unconfirmed") => Classic::Listed,
             Some(other) => return Err(format!("classic can't be {other:?}")),
+        },
+        origin: Origin {
+            begun: Begun::told(
+                fields.flag("picked_up")?.unwrap_or(false),
+                fields.flag("turned")?,
+            ),
+            helper: fields.text("helper").map(Helper::parse),
+            expected_by: expected_by(fields)?,
         },
     })
 }

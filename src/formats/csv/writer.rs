@@ -12,7 +12,7 @@ use crate::model::record::{Service, SourcePort};
 use crate::model::timestamp::Timestamp;
 
 /// The names of the columns, which the first line has.
-pub const COLUMNS: [&str; 23] = [
+pub const COLUMNS: [&str; 29] = [
     "family",
     "protocol",
     "protocol_number",
@@ -36,6 +36,12 @@ pub const COLUMNS: [&str; 23] = [
     "snat_port",
     "snat_port_collapsed",
     "classic",
+    "picked_up",
+    "turned",
+    "helper",
+    "expected_by_helper",
+    "expected_by_protocol_number",
+    "expected_by_port",
 ];
 
 /// How text of others is written into cells.
@@ -107,6 +113,7 @@ pub fn fields(flow: &Flow, cells: Cells) -> [String; COLUMNS.len()] {
         SourcePort::Ephemeral => Some(true),
     };
     let (dnat, snat) = (identity.dnat(), identity.snat());
+    let (begun, by) = (record.origin.begun, record.origin.expected_by);
     [
         identity.family().to_owned(),
         identity.protocol.to_string(),
@@ -131,6 +138,12 @@ pub fn fields(flow: &Flow, cells: Cells) -> [String; COLUMNS.len()] {
         show(snat.and_then(|snat| snat.port.number())),
         show(snat.and_then(|snat| collapsed(snat.port))),
         record.unusual_classic().unwrap_or_default().to_owned(),
+        show(begun.is_picked_up().then_some(true)),
+        show(begun.turned()),
+        show(record.origin.helper),
+        show(by.and_then(|by| by.helper)),
+        show(by.map(|by| by.protocol.0)),
+        show(by.and_then(|by| (by.port != 0).then_some(by.port))),
     ]
 }
 

@@ -78,6 +78,7 @@ impl Seen {
             first_seen: self.first,
             last_seen: self.last.max(self.first),
             classic: Record::usual_classic(self.answered),
+            origin: crate::model::origin::Origin::default(),
         }))
     }
 }

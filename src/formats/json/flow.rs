@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::model::icmp;
+use crate::model::origin::{Begun, Expected, Helper, Origin};
 use crate::model::record::{
     Classic, Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation,
 };
@@ -54,8 +55,27 @@ pub(super) struct Flow<'a> {
     snat: Option<Address>,
     #[serde(skip_serializing_if = "Option::is_none")]
     classic: Option<ClassicName>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    picked_up: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    turned: Option<bool>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    helper: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    expected_by: Option<ExpectedBy<'a>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     seen_in: Vec<SeenIn>,
+}
+
+/// The control connection whose helper expected a flow.
+#[derive(Serialize, Deserialize)]
+struct ExpectedBy<'a> {
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    helper: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    protocol_number: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
 }
 
 /// An address after translation.
@@ -80,6 +100,11 @@ enum ClassicName {
 struct SeenIn {
     capture: u32,
     connections: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -138,6 +163,14 @@ impl<'a> Flow<'a> {
                 Classic::Absent => Some(ClassicName::Absent),
                 Classic::Listed | Classic::Confirmed => Some(ClassicName::Unconfirmed),
             },
+            picked_up: record.origin.begun.is_picked_up(),
+            turned: record.origin.begun.turned(),
+            helper: record.origin.helper.map(|helper| helper.name().into()),
+            expected_by: record.origin.expected_by.map(|by| ExpectedBy {
+                helper: by.helper.map(|helper| helper.name().into()),
+                protocol_number: Some(by.protocol.0),
+                port: (by.port != 0).then_some(by.port),
+            }),
             seen_in: seen_in
                 .iter()
                 .map(|&(capture, connections)| SeenIn {
@@ -210,6 +243,15 @@ impl<'a> Flow<'a> {
                 None => Record::usual_classic(self.confirmed),
                 Some(ClassicName::Absent) => Classic::Absent,
                 Some(ClassicName::Unconfirmed) => Classic::Listed,
+            },
+            origin: Origin {
+                begun: Begun::told(self.picked_up, self.turned),
+                helper: self.helper.map(|name| Helper::parse(&name)),
+                expected_by: self.expected_by.map(|by| Expected {
+                    helper: by.helper.map(|name| Helper::parse(&name)),
+                    protocol: Protocol(by.protocol_number.unwrap_or(0)),
+                    port: by.port.unwrap_or(0),
+                }),
             },
         };
         let seen_in = self.seen_in.iter();

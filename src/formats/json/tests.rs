@@ -1,6 +1,7 @@
 //! Lines read back as what was written.
 
 use super::*;
+use crate::model::origin::Origin;
 use crate::model::record::{
     Classic, Dnat, Identity, Protocol, Service, Snat, SourcePort, Translation,
 };
@@ -29,6 +30,7 @@ fn record() -> Record {
         first_seen: Timestamp::from_us(1),
         last_seen: Timestamp::from_us(1_600_000_000_000_001),
         classic: Classic::Listed,
+        origin: Origin::default(),
     }
 }
 

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::model::flow::{Flow, icmp_service};
+use crate::model::origin::{Begun, Origin};
 use crate::model::record::{Identity, Protocol, Record, Service, SourcePort, Translation};
+use crate::model::sighting::Beginning;
 use crate::model::timestamp::Timestamp;
 use crate::model::tuple::Tuple;
 
@@ -18,6 +20,8 @@ pub const UNKNOWN_LAST: u64 = 0;
 const EPHEMERAL: u8 = 1;
 /// Packets were seen in both directions.
 const CONFIRMED: u8 = 2;
+/// Every connection of it was there before it was tracked.
+const PICKED_UP: u8 = 4;
 
 /// What a sighting adds to a record.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +36,10 @@ pub struct Addition {
     pub connections: u32,
     /// Whether packets were seen in both directions.
     pub replied: bool,
+    /// Whether the connection began with what was seen.
+    pub beginning: Beginning,
+    /// What helpers have to do with it: a number of [`Helpers`](super::helpers::Helpers).
+    pub helped: u16,
 }
 
 /// What makes a flow this one, but for its translation. `A` is an address's bytes.
@@ -72,7 +80,7 @@ impl<A: Hash + PartialEq + Copy> Packed<A> {
     /// Without what may change.
     fn flow(&self) -> Self {
         Self {
-            flags: self.flags & !CONFIRMED,
+            flags: self.flags & !(CONFIRMED | PICKED_UP),
             ..*self
         }
     }
@@ -90,6 +98,7 @@ impl<A: Hash + PartialEq + Copy> Packed<A> {
 #[derive(Clone, Debug)]
 pub struct Stored<A> {
     key: Packed<A>,
+    helped: u16,
     translation: Option<Box<Translation>>,
     /// Stays at the largest number once it is there.
     connections: u32,
@@ -102,17 +111,35 @@ impl<A: Hash + PartialEq + Copy> Stored<A> {
     pub fn new(key: Packed<A>, seen: Addition) -> Self {
         let mut stored = Self {
             key,
+            helped: seen.helped,
             translation: seen.translation.map(Box::new),
             connections: seen.connections,
             first_us: seen.first_us,
             last_us: seen.last_us,
         };
         stored.confirm(seen.replied);
+        if seen.beginning == Beginning::PickedUp {
+            stored.key.flags |= PICKED_UP;
+        }
         stored
     }
 
-    /// Adds what was seen of the same flow.
-    pub fn add(&mut self, seen: &Addition) {
+    /// What helpers have to do with it.
+    pub const fn helped(&self) -> u16 {
+        self.helped
+    }
+
+    /// Whether every connection of it was there before it was tracked.
+    pub const fn is_picked_up(&self) -> bool {
+        self.key.flags & PICKED_UP != 0
+    }
+
+    /// Adds what was seen of the same flow; `helped` is what helpers have to do with all of it.
+    pub fn add(&mut self, seen: &Addition, helped: u16) {
+        self.helped = helped;
+        if seen.beginning == Beginning::Seen {
+            self.key.flags &= !PICKED_UP;
+        }
         self.first_us = self.first_us.min(seen.first_us);
         self.last_us = self.last_us.max(seen.last_us);
         self.connections = self.connections.saturating_add(seen.connections);
@@ -144,11 +171,12 @@ impl<A: Hash + PartialEq + Copy> Stored<A> {
 impl<A: Into<IpAddr> + Copy> Stored<A> {
     /// The flow as the classic list has it, if it has the protocol.
     pub fn flow(&self) -> Option<Flow> {
-        self.unpack(&[]).identity.tuple().flow()
+        self.unpack(&[], Origin::default()).identity.tuple().flow()
     }
 
-    /// The record. `names` are those of namespaces by number.
-    pub fn unpack(&self, names: &[Option<Arc<str>>]) -> Record {
+    /// The record, before it is known which side opened what was picked up. `names` are those of namespaces by number,
+    /// `helped` is what helpers have to do with it.
+    pub fn unpack(&self, names: &[Option<Arc<str>>], helped: Origin) -> Record {
         let key = &self.key;
         let (source, protocol) = (key.source.into(), Protocol(key.protocol));
         let (service, source_port) = if protocol.has_ports() {
@@ -181,6 +209,14 @@ impl<A: Into<IpAddr> + Copy> Stored<A> {
             first_seen: Timestamp::from_us(self.first_us),
             last_seen: Timestamp::from_us(self.last_us),
             classic: Record::usual_classic(confirmed),
+            origin: Origin {
+                begun: if key.flags & PICKED_UP == 0 {
+                    Begun::Usual
+                } else {
+                    Begun::Unclear
+                },
+                ..helped
+            },
         }
     }
 }

@@ -5,8 +5,10 @@
 
 use std::net::IpAddr;
 
+use super::beginning::Progress;
 use super::{Proto, Skip, array, decode, event_kind};
 use crate::model::flow::Flow;
+use crate::model::origin::{Expected, Helper};
 use crate::model::record::{Protocol, Service, SourcePort};
 use crate::model::sighting::OWN;
 use crate::model::sighting::Sighting;
@@ -18,6 +20,24 @@ use crate::netlink::uapi::{
     CTA_TIMESTAMP_EVENT, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_TUPLE_REPLY,
     CTA_TUPLE_ZONE, CTA_ZONE, IPS_SEEN_REPLY,
 };
+
+const CTA_PROTOINFO: u16 = 4;
+const CTA_HELP: u16 = 5;
+const CTA_TUPLE_MASTER: u16 = 14;
+
+const CTA_PROTOINFO_TCP: u16 = 1;
+const CTA_PROTOINFO_DCCP: u16 = 2;
+const CTA_PROTOINFO_SCTP: u16 = 3;
+/// The state in the nest of each protocol.
+const CTA_PROTOINFO_STATE: u16 = 1;
+const CTA_PROTOINFO_TCP_FLAGS_ORIGINAL: u16 = 4;
+const CTA_PROTOINFO_TCP_FLAGS_REPLY: u16 = 5;
+const CTA_HELP_NAME: u16 = 1;
+
+/// `IPS_EXPECTED` of `enum ip_conntrack_status`.
+const IPS_EXPECTED: u32 = 1 << 0;
+/// `IPS_OFFLOAD`.
+const IPS_OFFLOAD: u32 = 1 << 14;
 
 /// Decodes one message; of protocols that the classic list does not have only if they are asked for.
 ///
@@ -42,10 +62,8 @@ pub fn sighting(message: Message<'_>, all_protocols: bool) -> Result<Sighting, S
         None => raw.other(nfgenmsg[0])?,
     };
     tuple.zone = zone.map_or(0, u16::from_be_bytes);
-    let replied = match known {
-        Some(observation) => observation.replied,
-        None => u32::from_be_bytes(array(parts.status)?) & IPS_SEEN_REPLY != 0,
-    };
+    let status = u32::from_be_bytes(array(parts.status)?);
+    let replied = status & IPS_SEEN_REPLY != 0;
     let reply = parts.reply.and_then(|reply| Raw::read(reply).reply(&tuple));
     let time = parts.time_ns.and_then(|be| be.try_into().ok());
     Ok(Sighting {
@@ -55,7 +73,31 @@ pub fn sighting(message: Message<'_>, all_protocols: bool) -> Result<Sighting, S
         event,
         namespace: OWN,
         time: time.and_then(|be| Timestamp::from_us(u64::from_be_bytes(be) / 1000)),
+        beginning: parts
+            .progress(tuple.protocol, status)
+            .beginning(tuple.protocol, event, replied),
+        helper: parts.help.and_then(helper),
+        expected_by: (status & IPS_EXPECTED != 0).then(|| expected(parts.master)),
     })
+}
+
+/// The helper of a nest that tells of one.
+fn helper(nest: &[u8]) -> Option<Helper> {
+    let name = attributes(nest).find(|(kind, _)| *kind == CTA_HELP_NAME)?.1;
+    let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+    // An entry has the nest also while no helper is assigned.
+    (!name.is_empty()).then(|| Helper::parse(std::str::from_utf8(name).unwrap_or_default()))
+}
+
+/// The control connection. Only the first event of a connection has its tuple (`ctnetlink_conntrack_event`).
+fn expected(master: Option<&[u8]>) -> Expected {
+    let master = master.map(Raw::read).unwrap_or_default();
+    let number = array::<1>(master.proto.number).map_or(0, |[number]| number);
+    Expected {
+        helper: None,
+        protocol: Protocol(number),
+        port: Raw::port(master.proto.destination_port_be).unwrap_or(0),
+    }
 }
 
 /// The attributes that matter; the last one of a kind wins.
@@ -66,6 +108,9 @@ struct Parts<'a> {
     status: Option<&'a [u8]>,
     zone: Option<&'a [u8]>,
     time_ns: Option<&'a [u8]>,
+    protocol: Option<&'a [u8]>,
+    help: Option<&'a [u8]>,
+    master: Option<&'a [u8]>,
 }
 
 impl<'a> Parts<'a> {
@@ -78,10 +123,45 @@ impl<'a> Parts<'a> {
                 CTA_STATUS => parts.status = Some(value),
                 CTA_ZONE => parts.zone = Some(value),
                 CTA_TIMESTAMP_EVENT => parts.time_ns = Some(value),
+                CTA_PROTOINFO => parts.protocol = Some(value),
+                CTA_HELP => parts.help = Some(value),
+                CTA_TUPLE_MASTER => parts.master = Some(value),
                 _ => {}
             }
         }
         parts
+    }
+
+    /// What the protocol's tracker says.
+    fn progress(&self, protocol: Protocol, status: u32) -> Progress {
+        let mut progress = Progress {
+            offloaded: status & IPS_OFFLOAD != 0,
+            ..Progress::default()
+        };
+        let nest = match protocol {
+            Protocol::TCP => CTA_PROTOINFO_TCP,
+            Protocol::DCCP => CTA_PROTOINFO_DCCP,
+            Protocol::SCTP => CTA_PROTOINFO_SCTP,
+            _ => return progress,
+        };
+        let mut found = attributes(self.protocol.unwrap_or_default());
+        let Some((_, nest)) = found.find(|(kind, _)| *kind == nest) else {
+            return progress;
+        };
+        let (mut original, mut reply) = (None, None);
+        for (kind, value) in attributes(nest) {
+            match kind {
+                CTA_PROTOINFO_STATE => progress.state = value.first().copied(),
+                // Flags and the mask of those that are meant (`struct nf_ct_tcp_flags`).
+                CTA_PROTOINFO_TCP_FLAGS_ORIGINAL => original = value.first().copied(),
+                CTA_PROTOINFO_TCP_FLAGS_REPLY => reply = value.first().copied(),
+                _ => {}
+            }
+        }
+        if protocol == Protocol::TCP {
+            progress.tcp_flags = original.zip(reply).map(|(one, other)| [one, other]);
+        }
+        progress
     }
 }
 

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use crate::model::capture::{Capture, Interface};
+use crate::model::origin::Origin;
 use crate::model::record::{Dnat, Identity, Protocol, Record, Service, SourcePort, Translation};
+use crate::model::selection::SourcePorts;
 
 pub(super) fn capture() -> Capture {
     let interface = |name: &str, addresses: &[&str]| Interface {
@@ -14,12 +16,15 @@ pub(super) fn capture() -> Capture {
             .iter()
             .map(|address| address.parse().unwrap())
             .collect(),
+        ..Interface::default()
     };
     Capture {
         interfaces: vec![
             interface("lo", &["127.0.0.1/8", "::1/128"]),
             interface("lan", &["10.0.0.1/24", "fd00::1/64"]),
         ],
+        // Privileged source ports are what they are.
+        options: vec![SourcePorts::KEPT.to_owned()],
         ..Capture::default()
     }
 }
@@ -96,6 +101,7 @@ pub(super) fn records() -> impl Strategy<Value = Vec<Record>> {
             first_seen: None,
             last_seen: None,
             classic: Record::usual_classic(confirmed),
+            origin: Origin::default(),
         },
     );
     let record = record.boxed();

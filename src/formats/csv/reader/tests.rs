@@ -46,9 +46,11 @@ fn what_is_written_reads_back() {
 
 const HEADER: &str = "family,protocol,protocol_number,src,src_port,src_port_collapsed,dst,dst_port,\
                       icmp_type,icmp_code,icmp_name,confirmed,connections,first_seen,last_seen,zone,\
-                      netns,dnat_address,dnat_port,snat_address,snat_port,snat_port_collapsed,classic";
+                      netns,dnat_address,dnat_port,snat_address,snat_port,snat_port_collapsed,classic,\
+                      picked_up,turned,helper,expected_by_helper,expected_by_protocol_number,\
+                      expected_by_port";
 const FLOW: &str = "ipv4,tcp,6,10.0.0.1,1024,true,10.1.0.1,443,,,,true,7,2026-01-31T12:00:00.000001Z,\
-                    2026-01-31T12:00:01.000000Z,0,,10.2.0.1,8443,,,,";
+                    2026-01-31T12:00:01.000000Z,0,,10.2.0.1,8443,,,,,true,true,,ftp,6,21";
 
 /// The table of [`HEADER`] and [`FLOW`], changed, as lines.
 fn changed(change: impl Fn(&mut Vec<Vec<String>>), separator: &str) -> Vec<String> {
