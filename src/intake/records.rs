@@ -17,7 +17,7 @@ use parking_lot::RwLock;
 
 use crate::intake::stripes::Stripes;
 use crate::intake::table::Table;
-use crate::model::evidence::{self, Listening, is_service, may_be_answer};
+use crate::model::evidence::{self, Listening, Marks, is_service, may_be_answer};
 use crate::model::flow::{COLLAPSED_SOURCE_PORT, Event, Flow};
 use crate::model::listing;
 use crate::model::record::{Classic, Identity, Protocol, Record, Service, SourcePort, Translation};
@@ -303,7 +303,12 @@ impl Records {
     pub fn place(&self, flows: &mut [listing::Flow]) {
         evidence::name_helpers(flows, |flow| &mut flow.record);
         // What the source port was is known then of every flow in doubt.
-        evidence::place(flows, |flow| &mut flow.record, true, &self.listening.read());
+        evidence::place(
+            flows,
+            |flow| &mut flow.record,
+            Marks::Taken,
+            &self.listening.read(),
+        );
     }
 
     /// Puts a record in that was taken out or comes from elsewhere, on top of what is known of its flow. Locks one

@@ -98,14 +98,29 @@ enum Doubt {
     Untold,
 }
 
-fn doubt(record: &Record, marked: bool) -> Option<Doubt> {
+/// Which flows are in doubt besides those that are known to have been picked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marks {
+    /// None: all doubts have been settled before, as far as they can be.
+    Settled,
+    /// Datagrams: other protocols tell themselves, and have been marked.
+    Taken,
+    /// All protocols: nothing has been marked.
+    None,
+}
+
+fn doubt(record: &Record, marks: Marks) -> Option<Doubt> {
     let identity = &record.identity;
     let (source, destination) = ports(identity)?;
     match record.origin.begun {
         Begun::Unclear => Some(Doubt::PickedUp),
         Begun::Usual
             if record.origin.expected_by.is_none()
-                && (is_datagram(identity.protocol) || !marked)
+                && match marks {
+                    Marks::Settled => false,
+                    Marks::Taken => is_datagram(identity.protocol),
+                    Marks::None => true,
+                }
                 && record.confirmed
                 && source != destination
                 && is_of_clients(destination) =>
@@ -166,20 +181,20 @@ pub fn place_known<T>(
     captures: &[Capture],
 ) {
     let marked = captures.iter().all(|capture| capture.marks_picked_up);
-    place(flows, record, marked, &Listening::default());
+    let marks = if marked { Marks::Settled } else { Marks::None };
+    place(flows, record, marks, &Listening::default());
 }
 
 /// Finds out about flows whose direction is in doubt, and turns those round that are known to be the wrong way.
-/// `marked` is whether flows that were picked up in the middle are marked as such, so that others are not.
 pub fn place<T>(
     flows: &mut [T],
     record: impl Fn(&mut T) -> &mut Record,
-    marked: bool,
+    marks: Marks,
     listening: &Listening,
 ) {
     let mut doubtful = Vec::new();
     for (at, flow) in flows.iter_mut().enumerate() {
-        if let Some(doubt) = doubt(record(flow), marked) {
+        if let Some(doubt) = doubt(record(flow), marks) {
             doubtful.push((at, doubt));
         }
     }

@@ -75,6 +75,8 @@ pub fn gateway() -> Capture {
         interface: interface.to_owned(),
     };
     Capture {
+        // What comes from the port of a service is meant so.
+        marks_picked_up: true,
         interfaces: vec![
             interface("lo", &["127.0.0.1/8", "::1/128"]),
             interface("lan", &["10.0.0.1/24", "fd00::1/64"]),

@@ -35,14 +35,16 @@ fn honest(protocol: Protocol, from: &str, to: (&str, u16)) -> Record {
     record
 }
 
-fn placed(mut records: Vec<Record>, marked: bool, listening: &Listening) -> Vec<Record> {
-    place(&mut records, |record| record, marked, listening);
+fn placed(mut records: Vec<Record>, marks: Marks, listening: &Listening) -> Vec<Record> {
+    place(&mut records, |record| record, marks, listening);
     records
 }
 
 /// What becomes of the first of some flows.
 fn first(records: Vec<Record>) -> Begun {
-    placed(records, true, &Listening::default())[0].origin.begun
+    placed(records, Marks::Taken, &Listening::default())[0]
+        .origin
+        .begun
 }
 
 const SERVER: &str = "10.0.2.2";
@@ -101,7 +103,11 @@ fn two_servers_are_no_evidence() {
 #[test]
 fn a_socket_that_waits_is_a_server() {
     let listening = Listening::new([(Protocol::TCP, 7777)], [SERVER.parse().unwrap()]);
-    let place = |record| placed(vec![record], true, &listening)[0].origin.begun;
+    let place = |record| {
+        placed(vec![record], Marks::Taken, &listening)[0]
+            .origin
+            .begun
+    };
     assert_eq!(
         place(picked_up((SERVER, 7777), (CLIENT, 41_000))),
         Begun::Turned
@@ -144,7 +150,9 @@ fn datagrams_are_turned_only_when_answered_and_told_apart() {
 fn tcp_that_is_not_marked_is_in_doubt_only_where_nothing_is_marked() {
     let record = flow(Protocol::TCP, (SERVER, 22), (CLIENT, 43_860));
     assert_eq!(first(vec![record.clone()]), Begun::Usual);
-    let old = placed(vec![record], false, &Listening::default());
+    let settled = placed(vec![record.clone()], Marks::Settled, &Listening::default());
+    assert_eq!(settled[0].origin.begun, Begun::Usual);
+    let old = placed(vec![record], Marks::None, &Listening::default());
     assert_eq!(old[0].origin.begun, Begun::Turned);
 }
 
@@ -158,7 +166,7 @@ fn turning_twice_is_not_turning() {
             port: SourcePort::Exact(8443),
         }),
     }));
-    let placed = placed(vec![record.clone()], true, &Listening::default());
+    let placed = placed(vec![record.clone()], Marks::Taken, &Listening::default());
     let turned = &placed[0].identity;
     // The published server answers first: the client asked for the published address.
     assert_eq!(turned.source.to_string(), CLIENT);
@@ -180,7 +188,7 @@ fn what_is_there_the_right_way_round_too_is_not_there_twice() {
     let question = flow(Protocol::UDP, (CLIENT, 41_000), (SERVER, 53));
     let placed = placed(
         vec![answer.clone(), question.clone()],
-        true,
+        Marks::Taken,
         &Listening::default(),
     );
     assert_eq!(placed, [answer, question]);
