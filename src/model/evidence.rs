@@ -35,7 +35,8 @@ const MUCH_USED: u32 = 3;
 /// Sockets of the host that wait for clients, and its addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Listening {
-    ports: HashSet<(Protocol, u16)>,
+    /// Sorted: few are searched faster than hashed, and none at no cost.
+    ports: Vec<(Protocol, u16)>,
     addresses: HashSet<IpAddr>,
 }
 
@@ -46,8 +47,10 @@ impl Listening {
         ports: impl IntoIterator<Item = (Protocol, u16)>,
         addresses: impl IntoIterator<Item = IpAddr>,
     ) -> Self {
+        let mut ports: Vec<(Protocol, u16)> = ports.into_iter().collect();
+        ports.sort_unstable();
         Self {
-            ports: ports.into_iter().collect(),
+            ports,
             addresses: addresses.into_iter().collect(),
         }
     }
@@ -55,7 +58,7 @@ impl Listening {
     /// Whether a socket waits there.
     #[must_use]
     pub fn has(&self, address: IpAddr, protocol: Protocol, port: u16) -> bool {
-        self.ports.contains(&(protocol, port)) && self.addresses.contains(&address)
+        self.ports.binary_search(&(protocol, port)).is_ok() && self.addresses.contains(&address)
     }
 }
 
