@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -170,10 +171,13 @@ fn find(before: [bool; 2], reliable: bool) -> Found {
     }
     let tracking = Tracking::look();
     let mut tracked = before;
-    let is_whole = matches!(
-        (&tracking.nftables, &tracking.legacy),
-        (Ok(ruleset), Ok(_)) if ruleset.complete
-    );
+    // To ask iptables-legacy takes CAP_NET_RAW, which the service has not.
+    let may_ask = |error: &io::Error| error.kind() != io::ErrorKind::PermissionDenied;
+    let is_whole = tracking
+        .nftables
+        .as_ref()
+        .is_ok_and(|ruleset| ruleset.complete)
+        && !tracking.legacy.as_ref().is_err_and(may_ask);
     if !is_whole {
         broken.push(Broken::new(UNREAD.to_owned()));
     }
