@@ -257,14 +257,8 @@ fn identity(
     }
     let translation = tuple.translation(&answers);
     Ok(Identity {
-        source,
-        destination,
-        protocol,
-        service: tuple.service,
-        source_port: tuple.source_port,
-        zone,
         translation: translation.map(Box::new),
-        netns: None,
+        ..Identity::of(&tuple)
     })
 }
 

@@ -260,14 +260,8 @@ fn identity(original: &Written, reply: &Written, zone: u16) -> Result<Identity, 
         destination_port: reply_ports.map(|(_, port)| port),
     });
     Ok(Identity {
-        source,
-        destination,
-        protocol,
-        service: tuple.service,
-        source_port: tuple.source_port,
-        zone,
         translation: translation.map(Box::new),
-        netns: None,
+        ..Identity::of(&tuple)
     })
 }
 
