@@ -4,20 +4,7 @@
 //! the devices it names and the addresses and routes of the capture. Then the first packet of each flow is
 //! injected: into the TUN device that the way back to its source leads to, or, if the source is the host
 //! itself, through a raw socket. Where it comes out, if it does, is the verdict; if it does not, a trace
-//! tells the rule. [`judge::Judge`] does all that:
-//!
-//! ```no_run
-//! use conntracker::check::{judge::Judge, network::Hints, ruleset::Ruleset};
-//! # fn example(captures: &[conntracker::model::capture::Capture], records: &[conntracker::model::record::Record])
-//! # -> Result<(), conntracker::model::error::Error> {
-//! let ruleset = Ruleset::new("mine", "table inet filter { … }");
-//! let mut judge = Judge::new(&[ruleset], captures, &Hints::default())?;
-//! for verdict in judge.judge(records, &mut |_| ())? {
-//!     println!("{}", verdict.first.name());
-//! }
-//! # Ok(())
-//! # }
-//! ```
+//! tells the rule. [`judge::Judge`] does all that.
 //!
 //! May import: `model`, `netlink`, `os`, `formats` (how JSON writes strings and flows).
 

@@ -5,18 +5,17 @@
 //! counters look as good as ever. So they are looked at on a clock, with each list, and at the end. What was found
 //! broken may have been broken since the last look at which it was not.
 
+mod look;
+
 use std::collections::HashMap;
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::fs::inotify;
 
 use crate::doctor::ruleset;
-use crate::doctor::tracking::Tracking;
 use crate::intake::Intake;
 use crate::live::servers;
 use crate::model::timestamp::Timestamp;
@@ -24,6 +23,10 @@ use crate::os::host;
 use crate::os::namespace;
 use crate::os::namespaces::{Named, Namespaces};
 use crate::os::sysctl::sysctl;
+
+pub use look::Wanted;
+
+use look::{Broken, Found, OFF, WRITTEN, Writes, find};
 
 /// How often everything is looked at: iptables-legacy and other namespaces don't tell of changes.
 const EVERYTHING: Duration = Duration::from_secs(30);
@@ -35,33 +38,8 @@ pub struct Conditions {
     namespace: Option<(PathBuf, Identity)>,
     wanted: Wanted,
     /// Hears of every write to the switch for events, so that one that is set and set back between two looks is seen.
-    writes: Option<OwnedFd>,
+    writes: Option<Writes>,
     state: Mutex<State>,
-}
-
-/// What a capture is to see.
-#[derive(Clone, Copy, Debug)]
-pub struct Wanted {
-    /// Flows of IPv4.
-    pub ipv4: bool,
-    /// Flows of IPv6.
-    pub ipv6: bool,
-    /// Whether it has connections tracked itself.
-    pub track: bool,
-    /// Whether ends of connections matter.
-    pub ends: bool,
-}
-
-/// The switch for events (nf_conntrack-sysctl in the kernel's documentation).
-const SWITCH: &str = "/proc/sys/net/netfilter/nf_conntrack_events";
-
-/// Hears of writes to the switch of the namespace that the calling thread is in (inotify(7)). Those through another mount
-/// of procfs are not seen, nor are those of other namespaces.
-fn hear_of_writes() -> Option<OwnedFd> {
-    let inotify =
-        inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).ok()?;
-    inotify::add_watch(&inotify, SWITCH, inotify::WatchFlags::MODIFY).ok()?;
-    Some(inotify)
 }
 
 /// Device and inode of a namespace's file: namespaces(7).
@@ -143,124 +121,6 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// What does not hold in one namespace at one look.
-struct Found {
-    broken: Vec<Broken>,
-    tracked: [bool; 2],
-    blind_spots: Vec<String>,
-    /// Whether the rules could be read, so that what is not among the broken is sound.
-    is_whole: bool,
-    /// What may have been broken since the last look, and is not now.
-    passed: Option<Broken>,
-}
-
-/// What does not hold.
-struct Broken {
-    what: String,
-    has_effects: bool,
-}
-
-impl Broken {
-    fn new(what: String) -> Self {
-        Self {
-            what,
-            has_effects: false,
-        }
-    }
-
-    fn with_effects(what: String) -> Self {
-        Self {
-            what,
-            has_effects: true,
-        }
-    }
-}
-
-const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
-
-/// Looks at the namespace that the calling thread is in. `before` is which families were tracked.
-fn find(before: [bool; 2], wanted: Wanted) -> Found {
-    let mut broken = Vec::new();
-    let mut blind_spots = Vec::new();
-    if sysctl("nf_conntrack_events") == Some(0) {
-        broken.push(Broken::with_effects(OFF.to_owned()));
-    }
-    let tracking = Tracking::look();
-    let mut tracked = before;
-    let is_whole = matches!(
-        (&tracking.nftables, &tracking.legacy),
-        (Ok(ruleset), Ok(_)) if ruleset.complete
-    );
-    if !is_whole {
-        broken.push(Broken::new(UNREAD.to_owned()));
-    }
-    if let (Ok(ruleset), Ok(legacy)) = (&tracking.nftables, &tracking.legacy) {
-        let needs = ruleset.needs.clone().and(legacy);
-        let now = [needs.ipv4, needs.ipv6];
-        let mut lost = Vec::new();
-        for (family, name) in FAMILIES.into_iter().enumerate() {
-            tracked[family] |= now[family];
-            // Rules beyond those that could be read may need it.
-            if before[family] && !now[family] && ruleset.complete {
-                lost.push(name);
-            }
-        }
-        if !lost.is_empty() {
-            broken.push(Broken::new(format!(
-                "the last firewall rule that had {} connections tracked was deleted, and later connections are \
-                 missing",
-                lost.join(" and ")
-            )));
-        }
-        for mask in &needs.masks {
-            let what = format!("a rule kept events back ({mask})");
-            broken.push(Broken::with_effects(what));
-        }
-        for mask in needs.masks_of_ends.iter().filter(|_| wanted.ends) {
-            let what = format!(
-                "a rule kept back the ends of connections, on which --reliable rests ({mask})"
-            );
-            broken.push(Broken::with_effects(what));
-        }
-        let missing = |family: usize| {
-            let wanted = [wanted.ipv4, wanted.ipv6][family] && !wanted.track;
-            wanted && !tracked[family] && tracked[1 - family] && tracking.is_in_use(family)
-        };
-        if let (Some(family), true) = (
-            [0, 1].into_iter().find(|&family| missing(family)),
-            ruleset.complete,
-        ) {
-            broken.push(Broken::with_effects(format!(
-                "{name} is in use here and no firewall rule has it tracked, so that its flows are missing (capture with \
-                 --track)",
-                name = FAMILIES[family]
-            )));
-        }
-        blind_spots.extend(needs.exempt.iter().map(|rule| {
-            format!("flows whose packets a rule exempts from connection tracking ({rule})")
-        }));
-        blind_spots.extend(ruleset.flowtables.iter().map(|table| {
-            format!(
-                "later events of established connections, which a flowtable takes past ({})",
-                table.place
-            )
-        }));
-    }
-    Found {
-        broken,
-        tracked,
-        is_whole,
-        passed: None,
-        blind_spots,
-    }
-}
-
-/// What is said where events are off.
-const OFF: &str = "conntrack events were switched off (net.netfilter.nf_conntrack_events=0)";
-/// What is said where rules can't be read.
-const UNREAD: &str =
-    "the firewall rules could not be read to their end in time, so that one may keep events back";
-
 impl Conditions {
     /// Looks for the first time. `named` is the namespace that was asked for, and that the calling thread is in.
     pub fn new(named: Option<&str>, wanted: Wanted, intake: &Intake) -> Self {
@@ -270,7 +130,7 @@ impl Conditions {
         });
         let conditions = Self {
             namespace,
-            writes: hear_of_writes(),
+            writes: Writes::to_the_switch(),
             wanted,
             state: Mutex::new(State {
                 seen: HashMap::new(),
@@ -312,14 +172,10 @@ impl Conditions {
         if let Some(records) = intake.records() {
             records.listen(servers::look(host::addresses()));
         }
-        let was_written = self.was_written();
+        // Before the switch is read: a write meanwhile is seen at the next look.
+        let was_written = self.writes.as_ref().is_some_and(Writes::any);
         let mut found = find(state.tracked(&Place::Own), self.wanted);
-        found.passed = was_written.then(|| {
-            Broken::with_effects(
-                "net.netfilter.nf_conntrack_events was written to, and events may have been off for a moment"
-                    .to_owned(),
-            )
-        });
+        found.passed = was_written.then(|| Broken::with_effects(WRITTEN.to_owned()));
         state.take(Place::Own, found);
         for other in intake.namespaces().map_or_else(Vec::new, Namespaces::all) {
             if !other.alive || !other.has_name {
@@ -334,16 +190,6 @@ impl Conditions {
                 Err(_) => drop(state.seen.entry(place).or_default()),
             }
         }
-    }
-
-    /// Whether the switch for events was written to since this was asked last.
-    fn was_written(&self) -> bool {
-        let mut buffer = [0; 1 << 12];
-        let read = self
-            .writes
-            .as_ref()
-            .map(|writes| rustix::io::read(writes, &mut buffer));
-        matches!(read, Some(Ok(1..)))
     }
 
     fn look_at_name(&self, state: &mut State) {

@@ -150,8 +150,16 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     /// Errors: those of [`dump::merge`].
     pub fn look_at_existing(&self) -> io::Result<()> {
         let _reading = self.reading.lock();
+        self.take_in_table()
+    }
+
+    /// Takes in the kernel's table, and credit for what it adds.
+    fn take_in_table(&self) -> io::Result<()> {
         let tally = self.read_completely()?;
         self.intake.count(tally);
+        if !self.is_cut_off.load(Ordering::Relaxed) {
+            self.credit.fetch_add(tally.recovered, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -299,11 +307,7 @@ impl<'a, K: Kernel> Recovery<'a, K> {
     /// Reads the kernel's table, and waits for the ends that it keeps back.
     fn read_kernel(&self, patience: Duration) -> io::Result<()> {
         // The table first: an entry that ends meanwhile is on the dying list after that.
-        let tally = self.read_completely()?;
-        self.intake.count(tally);
-        if !self.is_cut_off.load(Ordering::Relaxed) {
-            self.credit.fetch_add(tally.recovered, Ordering::Relaxed);
-        }
+        self.take_in_table()?;
         if !self.reliable() {
             return Ok(());
         }

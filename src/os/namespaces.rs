@@ -96,32 +96,16 @@ impl Namespaces {
 
     /// The number of the namespace that has an id.
     pub fn number(&self, id: i32) -> u16 {
-        let known = self.state.lock().by_id.get(&id).copied();
+        let known = self.state.lock().known_by(id);
         if let Some(number) = known {
-            self.doubt(id, number);
             return number;
         }
         // At once: it may be gone before the next scan.
         let _ = self.look();
-        let number = {
-            let mut state = self.state.lock();
-            match state.by_id.get(&id) {
-                Some(&number) => number,
-                None => state.meet(id, &format!("{UNNAMED}{id}"), false),
-            }
-        };
-        self.doubt(id, number);
-        number
-    }
-
-    /// Takes note of an event that may be of the namespace that had the id before.
-    fn doubt(&self, id: i32, number: u16) {
         let mut state = self.state.lock();
-        if state.doubtful.contains(&id) {
-            let label = state.known.get(usize::from(number).wrapping_sub(1));
-            if let Some(label) = label.map(|known| Arc::clone(&known.label)) {
-                state.mixed.insert(label);
-            }
+        match state.known_by(id) {
+            Some(number) => number,
+            None => state.meet(id, &format!("{UNNAMED}{id}"), false),
         }
     }
 
@@ -219,6 +203,17 @@ impl Namespaces {
 }
 
 impl State {
+    /// The number of the namespace that has an id, by an event of it, which may be of the one that had the id before.
+    fn known_by(&mut self, id: i32) -> Option<u16> {
+        let number = self.by_id.get(&id).copied()?;
+        if self.doubtful.contains(&id) {
+            let known = self.known.get(usize::from(number).wrapping_sub(1));
+            self.mixed
+                .extend(known.map(|known| Arc::clone(&known.label)));
+        }
+        Some(number)
+    }
+
     /// The number of a label.
     fn labelled(&mut self, label: &str, has_name: bool) -> u16 {
         let found = self.known.iter().position(|known| &*known.label == label);

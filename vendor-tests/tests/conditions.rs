@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use vendor_tests::capture::Launch;
 use vendor_tests::lab::Lab;
 use vendor_tests::netns::{self, sh};
+use vendor_tests::program::conntracker;
 use vendor_tests::program::run;
 use vendor_tests::temp::Folder;
 use vendor_tests::wait::until_true;
@@ -181,4 +182,31 @@ fn own_addresses_are_all_there_or_are_said_to_be_missing() {
             assert!(whole > 0);
         },
     );
+}
+
+/// Only root may see which tables iptables-legacy has, and the service is not. What nftables says counts all the same.
+#[test]
+fn rules_that_may_be_read_count_where_others_may_not() {
+    netns::run("rules_that_may_be_read_count_where_others_may_not", || {
+        sh("nft 'table inet t { chain c { type filter hook output priority 0; ct state new; }; }'");
+        let folder = Folder::new();
+        let program = folder.join("conntracker");
+        fs::copy(conntracker(), &program).expect("the program can be copied");
+        sh(&format!("chmod 755 {}", folder.path().display()));
+        let run = || {
+            Launch::of(&program, ["--source", "batch", "--duration", "100ms"])
+                .under("setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=+net_admin --ambient-caps=+net_admin".split(' '))
+                .run()
+        };
+        let well = run();
+        assert_eq!(well.code, Some(0), "{}", well.stderr);
+        sh("nft add rule inet t c ct event set destroy");
+        let masked = run();
+        assert_eq!(masked.code, Some(3), "{}", masked.stderr);
+        assert!(
+            masked.stderr.contains("kept events back"),
+            "{}",
+            masked.stderr
+        );
+    });
 }

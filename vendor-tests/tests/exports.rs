@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use vendor_tests::capture::Launch;
+use vendor_tests::capture::{Launch, sockets};
 use vendor_tests::files::{file, on};
 use vendor_tests::netns::{self, sh};
 use vendor_tests::program::run;
@@ -79,6 +78,23 @@ fn traffic() {
     sh("ping -q -c 1 -W 2 -I 10.99.0.1 10.99.0.2 >/dev/null");
 }
 
+/// Sends packets of a flow that is not tracked until one of them is in the recording, and all that came before it with
+/// it: dumpcap says neither when it listens nor when it has written.
+fn recorded(packets: &Path, word: &str) {
+    let server = UdpSocket::bind("10.99.0.2:9").expect("a port");
+    let client = UdpSocket::bind("10.99.0.1:40009").expect("a port");
+    until_true("a packet to be recorded", || {
+        client
+            .send_to(word.as_bytes(), "10.99.0.2:9")
+            .expect("it is sent");
+        let bytes = fs::read(packets).unwrap_or_default();
+        bytes
+            .windows(word.len())
+            .any(|found| found == word.as_bytes())
+    });
+    drop(server);
+}
+
 fn ulogd_conf(folder: &Folder) -> PathBuf {
     let plugins = libraries().join("ulogd");
     let mut conf = format!(
@@ -116,7 +132,10 @@ fn others_tell_of_the_flows_that_are_seen_here() {
         sh(
             "ip link set lo up; ip addr add 10.99.0.1/24 dev lo; ip addr add 10.99.0.2/24 dev lo
             nft add table inet t; nft 'add chain inet t o { type filter hook output priority 0; }'
-            nft add rule inet t o ct state new counter",
+            nft add rule inet t o ct state new counter
+            nft 'add chain inet t r { type filter hook output priority raw; }'
+            nft 'add chain inet t p { type filter hook prerouting priority raw; }'
+            nft add rule inet t r udp dport 9 notrack; nft add rule inet t p udp dport 9 notrack",
         );
         fs::write("/proc/sys/net/netfilter/nf_conntrack_acct", "1").expect("accounting");
         let own = folder.join("own");
@@ -137,13 +156,13 @@ fn others_tell_of_the_flows_that_are_seen_here() {
             Launch::of("env", words).spawn()
         });
         let xml = Launch::of("conntrack", ["-E", "-o", "xml"]).start();
-        until_true("packets to be recorded", || packets.exists());
-        if ulogd.is_some() {
-            until_true("ulogd2 to listen", || folder.join("flows.json").exists());
-            // It opens its files before its sockets.
-            std::thread::sleep(Duration::from_secs(1));
+        recorded(&packets, "the first of all");
+        if let Some(ulogd) = &ulogd {
+            // One for each instance of its input.
+            until_true("ulogd2 to listen", || sockets(ulogd.pid()).len() >= 2);
         }
         traffic();
+        recorded(&packets, "the last of all");
         let table = file(&folder, "table.xml", run("conntrack", ["-L", "-o", "xml"]));
         capture.drained();
         assert_eq!(capture.finish().list(), "");
@@ -191,7 +210,7 @@ fn others_tell_of_the_flows_that_are_seen_here() {
                 let name = flows.to_str().expect("a name");
                 of(&nfpcapd, &["-r", packets_name, "-l", name]);
                 for form in ["csv", "json"] {
-                    let said = of(&nfdump, &["-R", name, "-o", form]);
+                    let said = of(&nfdump, &["-R", name, "-o", form, "not port 9"]);
                     assert_eq!(facts(&file(&folder, form, said), true), expected, "{form}");
                 }
             }

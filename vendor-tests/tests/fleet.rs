@@ -169,6 +169,9 @@ impl Postgres {
                 "--inh-caps=+dac_read_search",
                 "--ambient-caps=+dac_read_search",
             ])
+            // PostgreSQL asks access(2), which counts no capabilities of others than root without this
+            // (fs/open.c, access_override_creds).
+            .args(["--securebits", "+no_setuid_fixup"])
             .arg(self.programs.join(program))
             .args(args)
             .current_dir("/")

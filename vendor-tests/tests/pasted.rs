@@ -217,3 +217,33 @@ fn pieces_of_mails_and_terminals() {
     says(&prompt, &[TCP], 3);
     says(&format!("< {TABLE}\n> {UNREPLIED}\n"), &[UDP], 3);
 }
+
+#[test]
+fn json_of_other_programs_is_named_once_and_never_an_empty_capture() {
+    let journald = r#"{"__REALTIME_TIMESTAMP":"1","MESSAGE":"tcp 6 src=192.0.2.1"}"#;
+    let stderr = says(&format!("{journald}\n{journald}\n{journald}\n"), &[], 1);
+    assert_eq!(
+        stderr.matches("journalctl -o short-iso").count(),
+        1,
+        "{stderr}"
+    );
+    assert!(stderr.contains("3 lines skipped"), "{stderr}");
+    says(&format!("{journald}\n{TABLE}\n"), &[TCP], 3);
+    for nothing in [
+        "[]\n",
+        "[\n]\n",
+        "{}\n",
+        "{\n}\n",
+        "{\"type\":\"other\"}\n",
+        "{\"event_type\":\"dns\",\"src_ip\":\"192.0.2.1\"}\n",
+        "{\n\"in_packets\": 1,\n",
+    ] {
+        says(nothing, &[], 1);
+    }
+    // A type that a later version may have added, in a list of our own.
+    says(
+        "{\"type\":\"capture\",\"schema\":1}\n{\"type\":\"other\"}\n",
+        &[],
+        0,
+    );
+}

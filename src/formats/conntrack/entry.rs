@@ -17,6 +17,7 @@ struct Written<'a> {
     icmp_type: Option<u8>,
     icmp_code: Option<u8>,
     packets: Option<u64>,
+    bytes: Option<u64>,
 }
 
 /// Reads the entry of `head` out of `text`, which begins with its first `src=`, and returns it with what is left: from
@@ -98,6 +99,7 @@ pub(super) fn read<'a>(
             }
             // Counters stand once behind each tuple; what a vendor calls so farther back is something else.
             "packets" if tuple.packets.is_none() => tuple.packets = Some(number(key, value)?),
+            "bytes" if tuple.bytes.is_none() => tuple.bytes = Some(number(key, value)?),
             // "zone-reply" is not the zone that the flow's packets come in by.
             "zone" | "zone-orig" => zone = number(key, value)?,
             _ => {}
@@ -105,6 +107,11 @@ pub(super) fn read<'a>(
         before = key;
     }
     let [original, reply] = tuples;
+    // The kernel tells of all four counters or of none (`ctnetlink_dump_acct`, `seq_print_acct`).
+    let counters = [original.packets, original.bytes, reply.packets, reply.bytes];
+    if counters.iter().any(Option::is_some) && !counters.iter().all(Option::is_some) {
+        return Err("a counter is missing".into());
+    }
     let cut = Cut {
         word: last,
         ended: ended || next_word(left).is_some(),
@@ -251,14 +258,8 @@ fn identity(
     }
     let translation = tuple.translation(&answers);
     Ok(Identity {
-        source,
-        destination,
-        protocol,
-        service: tuple.service,
-        source_port: tuple.source_port,
-        zone,
         translation: translation.map(Box::new),
-        netns: None,
+        ..Identity::of(&tuple)
     })
 }
 

@@ -92,10 +92,16 @@ impl Document {
     }
 }
 
-/// What follows `[USERSPACE] portid=3575900275`, which conntrack writes behind events that a program brought about.
+/// What follows `[USERSPACE] portid=3575900275 progname=conntrack`, which conntrack writes behind events that a program
+/// brought about; the name is there as long as the program is.
 fn without_cause(text: &str) -> Option<&str> {
     let rest = text.strip_prefix("[USERSPACE] portid=")?;
-    Some(rest.trim_start_matches(|c: char| c.is_ascii_digit()))
+    let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    let Some(named) = rest.trim_start().strip_prefix("progname=") else {
+        return Some(rest);
+    };
+    // No name of a file ends a line or begins an element.
+    Some(named.trim_start_matches(|c: char| !matches!(c, '\n' | '<')))
 }
 
 fn shown(text: &str) -> String {
@@ -255,14 +261,8 @@ fn identity(original: &Written, reply: &Written, zone: u16) -> Result<Identity, 
         destination_port: reply_ports.map(|(_, port)| port),
     });
     Ok(Identity {
-        source,
-        destination,
-        protocol,
-        service: tuple.service,
-        source_port: tuple.source_port,
-        zone,
         translation: translation.map(Box::new),
-        netns: None,
+        ..Identity::of(&tuple)
     })
 }
 
@@ -326,6 +326,8 @@ mod tests {
         assert_eq!(read(&format!("{FLOW}{FLOW}")).unwrap().len(), 2);
         let caused = format!("{FLOW} [USERSPACE] portid=3575900275\n{FLOW}");
         assert_eq!(read(&caused).unwrap().len(), 2);
+        let named = caused.replace("275", "275 progname=conntrack");
+        assert_eq!(read(&named).unwrap().len(), 2);
     }
 
     #[test]

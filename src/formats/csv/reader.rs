@@ -96,6 +96,10 @@ const OLDER: usize = 23;
 
 /// What separates the cells of a line that is a header.
 fn separator_of_header(line: &str) -> Option<char> {
+    // Names of columns have none, and what most other lines are does: they need not be taken apart.
+    if line.contains('=') {
+        return None;
+    }
     SEPARATORS.into_iter().find(|separator| {
         let mut cells = line.split(*separator).map(bare);
         let named = |name| line.split(*separator).any(|cell| bare(cell) == name);
@@ -103,14 +107,19 @@ fn separator_of_header(line: &str) -> Option<char> {
     })
 }
 
-/// What separates the cells of a flow that no header comes before, as after `grep`.
+/// What separates the cells of a flow that no header comes before, as after `grep`: what follows its family.
 fn separator_of_flow(line: &str) -> Option<char> {
-    let is_family = |cell| matches!(bare(cell), "ipv4" | "ipv6");
-    let separated = |separator: &char| {
-        line.split_once(*separator)
-            .is_some_and(|(first, _)| is_family(first))
+    let quoted = line.strip_prefix('"');
+    let family = quoted.unwrap_or(line);
+    let rest = family
+        .strip_prefix("ipv4")
+        .or_else(|| family.strip_prefix("ipv6"))?;
+    let rest = if quoted.is_some() {
+        rest.strip_prefix('"')?
+    } else {
+        rest
     };
-    SEPARATORS.into_iter().find(separated)
+    rest.chars().next().filter(|next| SEPARATORS.contains(next))
 }
 
 /// A cell whose content has no quotation marks.

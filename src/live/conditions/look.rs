@@ -1,0 +1,181 @@
+//! One look at what events rest on in one network namespace.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::inotify;
+
+use crate::doctor::need::Needs;
+use crate::doctor::tracking::Tracking;
+use crate::os::sysctl::sysctl;
+
+/// What a capture is to see.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Flows of IPv4.
+    pub ipv4: bool,
+    /// Flows of IPv6.
+    pub ipv6: bool,
+    /// Whether it has connections tracked itself.
+    pub track: bool,
+    /// Whether ends of connections matter.
+    pub ends: bool,
+}
+
+/// What does not hold in one namespace at one look.
+pub struct Found {
+    pub broken: Vec<Broken>,
+    /// Whether IPv4 and IPv6 are tracked, or were at an earlier look.
+    pub tracked: [bool; 2],
+    /// What can't be seen although all holds.
+    pub blind_spots: Vec<String>,
+    /// Whether the rules could be read, so that what is not among the broken is sound.
+    pub is_whole: bool,
+    /// What may have been broken since the last look, and is not now.
+    pub passed: Option<Broken>,
+}
+
+/// What does not hold.
+pub struct Broken {
+    /// In words.
+    pub what: String,
+    /// Whether connections that began meanwhile go on without events: the kernel decides once for an entry what it
+    /// tells of it (`nf_ct_ecache_ext_add`, net/netfilter/nf_conntrack_ecache.c).
+    pub has_effects: bool,
+}
+
+impl Broken {
+    pub fn new(what: String) -> Self {
+        Self {
+            what,
+            has_effects: false,
+        }
+    }
+
+    pub fn with_effects(what: String) -> Self {
+        Self {
+            what,
+            has_effects: true,
+        }
+    }
+}
+
+const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
+
+/// Looks at the namespace that the calling thread is in. `before` is which families were tracked.
+pub fn find(before: [bool; 2], wanted: Wanted) -> Found {
+    let mut broken = Vec::new();
+    let mut blind_spots = Vec::new();
+    if sysctl("nf_conntrack_events") == Some(0) {
+        broken.push(Broken::with_effects(OFF.to_owned()));
+    }
+    let tracking = Tracking::look();
+    let mut tracked = before;
+    // Only root may see which tables iptables-legacy has (/proc/net/ip_tables_names), and the service is not.
+    let may_ask = |error: &io::Error| error.kind() != io::ErrorKind::PermissionDenied;
+    let is_whole = tracking
+        .nftables
+        .as_ref()
+        .is_ok_and(|ruleset| ruleset.complete)
+        && !tracking.legacy.as_ref().is_err_and(may_ask);
+    if !is_whole {
+        broken.push(Broken::new(UNREAD.to_owned()));
+    }
+    // What could be read counts, whatever could not: a mask is one also beside rules that are not known.
+    let unknown = Needs::default();
+    let nftables = tracking.nftables.as_ref().map(|ruleset| &ruleset.needs);
+    let legacy = tracking.legacy.as_ref().unwrap_or(&unknown);
+    let needs = nftables.unwrap_or(&unknown).clone().and(legacy);
+    let now = [needs.ipv4, needs.ipv6];
+    let mut lost = Vec::new();
+    for (family, name) in FAMILIES.into_iter().enumerate() {
+        tracked[family] |= now[family];
+        // Rules that could not be read may need it.
+        if before[family] && !now[family] && is_whole && tracking.legacy.is_ok() {
+            lost.push(name);
+        }
+    }
+    if !lost.is_empty() {
+        broken.push(Broken::new(format!(
+            "the last firewall rule that had {} connections tracked was deleted, and later connections are missing",
+            lost.join(" and ")
+        )));
+    }
+    for mask in &needs.masks {
+        let what = format!("a rule kept events back ({mask})");
+        broken.push(Broken::with_effects(what));
+    }
+    for mask in needs.masks_of_ends.iter().filter(|_| wanted.ends) {
+        let what =
+            format!("a rule kept back the ends of connections, on which --reliable rests ({mask})");
+        broken.push(Broken::with_effects(what));
+    }
+    let missing = |family: usize| {
+        let wanted = [wanted.ipv4, wanted.ipv6][family] && !wanted.track;
+        wanted && !tracked[family] && tracked[1 - family] && tracking.is_in_use(family)
+    };
+    // Rules that could not be read may have it tracked.
+    if let Some(family) = [0, 1]
+        .into_iter()
+        .find(|&family| is_whole && tracking.legacy.is_ok() && missing(family))
+    {
+        broken.push(Broken::with_effects(format!(
+            "{name} is in use here and no firewall rule has it tracked, so that its flows are missing (capture with \
+             --track)",
+            name = FAMILIES[family]
+        )));
+    }
+    blind_spots.extend(needs.exempt.iter().map(|rule| {
+        format!("flows whose packets a rule exempts from connection tracking ({rule})")
+    }));
+    let flowtables = tracking
+        .nftables
+        .iter()
+        .flat_map(|ruleset| &ruleset.flowtables);
+    blind_spots.extend(flowtables.map(|table| {
+        format!(
+            "later events of established connections, which a flowtable takes past ({})",
+            table.place
+        )
+    }));
+    Found {
+        broken,
+        tracked,
+        blind_spots,
+        is_whole,
+        passed: None,
+    }
+}
+
+/// What is said where events are off.
+pub const OFF: &str = "conntrack events were switched off (net.netfilter.nf_conntrack_events=0)";
+/// What is said where rules can't be read.
+const UNREAD: &str =
+    "the firewall rules could not be read to their end in time, so that one may keep events back";
+
+/// The switch for events (nf_conntrack-sysctl in the kernel's documentation).
+const SWITCH: &str = "/proc/sys/net/netfilter/nf_conntrack_events";
+/// What is said of a write to it.
+pub const WRITTEN: &str =
+    "net.netfilter.nf_conntrack_events was written to, and events may have been off for a moment";
+
+/// Hears of every write to the switch for events of one namespace, so that one that is set and set back between two looks
+/// is seen (inotify(7)). Those through another mount of procfs are not.
+#[derive(Debug)]
+pub struct Writes(OwnedFd);
+
+impl Writes {
+    /// Of the namespace that the calling thread is in; `None` if they can't be heard of.
+    pub fn to_the_switch() -> Option<Self> {
+        let inotify =
+            inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).ok()?;
+        inotify::add_watch(&inotify, SWITCH, inotify::WatchFlags::MODIFY).ok()?;
+        Some(Self(inotify))
+    }
+
+    /// Whether there were any since this was asked last.
+    pub fn any(&self) -> bool {
+        let mut buffer = [0; 1 << 12];
+        matches!(rustix::io::read(&self.0, &mut buffer), Ok(1..))
+    }
+}
