@@ -55,6 +55,11 @@ impl Namespace {
         }
     }
 
+    /// The thread in it, which stands for the namespace in `ip link … netns`.
+    pub const fn thread_id(&self) -> i32 {
+        self.thread_id
+    }
+
     /// Runs something in it.
     ///
     /// Panics: if that panics.

@@ -14,6 +14,7 @@ pub mod lab;
 pub mod listed;
 pub mod model;
 pub mod netns;
+pub mod office;
 pub mod pcap;
 pub mod program;
 pub mod properties;
