@@ -43,7 +43,7 @@ pub mod model {
     pub use crate::model::capture::{Capture, Interface, Route};
     pub use crate::model::flow::{Event, Flow, Key, Observation, Transport};
     pub use crate::model::icmp;
-    pub use crate::model::origin::Origin;
+    pub use crate::model::origin::{Begun, Origin};
     pub use crate::model::record::{
         Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation,
     };

@@ -108,6 +108,21 @@ impl Helper {
         let found = Self::NAMES.iter().find(|(helper, _)| *helper == self);
         found.map_or("other", |(_, name)| name)
     }
+
+    /// Whether the kernel has it for a protocol: no other can be assigned (the `nf_ct_helper_init` calls of the same files,
+    /// and `nfct_helper_pptp`, `nf_conntrack_helper_h245` and their like).
+    #[must_use]
+    pub fn follows(self, protocol: Protocol) -> bool {
+        let (tcp, udp) = match self {
+            Self::Sip => (true, true),
+            Self::Ftp | Self::Irc | Self::Pptp | Self::Q931 | Self::H245 | Self::Sane => {
+                (true, false)
+            }
+            Self::Tftp | Self::Amanda | Self::Ras | Self::NetbiosNs | Self::Snmp => (false, true),
+            Self::Other => (false, false),
+        };
+        protocol == Protocol::TCP && tcp || protocol == Protocol::UDP && udp
+    }
 }
 
 impl fmt::Display for Helper {

@@ -39,6 +39,8 @@ pub struct Packet {
     pub protocol: Protocol,
     /// Type and code of ICMP, where there are several codes.
     pub coded: Option<(u8, u8)>,
+    /// Whether its destination was translated.
+    pub translated: bool,
     /// Service.
     pub service: Service,
     /// Source.
@@ -112,6 +114,7 @@ impl Plan {
             zone: class.zone,
             protocol: class.protocol,
             coded: class.coded,
+            translated: class.translated,
             service,
             source: number(identity.source),
             destination: number(destination),
@@ -129,6 +132,7 @@ impl Rule {
             && self.zone.is_none_or(|zone| zone == packet.zone)
             && self.protocols.contains(&packet.protocol)
             && self.coded == packet.coded
+            && (packet.translated || !self.translated)
             && (self.services.is_empty() || self.services.binary_search(&packet.service).is_ok())
             && (self.sports.is_empty() || holds(&self.sports, packet.sports))
             && match &self.matching {

@@ -233,9 +233,16 @@ fn write_lines(
     out: &mut impl Write,
 ) -> io::Result<()> {
     let chain = target(rule.chain);
+    let translated = match rule.translated {
+        true => "-m conntrack --ctstate DNAT ",
+        false => "",
+    };
     for ports in conditions(protocol, rule, services, sports) {
         for addresses in addresses {
-            writeln!(out, "{mark}-A {chain} {addresses}{ports}{note}-j ACCEPT")?;
+            writeln!(
+                out,
+                "{mark}-A {chain} {addresses}{ports}{translated}{note}-j ACCEPT"
+            )?;
         }
     }
     Ok(())

@@ -17,7 +17,6 @@ use super::related::Assignment;
 use super::rule::Rule;
 use super::text;
 use crate::model::icmp;
-use crate::model::origin::Helper;
 use crate::model::record::{Protocol, Service};
 
 /// The name of the table, unless another is asked for.
@@ -69,10 +68,9 @@ fn comment(out: &mut impl Write, indent: &str, lines: &[String]) -> io::Result<(
 /// The helpers that the host of the capture had, so that what they expect is related. A rule has to name them: since
 /// Linux 4.7 none is assigned by itself (`nf_conntrack_helper`, net/netfilter/nf_conntrack_helper.c).
 fn write_helpers(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
-    let known = |one: &&Assignment| one.helper != Helper::Other;
-    let assignments: Vec<&Assignment> = plan.related.assignments.iter().filter(known).collect();
+    let assignments = &plan.related.assignments;
     let mut objects: Vec<(String, &Assignment)> =
-        assignments.iter().map(|one| (one.object(), *one)).collect();
+        assignments.iter().map(|one| (one.object(), one)).collect();
     objects.dedup_by(|one, other| one.0 == other.0);
     for (object, one) in &objects {
         writeln!(
@@ -186,6 +184,9 @@ fn line(plan: &Plan, rule: &Rule, sets: &mut Sets) -> String {
     let mut parts = Vec::new();
     if let Some(zone) = rule.zone {
         parts.push(format!("ct original zone {zone}"));
+    }
+    if rule.translated {
+        parts.push("ct status dnat".to_owned());
     }
     let title = text::title(rule, names);
     let name = |role: &str| {

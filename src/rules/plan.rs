@@ -223,6 +223,7 @@ fn rule(flows: &Flows, group: Group, observed: Option<&Observed<'_>>) -> Rule {
         zone: flows.zoned.then_some(class.zone),
         protocols: vec![class.protocol],
         coded: class.coded,
+        translated: class.translated,
         sports: flows.sports[members[0].sports].clone(),
         tally,
         sources: different(members.iter().map(|seen| seen.source)),

@@ -23,6 +23,8 @@ pub struct Rule {
     pub protocols: Vec<Protocol>,
     /// Type and code of ICMP, where the code is a condition. The services say the same then.
     pub coded: Option<(u8, u8)>,
+    /// Whether it accepts only what the host has translated the destination of.
+    pub translated: bool,
     /// Services, sorted: ports or ICMP types. Empty where the list has them.
     pub services: Vec<Service>,
     /// Ranges of source ports; empty where the protocol has none or the list has them.
@@ -57,7 +59,8 @@ impl Rule {
         (
             (self.chain, self.family, self.protocols.clone()),
             (self.services.is_empty(), self.services.clone(), listed),
-            (destination, source, self.zone, self.sports.clone()),
+            (destination, source, self.translated),
+            (self.zone, self.sports.clone()),
         )
     }
 }
@@ -72,7 +75,7 @@ pub(super) fn merge_protocols(rules: Vec<Rule>) -> Vec<Rule> {
             continue;
         }
         let key = (
-            (rule.chain, rule.family, rule.zone),
+            (rule.chain, rule.family, rule.zone, rule.translated),
             (rule.services.clone(), rule.sports.clone()),
             rule.matching.clone(),
         );

@@ -26,6 +26,8 @@ pub struct Class {
     pub protocol: Protocol,
     /// Type and code, for ICMP types that come with several codes.
     pub coded: Option<(u8, u8)>,
+    /// Whether the host has translated the destination: the direct way there is another.
+    pub translated: bool,
 }
 
 /// How much was seen.
@@ -167,8 +169,9 @@ impl Flows {
                 continue;
             }
             let (seen, sports) = Seen::of(record, way, keep_ports);
+            let helper = record.origin.helper;
             if let (Some(helper), Service::Port(port), true) = (
-                record.origin.helper,
+                helper.filter(|helper| helper.follows(seen.class.protocol)),
                 seen.service,
                 record.confirmed || options.include_unconfirmed,
             ) {
@@ -363,6 +366,7 @@ pub fn class(identity: &Identity, way: Traversal) -> (Class, Service) {
         zone: identity.zone,
         protocol,
         coded,
+        translated: identity.dnat().is_some(),
     };
     (class, service)
 }

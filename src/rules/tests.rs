@@ -50,7 +50,7 @@ fn check(records: &[Record], options: &Options) -> Result<(), TestCaseError> {
             // A rule may list a host that was seen from some only of the rule's source ports.
             let mut listing = plan.listing(&probe).filter(|_| expected);
             prop_assert!(
-                listing.all(|rule| !model.has_seen_from_all(&probe, &rule.sports)),
+                listing.all(|rule| !model.has_seen_from_all(&probe, rule)),
                 "{probe:?} is listed"
             );
             prop_assert!(

@@ -80,7 +80,7 @@ pub fn beside(identity: &Identity, other: &Identity, dice: &mut Dice) -> Vec<Ide
     });
     push(&|probe| {
         if let SourcePort::Exact(port) = &mut probe.source_port {
-            *port += 1;
+            *port = port.wrapping_add(1);
         }
     });
     all.retain(|probe| {

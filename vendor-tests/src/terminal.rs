@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::capture::without_buffer_note;
+use crate::capture::without_usual_notes;
 
 /// A pseudo-terminal.
 #[derive(Debug)]
@@ -66,6 +66,6 @@ impl Terminal {
     /// Panics: never.
     pub fn text(&self) -> String {
         let written = self.written.lock().expect("nothing panics here");
-        without_buffer_note(&String::from_utf8_lossy(&written))
+        without_usual_notes(&String::from_utf8_lossy(&written))
     }
 }

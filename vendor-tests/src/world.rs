@@ -1,7 +1,7 @@
 //! Generated traffic of a gateway: flows that were seen there, and flows beside them that may not have been.
 //! What a filter can tell of either is worked out here flow by flow, without the code under test.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use conntracker::testing::model::{Capture, Interface, Route};
@@ -336,6 +336,8 @@ pub struct Sight {
     pub destination: IpAddr,
     /// Service, translated.
     pub service: Service,
+    /// Whether the host translated them.
+    pub translated: bool,
 }
 
 impl Sight {
@@ -370,7 +372,24 @@ impl Sight {
             source: identity.source,
             destination,
             service,
+            translated: identity.dnat().is_some(),
         })
+    }
+
+    /// That of the same without translation: a rule for the one is passed by the other too, but not the other way round.
+    const fn direct(self) -> Self {
+        Self {
+            translated: false,
+            ..self
+        }
+    }
+
+    /// That of the same service, whatever client.
+    const fn of_any(self) -> Self {
+        Self {
+            source: self.destination,
+            ..self
+        }
     }
 }
 
@@ -379,21 +398,32 @@ impl Sight {
 pub struct Model {
     known: bool,
     ports: HashMap<Sight, Vec<(u16, u16)>>,
+    /// Privileged source ports that clients of a service came from, whatever client.
+    privileged: HashMap<Sight, HashSet<u16>>,
 }
 
 impl Model {
     /// Of records that get rules.
     pub fn new<'a>(records: impl IntoIterator<Item = &'a Record>, known: bool) -> Self {
         let mut ports: HashMap<Sight, Vec<(u16, u16)>> = HashMap::new();
+        let mut privileged: HashMap<Sight, HashSet<u16>> = HashMap::new();
         for Record { identity, .. } in records {
             if let Some(sight) = Sight::of(identity, known) {
+                if let Some(port) = random(&sight, identity.source_port) {
+                    let used = privileged.entry(sight.of_any()).or_default();
+                    used.insert(port);
+                }
                 ports
                     .entry(sight)
                     .or_default()
                     .push(range(identity.source_port));
             }
         }
-        Self { known, ports }
+        Self {
+            known,
+            ports,
+            privileged,
+        }
     }
 
     /// Whether a flow was seen, or is the gateway's with itself.
@@ -402,10 +432,33 @@ impl Model {
             return true;
         };
         let (first, last) = range(identity.source_port);
-        let ranges = self.ports.get(&sight).into_iter().flatten();
-        ranges
-            .into_iter()
-            .any(|&(from, to)| from <= first && last <= to)
+        let mut sights = [sight, sight.direct()].into_iter();
+        sights.any(|sight| {
+            // Clients of a service that come from several such ports may come from any.
+            let several = self.privileged.get(&sight.of_any());
+            let several = several.is_some_and(|ports| ports.len() > 1);
+            let is_random = |port| random(&sight, SourcePort::Exact(port)).is_some();
+            if several && 512 <= first && last <= 1023 {
+                let mut ranges = self.ports.get(&sight).into_iter().flatten();
+                if ranges.any(|&(from, to)| from == to && is_random(from)) {
+                    return true;
+                }
+            }
+            let mut ranges = self.ports.get(&sight).into_iter().flatten();
+            ranges.any(|&(from, to)| from <= first && last <= to)
+        })
+    }
+}
+
+/// A privileged source port that may be one of those that clients get at random: those that a protocol insists on are the
+/// same as the destination's, below 512, or DHCPv6's.
+fn random(sight: &Sight, port: SourcePort) -> Option<u16> {
+    match (port, sight.service) {
+        (SourcePort::Exact(port @ 512..=1023), Service::Port(service)) => {
+            let insists = port == service || matches!((port, service), (546, 547) | (547, 546));
+            (!insists).then_some(port)
+        }
+        _ => None,
     }
 }
 

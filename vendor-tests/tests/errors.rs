@@ -68,6 +68,14 @@ fn a_capability_is_enough() {
     });
 }
 
+/// What was said but for the fact that these captures saw nothing.
+fn notes(outcome: &Outcome) -> Vec<&str> {
+    let lines = outcome.said.lines();
+    lines
+        .filter(|line| !line.contains("no event came"))
+        .collect()
+}
+
 #[test]
 fn a_small_buffer_is_told() {
     netns::run("a_small_buffer_is_told", || {
@@ -76,9 +84,10 @@ fn a_small_buffer_is_told() {
         let capture = Launch::new(["--source", "batch"]).under(own).start();
         let outcome = capture.finish();
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
-        assert_eq!(outcome.said.lines().count(), 1, "{}", outcome.said);
+        let notes = notes(&outcome);
+        assert_eq!(notes.len(), 1, "{}", outcome.said);
         assert!(
-            outcome.said.contains("sysctl -w net.core.rmem_max="),
+            notes[0].contains("sysctl -w net.core.rmem_max="),
             "{}",
             outcome.said
         );
@@ -91,7 +100,7 @@ fn a_buffer_as_large_as_asked_for_is_not_told() {
         let sizes = ["--buffer", "20000", "--buffer-max", "20000"];
         let launch = Launch::new(sizes.iter().chain(&["--source", "batch"]));
         let outcome = launch.under(["unshare", "-Urn"]).start().finish();
-        assert_eq!((outcome.code, outcome.said.as_str()), (Some(0), ""));
+        assert_eq!((outcome.code, notes(&outcome)), (Some(0), Vec::new()));
     });
 }
 
@@ -105,7 +114,7 @@ fn a_source_that_falls_back_says_so_once() {
             .start()
             .finish();
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
-        let said: Vec<&str> = outcome.said.lines().collect();
+        let said = notes(&outcome);
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(
             said[0].contains("source batch") && said[0].contains("CAP_BPF"),

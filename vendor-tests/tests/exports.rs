@@ -165,7 +165,8 @@ fn others_tell_of_the_flows_that_are_seen_here() {
         recorded(&packets, "the last of all");
         let table = file(&folder, "table.xml", run("conntrack", ["-L", "-o", "xml"]));
         capture.drained();
-        assert_eq!(capture.finish().list(), "");
+        let outcome = capture.finish();
+        assert_eq!((outcome.code, outcome.text().as_str()), (Some(0), ""));
         run("conntrack", ["-D"]);
         let expected = facts(&own, true);
         assert_eq!(expected.len(), 4, "{expected:#?}");

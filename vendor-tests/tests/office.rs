@@ -66,7 +66,7 @@ const DAY: [Attempt; 25] = [
 ];
 
 /// What nobody did and nobody is to do, although something waits there.
-const ATTACKS: [Attempt; 8] = [
+const ATTACKS: [Attempt; 9] = [
     Attempt("tcp", Internet, "198.51.100.66", "203.0.113.1", 22, None),
     Attempt("tcp", Internet, "198.51.100.66", "192.168.20.22", 22, None),
     Attempt(
@@ -77,6 +77,8 @@ const ATTACKS: [Attempt; 8] = [
         5432,
         None,
     ),
+    // A client of the published server, but straight to where the gateway sends it.
+    Attempt("tcp", Internet, "198.51.100.3", "192.168.20.80", 443, None),
     Attempt(
         "tcp",
         Internet,

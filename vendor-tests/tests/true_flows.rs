@@ -451,12 +451,8 @@ fn a_run_that_had_nothing_to_track_says_so() {
         let _lab = Lab::new();
         let outcome = Launch::new::<&str>([]).start().finish();
         assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("--track"), "{}", outcome.stderr);
-        assert!(
-            outcome.stderr.contains("no event came"),
-            "{}",
-            outcome.stderr
-        );
+        assert!(outcome.said.contains("--track"), "{}", outcome.stderr);
+        assert!(outcome.said.contains("no event came"), "{}", outcome.stderr);
     });
 }
 

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use crate::model::record::{Identity, Record, Service, SourcePort};
 use crate::rules::direction::Chain;
-use crate::rules::ports::PortRange;
+use crate::rules::rule::Rule;
 
 /// What the filter can tell of a packet, worked out by hand and slowly.
-type Sight = (Chain, u8, u16, IpAddr, IpAddr, Service);
+type Sight = (Chain, u8, u16, IpAddr, IpAddr, Service, bool);
 
 /// None for what goes over `lo`.
 fn sight(identity: &Identity) -> Option<Sight> {
@@ -39,6 +39,7 @@ fn sight(identity: &Identity) -> Option<Sight> {
         identity.source,
         destination,
         service,
+        identity.dnat().is_some(),
     ))
 }
 
@@ -72,18 +73,35 @@ impl Model {
         model
     }
 
-    /// Whether it was seen from each of these ports too, with which it shares all else.
-    pub(super) fn has_seen_from_all(&self, identity: &Identity, ports: &[PortRange]) -> bool {
-        let mut ports = ports.iter().flat_map(|range| range.first..=range.last);
+    /// Whether it was seen from each of the rule's ports too, with which it shares all else, and translated if the rule is
+    /// for translated flows.
+    pub(super) fn has_seen_from_all(&self, identity: &Identity, rule: &Rule) -> bool {
+        if rule.sports.is_empty() {
+            return self.has_seen_so(identity, &[rule.translated]);
+        }
+        let mut ports = rule
+            .sports
+            .iter()
+            .flat_map(|range| range.first..=range.last);
         ports.all(|port| {
-            self.has_seen(&Identity {
+            let identity = Identity {
                 source_port: SourcePort::Exact(port),
                 ..identity.clone()
-            })
+            };
+            self.has_seen_so(&identity, &[rule.translated])
         })
     }
 
     pub(super) fn has_seen(&self, identity: &Identity) -> bool {
+        // What came to the same place without translation may come there with it; not the other way round.
+        match identity.dnat() {
+            None => self.has_seen_so(identity, &[false]),
+            Some(_) => self.has_seen_so(identity, &[false, true]),
+        }
+    }
+
+    /// Whether it was seen, translated or not.
+    fn has_seen_so(&self, identity: &Identity, translated: &[bool]) -> bool {
         let Some(sight) = sight(identity) else {
             return true;
         };
@@ -93,8 +111,12 @@ impl Model {
             SourcePort::Ephemeral => panic!("probes have a port"),
         };
         let zone = if self.zoned { sight.2 } else { 0 };
-        let sight = (sight.0, sight.1, zone, sight.3, sight.4, sight.5);
-        let ranges = self.ports.get(&sight).into_iter().flatten();
+        let ranges = translated.iter().flat_map(|&translated| {
+            let sight = (
+                sight.0, sight.1, zone, sight.3, sight.4, sight.5, translated,
+            );
+            self.ports.get(&sight).into_iter().flatten()
+        });
         ranges
             .into_iter()
             .any(|(first, last)| (first..=last).contains(&&sport))
