@@ -13,9 +13,9 @@ use crate::netlink::uapi::{
     NFT_MSG_GETGEN, NFT_MSG_GETOBJ, NFT_MSG_GETRULE, NFTA_CT_KEY, NFTA_CT_SREG, NFTA_DATA_VALUE,
     NFTA_DYNSET_EXPR, NFTA_DYNSET_EXPRESSIONS, NFTA_EXPR_DATA, NFTA_EXPR_NAME,
     NFTA_FLOWTABLE_FLAGS, NFTA_FLOWTABLE_NAME, NFTA_FLOWTABLE_TABLE, NFTA_GEN_ID,
-    NFTA_IMMEDIATE_DATA, NFTA_IMMEDIATE_DREG, NFTA_MATCH_NAME, NFTA_NAT_TYPE, NFTA_OBJ_NAME,
-    NFTA_OBJ_TABLE, NFTA_OBJ_TYPE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_RULE_TABLE,
-    NFTA_TARGET_INFO,
+    NFTA_IMMEDIATE_DATA, NFTA_IMMEDIATE_DREG, NFTA_MATCH_NAME, NFTA_META_SREG, NFTA_NAT_TYPE,
+    NFTA_OBJ_NAME, NFTA_OBJ_TABLE, NFTA_OBJ_TYPE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS,
+    NFTA_RULE_TABLE, NFTA_TARGET_INFO,
 };
 
 /// What the rules of nftables say that matters to events.
@@ -63,7 +63,7 @@ impl Ruleset {
             if let Some(need) = need(family, rule) {
                 ruleset.needs.add(need);
             }
-            if let Some((rule, mask)) = mask(family, rule) {
+            for (rule, mask) in masks(family, rule) {
                 ruleset.needs.add_mask(rule, mask);
             }
             if let Some(exempt) = exempt(family, rule) {
@@ -156,9 +156,11 @@ fn place(family: u8, rule: &[u8]) -> String {
     )
 }
 
-/// A rule that keeps events from listeners: `ct event set` or `-j CT --ctevents` with a mask that a list can't do with.
-fn mask(family: u8, rule: &[u8]) -> Option<(String, Option<u32>)> {
-    let expressions = find(rule, NFTA_RULE_EXPRESSIONS)?;
+/// The masks of events that a rule sets, by `ct event set` or `-j CT --ctevents`; `None` for one that is not known. Of
+/// several any may be the last that counts for a connection, since a match between them may end the rule.
+fn masks(family: u8, rule: &[u8]) -> Vec<(String, Option<u32>)> {
+    let mut masks = Vec::new();
+    let expressions = find(rule, NFTA_RULE_EXPRESSIONS).unwrap_or_default();
     // Registers with constants in them, as the expressions so far have left them.
     let mut constants: Vec<(u32, u32)> = Vec::new();
     for (_, expression) in attributes(expressions) {
@@ -175,24 +177,30 @@ fn mask(family: u8, rule: &[u8]) -> Option<(String, Option<u32>)> {
                 }
             }
             Some("ct") if field(NFTA_CT_KEY) == Some(NFT_CT_EVENTMASK) => {
-                let source = field(NFTA_CT_SREG)?;
-                let constant = constants.iter().rfind(|(register, _)| *register == source);
+                let source = field(NFTA_CT_SREG);
+                let constant =
+                    { constants.iter() }.rfind(|(register, _)| Some(*register) == source);
                 // A mask from a map may be any.
                 let mask = constant.map(|(_, mask)| *mask);
-                return Some((format!("{}: ct event set", place(family, rule)), mask));
+                masks.push((format!("{}: ct event set", place(family, rule)), mask));
             }
             Some("target") => {
                 let target = find(data, NFTA_MATCH_NAME).map(text).unwrap_or_default();
                 let info = find(data, NFTA_TARGET_INFO).unwrap_or_default();
                 if let Some(mask) = event_mask(&target, info) {
                     let rule = format!("{}: -j CT --ctevents", place(family, rule));
-                    return Some((rule, Some(mask)));
+                    masks.push((rule, Some(mask)));
                 }
             }
-            _ => {}
+            // These write no register, and neither does what sets something from one.
+            Some("cmp" | "range" | "counter" | "log" | "limit" | "match") => {}
+            Some("ct") if field(NFTA_CT_SREG).is_some() => {}
+            Some("meta") if field(NFTA_META_SREG).is_some() => {}
+            // A lookup, say, which may write the one with a constant in it.
+            _ => constants.clear(),
         }
     }
-    None
+    masks
 }
 
 /// A rule that exempts packets from tracking.

@@ -59,7 +59,7 @@ impl Intake {
                 }
                 if let Some(observation) = sighting.observation() {
                     if missed && is_second_attempt(observation) {
-                        self.recovered(&observation, tally);
+                        self.late(&observation, tally);
                     } else {
                         self.table.apply(&observation, Unseen::Ignore);
                     }

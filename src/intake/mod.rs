@@ -277,7 +277,13 @@ impl Intake {
     fn second_attempt(&self, observation: &Observation, tally: &mut Tally) {
         tally.events += 1;
         tally.begun += 1;
-        self.recovered(observation, tally);
+        self.late(observation, tally);
+    }
+
+    fn late(&self, observation: &Observation, tally: &mut Tally) {
+        if self.table.apply(observation, Unseen::ListLate) == Effect::Listed {
+            tally.recovered += 1;
+        }
     }
 
     /// To be kept while the kernel's table is read: see [`Table::merging`].

@@ -64,6 +64,8 @@ pub enum Unseen {
     Ignore,
     /// It is listed and confirmed: the sighting is proof of a flow whose first event was missed.
     List,
+    /// The same, by an event of the beginning that comes late.
+    ListLate,
 }
 
 /// One observation, as far as the table looks at it.
@@ -189,14 +191,14 @@ impl Table {
         observation: &Observation,
         unseen: Unseen,
     ) -> Effect {
-        let may_list = !observation.replied || unseen == Unseen::List;
-        let replied =
-            observation.replied || unseen == Unseen::List && stripe.unlisted.has(&observation.flow);
+        let lists = unseen != Unseen::Ignore;
+        let may_list = !observation.replied || lists;
+        let replied = observation.replied || lists && stripe.unlisted.has(&observation.flow);
         let sight = Sight {
             replied,
             may_list,
             recovered: unseen == Unseen::List,
-            new: unseen == Unseen::Ignore && observation.event == Event::New,
+            new: unseen != Unseen::List && observation.event == Event::New,
         };
         let effect = match observation.flow {
             Flow::V4(transport, key) => {

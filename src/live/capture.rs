@@ -159,6 +159,9 @@ fn run<'a>(session: &Session<'a>, sockets: Vec<Socket>) -> Result<(), Error> {
     })
 }
 
+/// So many namespaces are named that could not be looked at.
+const UNSEEN_NAMED: usize = 20;
+
 /// Says how complete the list is, and which namespaces could not be looked at.
 fn say_verdict(verdict: &Verdict, unseen: &[Arc<str>], console: &Console) {
     if *verdict == Verdict::Complete {
@@ -167,10 +170,15 @@ fn say_verdict(verdict: &Verdict, unseen: &[Arc<str>], console: &Console) {
         console.note(&verdict.to_string());
     }
     if !unseen.is_empty() {
+        let named = &unseen[..unseen.len().min(UNSEEN_NAMED)];
+        let more = match unseen.len() - named.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
         console.note(&format!(
-            "these network namespaces could not be looked at, so it is not known whether events were switched off or \
-             kept back in them: {}",
-            unseen.join(", ")
+            "these network namespaces could not be looked at, or not up to their end, so it is not known whether events \
+             were switched off or kept back in them: {}{more}",
+            named.join(", ")
         ));
     }
 }
@@ -191,7 +199,7 @@ const INCOMPLETE: u8 = 3;
 /// Why events are not in a recording. What was read from the kernel's table makes up for them in the list, and is no
 /// event.
 fn not_recorded(loss: &Loss, existing: bool) -> Vec<String> {
-    let mut reasons = [&loss.other[..], &loss.over].concat();
+    let mut reasons = [&loss.other[..], &loss.over, &loss.effects].concat();
     if loss.missed > 0 {
         reasons.push(format!("up to {} events missed", show_count(loss.missed)));
     }

@@ -128,16 +128,23 @@ impl Conditions {
             let identity = identity("/proc/thread-self/ns/net".into())?;
             Some((path, identity))
         });
+        let writes = Writes::to_the_switch();
+        let unheard = writes.as_ref().err().map(|error| {
+            format!(
+                "flows of a moment between two looks in which net.netfilter.nf_conntrack_events is 0, since writes to it \
+                 can't be watched ({error})"
+            )
+        });
         let conditions = Self {
             namespace,
-            writes: Writes::to_the_switch(),
+            writes: writes.ok(),
             wanted,
             state: Mutex::new(State {
                 seen: HashMap::new(),
                 generation: None,
                 looked: Instant::now(),
                 troubles: Vec::new(),
-                blind_spots: Vec::new(),
+                blind_spots: unheard.into_iter().collect(),
             }),
         };
         conditions.look(intake);
@@ -178,16 +185,22 @@ impl Conditions {
         found.passed = was_written.then(|| Broken::with_effects(WRITTEN.to_owned()));
         state.take(Place::Own, found);
         for other in intake.namespaces().map_or_else(Vec::new, Namespaces::all) {
+            let place = Place::Other(Arc::clone(&other.label));
+            if !other.alive {
+                // What was done in it after the last look is not known.
+                if let Some(seen) = state.seen.get_mut(&place) {
+                    seen.looked = false;
+                }
+            }
             if !other.alive || !other.has_name {
                 continue;
             }
-            let place = Place::Other(Arc::clone(&other.label));
             let before = state.tracked(&place);
             // One that can't be entered may just be going.
             let found = namespace::within(&other.label, || Ok(find(before, self.wanted)));
             match found {
                 Ok(found) => state.take(place, found),
-                Err(_) => drop(state.seen.entry(place).or_default()),
+                Err(_) => state.seen.entry(place).or_default().looked = false,
             }
         }
     }
@@ -240,8 +253,14 @@ impl Conditions {
         all
     }
 
-    /// The namespaces that are listened to and could never be looked at, so that nothing is known of their sysctls and
-    /// rules.
+    /// Whether rules or settings keep back events now, or did, so that connections go on without any.
+    pub fn keep_events_back(&self) -> bool {
+        let state = self.state.lock();
+        state.troubles.iter().any(|trouble| trouble.has_effects)
+    }
+
+    /// The namespaces that are listened to and could not be looked at, never or not up to their end, so that nothing is
+    /// known of their sysctls and rules then.
     pub fn unseen(&self, intake: &Intake) -> Vec<Arc<str>> {
         let state = self.state.lock();
         let unseen = state

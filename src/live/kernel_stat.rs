@@ -10,6 +10,8 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use crate::intake::Intake;
 use crate::model::error::Error;
 use crate::model::units::show_count;
@@ -97,8 +99,20 @@ impl Counters {
 #[derive(Debug)]
 pub struct KernelStat {
     before: Counters,
-    /// Those of other namespaces that were there already.
-    others_before: HashMap<Arc<str>, Counters>,
+    others: Mutex<HashMap<Life, Others>>,
+}
+
+/// One namespace from when it was made until it is removed: its number, and how many of its name there were before.
+type Life = (u16, u32);
+
+/// The counters of another namespace.
+#[derive(Debug)]
+struct Others {
+    label: Arc<str>,
+    /// When this began; 0 for one that was made since.
+    before: Counters,
+    /// At the last look.
+    last: Counters,
 }
 
 impl KernelStat {
@@ -107,42 +121,87 @@ impl KernelStat {
     /// Errors: no privilege, or no connection tracking events in this kernel.
     pub fn start(intake: &Intake) -> Result<Self, Error> {
         let before = Counters::ask().map_err(Error::listen)?;
-        let others =
-            each_other(intake).filter_map(|(label, counters)| Some((label, counters.ok()?)));
+        let others = each_other(intake).map(|(life, label, counters)| {
+            let others = Others {
+                label,
+                before: counters,
+                last: counters,
+            };
+            (life, others)
+        });
         Ok(Self {
             before,
-            others_before: others.collect(),
+            others: Mutex::new(others.collect()),
         })
+    }
+
+    /// Looks at the counters of other namespaces, which go with them.
+    pub fn glance(&self, intake: &Intake) {
+        if intake.namespaces().is_none() {
+            return;
+        }
+        let mut others = self.others.lock();
+        for (life, label, counters) in each_other(intake) {
+            let other = others.entry(life).or_insert_with(|| Others {
+                label,
+                before: Counters::default(),
+                last: Counters::default(),
+            });
+            other.last = counters;
+        }
+        // Those that are gone and had nothing to tell need no room.
+        let living = intake.namespaces().map_or_else(Vec::new, Namespaces::all);
+        let lives = |life: &Life| {
+            let mut living = living.iter();
+            living.any(|other| other.alive && (other.number, other.life) == *life)
+        };
+        others.retain(|life, other| lives(life) || other.trouble().is_some());
     }
 
     /// What the list lacks for it, in words.
     pub fn troubles(&self, intake: &Intake) -> Vec<String> {
-        let since = |now: io::Result<Counters>, before: Counters| match now {
-            Ok(now) => tell(&now.since(&before)),
+        let own = match Counters::ask() {
+            Ok(now) => tell(&now.since(&self.before)),
             Err(error) => Some(format!(
                 "whether the connection table was full is not known: {error}"
             )),
         };
-        let own = since(Counters::ask(), self.before);
-        let others = each_other(intake).filter_map(|(label, now)| {
-            // One that is not among those of the beginning was made since, with counters of 0.
-            let before = self.others_before.get(&label).copied();
-            // One that can't be entered has just gone.
-            let what = since(Ok(now.ok()?), before.unwrap_or_default())?;
-            Some(format!("in the network namespace {label}, {what}"))
-        });
-        own.into_iter().chain(others).collect()
+        self.glance(intake);
+        let others = self.others.lock();
+        let mut others: Vec<(&Life, &Others)> = others.iter().collect();
+        others.sort_unstable_by_key(|(life, _)| **life);
+        let mut troubles: Vec<String> = own.into_iter().collect();
+        for (_, other) in others {
+            if troubles.len() > TROUBLES_MAX {
+                troubles.push("other network namespaces had full tables, too".to_owned());
+                break;
+            }
+            troubles.extend(other.trouble());
+        }
+        troubles
     }
 }
 
-/// The counters of the other namespaces that are listened to, as far as they can be entered.
-fn each_other(intake: &Intake) -> impl Iterator<Item = (Arc<str>, io::Result<Counters>)> {
+/// So many namespaces with full tables are named.
+const TROUBLES_MAX: usize = 16;
+
+impl Others {
+    /// What the list lacks for it, in words.
+    fn trouble(&self) -> Option<String> {
+        let what = tell(&self.last.since(&self.before))?;
+        Some(format!("in the network namespace {}, {what}", self.label))
+    }
+}
+
+/// The counters of the other namespaces that are listened to, as far as they can be entered: one that can't has just
+/// gone.
+fn each_other(intake: &Intake) -> impl Iterator<Item = (Life, Arc<str>, Counters)> {
     let all = intake.namespaces().map_or_else(Vec::new, Namespaces::all);
     all.into_iter()
         .filter(|other| other.alive && other.has_name)
-        .map(|other| {
-            let counters = namespace::within(&other.label, Counters::ask);
-            (other.label, counters)
+        .filter_map(|other| {
+            let counters = namespace::within(&other.label, Counters::ask).ok()?;
+            Some(((other.number, other.life), other.label, counters))
         })
 }
 

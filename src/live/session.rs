@@ -56,6 +56,8 @@ pub struct Session<'a> {
     /// What is found out besides the counters.
     troubles: Mutex<Vec<String>>,
     failed: AtomicBool,
+    /// Whether --reset has emptied the list since the capture began.
+    begun_anew: AtomicBool,
 }
 
 /// How a capture went.
@@ -93,6 +95,7 @@ impl<'a> Session<'a> {
             began: Instant::now(),
             troubles: Mutex::default(),
             failed: AtomicBool::new(false),
+            begun_anew: AtomicBool::new(false),
         }
     }
 
@@ -214,6 +217,7 @@ impl<'a> Session<'a> {
         if due.asked {
             self.supervisor.printing();
         }
+        self.read_what_tells_nothing("in a list");
         let flushed = self.recovery.bring_up_to_date(|| self.shared.flush());
         let assess = || {
             self.conditions.look(self.intake);
@@ -231,6 +235,21 @@ impl<'a> Session<'a> {
         if due.asked {
             self.supervisor.printed();
         }
+        if due.interval && self.options.reset {
+            self.begun_anew.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads the kernel's table for connections that make no event when they are answered: those that are older than the
+    /// capture, and those whose events a rule or a setting keeps back. Not for the lists that --reset makes after the
+    /// first, since what goes on is of an interval that has ended.
+    fn read_what_tells_nothing(&self, when: &str) {
+        let may = !self.begun_anew.load(Ordering::Relaxed);
+        if may && (self.options.existing || self.conditions.keep_events_back()) {
+            if let Err(error) = self.recovery.look_at_existing() {
+                self.trouble(format!("open connections not read {when}: {error}"));
+            }
+        }
     }
 
     /// Ends the capture: everything that came up to now is in the tables afterwards.
@@ -238,12 +257,7 @@ impl<'a> Session<'a> {
         self.console.clear_status();
         self.supervisor.stopping();
         self.shared.close();
-        // With --reset, what goes on is of an interval that has ended.
-        if self.options.existing && !self.options.reset {
-            if let Err(error) = self.recovery.look_at_existing() {
-                self.trouble(format!("open connections not read at the end: {error}"));
-            }
-        }
+        self.read_what_tells_nothing("at the end");
         if let Err(error) = self.recovery.end(|| self.shared.flush(), || crew.finish()) {
             self.trouble(error);
         }

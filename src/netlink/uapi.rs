@@ -94,6 +94,7 @@ constants! {
     NFTA_IMMEDIATE_DREG: u16 = 1;
     NFTA_IMMEDIATE_DATA: u16 = 2;
     NFTA_MATCH_NAME: u16 = 1;
+    NFTA_META_SREG: u16 = 3;
     NFTA_NAT_TYPE: u16 = 1;
     NFTA_OBJ_TABLE: u16 = 1;
     NFTA_OBJ_NAME: u16 = 2;

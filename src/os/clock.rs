@@ -61,10 +61,8 @@ impl Clock {
         let (base, since) = self.base;
         let most = later(base, uptime.saturating_sub(since).saturating_add(TOLERANCE));
         if now <= most {
-            // Never back: what was set back and forth again has not leapt.
-            if now > base {
-                self.base = (now, uptime);
-            }
+            // Back too: what is stamped while the clock is behind would be old at once when it is set forth again.
+            self.base = (now, uptime);
             self.ahead_since = None;
             self.ahead = Duration::ZERO;
             return now;
@@ -126,10 +124,17 @@ mod tests {
             let now = clock.look(at(day * DAY), up(100 + day * DAY), PATIENCE);
             assert_eq!(now, at(day * DAY));
         }
-        // Set back, and forward again to where it was.
-        assert_eq!(clock.look(at(0), up(100 + 100 * DAY), PATIENCE), at(0));
-        let now = clock.look(at(100 * DAY), up(110 + 100 * DAY), PATIENCE);
-        assert_eq!((now, clock.take_leap()), (at(100 * DAY), None));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_and_forth_makes_nothing_old() {
+        let mut clock = Clock::at(at(DAY), up(100), None);
+        assert_eq!(clock.look(at(0), up(110), PATIENCE), at(0));
+        // What is stamped now is no day old a moment later.
+        assert_eq!(clock.look(at(DAY), up(120), PATIENCE), at(70));
+        assert!(clock.take_leap().is_some());
+        let now = clock.look(at(32 * DAY), up(120 + 31 * DAY), PATIENCE);
+        assert_eq!(now, at(32 * DAY));
     }
 
     #[test]

@@ -5,14 +5,15 @@
 //! `ip netns set`; namespaces with a name in /run/netns that have none are given one by this module. A
 //! namespace is told by that name, or by its id where it has no name.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
@@ -49,13 +50,18 @@ struct State {
     by_id: HashMap<i32, u16>,
     /// By number, from 1 on.
     known: Vec<Known>,
-    /// Ids that were taken back, which events not looked at yet may still mean.
-    leaving: Vec<i32>,
+    /// Ids that were taken back, which events not looked at yet may still mean, and when that was heard of.
+    leaving: HashMap<i32, Turn>,
     /// Ids that were given again while events of the old namespace may still be queued.
-    doubtful: HashSet<i32>,
+    doubtful: HashMap<i32, Turn>,
+    turn: Turn,
     /// The labels under which flows of another namespace may be listed.
     mixed: BTreeSet<Arc<str>>,
 }
+
+/// Counts how often everything that was queued is taken in, so that what was heard of before is settled by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn(u64);
 
 /// Namespaces that a record can't tell apart are one: those of the same name, one after the other.
 #[derive(Debug)]
@@ -65,6 +71,8 @@ struct Known {
     has_name: bool,
     /// Whether it has an id.
     alive: bool,
+    /// How many of that label there have been before.
+    life: u32,
 }
 
 /// A namespace as a record tells it.
@@ -78,6 +86,8 @@ pub struct Named {
     pub has_name: bool,
     /// Whether it was still there at last sight.
     pub alive: bool,
+    /// How many of that name there have been before, as far as that was noticed.
+    pub life: u32,
 }
 
 impl Namespaces {
@@ -117,11 +127,19 @@ impl Namespaces {
     }
 
     /// Takes note of ids that were taken back or given since it was last asked. To be called with a batch of events
-    /// in hand, before it is looked at: an id that was taken back and not given again means the old namespace in all
-    /// of the batch, up to [`settle`](Self::settle). One that was given again means the new one from here on, since
-    /// the last event of the old one is from before its clean-up, which takes the kernel a while. Where
-    /// more was queued than a batch, that may be wrong, and is owned up to: [`mixed`](Self::mixed).
-    pub fn catch_up(&self, is_behind: bool) {
+    /// in hand, before it is looked at. An id that was taken back means the old namespace until all that was queued then
+    /// has been taken in ([`settle`](Self::settle)): the kernel makes no event with it after that (`unhash_nsid`,
+    /// net/core/net_namespace.c). One that is given again before means the new one from here on; events that are
+    /// listed so may be of the old one, which is owned up to: [`mixed`](Self::mixed).
+    ///
+    /// ```text
+    ///   queue:     blue blue blue | green green      blue = green's id before
+    ///   news:      taken back, given again
+    ///   listed:    all as green, and it is said that some may be of the namespace that had the id before
+    /// ```
+    pub fn catch_up(&self) {
+        // Held all the while: two threads must not take note of the news in another order.
+        let mut state = self.state.lock();
         let mut buffer = [0; 1 << 13];
         while let Ok((len @ 1.., _)) = recv(&self.news, &mut buffer[..], RecvFlags::DONTWAIT) {
             for message in messages(&buffer[..len]).flatten() {
@@ -129,21 +147,39 @@ impl Namespaces {
                     continue;
                 };
                 match message.kind {
-                    RTM_DELNSID => self.state.lock().leaving.push(id),
-                    RTM_NEWNSID => self.state.lock().comes(id, is_behind),
+                    RTM_DELNSID => state.leaves(id),
+                    RTM_NEWNSID => state.comes(id),
                     _ => {}
                 }
             }
         }
     }
 
-    /// Forgets the ids that were taken back, after the batch; `is_empty` is whether nothing more was queued.
-    pub fn settle(&self, is_empty: bool) {
+    /// Waits for news of ids, until `end` is readable. Whether there are any that have to be settled.
+    pub fn are_changing(&self, end: BorrowedFd<'_>) -> bool {
+        let mut polled = [
+            PollFd::new(&self.news, PollFlags::IN),
+            PollFd::from_borrowed_fd(end, PollFlags::IN),
+        ];
+        // Interrupted or not: what has come is seen by reading.
+        let _ = poll(&mut polled, None);
+        self.catch_up();
+        let state = self.state.lock();
+        !(state.leaving.is_empty() && state.doubtful.is_empty())
+    }
+
+    /// To be called before all that is queued is taken in: what was heard of until now is settled by that.
+    pub fn turn(&self) -> Turn {
         let mut state = self.state.lock();
-        state.settle();
-        if is_empty {
-            state.doubtful.clear();
-        }
+        let turn = state.turn;
+        state.turn.0 += 1;
+        turn
+    }
+
+    /// Takes note that all that was queued at a turn has been taken in: no event means a namespace any more that was known
+    /// to be gone then.
+    pub fn settle(&self, turn: Turn) {
+        self.state.lock().settle(turn);
     }
 
     /// Says that flows may be listed under the wrong namespace, if that may be so.
@@ -164,8 +200,7 @@ impl Namespaces {
     /// Errors: those of socket(2). A single namespace that can't be looked at is passed over: it may just be going.
     pub fn scan(&self) -> io::Result<()> {
         // A name must not go to the namespace that had the id before.
-        self.catch_up(false);
-        self.settle(false);
+        self.catch_up();
         self.look()
     }
 
@@ -181,6 +216,8 @@ impl Namespaces {
                 continue;
             }
             if let Ok(Some(id)) = id_by_path(&socket, &Path::new(namespace::NAMED).join(&name)) {
+                // It may have been given just now, and taken back from another before.
+                self.catch_up();
                 self.state.lock().name(id, &name);
             }
         }
@@ -190,13 +227,18 @@ impl Namespaces {
     /// All namespaces that are known, in the order of their numbers from 1 on.
     pub fn all(&self) -> Vec<Named> {
         let state = self.state.lock();
+        let leaving = state.leaving.keys();
+        let gone: Vec<u16> = leaving
+            .filter_map(|id| state.by_id.get(id).copied())
+            .collect();
         let known = state.known.iter().zip(1..);
         known
             .map(|(known, number)| Named {
                 number,
                 label: Arc::clone(&known.label),
                 has_name: known.has_name,
-                alive: known.alive,
+                alive: known.alive && !gone.contains(&number),
+                life: known.life,
             })
             .collect()
     }
@@ -206,7 +248,7 @@ impl State {
     /// The number of the namespace that has an id, by an event of it, which may be of the one that had the id before.
     fn known_by(&mut self, id: i32) -> Option<u16> {
         let number = self.by_id.get(&id).copied()?;
-        if self.doubtful.contains(&id) {
+        if self.doubtful.contains_key(&id) {
             let known = self.known.get(usize::from(number).wrapping_sub(1));
             self.mixed
                 .extend(known.map(|known| Arc::clone(&known.label)));
@@ -222,6 +264,7 @@ impl State {
                 label: label.into(),
                 has_name,
                 alive: false,
+                life: 0,
             });
             self.known.len() - 1
         });
@@ -254,26 +297,37 @@ impl State {
         }
     }
 
+    /// Takes note of an id that is taken back.
+    fn leaves(&mut self, id: i32) {
+        self.leaving.insert(id, self.turn);
+    }
+
     /// Takes note of an id that is given.
-    fn comes(&mut self, id: i32, is_behind: bool) {
-        if self.leaving.contains(&id) {
-            self.leaving.retain(|&leaving| leaving != id);
+    fn comes(&mut self, id: i32) {
+        if self.leaving.remove(&id).is_some() {
             self.forget(id);
-            if is_behind {
-                self.doubtful.insert(id);
-            }
+            self.doubtful.insert(id, self.turn);
         }
     }
 
-    fn settle(&mut self) {
-        for id in std::mem::take(&mut self.leaving) {
+    fn settle(&mut self, turn: Turn) {
+        let mut gone = Vec::new();
+        self.leaving.retain(|&id, heard| {
+            let is_gone = *heard <= turn;
+            gone.extend(is_gone.then_some(id));
+            !is_gone
+        });
+        for id in gone {
             self.forget(id);
         }
+        self.doubtful.retain(|_, heard| *heard > turn);
     }
 
     fn forget(&mut self, id: i32) {
         if let Some(number) = self.by_id.remove(&id) {
-            self.known[usize::from(number) - 1].alive = false;
+            let known = &mut self.known[usize::from(number) - 1];
+            known.alive = false;
+            known.life += 1;
         }
     }
 }
@@ -347,30 +401,37 @@ mod tests {
     fn an_id_means_the_old_namespace_until_it_is_given_again_or_the_batch_is_over() {
         let mut state = State::default();
         state.name(5, "blue");
-        state.leaving.push(5);
+        state.leaves(5);
         assert_eq!(state.by_id.get(&5), Some(&1));
-        state.settle();
+        state.settle(Turn(0));
         assert_eq!(state.by_id.get(&5), None);
         // Nobody was leaving.
-        state.comes(5, false);
+        state.comes(5);
         state.name(5, "green");
-        state.leaving.push(5);
-        state.comes(5, false);
+        state.leaves(5);
+        state.comes(5);
         assert_eq!(state.by_id.get(&5), None);
         state.name(5, "red");
-        state.settle();
+        state.settle(Turn(0));
         assert_eq!(state.by_id.get(&5), Some(&3));
     }
 
     #[test]
-    fn an_id_that_is_given_again_while_much_is_queued_is_in_doubt() {
+    fn an_id_that_is_given_again_is_in_doubt_until_all_that_was_queued_is_taken_in() {
         let mut state = State::default();
-        for (is_behind, doubtful) in [(false, 0), (true, 1)] {
-            state.name(5, "blue");
-            state.leaving.push(5);
-            state.comes(5, is_behind);
-            assert_eq!(state.doubtful.len(), doubtful);
-        }
+        state.name(5, "blue");
+        state.leaves(5);
+        state.turn = Turn(1);
+        state.comes(5);
+        state.name(5, "green");
+        // Taken in was what had been queued before it was given.
+        state.settle(Turn(0));
+        assert_eq!(state.known_by(5), Some(2));
+        assert_eq!(state.mixed.len(), 1);
+        state.mixed.clear();
+        state.settle(Turn(1));
+        assert_eq!(state.known_by(5), Some(2));
+        assert!(state.mixed.is_empty());
     }
 
     #[test]

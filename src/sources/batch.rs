@@ -118,7 +118,7 @@ impl Drain {
         let mut asked = self.missed;
         let namespaces = shared.intake.namespaces();
         if let Some(namespaces) = namespaces {
-            namespaces.catch_up(received == BATCH_LEN);
+            namespaces.catch_up();
         }
         for datagram in self.batch.datagrams(received) {
             if datagram.truncated {
@@ -144,9 +144,6 @@ impl Drain {
                 });
         }
         shared.intake.commit(&mut self.pending);
-        if let Some(namespaces) = namespaces {
-            namespaces.settle(received < BATCH_LEN);
-        }
         if let Some(recorder) = &shared.recorder {
             let datagrams = self
                 .batch

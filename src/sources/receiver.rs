@@ -1,7 +1,7 @@
 //! What all live receivers share: the intake, the order to stop, the recording, and how they wait.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -129,6 +129,11 @@ impl<'a> Shared<'a> {
         self.stop.store(true, Ordering::Release);
         // Fails only if the counter is at its maximum, and then the descriptor is readable already.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+
+    /// Readable from [`stop`](Self::stop) on.
+    pub fn stop_wakes(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
     }
 
     /// Whether [`stop`](Self::stop) was called.

@@ -35,9 +35,14 @@ pub struct Outcome {
 /// Standard error without what most tests are not about: that no event came, since many captures only begin and end; and,
 /// in a user namespace of a test's own, that nobody may force buffers there.
 pub fn without_usual_notes(said: &str) -> String {
+    // On a terminal a status line may stand before it.
     let lines = said.split_inclusive('\n');
     let said: String = lines
-        .filter(|line| !line.contains("conntracker: no event came"))
+        .map(|line| {
+            line.split("conntracker: no event came")
+                .next()
+                .unwrap_or(line)
+        })
         .collect();
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     // All of them: the initial user namespace (user_namespaces(7)).

@@ -41,9 +41,9 @@ fn connections_are_tracked_where_no_rule_needs_it() {
             "connections are tracked without --track"
         );
         assert!(
-            outcome.stderr.contains("capture with --track"),
+            outcome.said.contains("capture with --track"),
             "{}",
-            outcome.stderr
+            outcome.said
         );
 
         let capture = start(&[]);

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::inotify;
+use rustix::fs::{Mode, OFlags, inotify};
 
 use crate::doctor::need::Needs;
 use crate::doctor::tracking::Tracking;
@@ -125,6 +125,12 @@ pub fn find(before: [bool; 2], wanted: Wanted) -> Found {
             name = FAMILIES[family]
         )));
     }
+    if tracking.legacy.is_err() && has_legacy_raw() {
+        blind_spots.push(
+            "flows whose events or packets a rule of iptables-legacy keeps back: only root may read its table raw"
+                .to_owned(),
+        );
+    }
     blind_spots.extend(needs.exempt.iter().map(|rule| {
         format!("flows whose packets a rule exempts from connection tracking ({rule})")
     }));
@@ -153,6 +159,13 @@ pub const OFF: &str = "conntrack events were switched off (net.netfilter.nf_conn
 const UNREAD: &str =
     "the firewall rules could not be read to their end in time, so that one may keep events back";
 
+/// Whether the table of iptables-legacy that can keep events back is loaded.
+fn has_legacy_raw() -> bool {
+    let modules = std::fs::read_to_string("/proc/modules").unwrap_or_default();
+    let mut names = modules.lines().filter_map(|line| line.split(' ').next());
+    names.any(|name| matches!(name, "iptable_raw" | "ip6table_raw"))
+}
+
 /// The switch for events (nf_conntrack-sysctl in the kernel's documentation).
 const SWITCH: &str = "/proc/sys/net/netfilter/nf_conntrack_events";
 /// What is said of a write to it.
@@ -162,20 +175,32 @@ pub const WRITTEN: &str =
 /// Hears of every write to the switch for events of one namespace, so that one that is set and set back between two looks
 /// is seen (inotify(7)). Those through another mount of procfs are not.
 #[derive(Debug)]
-pub struct Writes(OwnedFd);
+pub struct Writes {
+    inotify: OwnedFd,
+    /// Open, so that the file stays the same one: memory pressure makes the kernel forget those that nobody has open, and
+    /// the next writer gets another that nobody watches.
+    _switch: OwnedFd,
+}
 
 impl Writes {
-    /// Of the namespace that the calling thread is in; `None` if they can't be heard of.
-    pub fn to_the_switch() -> Option<Self> {
+    /// Of the namespace that the calling thread is in.
+    ///
+    /// Errors: those of open(2), `inotify_init1(2)` (`EMFILE`: too many instances) and `inotify_add_watch(2)`.
+    pub fn to_the_switch() -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let switch = rustix::fs::open(SWITCH, flags, Mode::empty())?;
         let inotify =
-            inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).ok()?;
-        inotify::add_watch(&inotify, SWITCH, inotify::WatchFlags::MODIFY).ok()?;
-        Some(Self(inotify))
+            inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+        inotify::add_watch(&inotify, SWITCH, inotify::WatchFlags::MODIFY)?;
+        Ok(Self {
+            inotify,
+            _switch: switch,
+        })
     }
 
     /// Whether there were any since this was asked last.
     pub fn any(&self) -> bool {
         let mut buffer = [0; 1 << 12];
-        matches!(rustix::io::read(&self.0, &mut buffer), Ok(1..))
+        matches!(rustix::io::read(&self.inotify, &mut buffer), Ok(1..))
     }
 }

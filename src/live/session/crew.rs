@@ -54,7 +54,14 @@ impl<'scope> Crew<'scope> {
             session.watch(&watch_end)
         });
         let writing = guarded(session, "writing lists", move || session.serve(&due));
-        for (name, body) in [("watch", watching), ("lists", writing)] {
+        let following = guarded(session, "following namespaces", move || {
+            session.follow_namespaces();
+        });
+        let mut helpers = vec![("watch", watching), ("lists", writing)];
+        if session.intake.namespaces().is_some() {
+            helpers.push(("namespaces", following));
+        }
+        for (name, body) in helpers {
             let thread = Builder::new().name(name.into()).spawn_scoped(scope, body)?;
             crew.helpers.push(thread);
         }
@@ -128,8 +135,24 @@ impl Session<'_> {
                 let _ = namespaces.scan();
             }
             self.conditions.glance(self.intake);
+            self.kernel_stat.glance(self.intake);
             end.recv_timeout(time) == Err(mpsc::RecvTimeoutError::Timeout)
         });
+    }
+
+    /// Has each namespace's flows listed under its own name: events that are queued when one goes are taken in before
+    /// another one gets its id, as far as that is possible.
+    fn follow_namespaces(&self) {
+        let Some(namespaces) = self.intake.namespaces() else {
+            return;
+        };
+        while !self.shared.stopping() {
+            if namespaces.are_changing(self.shared.stop_wakes()) {
+                let turn = namespaces.turn();
+                while !self.shared.flush() && !self.shared.stopping() {}
+                namespaces.settle(turn);
+            }
+        }
     }
 
     fn serve(&self, requests: &mpsc::Receiver<Due>) {
