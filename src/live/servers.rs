@@ -10,10 +10,8 @@ use std::time::{Duration, Instant};
 use crate::model::evidence::Listening;
 use crate::model::record::Protocol;
 use crate::netlink::request;
-use crate::netlink::uapi::{NLM_F_DUMP, NLM_F_REQUEST};
+use crate::netlink::uapi::{NLM_F_DUMP, NLM_F_REQUEST, SOCK_DIAG_BY_FAMILY};
 
-/// `SOCK_DIAG_BY_FAMILY` (include/uapi/linux/sock_diag.h).
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// States by bit (include/net/tcp_states.h): `TCP_LISTEN`, and `TCP_CLOSE`, which UDP sockets without a peer have.
 const LISTEN: u32 = 1 << 10;
 const UNCONNECTED: u32 = 1 << 7;

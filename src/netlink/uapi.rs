@@ -50,6 +50,16 @@ constants! {
     NFPROTO_IPV6: u8 = libc::NFPROTO_IPV6 as u8;
     // Connection tracking: `netfilter/nfnetlink_conntrack.h`, `netfilter/nf_conntrack_common.h`.
     CTA_STATUS: u16 = 3;
+    CTA_PROTOINFO: u16 = 4;
+    CTA_HELP: u16 = 5;
+    CTA_TUPLE_MASTER: u16 = 14;
+    CTA_PROTOINFO_TCP: u16 = 1;
+    CTA_PROTOINFO_DCCP: u16 = 2;
+    CTA_PROTOINFO_SCTP: u16 = 3;
+    CTA_PROTOINFO_TCP_STATE: u16 = 1;
+    CTA_PROTOINFO_TCP_FLAGS_ORIGINAL: u16 = 4;
+    CTA_PROTOINFO_TCP_FLAGS_REPLY: u16 = 5;
+    CTA_HELP_NAME: u16 = 1;
     CTA_ID: u16 = 12;
     CTA_ZONE: u16 = 18;
     CTA_IP_V4_SRC: u16 = 1;
@@ -78,7 +88,16 @@ constants! {
     IPCTNL_MSG_CT_GET_STATS: u16 = 5;
     IPCTNL_MSG_CT_GET_DYING: u16 = 6;
     IPCTNL_MSG_CT_GET_STATS_CPU: u16 = 4;
+    IPS_EXPECTED: u32 = 1 << 0;
     IPS_SEEN_REPLY: u32 = 1 << 1;
+    IPS_OFFLOAD: u32 = 1 << 14;
+    // States of the protocols' trackers: `netfilter/nf_conntrack_tcp.h`, `netfilter/nf_conntrack_sctp.h`.
+    TCP_CONNTRACK_SYN_SENT: u8 = 1;
+    TCP_CONNTRACK_SYN_RECV: u8 = 2;
+    TCP_CONNTRACK_SYN_SENT2: u8 = 9;
+    IP_CT_TCP_FLAG_WINDOW_SCALE: u8 = 0x01;
+    IP_CT_TCP_FLAG_BE_LIBERAL: u8 = 0x08;
+    SCTP_CONNTRACK_COOKIE_WAIT: u8 = 2;
     // nf_tables: `netfilter/nf_tables.h`, `netfilter/nf_tables_compat.h`.
     NFTA_CT_KEY: u16 = 2;
     NFTA_CT_SREG: u16 = 4;
@@ -151,25 +170,46 @@ constants! {
     // Tables of iptables: `netfilter_ipv4/ip_tables.h`; those of IPv6 have the same numbers.
     IPT_SO_GET_INFO: libc::c_int = 64;
     IPT_SO_GET_ENTRIES: libc::c_int = 65;
-    // Links, addresses, routes, namespaces: `rtnetlink.h`, `if_link.h`, `if_addr.h`, `ipv6_route.h`, `net_namespace.h`.
+    // Links, addresses, routes, their rules, namespaces: `rtnetlink.h`, `if_link.h`, `if_addr.h`, `ipv6_route.h`,
+    // `fib_rules.h`, `net_namespace.h`.
+    FIB_RULE_INVERT: u32 = 2;
+    FRA_DST: u16 = 1;
+    FRA_SRC: u16 = 2;
+    FRA_IIFNAME: u16 = 3;
+    FRA_PRIORITY: u16 = 6;
+    FRA_FWMARK: u16 = 10;
+    FRA_TABLE: u16 = 15;
+    FRA_FWMASK: u16 = 16;
+    FRA_OIFNAME: u16 = 17;
+    FRA_L3MDEV: u16 = 19;
     IFA_ADDRESS: u16 = libc::IFA_ADDRESS as u16;
     IFA_LOCAL: u16 = libc::IFA_LOCAL as u16;
     IFLA_IFNAME: u16 = 3;
+    IFLA_MASTER: u16 = 10;
+    IFLA_LINKINFO: u16 = 18;
+    IFLA_INFO_KIND: u16 = 1;
+    IFLA_INFO_DATA: u16 = 2;
+    IFLA_VRF_TABLE: u16 = 1;
     NETNSA_NSID: u16 = 1;
     NETNSA_FD: u16 = 3;
     RTA_DST: u16 = libc::RTA_DST as u16;
     RTA_OIF: u16 = libc::RTA_OIF as u16;
     RTA_GATEWAY: u16 = libc::RTA_GATEWAY as u16;
+    RTA_TABLE: u16 = 15;
     RTM_GETLINK: u16 = libc::RTM_GETLINK as u16;
     RTM_GETADDR: u16 = libc::RTM_GETADDR as u16;
     RTM_GETROUTE: u16 = libc::RTM_GETROUTE as u16;
+    RTM_GETRULE: u16 = libc::RTM_GETRULE as u16;
     RTM_NEWNSID: u16 = libc::RTM_NEWNSID as u16;
     RTM_DELNSID: u16 = libc::RTM_DELNSID as u16;
     RTM_GETNSID: u16 = libc::RTM_GETNSID as u16;
     RTF_LOCAL: u32 = libc::RTF_LOCAL as u32;
     RTNLGRP_NSID: u32 = libc::RTNLGRP_NSID as u32;
     RTN_UNICAST: u8 = libc::RTN_UNICAST as u8;
-    RT_TABLE_MAIN: u8 = libc::RT_TABLE_MAIN as u8;
+    RT_TABLE_MAIN: u32 = libc::RT_TABLE_MAIN as u32;
+    RT_TABLE_DEFAULT: u32 = 253;
+    // Sockets that are told: `sock_diag.h`.
+    SOCK_DIAG_BY_FAMILY: u16 = 20;
     // Protocols and families: `in.h`, `in6.h`, `if_arp.h`, `if_packet.h`, as they stand in messages.
     ARPHRD_NETLINK: u16 = 824;
     NETLINK_NETFILTER: u16 = libc::NETLINK_NETFILTER as u16;

@@ -13,18 +13,10 @@ use crate::netlink::build::message;
 use crate::netlink::framing::attributes;
 use crate::netlink::request::{self, Family};
 use crate::netlink::uapi::{
-    IFA_ADDRESS, IFA_LOCAL, IFLA_IFNAME, NLM_F_DUMP, NLM_F_REQUEST, RTA_DST, RTA_GATEWAY, RTA_OIF,
-    RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, RTN_UNICAST,
+    IFA_ADDRESS, IFA_LOCAL, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO,
+    IFLA_MASTER, IFLA_VRF_TABLE, NLM_F_DUMP, NLM_F_REQUEST, RT_TABLE_DEFAULT, RT_TABLE_MAIN,
+    RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_TABLE, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, RTN_UNICAST,
 };
-
-const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
-const IFLA_VRF_TABLE: u16 = 1;
-const RTA_TABLE: u16 = 15;
-const RT_TABLE_MAIN: u32 = 254;
-const RT_TABLE_DEFAULT: u32 = 253;
 
 /// A router with more routes than this does not tell networks apart by them, and a description should not be
 /// larger than the flows: then none are kept.

@@ -9,20 +9,10 @@ use ipnet::IpNet;
 use super::host::{address, dump};
 use crate::model::capture::PolicyRule;
 use crate::netlink::framing::attributes;
-
-// include/uapi/linux/rtnetlink.h and fib_rules.h
-const RTM_GETRULE: u16 = 34;
-const FRA_DST: u16 = 1;
-const FRA_SRC: u16 = 2;
-const FRA_IIFNAME: u16 = 3;
-const FRA_PRIORITY: u16 = 6;
-const FRA_FWMARK: u16 = 10;
-const FRA_TABLE: u16 = 15;
-const FRA_FWMASK: u16 = 16;
-const FRA_OIFNAME: u16 = 17;
-const FRA_L3MDEV: u16 = 19;
-/// `FIB_RULE_INVERT`.
-const INVERT: u32 = 2;
+use crate::netlink::uapi::{
+    FIB_RULE_INVERT, FRA_DST, FRA_FWMARK, FRA_FWMASK, FRA_IIFNAME, FRA_L3MDEV, FRA_OIFNAME,
+    FRA_PRIORITY, FRA_SRC, FRA_TABLE, RTM_GETRULE,
+};
 
 /// What else a rule may ask for or do, by the words of ip-rule(8).
 const OTHERS: [(u16, &str); 8] = [
@@ -135,7 +125,7 @@ fn rule(payload: &[u8]) -> Option<PolicyRule> {
     Some(PolicyRule {
         family: if any.is_ipv4() { "ipv4" } else { "ipv6" }.to_owned(),
         priority: word(FRA_PRIORITY).unwrap_or(0),
-        not: u32::from_ne_bytes([f0, f1, f2, f3]) & INVERT != 0,
+        not: u32::from_ne_bytes([f0, f1, f2, f3]) & FIB_RULE_INVERT != 0,
         from: net(FRA_SRC, src_len),
         to: net(FRA_DST, dst_len),
         iif: text(FRA_IIFNAME),

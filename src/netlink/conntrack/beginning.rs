@@ -3,18 +3,12 @@
 use crate::model::flow::Event;
 use crate::model::record::Protocol;
 use crate::model::sighting::Beginning;
+use crate::netlink::uapi::{
+    IP_CT_TCP_FLAG_BE_LIBERAL, IP_CT_TCP_FLAG_WINDOW_SCALE, SCTP_CONNTRACK_COOKIE_WAIT,
+    TCP_CONNTRACK_SYN_RECV, TCP_CONNTRACK_SYN_SENT, TCP_CONNTRACK_SYN_SENT2,
+};
 
-// `enum tcp_conntrack` (include/uapi/linux/netfilter/nf_conntrack_tcp.h). The last is that of a simultaneous opening.
-const TCP_SYN_SENT: u8 = 1;
-const TCP_SYN_RECV: u8 = 2;
-const TCP_SYN_SENT2: u8 = 9;
-/// `IP_CT_TCP_FLAG_WINDOW_SCALE`.
-const TCP_WINDOW_SCALE: u8 = 0x01;
-/// `IP_CT_TCP_FLAG_BE_LIBERAL`.
-const TCP_BE_LIBERAL: u8 = 0x08;
-/// `SCTP_CONNTRACK_COOKIE_WAIT` (…/nf_conntrack_sctp.h): what an INIT leads to.
-const SCTP_COOKIE_WAIT: u8 = 2;
-/// `CT_DCCP_REQUEST` (…/nf_conntrack_dccp.h; kernels before 6.16).
+/// `CT_DCCP_REQUEST` (include/linux/netfilter/nf_conntrack_dccp.h, which is the kernel's own; before 6.16).
 const DCCP_REQUEST: u8 = 1;
 
 /// What a message says of an entry's state.
@@ -40,8 +34,11 @@ impl Progress {
     pub fn beginning(self, protocol: Protocol, event: Event, replied: bool) -> Beginning {
         let first = event == Event::New && !replied;
         let began = |state: u8| match protocol {
-            Protocol::TCP => matches!(state, TCP_SYN_SENT | TCP_SYN_RECV | TCP_SYN_SENT2),
-            Protocol::SCTP => state == SCTP_COOKIE_WAIT,
+            Protocol::TCP => matches!(
+                state,
+                TCP_CONNTRACK_SYN_SENT | TCP_CONNTRACK_SYN_RECV | TCP_CONNTRACK_SYN_SENT2
+            ),
+            Protocol::SCTP => state == SCTP_CONNTRACK_COOKIE_WAIT,
             _ => state == DCCP_REQUEST,
         };
         match (protocol, self.state, self.tcp_flags) {
@@ -53,8 +50,10 @@ impl Progress {
                 }
             }
             (Protocol::TCP, _, Some(flags)) => {
-                let marks = TCP_WINDOW_SCALE | TCP_BE_LIBERAL;
-                let picked_up = flags.iter().all(|flags| flags & marks == TCP_BE_LIBERAL);
+                let marks = IP_CT_TCP_FLAG_WINDOW_SCALE | IP_CT_TCP_FLAG_BE_LIBERAL;
+                let picked_up = flags
+                    .iter()
+                    .all(|flags| flags & marks == IP_CT_TCP_FLAG_BE_LIBERAL);
                 match (picked_up, self.offloaded) {
                     (false, _) => Beginning::Seen,
                     (true, false) => Beginning::PickedUp,
@@ -82,8 +81,20 @@ mod tests {
     #[test]
     fn tcp_tells_by_the_state_and_then_by_its_flags() {
         for (event, replied, state, flags, beginning) in [
-            (Event::New, false, TCP_SYN_SENT, [0x03, 0], Beginning::Seen),
-            (Event::New, false, TCP_SYN_SENT2, [0x03, 0], Beginning::Seen),
+            (
+                Event::New,
+                false,
+                TCP_CONNTRACK_SYN_SENT,
+                [0x03, 0],
+                Beginning::Seen,
+            ),
+            (
+                Event::New,
+                false,
+                TCP_CONNTRACK_SYN_SENT2,
+                [0x03, 0],
+                Beginning::Seen,
+            ),
             (Event::New, false, 3, [0x0a, 0x0a], Beginning::PickedUp),
             // The first packet's event came late.
             (Event::New, true, 3, [0x03, 0x03], Beginning::Seen),
@@ -98,7 +109,7 @@ mod tests {
     fn what_a_flowtable_has_does_not_tell() {
         let progress = Progress {
             state: Some(3),
-            tcp_flags: Some([TCP_BE_LIBERAL; 2]),
+            tcp_flags: Some([IP_CT_TCP_FLAG_BE_LIBERAL; 2]),
             offloaded: true,
         };
         let beginning = progress.beginning(Protocol::TCP, Event::Update, true);
@@ -114,7 +125,7 @@ mod tests {
         for (protocol, state, event, beginning) in [
             (
                 Protocol::SCTP,
-                SCTP_COOKIE_WAIT,
+                SCTP_CONNTRACK_COOKIE_WAIT,
                 Event::New,
                 Beginning::Seen,
             ),

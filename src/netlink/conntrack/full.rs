@@ -16,28 +16,13 @@ use crate::model::timestamp::Timestamp;
 use crate::model::tuple::{Reply, Tuple};
 use crate::netlink::framing::{Message, NFGENMSG_LEN, attributes};
 use crate::netlink::uapi::{
-    AF_INET, CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_STATUS,
-    CTA_TIMESTAMP_EVENT, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_TUPLE_REPLY,
-    CTA_TUPLE_ZONE, CTA_ZONE, IPS_SEEN_REPLY,
+    AF_INET, CTA_HELP, CTA_HELP_NAME, CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC,
+    CTA_PROTOINFO, CTA_PROTOINFO_DCCP, CTA_PROTOINFO_SCTP, CTA_PROTOINFO_TCP,
+    CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, CTA_PROTOINFO_TCP_FLAGS_REPLY, CTA_PROTOINFO_TCP_STATE,
+    CTA_STATUS, CTA_TIMESTAMP_EVENT, CTA_TUPLE_IP, CTA_TUPLE_MASTER, CTA_TUPLE_ORIG,
+    CTA_TUPLE_PROTO, CTA_TUPLE_REPLY, CTA_TUPLE_ZONE, CTA_ZONE, IPS_EXPECTED, IPS_OFFLOAD,
+    IPS_SEEN_REPLY,
 };
-
-const CTA_PROTOINFO: u16 = 4;
-const CTA_HELP: u16 = 5;
-const CTA_TUPLE_MASTER: u16 = 14;
-
-const CTA_PROTOINFO_TCP: u16 = 1;
-const CTA_PROTOINFO_DCCP: u16 = 2;
-const CTA_PROTOINFO_SCTP: u16 = 3;
-/// The state in the nest of each protocol.
-const CTA_PROTOINFO_STATE: u16 = 1;
-const CTA_PROTOINFO_TCP_FLAGS_ORIGINAL: u16 = 4;
-const CTA_PROTOINFO_TCP_FLAGS_REPLY: u16 = 5;
-const CTA_HELP_NAME: u16 = 1;
-
-/// `IPS_EXPECTED` of `enum ip_conntrack_status`.
-const IPS_EXPECTED: u32 = 1 << 0;
-/// `IPS_OFFLOAD`.
-const IPS_OFFLOAD: u32 = 1 << 14;
 
 /// Decodes one message; of protocols that the classic list does not have only if they are asked for.
 ///
@@ -151,7 +136,8 @@ impl<'a> Parts<'a> {
         let (mut original, mut reply) = (None, None);
         for (kind, value) in attributes(nest) {
             match kind {
-                CTA_PROTOINFO_STATE => progress.state = value.first().copied(),
+                // The same in the nests of all three.
+                CTA_PROTOINFO_TCP_STATE => progress.state = value.first().copied(),
                 // Flags and the mask of those that are meant (`struct nf_ct_tcp_flags`).
                 CTA_PROTOINFO_TCP_FLAGS_ORIGINAL => original = value.first().copied(),
                 CTA_PROTOINFO_TCP_FLAGS_REPLY => reply = value.first().copied(),
