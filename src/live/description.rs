@@ -58,6 +58,7 @@ pub fn go_on(begun: Capture, before: Capture) -> Capture {
         start: before.start.into_iter().chain(begun.start).min(),
         gaps: before.gaps,
         blind_spots: before.blind_spots,
+        invalid_packets: before.invalid_packets,
         // What was not recorded then is not there now.
         untranslated: begun.untranslated || before.untranslated,
         marks_picked_up: begun.marks_picked_up && before.marks_picked_up,
@@ -154,6 +155,8 @@ pub fn of_live(begun: &Capture, loss: &Loss) -> Capture {
             spots.dedup();
             spots
         },
+        invalid_packets: Some(begun.invalid_packets.unwrap_or(0) + loss.invalid)
+            .filter(|&invalid| invalid > 0),
         // Addresses and routes may have changed since the beginning.
         host: now.host,
         boot_id: now.boot_id,

@@ -20,7 +20,8 @@ use crate::netlink::framing::{NFGENMSG_LEN, attributes};
 use crate::netlink::request::{self, Family};
 use crate::netlink::uapi::{
     CTA_STATS_CHAIN_TOOLONG, CTA_STATS_DROP, CTA_STATS_EARLY_DROP, CTA_STATS_INSERT_FAILED,
-    IPCTNL_MSG_CT_GET_STATS_CPU, NFNL_SUBSYS_CTNETLINK, NLM_F_DUMP, NLM_F_REQUEST, message_type,
+    CTA_STATS_INVALID, IPCTNL_MSG_CT_GET_STATS_CPU, NFNL_SUBSYS_CTNETLINK, NLM_F_DUMP,
+    NLM_F_REQUEST, message_type,
 };
 use crate::os::namespace;
 use crate::os::namespaces::Namespaces;
@@ -39,6 +40,8 @@ pub struct Counters {
     pub insert_failed: u64,
     /// Those of them for which the hash table had too long a chain.
     pub chain_too_long: u64,
+    /// Packets that belong to no connection, by what its protocol's tracker knows.
+    pub invalid: u64,
 }
 
 impl Counters {
@@ -66,6 +69,7 @@ impl Counters {
                 CTA_STATS_DROP => &mut self.drop,
                 CTA_STATS_EARLY_DROP => &mut self.early_drop,
                 CTA_STATS_CHAIN_TOOLONG => &mut self.chain_too_long,
+                CTA_STATS_INVALID => &mut self.invalid,
                 _ => continue,
             };
             if let Ok(value) = value.try_into() {
@@ -82,6 +86,7 @@ impl Counters {
             early_drop: more(self.early_drop, before.early_drop),
             insert_failed: more(self.insert_failed, before.insert_failed),
             chain_too_long: more(self.chain_too_long, before.chain_too_long),
+            invalid: more(self.invalid, before.invalid),
         }
     }
 
@@ -156,6 +161,11 @@ impl KernelStat {
             living.any(|other| other.alive && (other.number, other.life) == *life)
         };
         others.retain(|life, other| lives(life) || other.trouble().is_some());
+    }
+
+    /// Packets of this namespace that belong to no connection.
+    pub fn invalid(&self) -> u64 {
+        Counters::ask().map_or(0, |now| now.since(&self.before).invalid)
     }
 
     /// What the list lacks for it, in words.
@@ -247,6 +257,7 @@ mod tests {
             early_drop: 2,
             insert_failed: 6,
             chain_too_long: 4,
+            invalid: 0,
         };
         assert_eq!(sum, expected);
     }

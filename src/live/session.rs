@@ -332,6 +332,7 @@ impl<'a> Session<'a> {
             over: [self.recovery.beyond(), over].concat(),
             effects: lasting_effects,
             blind_spots: self.conditions.blind_spots(),
+            invalid: self.kernel_stat.invalid(),
         };
         loss.other.extend(lasting);
         if let Some(mixed) = self.intake.namespaces().and_then(Namespaces::mixed) {

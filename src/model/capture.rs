@@ -74,6 +74,9 @@ pub struct Capture {
     /// What it could not see although it missed no event, in words: rules that exempt packets from tracking, for example.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub blind_spots: Vec<String>,
+    /// Packets that the host's connection tracking could not assign to a connection, if there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invalid_packets: Option<u64>,
     /// The last time at which a flow may have been missed, of an incomplete capture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incomplete_until: Option<Timestamp>,

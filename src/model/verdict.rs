@@ -41,6 +41,8 @@ pub struct Loss {
     pub effects: Vec<String>,
     /// What can't be seen where the capture is, as it is said to people.
     pub blind_spots: Vec<String>,
+    /// Packets that the kernel could not assign to a connection (`CTA_STATS_INVALID`). They take nothing from the list.
+    pub invalid: u64,
 }
 
 /// The judgement on a list.

@@ -15,7 +15,7 @@ use super::rule::{Rule, merge_protocols};
 use super::seen::{Class, Flows, Seen, Tally};
 use super::widening::Widening;
 use crate::model::capture::Capture;
-use crate::model::record::{Identity, Record};
+use crate::model::record::{Identity, Protocol, Record};
 use crate::model::selection::SourcePorts;
 use crate::model::services::Services;
 
@@ -93,6 +93,28 @@ impl Options {
     }
 }
 
+/// How many flows were answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// All.
+    pub all: u64,
+    /// Those without an answer.
+    pub unanswered: u64,
+}
+
+impl Answers {
+    /// Those of the TCP flows.
+    fn of(records: &[Record]) -> Self {
+        let mut answers = Self::default();
+        let tcp = { records.iter() }.filter(|record| record.identity.protocol == Protocol::TCP);
+        for record in tcp {
+            answers.all += 1;
+            answers.unanswered += u64::from(!record.confirmed);
+        }
+        answers
+    }
+}
+
 /// A ruleset, in no firewall's language.
 #[derive(Debug)]
 pub struct Plan {
@@ -113,6 +135,8 @@ pub struct Plan {
     pub unclear: Vec<Identity>,
     /// Whether privileged source ports were folded.
     pub reserved: bool,
+    /// TCP flows, and how many of them nobody answered.
+    pub tcp: Answers,
     /// Flows without a rule.
     pub left_out: Vec<LeftOut>,
     /// What the administrator has to know before anything else.
@@ -152,6 +176,7 @@ pub fn plan(captures: &[Capture], records: &[Record], options: &Options) -> Plan
         related: flows.related,
         unclear: flows.unclear,
         reserved: flows.reserved,
+        tcp: Answers::of(records),
         left_out: left_out(&flows.left_out),
         warnings: Vec::new(),
         host,

@@ -11,6 +11,8 @@ const REASONS_MAX: usize = 400;
 
 /// So many connections of unclear direction are named.
 const UNCLEAR_SHOWN: usize = 10;
+/// With fewer unanswered TCP flows nothing is said of the directions that a gateway sees.
+const ONE_DIRECTION_MIN: u64 = 10;
 /// The port of SSH.
 const SSH: u16 = 22;
 
@@ -53,6 +55,25 @@ impl Plan {
             if one { "it has" } else { "they have" },
             words.join("; ")
         ))
+    }
+
+    /// A warning where most TCP flows were not answered and as many packets belonged to no connection: a gateway that sees
+    /// one direction of a connection only takes what follows the first packet for invalid (`tcp_conntracks`,
+    /// net/netfilter/nf_conntrack_proto_tcp.c: an acknowledgement in the state SYN_SENT).
+    fn warn_of_one_direction(&self) -> Option<String> {
+        let invalid: u64 = { self.captures.iter() }
+            .filter_map(|capture| capture.invalid_packets)
+            .sum();
+        let (unanswered, all) = (self.tcp.unanswered, self.tcp.all);
+        let is_likely = unanswered >= ONE_DIRECTION_MIN && unanswered * 2 >= all;
+        (is_likely && invalid >= unanswered).then(|| {
+            format!(
+                "{unanswered} of {all} TCP flows were never answered here, and {invalid} packets belonged to no connection: \
+                 perhaps this gateway sees one direction only, and the answers take another way. Such connections work \
+                 today and will not with these rules: they have none, and \"ct state invalid drop\" stops what follows \
+                 their first packet"
+            )
+        })
     }
 
     /// Warnings, the gravest first.
@@ -110,6 +131,7 @@ impl Plan {
             ));
         }
         warnings.extend(self.warn_of_unclear());
+        warnings.extend(self.warn_of_one_direction());
         let unassigned = self.related.unassigned();
         if !unassigned.is_empty() {
             warnings.push(format!(

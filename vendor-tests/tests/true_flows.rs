@@ -509,3 +509,45 @@ fn policy_routing_and_kinds_of_interfaces_are_told() {
         );
     });
 }
+
+/// The server answers past the gateway, which sees half of every connection.
+#[test]
+fn a_gateway_that_sees_one_direction_is_warned_that_its_rules_break_what_works() {
+    let test = "a_gateway_that_sees_one_direction_is_warned_that_its_rules_break_what_works";
+    netns::run(test, || {
+        let folder = Folder::new();
+        let lab = Lab::new();
+        lab.track();
+        let client = lab.client.thread_id();
+        lab.server.sh(&format!(
+            "ip link add past type veth peer name past netns /proc/{client}/ns/net; ip link set past up
+             ip addr add 10.3.0.2/24 dev past"
+        ));
+        lab.client
+            .sh("ip link set past up; ip addr add 10.3.0.1/24 dev past");
+        lab.server
+            .sh("ip route add 10.1.0.2/32 via 10.3.0.1 dev past");
+        let running = capture(&folder, &[]);
+        for port in 7000..7012 {
+            let (client, server) = open(&lab.client, Place::At(&lab.server), "10.2.0.2", port);
+            speak(&client, &server);
+        }
+        running.drained();
+        assert_eq!(running.finish().code, Some(0));
+        assert!(lines(&folder)[0]["invalid_packets"].as_u64() >= Some(12));
+        // With one that works, since rules of nothing are not written.
+        let outcome = Launch::new([
+            "rules",
+            folder.join("gw.json").to_str().expect("text"),
+            "--include-unconfirmed",
+        ])
+        .run();
+        assert!(
+            outcome
+                .stderr
+                .contains("perhaps this gateway sees one direction only"),
+            "{}",
+            outcome.stderr
+        );
+    });
+}
