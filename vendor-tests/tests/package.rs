@@ -211,6 +211,9 @@ fn the_package_installs_works_upgrades_and_goes() {
         .arg("Version"))
     .trim()
     .to_owned();
+    // A minimal root of Debian 13 has no such folder, and dpkg leaves it behind for any package that takes back a conffile
+    // in it (dpkg-maintscript-helper(1), rm_conffile).
+    fs::create_dir_all(root.0.join("etc/init.d")).expect("a root that can be written");
     let before = root.files();
 
     // Fresh.
