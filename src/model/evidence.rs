@@ -229,6 +229,9 @@ pub fn place<T>(
             _ => {}
         }
     }
+    if turned.is_empty() {
+        return;
+    }
     // Where ports are kept, the flow may be there the right way round as well. One of them can't stand for both.
     for flow in flows.iter_mut() {
         turned.remove(&record(flow).identity);
