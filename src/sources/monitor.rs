@@ -5,8 +5,10 @@
 //! an event is delivered to each listener one right after the other (`do_one_broadcast`).
 
 use std::borrow::Cow;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
 
 use crate::model::timestamp::Timestamp;
 use crate::netlink::framing::{HEADER_LEN, messages};
@@ -23,7 +25,8 @@ const REMEMBERED_MAX: usize = 1 << 16;
 /// What was recorded last.
 #[derive(Debug, Default)]
 pub struct Monitor {
-    recent: HashSet<u64>,
+    /// Keyed hashes of datagrams, each at its own place.
+    recent: HashTable<u64>,
     order: VecDeque<(Timestamp, u64)>,
     hasher: RandomState,
 }
@@ -47,13 +50,16 @@ impl Monitor {
             if then.us() >= since && self.order.len() < REMEMBERED_MAX {
                 break;
             }
-            self.recent.remove(&hash);
+            if let Ok(known) = self.recent.find_entry(hash, |known| *known == hash) {
+                known.remove();
+            }
             self.order.pop_front();
         }
         let hash = self.hasher.hash_one(datagram);
-        if !self.recent.insert(hash) {
+        if self.recent.find(hash, |known| *known == hash).is_some() {
             return true;
         }
+        self.recent.insert_unique(hash, hash, |known| *known);
         self.order.push_back((time, hash));
         false
     }
