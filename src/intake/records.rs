@@ -7,7 +7,6 @@ mod helpers;
 mod stored;
 
 use std::collections::HashSet;
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -219,7 +218,7 @@ impl Records {
         }
     }
 
-    fn insert<A: Hash + PartialEq + Copy>(
+    fn insert<A: AsRef<[u8]> + PartialEq + Copy>(
         &self,
         table: &mut HashTable<Stored<A>>,
         hash: u64,
@@ -370,7 +369,7 @@ impl Records {
 }
 
 /// Empties a table of what was last seen before a time, into `gone`.
-fn forget_old<A: Into<IpAddr> + Hash + PartialEq + Copy>(
+fn forget_old<A: Into<IpAddr> + AsRef<[u8]> + PartialEq + Copy>(
     table: &mut HashTable<Stored<A>>,
     before_us: u64,
     gone: &mut HashSet<Flow>,

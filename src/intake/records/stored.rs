@@ -43,7 +43,7 @@ pub struct Addition {
 }
 
 /// What makes a flow this one, but for its translation. `A` is an address's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packed<A> {
     source: A,
     destination: A,
@@ -55,7 +55,7 @@ pub struct Packed<A> {
     flags: u8,
 }
 
-impl<A: Hash + PartialEq + Copy> Packed<A> {
+impl<A: AsRef<[u8]> + PartialEq + Copy> Packed<A> {
     /// That of `tuple`, whose addresses these are.
     pub fn new(tuple: &Tuple, namespace: u16, source: A, destination: A) -> Self {
         Self {
@@ -87,9 +87,25 @@ impl<A: Hash + PartialEq + Copy> Packed<A> {
 
     /// The hash of the flow, together with its translation.
     pub fn place(&self, translation: Option<&Translation>, keyed: &impl BuildHasher) -> u64 {
+        // All of it at once: a keyed hash of a dozen small writes takes several times as long.
+        let mut bytes = [0; 2 * 16 + 4 * 2 + 2];
+        let (source, destination) = (self.source.as_ref(), self.destination.as_ref());
+        let flow = self.flow();
+        let [s0, s1] = flow.service.to_ne_bytes();
+        let [p0, p1] = flow.source_port.to_ne_bytes();
+        let [z0, z1] = flow.zone.to_ne_bytes();
+        let [n0, n1] = flow.namespace.to_ne_bytes();
+        let rest = [s0, s1, p0, p1, z0, z1, n0, n1, flow.protocol, flow.flags];
+        let mut at = 0;
+        for part in [source, destination, &rest] {
+            bytes[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
         let mut hasher = keyed.build_hasher();
-        self.flow().hash(&mut hasher);
-        translation.hash(&mut hasher);
+        hasher.write(&bytes[..at]);
+        if let Some(translation) = translation {
+            translation.hash(&mut hasher);
+        }
         hasher.finish()
     }
 }
@@ -106,7 +122,7 @@ pub struct Stored<A> {
     last_us: u64,
 }
 
-impl<A: Hash + PartialEq + Copy> Stored<A> {
+impl<A: AsRef<[u8]> + PartialEq + Copy> Stored<A> {
     /// That of a flow that is seen for the first time.
     pub fn new(key: Packed<A>, seen: Addition) -> Self {
         let mut stored = Self {
