@@ -3,7 +3,7 @@
 
 # What it takes to build the package beside the build dependencies in
 # debian/control, and to look at the result.
-DEB_PACKAGES = dpkg-dev lintian mandoc man-db binutils
+DEB_PACKAGES = dpkg-dev lintian mandoc man-db binutils $(CROSS:%=crossbuild-essential-%)
 # What the tests of package, service and manual take. systemd is there for
 # systemd-analyze; nothing starts it.
 DEB_TEST_PACKAGES = gcc iproute2 iputils-ping libseccomp-dev mmdebstrap mount netcat-openbsd \
@@ -28,11 +28,11 @@ DEB_PROFILE = pkg.conntracker.rustup
 # everything needs neither root nor a network.
 deb-packages:
 	@command -v cargo >/dev/null || { echo 'cargo is not in PATH: install rustup' >&2; exit 1; }
+	@test -z '$(CROSS)' || dpkg --print-foreign-architectures | grep -qx '$(CROSS)' || \
+		$(SUDO) dpkg --add-architecture $(CROSS)
 	@dpkg-query -W $(DEB_PACKAGES) >/dev/null 2>&1 || { \
 		$(SUDO) apt-get update && \
 		$(SUDO) apt-get install -y --no-install-recommends $(DEB_PACKAGES); }
-	@test -z '$(CROSS)' || dpkg --print-foreign-architectures | grep -qx '$(CROSS)' || \
-		$(SUDO) dpkg --add-architecture $(CROSS)
 	@dpkg-checkbuilddeps -a $(ARCH) -P $(DEB_PROFILE) 2>/dev/null || { \
 		$(SUDO) apt-get update && \
 		$(SUDO) apt-get build-dep -y --no-install-recommends -a $(ARCH) -P $(DEB_PROFILE) ./; }

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
@@ -33,6 +33,11 @@ const NSID_GROUP: u32 = 1 << (RTNLGRP_NSID - 1);
 const NOT_ASSIGNED: i32 = -1;
 /// `struct rtgenmsg`, padded.
 const RTGENMSG_LEN: usize = 4;
+
+const A_SECOND: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 
 /// Before the id of a namespace without a name, where a name would stand.
 const UNNAMED: &str = "nsid:";
@@ -155,14 +160,15 @@ impl Namespaces {
         }
     }
 
-    /// Waits for news of ids, until `end` is readable. Whether there are any that have to be settled.
+    /// Waits for news of ids, until `end` is readable, and for a second at most: what makes it readable may fail. Whether
+    /// there are any that have to be settled.
     pub fn are_changing(&self, end: BorrowedFd<'_>) -> bool {
         let mut polled = [
             PollFd::new(&self.news, PollFlags::IN),
             PollFd::from_borrowed_fd(end, PollFlags::IN),
         ];
         // Interrupted or not: what has come is seen by reading.
-        let _ = poll(&mut polled, None);
+        let _ = poll(&mut polled, Some(&A_SECOND));
         self.catch_up();
         let state = self.state.lock();
         !(state.leaving.is_empty() && state.doubtful.is_empty())
