@@ -164,6 +164,16 @@ impl Plan {
         warnings.extend(self.warn_of_unclear());
         warnings.extend(self.warn_of_one_direction());
         warnings.extend(self.warn_of_groups());
+        let most = self
+            .general
+            .as_ref()
+            .and_then(|general| general.aim.most_rules);
+        if let Some(most) = most.filter(|most| self.count() > *most) {
+            warnings.push(format!(
+                "the services that were seen can't be said in {most} rules: there are {}",
+                self.count()
+            ));
+        }
         let unassigned = self.related.unassigned();
         if !unassigned.is_empty() {
             warnings.push(format!(

@@ -244,3 +244,53 @@ fn options_that_contradict_it_are_refused() {
         );
     }
 }
+
+#[test]
+fn coverage_is_told_without_rules() {
+    let folder = Folder::new();
+    let mut args = vec!["show", "--coverage"];
+    let captures = days(&folder, 1..=7);
+    args.extend(captures.iter().map(|path| text(path)));
+    let outcome = Launch::new(&args).run();
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let said = outcome.text();
+    for words in [
+        "conntracker rules --generalize",
+        "; expect about",
+        "came on one day only, of 7",
+        "Blind to what comes less often than the capture is long, 7 days",
+        "end of a month",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let outcome = Launch::new(["show", "--coverage", text(&captures[0])]).run();
+    let said = outcome.text();
+    assert!(said.contains("Captures of 1 day can't tell"), "{said}");
+}
+
+#[test]
+fn rules_for_an_audit_count_and_log() {
+    netns::run("rules_for_an_audit_count_and_log", || {
+        let folder = Folder::new();
+        let rules = folder.join("audit.nft");
+        let more = [
+            "--counter",
+            "--log-denied",
+            "--max-rules=8",
+            "-o",
+            text(&rules),
+        ];
+        let outcome = generalize(&days(&folder, 1..=7), &more);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        assert!(
+            format!("{outcome:?}").contains("in 8 rules: there are"),
+            "{outcome:?}"
+        );
+        let ruleset = fs::read_to_string(&rules).expect("it was written");
+        assert!(ruleset.contains(" counter accept "), "{ruleset}");
+        netns::sh(&format!(
+            "nft -f {} && nft list ruleset | grep -q 'group 5'",
+            text(&rules)
+        ));
+    });
+}

@@ -122,6 +122,18 @@ pub struct Rules {
     #[arg(long, requires = "generalize")]
     pub explain: bool,
 
+    /// With --generalize: at most N rules, as narrow as that allows, however many flows a day are expected to be stopped
+    #[arg(long, value_name = "N", requires = "generalize")]
+    pub max_rules: Option<usize>,
+
+    /// With --generalize: have each rule count packets and bytes
+    #[arg(long, requires = "generalize")]
+    pub counter: bool,
+
+    /// With --generalize: log what the policy drops, to group 5 of nfnetlink_log, ten packets a second at most
+    #[arg(long, requires = "generalize")]
+    pub log_denied: bool,
+
     /// With --generalize: what comments of rules say
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Comments::Brief, requires = "generalize")]
     pub comments: Comments,
@@ -252,7 +264,10 @@ impl Rules {
         Ok(Some(Aim {
             most_a_day,
             sensitive,
+            most_rules: self.max_rules,
             full_comments: self.comments == Comments::Full,
+            counter: self.counter,
+            log_denied: self.log_denied,
         }))
     }
 

@@ -9,6 +9,7 @@
 
 pub mod accept;
 pub mod choice;
+pub mod coverage;
 pub mod days;
 pub mod evidence;
 pub mod explain;
@@ -43,8 +44,15 @@ pub struct Aim {
     pub most_a_day: f64,
     /// Services that do not climb as long as they have few clients.
     pub sensitive: Sensitive,
+    /// At most so many rules, however much has to be opened for it: as narrow as that allows, instead of as few flows
+    /// stopped as asked for.
+    pub most_rules: Option<usize>,
     /// Whether comments have counts and times.
     pub full_comments: bool,
+    /// Whether each rule counts.
+    pub counter: bool,
+    /// Whether what the policy drops is logged.
+    pub log_denied: bool,
 }
 
 impl Default for Aim {
@@ -52,7 +60,10 @@ impl Default for Aim {
         Self {
             most_a_day: 1.0,
             sensitive: Sensitive::default(),
+            most_rules: None,
             full_comments: false,
+            counter: false,
+            log_denied: false,
         }
     }
 }
@@ -89,9 +100,17 @@ pub struct General {
     pub decisions: Vec<Decision>,
     /// What to expect.
     pub outlook: Outlook,
+    /// What to expect of rules of what was seen and nothing else.
+    pub exact: Outlook,
     /// What the rules carry.
     pub carried: Tally,
 }
+
+/// How many flows a day may be stopped, from narrow rules to wide ones: rules get fewer as they get wider, since networks
+/// take the place of lists.
+const FROM_NARROW: [f64; 12] = [
+    1e6, 1e5, 1e4, 1e3, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.0,
+];
 
 /// Plans a ruleset that new flows of the same kinds pass too.
 pub fn generalize(captures: &[Capture], records: &[Record], options: &Options, aim: &Aim) -> Plan {
@@ -125,21 +144,33 @@ pub fn generalize(captures: &[Capture], records: &[Record], options: &Options, a
         })
         .collect();
     let mut decisions: Vec<Decision> = ladders.iter().map(decision).collect();
-    choose(&mut decisions, &evidence, aim);
-    let rules = ladders
-        .iter()
-        .zip(&decisions)
-        .flat_map(|(ladder, decision)| {
+    let written = |decisions: &[Decision]| {
+        let services = ladders.iter().zip(decisions);
+        let rules = services.flat_map(|(ladder, decision)| {
             accept::of_service(ladder, decision.trials[decision.chosen].rung)
         });
-    let rules = accept::joined(rules.collect(), &links);
-    let outlook = outlook(&ladders, &decisions, evidence.days);
+        accept::joined(rules.collect(), &links)
+    };
+    choose(&mut decisions, &evidence, aim.most_a_day);
+    let mut rules = written(&decisions);
+    if let Some(most_rules) = aim.most_rules {
+        for most_a_day in FROM_NARROW {
+            choose(&mut decisions, &evidence, most_a_day);
+            rules = written(&decisions);
+            if rules.len() <= most_rules {
+                break;
+            }
+        }
+    }
+    let exact = outlook(&ladders, &decisions, evidence.days, |_| 0);
+    let outlook = outlook(&ladders, &decisions, evidence.days, |one| one.chosen);
     let general = General {
         aim: aim.clone(),
         links,
         rules,
         decisions,
         outlook,
+        exact,
         carried,
     };
     let tcp = Answers::of(records);
@@ -165,7 +196,7 @@ fn decision(ladder: &Ladder<'_>) -> Decision {
 }
 
 /// Chooses the rungs. Fewer than three days do not tell which sets still grow, so that everything stays as it was seen.
-fn choose(decisions: &mut [Decision], evidence: &Evidence, aim: &Aim) {
+fn choose(decisions: &mut [Decision], evidence: &Evidence, most_a_day: f64) {
     if evidence.days < DAYS_LEAST {
         return;
     }
@@ -173,14 +204,20 @@ fn choose(decisions: &mut [Decision], evidence: &Evidence, aim: &Aim) {
     let climbs: Vec<Climb> = { decisions.iter() }
         .map(|decision| Climb::new(&decision.trials, span))
         .collect();
-    let at = choice::choose(&climbs, aim.most_a_day);
+    let at = choice::choose(&climbs, most_a_day);
     for ((decision, climb), at) in decisions.iter_mut().zip(climbs).zip(at) {
         decision.chosen = climb.rungs[at];
         decision.rungs = climb.rungs;
     }
 }
 
-fn outlook(ladders: &[Ladder<'_>], decisions: &[Decision], days: u16) -> Outlook {
+/// What to expect of one of the trials of each service.
+fn outlook(
+    ladders: &[Ladder<'_>],
+    decisions: &[Decision],
+    days: u16,
+    which: impl Fn(&Decision) -> usize,
+) -> Outlook {
     let mut outlook = Outlook {
         days,
         missed: vec![0; usize::from(days)],
@@ -190,7 +227,7 @@ fn outlook(ladders: &[Ladder<'_>], decisions: &[Decision], days: u16) -> Outlook
     let week = days.saturating_sub(7);
     let mut of_week = (0, 0);
     for (ladder, decision) in ladders.iter().zip(decisions) {
-        let trial = &decision.trials[decision.chosen];
+        let trial = &decision.trials[which(decision)];
         for (sum, missed) in outlook.missed.iter_mut().zip(&trial.missed) {
             *sum += missed;
         }

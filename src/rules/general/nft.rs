@@ -14,7 +14,7 @@ use crate::rules::direction::Chain;
 use crate::rules::header;
 use crate::rules::nft::{COMMENT, comment, icmp_name, ports, protocol_word, write_helpers};
 use crate::rules::nft_set::{Elements, Sets, kind};
-use crate::rules::plan::Plan;
+use crate::rules::plan::{Plan, Policy};
 use crate::rules::text::{self, counted, word};
 
 /// What the plan has to be written with.
@@ -143,6 +143,13 @@ impl Writer<'_> {
         if section.is_none() {
             writeln!(out, "\n\t\t# Nothing was observed here.")?;
         }
+        if self.general.aim.log_denied && policy == Policy::Drop {
+            writeln!(
+                out,
+                "\n\t\t# Read them with ulogd2, or tcpdump -i nflog:5.\n\t\tlimit rate 10/second burst 50 packets log prefix \
+                 \"conntracker-denied \" group 5"
+            )?;
+        }
         writeln!(out, "\t}}")
     }
 
@@ -226,6 +233,9 @@ impl Writer<'_> {
             self.services(rule, &mut parts);
         } else {
             self.pairs(rule, &mut parts);
+        }
+        if self.general.aim.counter {
+            parts.push("counter".to_owned());
         }
         format!(
             "{} accept comment \"{}\"",
