@@ -57,8 +57,12 @@ pub fn top(plan: &Plan) -> Vec<String> {
 
 /// The lines of a warning.
 pub fn warning(text: &str) -> Vec<String> {
+    wrapped("WARNING:".to_owned(), &format!("{text}."))
+}
+
+/// Words in lines, the first of which begins with `line`.
+pub fn wrapped(mut line: String, text: &str) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut line = "WARNING:".to_owned();
     for word in text.split_whitespace() {
         if line.len() + 1 + word.len() > COLUMNS {
             lines.push(std::mem::take(&mut line));
@@ -68,7 +72,6 @@ pub fn warning(text: &str) -> Vec<String> {
         }
         line.push_str(word);
     }
-    line.push('.');
     lines.push(line);
     lines
 }

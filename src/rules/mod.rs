@@ -12,6 +12,7 @@ pub mod bundle;
 mod covering;
 pub mod direction;
 pub mod extra;
+pub mod general;
 pub mod group;
 pub mod header;
 pub mod iptables;

@@ -23,12 +23,15 @@ use crate::model::record::{Protocol, Service};
 pub const TABLE: &str = "observed";
 
 /// The longest comment of a rule in bytes (`NFTNL_UDATA_COMMENT_MAXLEN`, libnftnl/udata.h).
-const COMMENT: usize = 127;
+pub(super) const COMMENT: usize = 127;
 
 /// Writes a plan as a file for `nft -f`.
 ///
 /// Errors: those of `out`.
 pub fn write(plan: &Plan, table: &str, out: &mut impl Write) -> io::Result<()> {
+    if let Some(general) = &plan.general {
+        return super::general::nft::write(plan, general, table, out);
+    }
     let mut sets = Sets::default();
     let rules: Vec<String> = plan
         .rules
@@ -58,7 +61,7 @@ pub fn write(plan: &Plan, table: &str, out: &mut impl Write) -> io::Result<()> {
     comment(out, "", &header::bottom(plan))
 }
 
-fn comment(out: &mut impl Write, indent: &str, lines: &[String]) -> io::Result<()> {
+pub(super) fn comment(out: &mut impl Write, indent: &str, lines: &[String]) -> io::Result<()> {
     for line in lines {
         writeln!(out, "{}", format!("{indent}# {line}").trim_end())?;
     }
@@ -67,7 +70,7 @@ fn comment(out: &mut impl Write, indent: &str, lines: &[String]) -> io::Result<(
 
 /// The helpers that the host of the capture had, so that what they expect is related. A rule has to name them: since
 /// Linux 4.7 none is assigned by itself (`nf_conntrack_helper`, net/netfilter/nf_conntrack_helper.c).
-fn write_helpers(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write_helpers(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
     let assignments = &plan.related.assignments;
     let mut objects: Vec<(String, &Assignment)> =
         assignments.iter().map(|one| (one.object(), one)).collect();
@@ -273,7 +276,7 @@ fn service(rule: &Rule, header: &str, title: &str, name: &str, sets: &mut Sets) 
     }
 }
 
-fn ports(ranges: Vec<String>) -> Elements {
+pub(super) fn ports(ranges: Vec<String>) -> Elements {
     Elements {
         kind: "inet_service".to_owned(),
         interval: ranges.iter().any(|range| range.contains('-')),
@@ -337,12 +340,12 @@ fn set_word(rule: &Rule, plan: &Plan) -> String {
     }
 }
 
-fn icmp_name(protocol: Protocol, icmp_type: u8) -> String {
+pub(super) fn icmp_name(protocol: Protocol, icmp_type: u8) -> String {
     icmp::name(protocol, icmp_type).map_or_else(|| icmp_type.to_string(), str::to_owned)
 }
 
 /// A protocol. Only these names are nft's own; it looks others up in /etc/protocols, which a host need not have.
-fn protocol_word(protocol: Protocol) -> String {
+pub(super) fn protocol_word(protocol: Protocol) -> String {
     match protocol {
         Protocol::TCP => "tcp".to_owned(),
         Protocol::UDP => "udp".to_owned(),

@@ -8,6 +8,7 @@ use super::block::{Block, Family};
 use super::covering::Covering;
 use super::direction::{Chain, Host};
 use super::extra::Observed;
+use super::general::General;
 use super::group::{Group, groups, list_with_sports};
 use super::left_out::{LeftOut, left_out};
 use super::related::Related;
@@ -104,7 +105,7 @@ pub struct Answers {
 
 impl Answers {
     /// Those of the TCP flows.
-    fn of(records: &[Record]) -> Self {
+    pub(super) fn of(records: &[Record]) -> Self {
         let mut answers = Self::default();
         let tcp = { records.iter() }.filter(|record| record.identity.protocol == Protocol::TCP);
         for record in tcp {
@@ -141,6 +142,8 @@ pub struct Plan {
     pub left_out: Vec<LeftOut>,
     /// What the administrator has to know before anything else.
     pub warnings: Vec<String>,
+    /// What stands instead of the rules where they were generalized.
+    pub general: Option<General>,
     host: Host,
 }
 
@@ -162,27 +165,8 @@ pub fn plan(captures: &[Capture], records: &[Record], options: &Options) -> Plan
     }
     let mut rules = merge_protocols(rules);
     rules.sort_by_cached_key(Rule::order);
-    let chains = if host.is_known() {
-        Chain::ALL.to_vec()
-    } else {
-        vec![Chain::Forward]
-    };
-    let mut plan = Plan {
-        captures: captures.to_vec(),
-        options: options.clone(),
-        chains,
-        rules,
-        loopback: flows.loopback,
-        related: flows.related,
-        unclear: flows.unclear,
-        reserved: flows.reserved,
-        tcp: Answers::of(records),
-        left_out: left_out(&flows.left_out),
-        warnings: Vec::new(),
-        host,
-    };
-    plan.warnings = plan.warn();
-    plan
+    let tcp = Answers::of(records);
+    Plan::new(captures, options, (flows, tcp), host, (rules, None))
 }
 
 /// The rules for the flows of one class, which come sorted by their sets of source ports:
@@ -267,6 +251,63 @@ fn different(addresses: impl Iterator<Item = u128>) -> usize {
 }
 
 impl Plan {
+    /// That of generalized rules.
+    pub(super) fn general(
+        captures: &[Capture],
+        options: &Options,
+        flows: (Flows, Answers),
+        host: Host,
+        general: General,
+    ) -> Self {
+        let rules = (Vec::new(), Some(general));
+        Self::new(captures, options, flows, host, rules)
+    }
+
+    fn new(
+        captures: &[Capture],
+        options: &Options,
+        (flows, tcp): (Flows, Answers),
+        host: Host,
+        (rules, general): (Vec<Rule>, Option<General>),
+    ) -> Self {
+        let chains = if host.is_known() {
+            Chain::ALL.to_vec()
+        } else {
+            vec![Chain::Forward]
+        };
+        let mut plan = Self {
+            captures: captures.to_vec(),
+            options: options.clone(),
+            chains,
+            rules,
+            loopback: flows.loopback,
+            related: flows.related,
+            unclear: flows.unclear,
+            reserved: flows.reserved,
+            tcp,
+            left_out: left_out(&flows.left_out),
+            warnings: Vec::new(),
+            general,
+            host,
+        };
+        plan.warnings = plan.warn();
+        plan
+    }
+
+    /// The number of rules that accept what was observed.
+    pub fn count(&self) -> usize {
+        let general = self.general.as_ref();
+        general.map_or(self.rules.len(), |general| general.rules.len())
+    }
+
+    /// Whether a rule of its own accepts anything in a chain.
+    pub(super) fn accepts_in(&self, chain: Chain) -> bool {
+        match &self.general {
+            None => self.rules.iter().any(|rule| rule.chain == chain),
+            Some(general) => { general.rules.iter() }.any(|rule| rule.place.key.chain == chain),
+        }
+    }
+
     /// Flows and connections that rules carry, those for `lo` and for related connections included.
     pub fn carried(&self) -> Tally {
         let mut sum = self.loopback;
@@ -275,6 +316,9 @@ impl Plan {
         }
         for rule in &self.rules {
             sum.add(&rule.tally);
+        }
+        if let Some(general) = &self.general {
+            sum.add(&general.carried);
         }
         sum
     }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::general::explain;
 use super::header;
 use super::plan::Plan;
 use super::text::{self, addresses, blocks, counted, left_out, numbers, unobserved};
@@ -17,6 +18,15 @@ pub fn write(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
     }
     for warning in &plan.warnings {
         writeln!(out, "WARNING: {warning}.")?;
+    }
+    if let Some(general) = &plan.general {
+        for sentence in general.outlook.sentences() {
+            writeln!(out, "{sentence}.")?;
+        }
+        writeln!(out)?;
+        explain::write(plan, general, out)?;
+        write_standing(plan, out)?;
+        return write_left_out(plan, out);
     }
     let carried = plan.carried();
     writeln!(
@@ -65,6 +75,11 @@ pub fn write(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
         }
     }
     write_standing(plan, out)?;
+    write_left_out(plan, out)
+}
+
+fn write_left_out(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
+    let names = &plan.options.services;
     writeln!(out, "\nLeft out: {}", counted(plan.missing().flows, "flow"))?;
     for left in &plan.left_out {
         writeln!(

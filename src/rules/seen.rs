@@ -129,6 +129,11 @@ pub enum Reason {
     PickedUp,
 }
 
+/// A flow that gets a rule, its source ports, and the index of its record.
+pub(super) type Accepted = (Seen, Option<PortRange>, usize);
+/// A flow that gets none, why, and the index of its record.
+pub(super) type Unlisted = (Reason, Seen, usize);
+
 /// All flows, by what becomes of them.
 #[derive(Debug, Default)]
 pub struct Flows {
@@ -153,14 +158,34 @@ pub struct Flows {
 impl Flows {
     /// Sorts out the flows of some records.
     pub fn gather(records: &[Record], host: &Host, options: &Options, keep_ports: bool) -> Self {
+        let (mut flows, accepted, left_out) = Self::sort_out(records, host, options, keep_ports);
+        flows.leave_out(left_out);
+        let accepted = accepted.into_iter();
+        let mut accepted: Vec<_> = accepted.map(|(seen, sports, _)| (seen, sports)).collect();
+        if !keep_ports {
+            flows.reserved = fold_reserved(&mut accepted);
+        }
+        flows.merge_same(accepted);
+        flows
+    }
+
+    /// What becomes of each record: those that get rules, with their source ports and their indices, and those that
+    /// don't.
+    pub(super) fn sort_out(
+        records: &[Record],
+        host: &Host,
+        options: &Options,
+        keep_ports: bool,
+    ) -> (Self, Vec<Accepted>, Vec<Unlisted>) {
         let mut flows = Self::default();
-        let mut accepted: Vec<(Seen, Option<PortRange>)> = Vec::with_capacity(records.len());
+        let mut accepted: Vec<Accepted> = Vec::with_capacity(records.len());
         let mut left_out = Vec::new();
         let mut unclear = Vec::new();
-        for record in records {
+        for (index, record) in records.iter().enumerate() {
             let way = host.way(&record.identity);
             if record.identity.netns.is_some() {
-                left_out.push((Reason::OtherNamespace, Seen::of(record, way, keep_ports).0));
+                let seen = Seen::of(record, way, keep_ports).0;
+                left_out.push((Reason::OtherNamespace, seen, index));
                 continue;
             }
             flows.zoned |= record.identity.zone != 0;
@@ -212,8 +237,8 @@ impl Flows {
                 _ => None,
             };
             match reason {
-                None => accepted.push((seen, sports)),
-                Some(reason) => left_out.push((reason, seen)),
+                None => accepted.push((seen, sports, index)),
+                Some(reason) => left_out.push((reason, seen, index)),
             }
         }
         flows.related.assignments.sort_unstable();
@@ -221,7 +246,7 @@ impl Flows {
         unclear.sort_unstable_by(|one, other| other.cmp(one));
         if !unclear.is_empty() {
             // Whose service has a rule by other connections of the client needs none of its own.
-            let known: HashSet<_> = accepted.iter().map(|(seen, _)| seen.key()).collect();
+            let known: HashSet<_> = accepted.iter().map(|(seen, ..)| seen.key()).collect();
             unclear.retain(|(_, identity)| {
                 let turned = identity.turned();
                 let mut ways = [Some(identity), turned.as_ref()].into_iter().flatten();
@@ -229,13 +254,14 @@ impl Flows {
             });
         }
         flows.unclear = unclear.into_iter().map(|(_, identity)| identity).collect();
-        if !keep_ports {
-            flows.reserved = fold_reserved(&mut accepted);
-        }
-        flows.merge_same(accepted);
-        left_out.sort_by_key(|(reason, seen)| (*reason, seen.key()));
-        flows.left_out = left_out;
-        flows
+        (flows, accepted, left_out)
+    }
+
+    /// Takes over which flows get no rule.
+    pub(super) fn leave_out(&mut self, left_out: Vec<Unlisted>) {
+        let left_out = left_out.into_iter();
+        self.left_out = left_out.map(|(reason, seen, _)| (reason, seen)).collect();
+        { &mut self.left_out }.sort_by_key(|(reason, seen)| (*reason, seen.key()));
     }
 
     /// Folds flows that differ in the source port only.

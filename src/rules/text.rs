@@ -74,7 +74,8 @@ pub fn title(rule: &Rule, names: &Services) -> String {
     titles(rule.protocols[0], &rule.services, names)
 }
 
-fn titles(protocol: Protocol, services: &[Service], names: &Services) -> String {
+/// What services are called together.
+pub fn titles(protocol: Protocol, services: &[Service], names: &Services) -> String {
     let [first, .., last] = services else {
         return service(protocol, services[0], names);
     };

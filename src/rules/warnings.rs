@@ -2,7 +2,8 @@
 
 use super::direction::Chain;
 use super::plan::{Plan, Policy};
-use super::text::{counted, plain};
+use super::seen::Reason;
+use super::text::{counted, numbers, plain};
 use crate::model::capture::Capture;
 use crate::model::record::{Identity, Service};
 
@@ -13,6 +14,8 @@ const REASONS_MAX: usize = 400;
 const UNCLEAR_SHOWN: usize = 10;
 /// With fewer unanswered TCP flows nothing is said of the directions that a gateway sees.
 const ONE_DIRECTION_MIN: u64 = 10;
+/// So many services to groups.
+const SERVICES_SHOWN: usize = 6;
 /// The port of SSH.
 const SSH: u16 = 22;
 
@@ -76,6 +79,34 @@ impl Plan {
         })
     }
 
+    /// A warning of requests to groups that generalized rules leave out, which nobody would look for in a report.
+    fn warn_of_groups(&self) -> Option<String> {
+        self.general.as_ref()?;
+        let to_groups = || {
+            let reasons = [Reason::Group, Reason::GroupUnknown];
+            let left_out = self.left_out.iter();
+            left_out.filter(move |left| reasons.contains(&left.reason))
+        };
+        let names = &self.options.services;
+        let mut words: Vec<String> = to_groups()
+            .map(|left| numbers(left.class.protocol, &left.services, names, SERVICES_SHOWN))
+            .collect();
+        words.sort_unstable();
+        words.dedup();
+        let more = words.len().saturating_sub(SERVICES_SHOWN);
+        words.truncate(SERVICES_SHOWN);
+        if more > 0 {
+            words.push(format!("and {more} more"));
+        }
+        (!words.is_empty()).then(|| {
+            format!(
+                "requests to multicast and broadcast addresses are left out where the gateway was not seen to answer or to \
+                 do the same ({}): --include-multicast accepts them",
+                words.join("; ")
+            )
+        })
+    }
+
     /// Warnings, the gravest first.
     pub(super) fn warn(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -132,6 +163,17 @@ impl Plan {
         }
         warnings.extend(self.warn_of_unclear());
         warnings.extend(self.warn_of_one_direction());
+        warnings.extend(self.warn_of_groups());
+        let most = self
+            .general
+            .as_ref()
+            .and_then(|general| general.aim.most_rules);
+        if let Some(most) = most.filter(|most| self.count() > *most) {
+            warnings.push(format!(
+                "the services that were seen can't be said in {most} rules: there are {}",
+                self.count()
+            ));
+        }
         let unassigned = self.related.unassigned();
         if !unassigned.is_empty() {
             warnings.push(format!(
@@ -185,10 +227,8 @@ impl Plan {
                 hosts.len()
             ));
         }
-        let dropped = |chain| {
-            self.options.policies.of(chain) == Policy::Drop
-                && self.rules.iter().all(|rule| rule.chain != chain)
-        };
+        let dropped =
+            |chain| self.options.policies.of(chain) == Policy::Drop && !self.accepts_in(chain);
         if !self.host().is_known() {
             warnings.push(
                 "the gateway's own addresses are not known: every flow is taken as forwarded, and what goes to \

@@ -55,6 +55,7 @@ impl Command {
     pub fn conflict(&self) -> Option<Conflict> {
         match self {
             Self::Show(show) => show.conflict(),
+            Self::Rules(rules) => rules.conflict(),
             _ => None,
         }
     }

@@ -1,12 +1,15 @@
 //! `conntracker rules`.
 
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
+use super::Conflict;
 use super::reading::{self, Reading};
 use crate::files::destination::Destination;
 use crate::model::error::Error;
@@ -15,6 +18,8 @@ use crate::model::record::Record;
 use crate::model::services::{self, Services};
 use crate::rules::block::Family;
 use crate::rules::direction::Chain;
+use crate::rules::general::sensitive::Sensitive;
+use crate::rules::general::{self, Aim, explain};
 use crate::rules::iptables::{self, Families};
 use crate::rules::{Options, Plan, Policies, Policy, header, nft, nft_words, plan, report, text};
 use crate::ui::console::Console;
@@ -26,6 +31,15 @@ pub enum Firewall {
     Nft,
     /// iptables-restore and ip6tables-restore
     Iptables,
+}
+
+/// What comments of generalized rules say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Comments {
+    /// What a rule is for, so that the rules of two weeks can be compared with diff
+    Brief,
+    /// How many flows it stands for, too, and when the captures were
+    Full,
 }
 
 const AFTER_HELP: &str = "\
@@ -85,6 +99,45 @@ pub struct Rules {
     #[arg(long, value_name = "NETWORK", value_parser = parse_clients)]
     pub clients: Vec<IpNet>,
 
+    /// Write rules that new flows of the same kinds pass too: as narrow as they can be with at most N flows a day expected
+    /// to be stopped though wanted (1 unless given)
+    ///
+    /// Needs captures of three days at least, better of a week. Services climb from addresses to networks, to all
+    /// behind an interface and, on the Internet side, to everybody, only as far as the days that were seen ask for it.
+    #[arg(
+        long, value_name = "N", value_parser = parse_most, num_args = 0..=1, require_equals = true,
+        default_missing_value = "1"
+    )]
+    pub generalize: Option<f64>,
+
+    /// With --generalize: a table of the services whose clients stay addresses as long as they are few
+    ///
+    /// Lines as in services(5), without names: 22,2222/tcp or 5900-5910/tcp, and what it is. It replaces the built-in
+    /// table: remote shells and desktops, file shares, databases, management.
+    #[arg(long, value_name = "FILE", requires = "generalize")]
+    pub sensitive: Option<PathBuf>,
+
+    /// With --generalize: show what each rung of each service's ladder would stop and open, instead of the rules unless
+    /// these go to a file
+    #[arg(long, requires = "generalize")]
+    pub explain: bool,
+
+    /// With --generalize: at most N rules, as narrow as that allows, however many flows a day are expected to be stopped
+    #[arg(long, value_name = "N", requires = "generalize")]
+    pub max_rules: Option<usize>,
+
+    /// With --generalize: have each rule count packets and bytes
+    #[arg(long, requires = "generalize")]
+    pub counter: bool,
+
+    /// With --generalize: log what the policy drops, to group 5 of nfnetlink_log, ten packets a second at most
+    #[arg(long, requires = "generalize")]
+    pub log_denied: bool,
+
+    /// With --generalize: what comments of rules say
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Comments::Brief, requires = "generalize")]
+    pub comments: Comments,
+
     /// Write the rules to FILE, replaced atomically; - is standard output
     ///
     /// For iptables a folder gets two files, rules.v4 and rules.v6, as netfilter-persistent wants them.
@@ -125,15 +178,18 @@ impl Rules {
             services: Services::load()
                 .map_err(|error| Error::file(Path::new(services::FILE), error))?,
         };
-        let plan = plan(&captures, &records, &options);
+        let plan = match self.aim()? {
+            Some(aim) => general::generalize(&captures, &records, &options, &aim),
+            None => plan(&captures, &records, &options),
+        };
         drop(records);
-        if plan.rules.is_empty() && plan.missing().flows == 0 {
+        if plan.count() == 0 && plan.missing().flows == 0 {
             return Err(Error::new(
                 "the captures hold no flow that could have a rule, and rules without any would drop \
                  everything",
             ));
         }
-        if plan.rules.is_empty() {
+        if plan.count() == 0 {
             return Err(Error::new(format!(
                 "no flow to write a rule for: {} without an answer or otherwise left out. Such rules \
                  would drop everything; capture for longer, or use --include-unconfirmed",
@@ -143,9 +199,29 @@ impl Rules {
         for warning in &plan.warnings {
             console.note(&format!("warning: {warning}"));
         }
-        self.write(&plan)?;
+        match &plan.general {
+            Some(general) if self.explain => {
+                put(Path::new("-"), |out| explain::write(&plan, general, out))?;
+                if self.output != Path::new("-") {
+                    self.write(&plan)?;
+                }
+            }
+            _ => self.write(&plan)?,
+        }
         if let Some(path) = &self.report {
             put(path, |out| report::write(&plan, out))?;
+        }
+        if let Some(general) = &plan.general {
+            for sentence in general.outlook.sentences() {
+                console.note(&sentence);
+            }
+            console.note(&format!(
+                "{} for {}; {} left out",
+                text::counted(plan.count() as u64, "rule"),
+                text::counted(plan.carried().flows, "flow"),
+                text::counted(plan.missing().flows, "flow"),
+            ));
+            return Ok(read.outcome.exit_status());
         }
         console.note(&format!(
             "{} for {}, {} admitted that were not observed; {} left out",
@@ -155,6 +231,44 @@ impl Rules {
             text::counted(plan.missing().flows, "flow"),
         ));
         Ok(read.outcome.exit_status())
+    }
+
+    /// What its options ask for that can't be.
+    pub fn conflict(&self) -> Option<Conflict> {
+        self.generalize?;
+        let why = if self.firewall == Firewall::Iptables {
+            "--generalize writes for nftables: leave out --for iptables"
+        } else if self.widen > 0 {
+            "--generalize finds out by itself how far rules have to go: leave out --widen"
+        } else if !self.clients.is_empty() {
+            "--generalize finds out by itself which networks clients are from: leave out --clients"
+        } else {
+            return None;
+        };
+        Some((ErrorKind::ArgumentConflict, why.into()))
+    }
+
+    /// What generalized rules are to be like, if they are to be generalized.
+    fn aim(&self) -> Result<Option<Aim>, Error> {
+        let Some(most_a_day) = self.generalize else {
+            return Ok(None);
+        };
+        let sensitive = match &self.sensitive {
+            None => Sensitive::default(),
+            Some(path) => {
+                let text = fs::read_to_string(path).map_err(|error| Error::file(path, error))?;
+                let wrong = |why: String| Error::new(format!("{}: {why}", path.display()));
+                Sensitive::parse(&text).map_err(wrong)?
+            }
+        };
+        Ok(Some(Aim {
+            most_a_day,
+            sensitive,
+            most_rules: self.max_rules,
+            full_comments: self.comments == Comments::Full,
+            counter: self.counter,
+            log_denied: self.log_denied,
+        }))
     }
 
     fn policies(&self) -> Policies {
@@ -257,6 +371,13 @@ fn parse_clients(text: &str) -> Result<IpNet, String> {
         ));
     }
     Ok(net)
+}
+
+fn parse_most(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(most) if (0.0..=1e9).contains(&most) => Ok(most),
+        _ => Err("write how many flows a day may be stopped, for example 1 or 0.5".into()),
+    }
 }
 
 fn parse_percent(text: &str) -> Result<u8, String> {

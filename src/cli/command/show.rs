@@ -16,10 +16,14 @@ use crate::cli::layout::LayoutArgs;
 use crate::files::destination::Destination;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
+use crate::model::evidence;
 use crate::model::record::Record;
 use crate::model::selection::Selection;
 use crate::output::groups;
 use crate::output::layout::Format;
+use crate::rules::Options;
+use crate::rules::general::coverage::{self, Once};
+use crate::rules::general::{self, Aim};
 use crate::ui::console::Console;
 
 /// Arguments of `conntracker show`.
@@ -35,6 +39,11 @@ pub struct Show {
     /// like, joined by -
     #[arg(long, value_name = "KEYS")]
     pub group: Option<Keys>,
+
+    /// Say whether the captures are long enough for rules: what rules made a day or a week ago would have stopped, and
+    /// what to expect
+    #[arg(long, conflicts_with = "group")]
+    pub coverage: bool,
 
     /// Write to FILE, replaced atomically; - is standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
@@ -52,6 +61,10 @@ pub struct Show {
 impl Show {
     /// What its options ask for that can't be.
     pub fn conflict(&self) -> Option<Conflict> {
+        if self.coverage && (self.layout.format.is_some() || self.layout.sort.is_some()) {
+            let why = "--coverage lists no flows: leave out --format and --sort";
+            return Some((ErrorKind::ArgumentConflict, why.into()));
+        }
         self.group.as_ref()?;
         let why = match self.layout.format {
             Some(Format::Classic) => {
@@ -77,6 +90,7 @@ impl Show {
         reading::check_inputs(&self.files)?;
         let destination = reading::destination(&self.output)?;
         let outcome = match &self.group {
+            None if self.coverage => self.run_coverage(&destination, console)?,
             Some(keys) => self.run_groups(keys, &destination, console)?,
             None => {
                 let layout = self
@@ -89,6 +103,21 @@ impl Show {
             }
         };
         Ok(outcome.exit_status())
+    }
+
+    fn run_coverage(&self, destination: &Destination, console: &Console) -> Result<Outcome, Error> {
+        let Read { content, outcome } = self.reading.union(&self.files, console)?;
+        let once = Once::count(&content.captures, &content.flows);
+        let records = content.flows.into_iter().map(|flow| flow.record);
+        let mut records: Vec<Record> = records.collect();
+        evidence::place_known(&mut records, |record| record, &content.captures);
+        let options = Options::default();
+        let plan = general::generalize(&content.captures, &records, &options, &Aim::default());
+        let general = plan.general.as_ref().expect("it was generalized");
+        reading::put(destination, console, |out| {
+            coverage::write(general, once, &mut { out })
+        })?;
+        Ok(outcome)
     }
 
     fn run_groups(

@@ -1,0 +1,359 @@
+//! What was seen of each service: who used it, whom it went to, and on which day that was new.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use super::days::Days;
+use super::join;
+use super::links::{Links, NetworkId, ZoneId};
+use super::sensitive::Sensitive;
+use crate::model::capture::Capture;
+use crate::model::record::{Protocol, Record, Service};
+use crate::rules::block::{Family, number};
+use crate::rules::direction::{Chain, Host};
+use crate::rules::seen::Seen;
+
+/// What a service's flows go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Target {
+    /// Addresses that the ladder is for.
+    Addresses,
+    /// An address of the gateway's own, whichever it has.
+    Own,
+    /// This group.
+    Group(u128),
+    /// What the host makes of this address and port (DNAT). Without an address: of any, where there were many.
+    Translated(Option<u128>, Option<u16>),
+}
+
+/// How a service is told from others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// By its protocol and port, or type.
+    #[default]
+    Plain,
+    /// By its port, over TCP and UDP alike.
+    Both,
+    /// All ports from 1024 on, but for sensitive ones.
+    High,
+    /// By the source port: what answers a request to a group, or asks for an address.
+    From(u16),
+}
+
+/// What makes a service: the flows of one are for one rule, if they climb together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// The chain.
+    pub chain: Chain,
+    /// Where the flows come from. `None` if that is not known, or from the gateway itself.
+    pub from: Option<ZoneId>,
+    /// Where they go to. `None` if that is not known, or to the gateway itself.
+    pub to: Option<ZoneId>,
+    /// Address family.
+    pub family: Family,
+    /// Conntrack zone.
+    pub conntrack_zone: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// ICMP type and code, where the type has several.
+    pub coded: Option<(u8, u8)>,
+    /// The service: what clients asked for, where it was translated.
+    pub service: Service,
+    /// What it goes to.
+    pub target: Target,
+    /// How it is told from others.
+    pub kind: Kind,
+}
+
+/// A flow of a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Relation {
+    /// Source.
+    pub source: u128,
+    /// Destination, as the filter sees it; 0 where it is not looked at.
+    pub destination: u128,
+    /// The day on which it was first seen.
+    pub first: u16,
+    /// The day on which it was last seen.
+    pub last: u16,
+}
+
+/// A service and its flows.
+#[derive(Clone, Debug)]
+pub struct Used {
+    /// The service.
+    pub key: Key,
+    /// Its flows, each once, sorted by the day on which they were first seen, source and destination.
+    pub relations: Vec<Relation>,
+}
+
+/// All services, and how busy the networks are.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// The services, sorted.
+    pub services: Vec<Used>,
+    /// The number of days.
+    pub days: u16,
+    /// What was seen of each network.
+    pub networks: HashMap<NetworkId, Busy>,
+}
+
+/// What was seen of a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Busy {
+    /// Its addresses that were the source of a flow.
+    pub sources: u64,
+    /// Its addresses that were at either end of one.
+    pub active: u64,
+    /// Those of them that were there in the first third of the days,
+    pub early: u64,
+    /// of which these were not any more in the last third,
+    pub gone: u64,
+    /// in which these were new.
+    pub late: u64,
+    /// Whether the gateway gives addresses there, by DHCP.
+    pub leases: bool,
+}
+
+impl Busy {
+    /// Whether addresses come and go, as with DHCP, privacy addresses and containers: the gateway gives them, or of those
+    /// that were there in the beginning a fifth is gone, and as many have come.
+    pub const fn is_dynamic(&self) -> bool {
+        self.leases || self.early > 0 && self.gone * 5 >= self.early && self.late * 5 >= self.early
+    }
+}
+
+/// An address, as long as flows are gathered.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    network: Option<NetworkId>,
+    is_source: bool,
+    first: u16,
+    last: u16,
+}
+
+impl Key {
+    /// Its protocols.
+    pub fn protocols(&self) -> Vec<Protocol> {
+        match self.kind {
+            Kind::Both => vec![Protocol::TCP, Protocol::UDP],
+            _ => vec![self.protocol],
+        }
+    }
+}
+
+/// More published addresses than this, for one port between two zones, are not published: it is a proxy that takes
+/// whatever comes.
+const PUBLISHED: usize = 64;
+
+impl Evidence {
+    /// Sorts flows by service: `accepted` are those that get rules, with the indices of their records; `asides` have been
+    /// sorted already.
+    pub fn gather(
+        records: &[Record],
+        accepted: &[(Seen, usize)],
+        asides: Vec<(Key, Relation)>,
+        (host, lasting): (&Host, &Lasting),
+        (links, days, sensitive): (&Links, &Days, &Sensitive),
+    ) -> Self {
+        let mut places: HashMap<(Family, u128), Place> = HashMap::new();
+        let mut flows: Vec<(Key, Relation)> = Vec::with_capacity(accepted.len());
+        for (seen, index) in accepted {
+            let record = &records[*index];
+            let class = seen.class;
+            let first = days.of(record.first_seen);
+            let last = days.of(record.last_seen.max(record.first_seen));
+            let mut place = |address: u128, is_source: bool| {
+                let place = places
+                    .entry((class.family, address))
+                    .or_insert_with(|| Place {
+                        network: links.network(class.family.address(address)),
+                        is_source: false,
+                        first,
+                        last,
+                    });
+                place.is_source |= is_source;
+                place.first = place.first.min(first);
+                place.last = place.last.max(last);
+                place.network.map(|network| links.networks[network].zone)
+            };
+            let destination = class.family.address(seen.destination);
+            let target = target(record, seen, host, lasting);
+            let from = match class.chain {
+                Chain::Output => None,
+                _ => place(seen.source, true),
+            };
+            let to = match (class.chain, target) {
+                (Chain::Input, _) | (_, Target::Group(_)) => None,
+                _ => place(seen.destination, false),
+            };
+            let service = match target {
+                Target::Translated(..) if matches!(seen.service, Service::Port(_)) => {
+                    record.identity.service
+                }
+                _ => seen.service,
+            };
+            let is_free = target == Target::Addresses && !host.owns(destination);
+            let key = Key {
+                chain: class.chain,
+                from,
+                to,
+                family: class.family,
+                conntrack_zone: class.zone,
+                protocol: class.protocol,
+                coded: class.coded,
+                service,
+                target,
+                kind: Kind::Plain,
+            };
+            let relation = Relation {
+                source: if class.chain == Chain::Output {
+                    0
+                } else {
+                    seen.source
+                },
+                destination: if is_free { seen.destination } else { 0 },
+                first,
+                last,
+            };
+            flows.push((key, relation));
+        }
+        flows.extend(asides);
+        forget_addresses_of_proxies(&mut flows);
+        join::protocols(&mut flows);
+        join::high_ports(&mut flows, links, sensitive, days.count());
+        let mut evidence = Self {
+            services: services(flows),
+            days: days.count(),
+            ..Self::default()
+        };
+        evidence.count(&places);
+        evidence.find_leases(links);
+        evidence
+    }
+
+    /// Networks of zones in which the gateway is asked for addresses (RFC 2131, section 4.1).
+    fn find_leases(&mut self, links: &Links) {
+        let asked = self.services.iter().filter(|used| {
+            used.key.chain == Chain::Input
+                && used.key.kind == Kind::Plain
+                && (used.key.protocol, used.key.service) == (Protocol::UDP, Service::Port(67))
+        });
+        let zones: HashSet<ZoneId> = asked.filter_map(|used| used.key.from).collect();
+        for (id, network) in links.networks.iter().enumerate() {
+            if network.family == Family::V4 && zones.contains(&network.zone) {
+                self.networks.entry(id).or_default().leases = true;
+            }
+        }
+    }
+
+    fn count(&mut self, places: &HashMap<(Family, u128), Place>) {
+        let third = self.days / 3;
+        for ((_, address), place) in places {
+            let (Some(network), false) = (place.network, *address == 0) else {
+                continue;
+            };
+            let busy = self.networks.entry(network).or_default();
+            busy.active += 1;
+            busy.sources += u64::from(place.is_source);
+            let is_early = place.first < third;
+            busy.early += u64::from(is_early);
+            busy.gone += u64::from(is_early && place.last + third < self.days);
+            busy.late += u64::from(place.first + third >= self.days);
+        }
+    }
+}
+
+/// Addresses of the host that it had in all captures. Others, as those of DHCP and PPP, will not be its own tomorrow.
+#[derive(Clone, Debug, Default)]
+pub struct Lasting(HashSet<IpAddr>);
+
+impl Lasting {
+    /// Those of some captures.
+    pub fn new(captures: &[Capture]) -> Self {
+        let mut telling = captures.iter().filter(|one| !one.interfaces.is_empty());
+        let mut lasting: HashSet<IpAddr> = telling
+            .next()
+            .map_or_else(HashSet::new, |first| first.local_addresses().collect());
+        for capture in telling {
+            let own: HashSet<IpAddr> = capture.local_addresses().collect();
+            lasting.retain(|address| own.contains(address));
+        }
+        Self(lasting)
+    }
+}
+
+fn target(record: &Record, seen: &Seen, host: &Host, lasting: &Lasting) -> Target {
+    let identity = &record.identity;
+    let destination = seen.class.family.address(seen.destination);
+    if identity.dnat().is_some() {
+        let port = match identity.service {
+            Service::Port(port) => Some(port),
+            _ => None,
+        };
+        let asked = identity.destination;
+        let lasts = !host.owns(asked) || lasting.0.contains(&asked);
+        return Target::Translated(lasts.then(|| number(asked)), port);
+    }
+    if host.is_group(destination) {
+        return Target::Group(seen.destination);
+    }
+    match seen.class.chain {
+        Chain::Input => Target::Own,
+        _ => Target::Addresses,
+    }
+}
+
+/// Where a port was translated whatever the address was, as for a proxy, the address is no condition.
+fn forget_addresses_of_proxies(flows: &mut [(Key, Relation)]) {
+    let without = |key: &Key| match key.target {
+        Target::Translated(Some(_), port) => Some(Key {
+            target: Target::Translated(None, port),
+            ..*key
+        }),
+        _ => None,
+    };
+    let mut published: HashMap<Key, HashSet<u128>> = HashMap::new();
+    for (key, _) in flows.iter() {
+        if let (Some(plain), Target::Translated(Some(address), _)) = (without(key), key.target) {
+            let addresses = published.entry(plain).or_default();
+            if addresses.len() <= PUBLISHED {
+                addresses.insert(address);
+            }
+        }
+    }
+    published.retain(|_, addresses| addresses.len() > PUBLISHED);
+    if published.is_empty() {
+        return;
+    }
+    for (key, _) in flows.iter_mut() {
+        if let Some(plain) = without(key).filter(|plain| published.contains_key(plain)) {
+            *key = plain;
+        }
+    }
+}
+
+/// Flows by service. Those that differ in what rules do not look at, as source ports, are one.
+fn services(mut flows: Vec<(Key, Relation)>) -> Vec<Used> {
+    flows.sort_unstable_by_key(|(key, relation)| {
+        (*key, relation.source, relation.destination, relation.first)
+    });
+    flows.dedup_by(|again, first| {
+        let same = (again.0, again.1.source, again.1.destination)
+            == (first.0, first.1.source, first.1.destination);
+        if same {
+            first.1.last = first.1.last.max(again.1.last);
+        }
+        same
+    });
+    let runs = flows.chunk_by(|(one, _), (other, _)| one == other);
+    runs.map(|run| {
+        let mut relations: Vec<Relation> = run.iter().map(|(_, relation)| *relation).collect();
+        relations.sort_by_key(|relation| relation.first);
+        Used {
+            key: run[0].0,
+            relations,
+        }
+    })
+    .collect()
+}

@@ -1,0 +1,278 @@
+//! Requests to multicast and broadcast addresses, and their answers, which come from another address, so that neither
+//! counts as answered: DHCP, mDNS, SSDP, NetBIOS, and what routers say to one another.
+//!
+//! A request that comes in is accepted if the gateway takes part: if it answers from that port, is asked there directly,
+//! or says the same to the same group. What it says to groups itself is accepted, and so are its answers.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use super::days::Days;
+use super::evidence::{Key, Kind, Relation, Target};
+use super::links::{Links, ZoneId};
+use crate::model::record::{Protocol, Record, Service, SourcePort};
+use crate::rules::block::Family;
+use crate::rules::direction::{Chain, Host};
+use crate::rules::seen::{Reason, Seen, Unlisted};
+
+/// Discovery of UPnP, whose answers go from this port to where the request came from.
+const SSDP: u16 = 1900;
+/// DHCP, server and client (RFC 2131, section 4.1).
+const DHCP: (u16, u16) = (67, 68);
+
+/// A protocol and port of a family.
+type Port = (Family, Protocol, u16);
+
+/// What the gateway does.
+#[derive(Debug, Default)]
+struct Known {
+    /// Ports that it answers from or is asked at, and the zones of those who are answered.
+    serves: BTreeMap<Port, BTreeSet<ZoneId>>,
+    /// What it says to groups.
+    announces: HashSet<(Family, Protocol, Service)>,
+    /// Ports at which groups are asked.
+    asked: HashSet<Port>,
+    /// Who asks for UPnP devices.
+    searches: HashSet<u128>,
+    /// Zones in which it gets its own address by DHCP.
+    leases: BTreeSet<ZoneId>,
+}
+
+/// Flows as they are sorted out: what they are, and the index of the record.
+type Flow = (Seen, usize);
+
+/// Takes from what is left out those requests and answers that belong to the gateway, as flows of services.
+pub fn take(
+    records: &[Record],
+    accepted: &[Flow],
+    left_out: &mut Vec<Unlisted>,
+    (host, links, days): (&Host, &Links, &Days),
+) -> Vec<(Key, Relation)> {
+    let known = Known::of(records, accepted, left_out, host, links);
+    let mut taken = Vec::new();
+    left_out.retain(|(reason, seen, index)| {
+        if !matches!(reason, Reason::Unanswered | Reason::Group) {
+            return true;
+        }
+        let record = &records[*index];
+        let keys = known.keys(record, seen, host, links);
+        let relation = relation(record, days);
+        taken.extend(keys.iter().map(|key| (*key, relation)));
+        keys.is_empty()
+    });
+    let first = Relation::default();
+    for &zone in &known.leases {
+        let key = |chain, from, to, source, service, target| Key {
+            chain,
+            from,
+            to,
+            family: Family::V4,
+            conntrack_zone: 0,
+            protocol: Protocol::UDP,
+            coded: None,
+            service: Service::Port(service),
+            target,
+            kind: Kind::From(source),
+        };
+        let (server, client) = DHCP;
+        let asks = key(
+            Chain::Output,
+            None,
+            Some(zone),
+            client,
+            server,
+            Target::Addresses,
+        );
+        let gets = key(Chain::Input, Some(zone), None, server, client, Target::Own);
+        taken.extend([(asks, first), (gets, first)]);
+    }
+    taken
+}
+
+fn relation(record: &Record, days: &Days) -> Relation {
+    Relation {
+        source: 0,
+        destination: 0,
+        first: days.of(record.first_seen),
+        last: days.of(record.last_seen.max(record.first_seen)),
+    }
+}
+
+fn zone_of(links: &Links, family: Family, address: u128) -> Option<ZoneId> {
+    let network = links.network(family.address(address))?;
+    Some(links.networks[network].zone)
+}
+
+impl Known {
+    fn of(
+        records: &[Record],
+        accepted: &[Flow],
+        left_out: &[Unlisted],
+        host: &Host,
+        links: &Links,
+    ) -> Self {
+        let mut known = Self::default();
+        let left = left_out.iter().map(|(_, seen, index)| (seen, index, false));
+        let accepted = accepted.iter().map(|(seen, index)| (seen, index, true));
+        for (seen, index, is_accepted) in accepted.chain(left) {
+            let class = seen.class;
+            let to_group = host.is_group(class.family.address(seen.destination));
+            let port = |port: u16| (class.family, class.protocol, port);
+            match (class.chain, to_group) {
+                (Chain::Output, true) => {
+                    known
+                        .announces
+                        .insert((class.family, class.protocol, seen.service));
+                }
+                (Chain::Output, false) => {
+                    let zone = zone_of(links, class.family, seen.destination);
+                    if let (SourcePort::Exact(from), Some(zone)) =
+                        (records[*index].identity.source_port, zone)
+                    {
+                        let is_lease = (from, seen.service) == (DHCP.1, Service::Port(DHCP.0))
+                            && class.family == Family::V4;
+                        if is_lease {
+                            known.leases.insert(zone);
+                        } else {
+                            known.serves.entry(port(from)).or_default().insert(zone);
+                        }
+                    }
+                }
+                (Chain::Input, true) => {
+                    if let Service::Port(at) = seen.service {
+                        known.asked.insert(port(at));
+                        if at == SSDP {
+                            known.searches.insert(seen.source);
+                        }
+                    }
+                }
+                (Chain::Input, false) if is_accepted => {
+                    let zone = zone_of(links, class.family, seen.source);
+                    if let (Service::Port(at), Some(zone)) = (seen.service, zone) {
+                        known.serves.entry(port(at)).or_default().insert(zone);
+                    }
+                }
+                _ => {}
+            }
+        }
+        known
+    }
+
+    /// The services that an unanswered flow is of, one for each zone that it may have come from; none if it belongs to
+    /// nobody here.
+    fn keys(&self, record: &Record, seen: &Seen, host: &Host, links: &Links) -> Vec<Key> {
+        let class = seen.class;
+        let destination = class.family.address(seen.destination);
+        let to_group = host.is_group(destination);
+        let key = |from, to, target, kind, service| Key {
+            chain: class.chain,
+            from,
+            to,
+            family: class.family,
+            conntrack_zone: class.zone,
+            protocol: class.protocol,
+            coded: class.coded,
+            service,
+            target,
+            kind,
+        };
+        let group = Target::Group(seen.destination);
+        let is_inner = |zone: &ZoneId| !links.zones[*zone].is_internet;
+        let source_port = match record.identity.source_port {
+            SourcePort::Exact(port) => Some(port),
+            _ => None,
+        };
+        match (class.chain, to_group) {
+            (Chain::Output, true) => vec![key(None, None, group, Kind::Plain, seen.service)],
+            (Chain::Input, true) => {
+                let zones = self.zones_of_request(seen, links);
+                let keys = zones.into_iter().filter(is_inner);
+                keys.map(|zone| key(Some(zone), None, group, Kind::Plain, seen.service))
+                    .collect()
+            }
+            (Chain::Output, false) => {
+                let zone = zone_of(links, class.family, seen.destination).filter(is_inner);
+                let kind = self.answer(seen, source_port);
+                let (Some(zone), Some((kind, service))) = (zone, kind) else {
+                    return Vec::new();
+                };
+                vec![key(None, Some(zone), Target::Addresses, kind, service)]
+            }
+            (Chain::Input, false) => {
+                // The answer to what the gateway asked a group.
+                let zone = zone_of(links, class.family, seen.source).filter(is_inner);
+                let asked = source_port.filter(|port| {
+                    let service = Service::Port(*port);
+                    self.announces
+                        .contains(&(class.family, class.protocol, service))
+                });
+                match (zone, asked) {
+                    (Some(zone), Some(port)) => {
+                        let kind = Kind::From(port);
+                        vec![key(
+                            Some(zone),
+                            None,
+                            Target::Own,
+                            kind,
+                            fixed(seen.service),
+                        )]
+                    }
+                    _ => Vec::new(),
+                }
+            }
+            (Chain::Forward, _) => Vec::new(),
+        }
+    }
+
+    fn zones_of_request(&self, seen: &Seen, links: &Links) -> Vec<ZoneId> {
+        let class = seen.class;
+        let serves = match seen.service {
+            Service::Port(port) => self.serves.get(&(class.family, class.protocol, port)),
+            _ => None,
+        };
+        let announces = { &self.announces }.contains(&(class.family, class.protocol, seen.service));
+        let answers_all = (class.family, class.protocol, Service::Port(DHCP.1));
+        let leases = seen.service == Service::Port(DHCP.0) && self.announces.contains(&answers_all);
+        let searched = seen.service == Service::Port(SSDP)
+            && self
+                .serves
+                .contains_key(&(class.family, class.protocol, SSDP));
+        if serves.is_none() && !announces && !leases && !searched {
+            return Vec::new();
+        }
+        match (zone_of(links, class.family, seen.source), serves) {
+            (Some(zone), _) if seen.source != 0 => vec![zone],
+            // Who has no address yet asks from nowhere.
+            (_, Some(zones)) => zones.iter().copied().collect(),
+            _ => {
+                let zones = links.zones.iter().enumerate();
+                let inner = zones.filter(|(_, zone)| !zone.names.is_empty());
+                inner.map(|(zone, _)| zone).collect()
+            }
+        }
+    }
+
+    /// What tells an answer of the gateway, and the service that it goes to.
+    fn answer(&self, seen: &Seen, source_port: Option<u16>) -> Option<(Kind, Service)> {
+        let class = seen.class;
+        let asked = |port: u16| self.asked.contains(&(class.family, class.protocol, port));
+        if let Some(port) = source_port.filter(|port| asked(*port)) {
+            return Some((Kind::From(port), fixed(seen.service)));
+        }
+        match seen.service {
+            // From the port of the group to the port of the group, as mDNS (RFC 6762, section 5.5).
+            Service::Port(port) if asked(port) => Some((Kind::Plain, seen.service)),
+            Service::Port(1024..) if self.searches.contains(&seen.destination) => {
+                Some((Kind::From(SSDP), Service::None))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The port that an answer goes to, unless it is one that happened to be free.
+const fn fixed(service: Service) -> Service {
+    match service {
+        Service::Port(1024..) => Service::None,
+        service => service,
+    }
+}

@@ -1,0 +1,530 @@
+//! The rungs of a service's ladder, and how each would have done on the days that were seen.
+//!
+//! A rung is a level of sources and a level of destinations. At a rung the flows of a service fall into cells: an atom of
+//! sources with an atom of destinations. A rule is made of a cell as soon as it is ripe, which is when it has as many
+//! members as its atoms need ([`Steps::need`]); what lies in other cells stays as it was seen, flow by flow.
+//!
+//! The hold-out: rules made at the beginning of a day know what was seen until then. A flow that was new on that day would
+//! have been stopped, unless its cell was ripe on a day before.
+//!
+//! ```text
+//! 443 from lan0 to the Internet      addresses to addresses   addresses to all    network to all
+//! day 0  .11 to A, .11 to B, ...     -                        -                   -
+//! day 1  .11 to C                    stopped                  passes              passes
+//! day 1  .12 to A                    stopped                  stopped: .12 is new passes
+//! ```
+
+use std::collections::HashMap;
+
+use super::evidence::{Key, Relation, Used};
+use super::sensitive::Gives;
+use super::side::{Level, Side, Steps, Which};
+use super::{Evidence, Links};
+
+/// More blocks than these say no more than that everybody may.
+const BLOCKS: usize = 40;
+
+/// Fewer clients of one server are not the network.
+const FEW: u32 = 3;
+
+/// A rung: indices of the levels of both sides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Rung {
+    /// Of [`Side::steps`] of the sources.
+    pub sources: usize,
+    /// Of those of the destinations.
+    pub destinations: usize,
+}
+
+/// What rules of a rung would have done, and what they admit.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The rung.
+    pub rung: Rung,
+    /// Flows that would have been stopped, by day. On the first day nothing is counted.
+    pub missed: Vec<u32>,
+    /// The same as far as it says something of the days to come: flows of a cell that is ripe in the end count only where
+    /// they are its first ones. That a cell was not ripe yet is over.
+    pub ahead: Vec<u32>,
+    /// Pairs of a source and a destination that are admitted.
+    pub admitted: f64,
+    /// Whether it takes so many blocks that nobody would read them.
+    pub is_long: bool,
+    /// Whether it names addresses that come and go.
+    pub is_fleeting: bool,
+}
+
+/// A service with its sides.
+#[derive(Clone, Debug)]
+pub struct Ladder<'a> {
+    /// The service.
+    pub key: Key,
+    /// Its flows, by day.
+    pub relations: &'a [Relation],
+    /// Its sources.
+    pub sources: Side,
+    /// Its destinations.
+    pub destinations: Side,
+    /// What it gives, if it is sensitive.
+    pub gives: Option<Gives>,
+    days: u16,
+    /// Source and destination of each flow, as indices of the addresses of the sides.
+    ends: Vec<(u32, u32)>,
+}
+
+/// Cells of a rung.
+#[derive(Clone, Debug)]
+pub struct Cells {
+    /// The cell of each flow.
+    pub of: Vec<u32>,
+    /// The atoms of each cell: of sources, of destinations.
+    pub atoms: Vec<(u32, u32)>,
+    /// The day on which each was ripe.
+    pub ripe: Vec<Option<u16>>,
+    /// The day of its first flow.
+    pub first: Vec<u16>,
+}
+
+impl<'a> Ladder<'a> {
+    /// That of a service.
+    pub fn new(used: &'a Used, gives: Option<Gives>, links: &Links, evidence: &Evidence) -> Self {
+        let relations = &used.relations;
+        let side = |which, address: fn(&Relation) -> u128| {
+            let mut addresses: Vec<u128> = relations.iter().map(address).collect();
+            addresses.sort_unstable();
+            addresses.dedup();
+            Side::new(which, &used.key, addresses, gives, (links, evidence))
+        };
+        let sources = side(Which::Sources, |one| one.source);
+        let destinations = side(Which::Destinations, |one| one.destination);
+        let index = |side: &Side, address| {
+            let found = side.addresses.binary_search(&address);
+            found.expect("it is one of them") as u32
+        };
+        let ends = relations.iter().map(|one| {
+            let source = index(&sources, one.source);
+            (source, index(&destinations, one.destination))
+        });
+        Self {
+            key: used.key,
+            relations,
+            ends: ends.collect(),
+            sources,
+            destinations,
+            gives,
+            days: evidence.days,
+        }
+    }
+
+    /// All rungs, each tried. The first is that of what was seen and nothing else.
+    pub fn trials(&self) -> Vec<Trial> {
+        let missed = self.count_missed(|_, _| false);
+        let narrow = Trial {
+            rung: Rung::default(),
+            ahead: missed.clone(),
+            missed,
+            admitted: self.relations.len() as f64,
+            is_long: false,
+            is_fleeting: self.is_fleeting(Rung::default()),
+        };
+        let mut trials = vec![narrow];
+        // One flow makes no cell of several members.
+        if self.relations.len() < 2 && self.is_narrow() {
+            return trials;
+        }
+        let firsts = Firsts::new(self);
+        for sources in 0..self.sources.steps.len() {
+            for destinations in 0..self.destinations.steps.len() {
+                let rung = Rung {
+                    sources,
+                    destinations,
+                };
+                if rung == Rung::default() {
+                    continue;
+                }
+                let cells = self.cells_by(rung, &firsts);
+                let missed = self.count_missed(|flow, day| {
+                    cells.ripe[cells.of[flow] as usize].is_some_and(|ripe| ripe < day)
+                });
+                let ahead = self.count_missed(|flow, day| {
+                    let cell = cells.of[flow] as usize;
+                    cells.ripe[cell].is_some() && cells.first[cell] < day
+                });
+                trials.push(Trial {
+                    rung,
+                    missed,
+                    ahead,
+                    admitted: self.admitted(rung, &cells),
+                    is_long: self.is_long(rung, &cells),
+                    is_fleeting: self.is_fleeting(rung),
+                });
+            }
+        }
+        trials
+    }
+
+    /// Whether a single flow could not be more than what it is.
+    fn is_narrow(&self) -> bool {
+        self.sources.steps.len() == 1 || self.destinations.steps.len() == 1 || self.days < 3
+    }
+
+    /// The cells of a rung.
+    pub fn cells(&self, rung: Rung) -> Cells {
+        self.cells_by(rung, &Firsts::new(self))
+    }
+
+    /// Flows that were new since the beginning of a day, and that rules made then would have stopped.
+    pub fn missed_since(&self, rung: Rung, day: u16) -> u64 {
+        let cells = self.cells(rung);
+        let flows = self.relations.iter().zip(&cells.of);
+        let missed = flows.filter(|(relation, cell)| {
+            let ripe = cells.ripe[**cell as usize];
+            let passes = rung != Rung::default() && ripe.is_some_and(|ripe| ripe < day);
+            relation.first >= day && !passes
+        });
+        missed.count() as u64
+    }
+
+    fn count_missed(&self, passes: impl Fn(usize, u16) -> bool) -> Vec<u32> {
+        let mut missed = vec![0; usize::from(self.days)];
+        for (flow, relation) in self.relations.iter().enumerate() {
+            if relation.first > 0 && !passes(flow, relation.first) {
+                missed[usize::from(relation.first)] += 1;
+            }
+        }
+        missed
+    }
+
+    fn cells_by(&self, rung: Rung, firsts: &Firsts) -> Cells {
+        let sources = &self.sources.steps[rung.sources];
+        let destinations = &self.destinations.steps[rung.destinations];
+        let atoms = |&(source, destination): &(u32, u32)| {
+            let source = sources.of[source as usize];
+            (source, destinations.of[destination as usize])
+        };
+        let (of, cells) = numbered(self.ends.iter().map(atoms));
+        let mut members = vec![Members::default(); cells.len()];
+        let new_source = &firsts.sources[rung.destinations];
+        let new_destination = &firsts.destinations[rung.sources];
+        let mut of_service = vec![0_u32; sources.atoms.len()];
+        for (flow, relation) in self.relations.iter().enumerate() {
+            let cell = of[flow] as usize;
+            let needs = (
+                sources.need[cells[cell].0 as usize],
+                destinations.need[cells[cell].1 as usize],
+            );
+            let day = relation.first;
+            let of_service = &mut of_service[cells[cell].0 as usize];
+            *of_service += u32::from(firsts.anywhere[flow]);
+            let of_cell = &mut members[cell];
+            if new_source[flow] {
+                of_cell.sources += 1;
+                if of_cell.last != Some(day) {
+                    of_cell.days += 1;
+                    of_cell.last = Some(day);
+                }
+            }
+            of_cell.destinations += u32::from(new_destination[flow]);
+            // A network that uses the service as a whole uses each server of it that some of it do.
+            let shares = !self.sources.is_internet && self.gives.is_none();
+            let is_wide = self.sources.is_internet && rung.sources > 0;
+            if of_cell.ripe.is_none()
+                && needs.0.is_some_and(|need| {
+                    need <= of_cell.sources
+                        || shares && need <= *of_service && FEW <= of_cell.sources
+                })
+                && needs.1.is_some_and(|need| need <= of_cell.destinations)
+                && (!is_wide || of_cell.days >= strange_days(self.days))
+            {
+                of_cell.ripe = Some(day);
+            }
+        }
+        let mut first = vec![u16::MAX; cells.len()];
+        for (cell, relation) in of.iter().zip(self.relations) {
+            let first = &mut first[*cell as usize];
+            *first = (*first).min(relation.first);
+        }
+        Cells {
+            first,
+            of,
+            atoms: cells,
+            ripe: members.into_iter().map(|one| one.ripe).collect(),
+        }
+    }
+
+    fn is_fleeting(&self, rung: Rung) -> bool {
+        let fleeting = |side: &Side, step: usize| {
+            side.is_dynamic && side.steps[step].level == Level::Address && side.steps.len() > 1
+        };
+        self.gives.is_none()
+            && (fleeting(&self.sources, rung.sources)
+                || fleeting(&self.destinations, rung.destinations))
+    }
+
+    /// Whether the blocks of the ripe cells are too many to be read.
+    fn is_long(&self, rung: Rung, cells: &Cells) -> bool {
+        let ripe = || {
+            let cells = cells.atoms.iter().zip(&cells.ripe);
+            cells
+                .filter(|(_, ripe)| ripe.is_some())
+                .map(|(cell, _)| *cell)
+        };
+        let many = |steps: &Steps, atoms: &mut dyn Iterator<Item = u32>| {
+            let mut different: Vec<u32> = atoms.collect();
+            different.sort_unstable();
+            different.dedup();
+            matches!(steps.level, Level::Near | Level::Far) && different.len() > BLOCKS
+        };
+        let (sources, destinations) = (rung.sources, rung.destinations);
+        many(&self.sources.steps[sources], &mut ripe().map(|cell| cell.0))
+            || many(
+                &self.destinations.steps[destinations],
+                &mut ripe().map(|cell| cell.1),
+            )
+    }
+
+    /// How many pairs of addresses rules of these cells admit.
+    fn admitted(&self, rung: Rung, cells: &Cells) -> f64 {
+        let sources = &self.sources.steps[rung.sources];
+        let destinations = &self.destinations.steps[rung.destinations];
+        let size = |steps: &Steps, atom: u32| steps.bits[atom as usize];
+        let ripe = cells.atoms.iter().zip(&cells.ripe);
+        let ripe = ripe.filter(|(_, ripe)| ripe.is_some()).map(|(cell, _)| {
+            let bits = size(sources, cell.0) + size(destinations, cell.1);
+            bits.exp2()
+        });
+        let single = { cells.of.iter() }.filter(|cell| cells.ripe[**cell as usize].is_none());
+        ripe.sum::<f64>() + single.count() as f64
+    }
+}
+
+/// Clients from the Internet have to have come on so many days before everybody may. In a short capture it is fewer, or no
+/// day would be left to try that on.
+const fn strange_days(days: u16) -> u16 {
+    if days < 6 { 2 } else { 3 }
+}
+
+/// Members of a cell, as they come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Members {
+    sources: u32,
+    destinations: u32,
+    last: Option<u16>,
+    days: u16,
+    ripe: Option<u16>,
+}
+
+/// Which flows are the first of their source with their atom of destinations, for each level of these, and the other way
+/// round. A cell has as many sources as it has such flows, so that none of them keeps a list.
+struct Firsts {
+    sources: Vec<Vec<bool>>,
+    destinations: Vec<Vec<bool>>,
+    /// Which flows are the first of their source at all.
+    anywhere: Vec<bool>,
+}
+
+impl Firsts {
+    fn new(ladder: &Ladder<'_>) -> Self {
+        let firsts = |keys: &mut dyn Iterator<Item = (u32, u32)>| {
+            let (of, cells) = numbered(keys);
+            let mut next = 0;
+            let first = of.iter().map(|cell| {
+                let is_first = *cell == next;
+                next += u32::from(is_first);
+                is_first
+            });
+            let first: Vec<bool> = first.collect();
+            debug_assert_eq!(next as usize, cells.len());
+            first
+        };
+        let ends = &ladder.ends;
+        let sources = ladder.destinations.steps.iter().map(|steps| {
+            let mut keys = ends
+                .iter()
+                .map(|(source, destination)| (*source, steps.of[*destination as usize]));
+            firsts(&mut keys)
+        });
+        let destinations = ladder.sources.steps.iter().map(|steps| {
+            let mut keys = ends
+                .iter()
+                .map(|(source, destination)| (steps.of[*source as usize], *destination));
+            firsts(&mut keys)
+        });
+        Self {
+            anywhere: firsts(&mut ends.iter().map(|(source, _)| (*source, 0))),
+            sources: sources.collect(),
+            destinations: destinations.collect(),
+        }
+    }
+}
+
+/// Pairs, numbered as they come, and the number of each.
+fn numbered(pairs: impl Iterator<Item = (u32, u32)>) -> (Vec<u32>, Vec<(u32, u32)>) {
+    let mut known: HashMap<u64, u32, Plain> = HashMap::default();
+    let mut different = Vec::new();
+    let of = pairs.map(|pair| {
+        let key = u64::from(pair.0) << 32 | u64::from(pair.1);
+        *known.entry(key).or_insert_with(|| {
+            different.push(pair);
+            different.len() as u32 - 1
+        })
+    });
+    (of.collect(), different)
+}
+
+/// Hashes pairs of indices. They are numbers that were given in order here, which nobody outside chooses.
+type Plain = std::hash::BuildHasherDefault<Mixed>;
+
+/// One number, its bits mixed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mixed(u64);
+
+impl std::hash::Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The multiplier is that of Fibonacci hashing, 2^64 over the golden ratio; both ends of the product are used.
+        let product = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = product ^ product >> 32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::capture::{Capture, Interface, Route};
+    use crate::model::record::{Protocol, Service};
+    use crate::rules::block::{Family, number};
+    use crate::rules::direction::Chain;
+    use crate::rules::general::evidence::{Busy, Kind, Target};
+
+    fn links() -> Links {
+        let interface = |name: &str, address: &str| Interface {
+            name: name.to_owned(),
+            addresses: vec![address.parse().unwrap()],
+            ..Interface::default()
+        };
+        Links::new(&[Capture {
+            interfaces: vec![
+                interface("lan0", "10.1.0.1/24"),
+                interface("wan0", "203.0.113.2/30"),
+            ],
+            routes: vec![Route {
+                destination: "0.0.0.0/0".parse().unwrap(),
+                gateway: None,
+                interface: "wan0".to_owned(),
+            }],
+            ..Capture::default()
+        }])
+    }
+
+    /// The ladder of a service from lan0 to wan0, of flows that are new on some day.
+    fn trials(
+        port: u16,
+        days: u16,
+        active: u64,
+        flows: &[(&str, &str, u16)],
+    ) -> Vec<(Rung, Vec<u32>)> {
+        let links = links();
+        let zone = |address: &str| {
+            let network = links.network(address.parse().unwrap()).unwrap();
+            (network, links.networks[network].zone)
+        };
+        let mut evidence = Evidence {
+            days,
+            ..Evidence::default()
+        };
+        let busy = Busy {
+            sources: active,
+            ..Busy::default()
+        };
+        evidence.networks.insert(zone("10.1.0.9").0, busy);
+        let mut relations: Vec<Relation> = { flows.iter() }
+            .map(|(source, destination, first)| Relation {
+                source: number(source.parse().unwrap()),
+                destination: number(destination.parse().unwrap()),
+                first: *first,
+                last: *first,
+            })
+            .collect();
+        relations.sort_by_key(|one| one.first);
+        let used = Used {
+            key: Key {
+                chain: Chain::Forward,
+                from: Some(zone("10.1.0.9").1),
+                to: Some(zone("8.8.8.8").1),
+                family: Family::V4,
+                conntrack_zone: 0,
+                protocol: Protocol::TCP,
+                coded: None,
+                service: Service::Port(port),
+                target: Target::Addresses,
+                kind: Kind::Plain,
+            },
+            relations,
+        };
+        let ladder = Ladder::new(
+            &used,
+            (port == 22).then_some(Gives::Access),
+            &links,
+            &evidence,
+        );
+        let trials = ladder.trials().into_iter();
+        trials.map(|trial| (trial.rung, trial.missed)).collect()
+    }
+
+    fn of(trials: &[(Rung, Vec<u32>)], sources: usize, destinations: usize) -> Vec<u32> {
+        let rung = Rung {
+            sources,
+            destinations,
+        };
+        let found = trials.iter().find(|(one, _)| *one == rung);
+        found.expect("it was tried").1.clone()
+    }
+
+    #[test]
+    fn a_flow_passes_if_its_cell_was_ripe_the_day_before() {
+        // Three clients, each of ten servers far apart on the first day; then another server, and another client.
+        let servers: Vec<String> = (1..=10).map(|one| format!("{}.0.0.1", 20 + one)).collect();
+        let mut flows = Vec::new();
+        for client in ["10.1.0.2", "10.1.0.3", "10.1.0.4"] {
+            flows.extend(servers.iter().map(|server| (client, server.as_str(), 0)));
+        }
+        flows.push(("10.1.0.2", "99.0.0.1", 1));
+        flows.push(("10.1.0.5", "21.0.0.1", 2));
+        let trials = trials(443, 3, 4, &flows);
+        // Sources: addresses, network. Destinations: addresses, blocks, large blocks, everybody.
+        assert_eq!(of(&trials, 0, 0), [0, 1, 1]);
+        assert_eq!(of(&trials, 0, 3), [0, 0, 1]);
+        assert_eq!(of(&trials, 1, 0), [0, 1, 0]);
+        assert_eq!(of(&trials, 1, 3), [0, 0, 0]);
+    }
+
+    #[test]
+    fn a_network_of_which_few_use_it_never_passes() {
+        let flows: Vec<(&str, &str, u16)> = ["21.0.0.1", "22.0.0.1", "23.0.0.1"]
+            .iter()
+            .flat_map(|server| [("10.1.0.2", *server, 0), ("10.1.0.3", *server, 1)])
+            .collect();
+        assert_eq!(of(&trials(443, 3, 100, &flows), 1, 3), [0, 3, 0]);
+        assert_eq!(of(&trials(443, 3, 100, &flows), 1, 0), [0, 3, 0]);
+    }
+
+    #[test]
+    fn few_clients_of_a_sensitive_service_stay_addresses() {
+        let clients: Vec<String> = (2..6).map(|one| format!("10.1.0.{one}")).collect();
+        let flows: Vec<(&str, &str, u16)> = { clients.iter().enumerate() }
+            .map(|(day, client)| (client.as_str(), "21.0.0.1", day as u16))
+            .collect();
+        assert_eq!(of(&trials(22, 4, 4, &flows), 1, 0), [0, 1, 1, 1]);
+        assert_eq!(of(&trials(80, 4, 4, &flows), 1, 0), [0, 1, 1, 0]);
+    }
+}
