@@ -10,7 +10,7 @@ BUILD_PACKAGES := gcc libc6-dev pkg-config libnetfilter-conntrack-dev libclang-d
 CARGO_PACKAGES = $(if $(findstring /usr/bin/cargo,$(shell command -v $(CARGO))),rustfmt rust-clippy)
 # To test: the real counterparts on this kernel.
 TEST_PACKAGES = g++ conntrack xz-utils zstd nftables iptables iproute2 iputils-ping netbase netcat-openbsd tshark mount \
-	util-linux procps kmod strace python3-jsonschema tzdata $(CARGO_PACKAGES) $(DEB_TEST_PACKAGES)
+	util-linux procps kmod strace python3-jsonschema tzdata dnsmasq-base busybox python3-pyftpdlib $(CARGO_PACKAGES) $(DEB_TEST_PACKAGES)
 # Servers and their tools, out of Debian's packages but not installed: that would start them. What a test
 # needs of them and can't be had skips it.
 PROMETHEUS := target/prometheus

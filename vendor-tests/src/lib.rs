@@ -5,6 +5,7 @@ pub mod attempts;
 pub mod beside;
 pub mod capture;
 pub mod checking;
+pub mod estate;
 pub mod faults;
 pub mod files;
 pub mod findings;

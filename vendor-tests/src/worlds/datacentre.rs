@@ -52,7 +52,8 @@ impl Datacentre {
     /// The data centre of a seed.
     pub fn new(seed: u64, calendar: Calendar) -> Self {
         let mut dice = Dice(seed ^ 0xda7a);
-        let applications = Leases::new("10.20.0.", (10, 240), 24, 35, &mut dice);
+        let (number, churn) = (between(&mut dice, 20, 36), between(&mut dice, 10, 50));
+        let applications = Leases::new("10.20.0.", (10, 240), number, churn, &mut dice);
         Self {
             seed,
             calendar,

@@ -64,6 +64,19 @@ impl Flow {
         Self::new(what, (protocol, source, None, destination, kind))
     }
 
+    /// A DHCP client's first question, from no address to all of the link (RFC 2131, section 4.1).
+    pub fn dhcp_question(what: &'static str) -> Self {
+        let (nobody, all) = (super::ip("0.0.0.0"), super::ip("255.255.255.255"));
+        let question = Self::udp(what, nobody, all, 67);
+        question.from_port(68).unanswered()
+    }
+
+    /// The answer, to an address that has no entry yet which it would be the reply to.
+    pub fn dhcp_answer(what: &'static str, server: IpAddr, client: IpAddr) -> Self {
+        let answer = Self::udp(what, server, client, 68);
+        answer.from_port(67).unanswered()
+    }
+
     /// From exactly this port.
     pub const fn from_port(mut self, port: u16) -> Self {
         self.key.2 = Some(port);

@@ -43,7 +43,8 @@ impl Edge {
     /// The edge of a seed.
     pub fn new(seed: u64, calendar: Calendar) -> Self {
         let mut dice = Dice(seed ^ 0xed9e);
-        let subscribers = Leases::new("100.64.", (256, 16_000), 300, 25, &mut dice);
+        let (number, churn) = (between(&mut dice, 200, 400), between(&mut dice, 5, 40));
+        let subscribers = Leases::new("100.64.", (256, 16_000), number, churn, &mut dice);
         Self {
             seed,
             calendar,

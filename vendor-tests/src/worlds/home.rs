@@ -37,8 +37,10 @@ impl Home {
     /// The home of a seed.
     pub fn new(seed: u64, calendar: Calendar) -> Self {
         let mut dice = Dice(seed ^ 0x40e);
-        let devices = Leases::new("192.168.178.", (30, 200), 9, 15, &mut dice);
-        let guests = Leases::new("192.168.179.", (30, 200), 3, 70, &mut dice);
+        let (devices, churn) = (between(&mut dice, 5, 14), between(&mut dice, 5, 35));
+        let devices = Leases::new("192.168.178.", (30, 200), devices, churn, &mut dice);
+        let guests = between(&mut dice, 2, 5);
+        let guests = Leases::new("192.168.179.", (30, 200), guests, 70, &mut dice);
         Self {
             seed,
             calendar,
@@ -96,6 +98,12 @@ impl Home {
                 let cloud = self.internet.cloud(dice, 70 + maker, day, true);
                 diary.note(Flow::tcp("clouds of things", thing, cloud, 8883).hidden_behind(wan));
             }
+        }
+        let (all, mdns) = (ip("224.0.0.251"), "mDNS");
+        diary.note(Flow::udp(mdns, ip(TELEVISION), all, 5353).unanswered());
+        diary.note(Flow::udp(mdns, ip(PRINTER), all, 5353).unanswered());
+        for gateway in [ip(LAN), ip(THINGS)] {
+            diary.note(Flow::udp(mdns, gateway, all, 5353).unanswered());
         }
         let phone = Flow::udp("telephony", nth("192.168.180.", 29), ip(TELEPHONY), 5060);
         diary.note(phone.hidden_behind(wan));
@@ -168,6 +176,12 @@ impl Site for Home {
                 53,
             ));
             diary.note(Flow::udp("DHCP renewal", address, own, 67).from_port(68));
+            if chance(&mut self.dice, 60) {
+                diary.note(Flow::dhcp_question("DHCP, to all"));
+                diary.note(Flow::dhcp_answer("DHCP, answers", own, address));
+            }
+            let (all, mdns) = (ip("224.0.0.251"), "mDNS");
+            diary.note(Flow::udp(mdns, address, all, 5353).unanswered());
             if chance(&mut self.dice, 50) {
                 diary.note(Flow::tcp("casting", address, ip(TELEVISION), 8009));
             }
@@ -188,6 +202,7 @@ impl Site for Home {
                 self.browse(day, guest, None, diary);
                 diary.note(Flow::udp("names", guest, ip(GUESTS), 53).times(100));
                 diary.note(Flow::udp("DHCP renewal", guest, ip(GUESTS), 67).from_port(68));
+                diary.note(Flow::dhcp_answer("DHCP, answers", ip(GUESTS), guest));
             }
         }
         diary.hours = (0.0, 24.0);

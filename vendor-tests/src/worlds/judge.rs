@@ -135,6 +135,11 @@ fn judged(
             (format!("{source}/{length}"), interface.to_owned())
         })
         .collect();
+    // Who has no address yet is in the LAN; a capture does not tell.
+    let has_lan = |(name, _): &(String, Vec<String>)| name == "lan0";
+    if gateway.interfaces.iter().any(has_lan) {
+        besides.push(("0.0.0.0/32".to_owned(), "lan0".to_owned()));
+    }
     besides.sort();
     besides.dedup();
     let wanted = diary.flows().filter(|flow| flow.what != "scan");

@@ -10,6 +10,7 @@
 
 pub mod attempts;
 pub mod calendar;
+pub mod campus;
 pub mod datacentre;
 pub mod diary;
 pub mod edge;
@@ -40,7 +41,7 @@ pub trait Site {
 }
 
 /// The kinds of sites.
-pub const SITES: [&str; 5] = ["home", "office", "datacentre", "node", "edge"];
+pub const SITES: [&str; 6] = ["home", "office", "datacentre", "node", "edge", "campus"];
 
 /// A site with a seed.
 ///
@@ -51,6 +52,7 @@ pub fn site(kind: &str, seed: u64, calendar: Calendar) -> Box<dyn Site> {
         "office" => Box::new(office::Office::new(seed, calendar)),
         "datacentre" => Box::new(datacentre::Datacentre::new(seed, calendar)),
         "node" => Box::new(node::Node::new(seed, calendar)),
+        "campus" => Box::new(campus::Campus::new(seed, calendar)),
         "edge" => Box::new(edge::Edge::new(seed, calendar)),
         other => panic!("no site is called {other:?}: there are {SITES:?}"),
     }

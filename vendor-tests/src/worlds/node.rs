@@ -56,8 +56,10 @@ impl Node {
     /// The node of a seed.
     pub fn new(seed: u64, calendar: Calendar) -> Self {
         let mut dice = Dice(seed ^ 0x0d0);
-        let pods = Leases::new("10.244.1.", (2, 250), 28, 45, &mut dice);
-        let remote = Leases::new("10.244.2.", (2, 250), 20, 45, &mut dice);
+        let churn = between(&mut dice, 20, 60);
+        let pods = Leases::new("10.244.1.", (2, 250), 28, churn, &mut dice);
+        let remote = between(&mut dice, 12, 30);
+        let remote = Leases::new("10.244.2.", (2, 250), remote, churn, &mut dice);
         Self {
             seed,
             calendar,

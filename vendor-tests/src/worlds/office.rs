@@ -57,8 +57,10 @@ impl Office {
     /// The office of a seed.
     pub fn new(seed: u64, calendar: Calendar) -> Self {
         let mut dice = Dice(seed ^ 0x0ff1ce);
-        let pcs = Leases::new("192.168.10.", (20, 250), 50, 15, &mut dice);
-        let travellers = Leases::new("10.8.0.", (10, 80), 12, 10, &mut dice);
+        let (pcs, churn) = (between(&mut dice, 35, 70), between(&mut dice, 5, 35));
+        let pcs = Leases::new("192.168.10.", (20, 250), pcs, churn, &mut dice);
+        let away = between(&mut dice, 6, 20);
+        let travellers = Leases::new("10.8.0.", (10, 80), away, 10, &mut dice);
         Self {
             seed,
             calendar,
@@ -97,6 +99,10 @@ impl Office {
             diary.note(Flow::tcp("printing", pc, printer, 631));
         }
         diary.note(Flow::udp("DHCP renewal", pc, ip("192.168.10.1"), 67).from_port(68));
+        if chance(dice, 50) {
+            diary.note(Flow::dhcp_question("DHCP, to all"));
+            diary.note(Flow::dhcp_answer("DHCP, answers", ip("192.168.10.1"), pc));
+        }
         let pc6 = privacy(LAN6, u64::from(device) ^ self.seed << 8, day);
         for _ in 0..between(dice, 60, 180) {
             let v4 = chance(dice, 65);
