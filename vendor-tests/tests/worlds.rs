@@ -7,6 +7,15 @@ use vendor_tests::worlds::judge::{Trial, Way};
 use vendor_tests::worlds::score::{HEAD, faults};
 use vendor_tests::worlds::{SITES, site};
 
+/// `--generalize`, judged for so many days after as many of capture.
+fn general(captured: u32, judged: u32) -> Trial {
+    Trial {
+        captured,
+        judged,
+        way: Way::Made(vec!["--generalize".to_owned()]),
+    }
+}
+
 /// What a world is on a day, as a capture.
 fn capture(kind: &str, seed: u64, day: u32) -> String {
     let calendar = Calendar::new(seed);
@@ -78,4 +87,63 @@ fn rules_of_what_was_seen_do_not_hold_tomorrow() {
     let open = trial.run("office", 1, Calendar::new(1));
     assert!(open.passed() > score.passed() + 20.0, "{}", open.line());
     assert!(open.stopped() < 95.0, "{}", open.line());
+}
+
+/// Of a week's worlds, the next days' flows pass, attacks do not, and a person could read the rules. `make worlds` has
+/// all kinds and more seeds.
+#[test]
+fn general_rules_of_a_week_hold() {
+    for kind in ["office", "datacentre"] {
+        for seed in [1, 2] {
+            let score = general(7, 3).run(kind, seed, Calendar::new(seed));
+            println!("{HEAD}\n{}", score.line());
+            let told = || {
+                format!(
+                    "{HEAD}\n{}\n{}",
+                    score.line(),
+                    faults(std::slice::from_ref(&score))
+                )
+            };
+            assert!(score.passed() >= 99.0, "{}", told());
+            assert!(score.stopped() >= 97.0, "{}", told());
+            assert!(score.ratio() <= 2.0, "{}", told());
+            assert!(score.lines <= 400, "{}", told());
+            assert!(score.statement.is_some(), "{}", score.said);
+        }
+    }
+}
+
+/// The words of a text, wherever its lines break.
+fn words(text: &str) -> String {
+    let words: Vec<&str> = text
+        .split_whitespace()
+        .filter(|word| *word != "#")
+        .collect();
+    words.join(" ").to_lowercase()
+}
+
+/// What comes once a month can't be in a week: rules say that they are blind to it, and they are.
+#[test]
+fn rules_own_up_to_not_knowing_the_end_of_a_month() {
+    let score = general(7, 4).run("office", 5, Calendar::before_month_end(5, 7));
+    let jobs = &score.wanted["month-end"];
+    assert!(jobs.all > 0 && jobs.wrong == jobs.all, "{jobs:?}");
+    for text in [&score.said, &score.ruleset] {
+        let text = words(text);
+        assert!(
+            text.contains("blind to what comes less often than the capture is long"),
+            "{text}"
+        );
+    }
+}
+
+/// Two days show nothing of what changes from day to day: nothing is claimed then.
+#[test]
+fn two_days_are_too_few_to_tell() {
+    let score = general(2, 1).run("office", 6, Calendar::new(6));
+    assert_eq!(score.statement, None, "{}", score.said);
+    for text in [&score.said, &score.ruleset] {
+        assert!(words(text).contains("can't tell"), "{text}");
+    }
+    assert!(score.stopped() >= 97.0, "{}", score.line());
 }

@@ -9,13 +9,14 @@
 //!   sites.
 //! - `MONTH_END=1`: worlds in which a month ends after the capture and not during it.
 //! - `KEEP`: a folder for the rulesets.
+//! - `WRITE`: a folder for the captures, a folder in it for each world, which are written and not judged.
 
 use std::process::ExitCode;
 
-use vendor_tests::worlds::SITES;
 use vendor_tests::worlds::calendar::Calendar;
 use vendor_tests::worlds::judge::{Trial, Way};
 use vendor_tests::worlds::score::{HEAD, Score, faults};
+use vendor_tests::worlds::{SITES, site};
 
 fn setting(name: &str, otherwise: &str) -> String {
     std::env::var(name)
@@ -62,19 +63,25 @@ fn main() -> ExitCode {
     let mut told = String::new();
     for kind in kinds {
         let scores: Vec<Score> = { seeds.clone() }
-            .map(|seed| {
+            .filter_map(|seed| {
                 let calendar = if month_end {
                     Calendar::before_month_end(seed, captured)
                 } else {
                     Calendar::new(seed)
                 };
+                if let Ok(folder) = std::env::var("WRITE") {
+                    let folder = std::path::Path::new(&folder).join(format!("{kind}-{seed}"));
+                    std::fs::create_dir_all(&folder).expect("WRITE can be written");
+                    trial.capture(&folder, &mut *site(kind, seed, calendar), calendar, seed);
+                    return None;
+                }
                 let score = trial.run(kind, seed, calendar);
                 println!("{}", score.line());
                 if let Ok(folder) = std::env::var("KEEP") {
                     let path = format!("{folder}/{kind}-{seed}.nft");
                     std::fs::write(&path, &score.ruleset).expect("KEEP can be written");
                 }
-                score
+                Some(score)
             })
             .collect();
         well &= scores

@@ -66,7 +66,7 @@ impl Gateway {
         json!({
             "type": "capture", "schema": 1, "host": "gw1", "boot_id": "4f0d3c9e-0000-4000-8000-000000000001",
             "kernel": "6.18.0", "start": calendar.time(day, 0.0), "end": calendar.time(day, 86_399.0),
-            "program": "conntracker 1.0.0", "source": "batch", "options": ["--track"], "marks_picked_up": true,
+            "program": "conntracker 1.0.0", "source": "batch", "options": ["--track", "--existing", "--all-protocols"], "marks_picked_up": true,
             "verdict": "complete", "loss": {"missed": 0, "recovered": 0, "refused": 0, "malformed": 0},
             "interfaces": interfaces, "routes": routes,
         })

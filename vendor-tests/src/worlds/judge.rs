@@ -55,7 +55,7 @@ impl Trial {
         let mut site = site(kind, seed, calendar);
         let ideal = site.ideal();
         let path = folder.join("rules.nft");
-        let captured = self.capture(&folder, &mut *site, calendar, seed);
+        let captured = self.capture(folder.path(), &mut *site, calendar, seed);
         let said = match &self.way {
             Way::Ideal => {
                 fs::write(&path, &ideal).expect("the folder can be written");
@@ -97,10 +97,12 @@ impl Trial {
         score
     }
 
-    /// Writes the days of the capture, and returns their files.
-    fn capture(
+    /// Writes the days of the capture into a folder, and returns their files.
+    ///
+    /// Panics: if the folder can't be written.
+    pub fn capture(
         &self,
-        folder: &Folder,
+        folder: &Path,
         site: &mut dyn Site,
         calendar: Calendar,
         seed: u64,
@@ -110,7 +112,7 @@ impl Trial {
                 let mut diary = Diary::new(seed ^ u64::from(day));
                 site.live(day, &mut diary);
                 let head = site.gateway(day).head(&calendar, day, &[]);
-                let path = folder.join(&format!("day-{day}.json"));
+                let path = folder.join(format!("day-{day}.json"));
                 let text = format!("{head}\n{}", lines(diary.flows(), &calendar, day));
                 fs::write(&path, text).expect("the folder can be written");
                 path

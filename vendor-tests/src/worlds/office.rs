@@ -328,7 +328,7 @@ impl Site for Office {
             &[22, 80, 443, 445, 3389],
         );
         attempts.tcp("thing to gateway", &things, &own, &[22, 80, 443, 53]);
-        attempts.to_outside("thing out", &things, &[25, 23, 80, 6667]);
+        attempts.to_outside("thing out", &things, &[25, 23, 80, 443, 6667]);
         attempts.tcp("PC to gateway", &pcs, &own, &[22, 80, 443, 8080]);
         attempts.to_outside("PC out", &pcs, &OUTWARD);
         attempts.to_outside("server out", &[ip(FILES), ip(DIRECTORY)], &OUTWARD);

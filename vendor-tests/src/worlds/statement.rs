@@ -20,7 +20,7 @@ impl Statement {
             .collect();
         let at = words
             .windows(2)
-            .position(|pair| pair == ["expect", "about"])?;
+            .position(|pair| pair[0].eq_ignore_ascii_case("expect") && pair[1] == "about")?;
         let mut numbers = words[at + 2..]
             .iter()
             .take(12)
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_statement_is_found_wherever_lines_break() {
-        let text = "# these rules would have stopped 3 flows of 1,200 connections since; expect\n# about 2.5 a day (0.5\n# to 1,004); blind";
+        let text = "# these rules would have stopped 3 flows of 1,200 connections since. Expect\n# about 2.5 a day (0.5\n# to 1,004); blind";
         let found = Statement::find(text).unwrap();
         assert_eq!((found.about, found.low, found.high), (2.5, 0.5, 1004.0));
         assert!(found.covers(1) && found.covers(1004) && !found.covers(0));
