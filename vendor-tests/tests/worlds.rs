@@ -5,6 +5,7 @@ use vendor_tests::worlds::calendar::Calendar;
 use vendor_tests::worlds::diary::{Diary, lines};
 use vendor_tests::worlds::judge::{Trial, Way};
 use vendor_tests::worlds::score::{HEAD, faults};
+use vendor_tests::worlds::statement::Statement;
 use vendor_tests::worlds::{SITES, site};
 
 /// `--generalize`, judged for so many days after as many of capture.
@@ -108,7 +109,12 @@ fn general_rules_of_a_week_hold() {
             assert!(score.stopped() >= 97.0, "{}", told());
             assert!(score.ratio() <= 2.0, "{}", told());
             assert!(score.lines <= 400, "{}", told());
+            // The head of the ruleset says what is said aloud.
             assert!(score.statement.is_some(), "{}", score.said);
+            assert_eq!(
+                Statement::find(&score.said),
+                Statement::find(&score.ruleset)
+            );
         }
     }
 }

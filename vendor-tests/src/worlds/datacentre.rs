@@ -86,6 +86,11 @@ impl Datacentre {
                 diary.note(Flow::ping("visitors' pings", visitor, balancer));
             }
         }
+        // Nothing has kept strangers from the bastion so far, and it answers.
+        for _ in 0..between(dice, 5, 15) {
+            let knock = Flow::tcp("scan", stranger(dice, true), ip(NAT), 2222);
+            diary.note(knock.to(ip(BASTION), 22));
+        }
         for _ in 0..400 {
             let target = ip(dice.pick(&[BALANCERS[0], BALANCERS[1], NAT]));
             let port = dice.pick(&[22, 23, 445, 3389, 6379, 8080, 9100]);

@@ -115,6 +115,16 @@ impl Flow {
         self
     }
 
+    /// Somebody who knocks without being asked.
+    pub fn is_scan(&self) -> bool {
+        self.what == "scan"
+    }
+
+    /// Somebody who does so and is not answered.
+    pub fn is_idle_scan(&self) -> bool {
+        self.is_scan() && !self.answered
+    }
+
     /// In words.
     pub fn shown(&self) -> String {
         let (protocol, source, port, destination, service) = self.key;

@@ -89,7 +89,7 @@ impl Trial {
             .expect("the folder can be written");
             let verdicts = check(&path, &flows);
             score.day(
-                diary.flows().filter(|flow| flow.what != "scan"),
+                diary.flows().filter(|flow| !flow.is_idle_scan()),
                 &attacks,
                 &verdicts,
             );
@@ -144,7 +144,7 @@ fn judged(
     }
     besides.sort();
     besides.dedup();
-    let wanted = diary.flows().filter(|flow| flow.what != "scan");
+    let wanted = diary.flows().filter(|flow| !flow.is_idle_scan());
     let head = gateway.head(calendar, day, &besides);
     format!("{head}\n{}", lines(wanted.chain(attacks), calendar, day))
 }
