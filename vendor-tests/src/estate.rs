@@ -232,22 +232,41 @@ impl Estate {
         ));
     }
 
-    /// Whether a question by mDNS (RFC 6762) reaches the gateway, to all of the link.
+    /// Whether a question by mDNS reaches the gateway and its answer the devices, both to all of the link (RFC 6762).
     ///
-    /// Panics: if it can't be sent.
-    pub fn mdns_arrives(&self, device: IpAddr) -> bool {
-        const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
-        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 5353));
-        let far = bound(|| UdpSocket::bind(any));
-        let on_lan = LAN.parse().expect("an address");
-        far.join_multicast_v4(&GROUP, &on_lan).expect("a group");
-        far.set_read_timeout(Some(PATIENCE)).expect("an option");
-        self.lan.run(move || {
-            let near = bound(|| UdpSocket::bind(SocketAddr::new(device, 5353)));
-            near.send_to(b"?", SocketAddrV4::new(GROUP, 5353))
-                .expect("a way there");
+    /// Panics: if they can't be sent.
+    pub fn mdns_is_answered(&self, device: IpAddr) -> bool {
+        const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 251), 5353);
+        // Members of the group, by the address of the network card.
+        let joined = |card: &str| {
+            let card = card.parse().expect("an address");
+            let socket = bound(|| UdpSocket::bind(GROUP));
+            socket
+                .join_multicast_v4(GROUP.ip(), &card)
+                .expect("a group");
+            socket.set_read_timeout(Some(PATIENCE)).expect("an option");
+            socket
+        };
+        let gateway = joined(LAN);
+        let device = SocketAddr::new(device, 5353);
+        let devices = self.lan.run(move || {
+            let devices = joined(ADMIN);
+            let near = bound(|| UdpSocket::bind(device));
+            near.set_multicast_loop_v4(false).expect("an option");
+            near.send_to(b"?", GROUP).expect("a way there");
+            devices
         });
-        far.recv_from(&mut [0; 1]).is_ok()
+        if gateway.recv_from(&mut [0; 1]).is_err() {
+            return false;
+        }
+        let answers = bound(|| UdpSocket::bind((LAN, 5353)));
+        answers.set_multicast_loop_v4(false).expect("an option");
+        // Multicast goes where the address it comes from is, not by the default route.
+        let on_lan: Ipv4Addr = LAN.parse().expect("an address");
+        sockopt::set_ip_multicast_if(&answers, &on_lan).expect("an option");
+        // Where the output chain drops it, it is refused at once.
+        let _ = answers.send_to(b"!", GROUP);
+        devices.recv_from(&mut [0; 1]).is_ok()
     }
 
     /// Fetches a file by FTP from the device.
