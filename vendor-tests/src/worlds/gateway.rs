@@ -14,7 +14,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Reads lines like `wan0 203.0.113.2/24 2001:db8::2/64` and `0.0.0.0/0 via 203.0.113.1 wan0`.
+    /// Reads lines like `wan0 203.0.113.2/24 2001:db8::2/64` , `0.0.0.0/0 via 203.0.113.1 wan0`
+    /// and `0.0.0.0/0 dev ppp0`.
     ///
     /// Panics: if they are others.
     pub fn parse(text: &str) -> Self {
@@ -30,6 +31,10 @@ impl Gateway {
             match words[..] {
                 [to, "via", hop, device] => {
                     let route = (to.to_owned(), Some(hop.to_owned()), device.to_owned());
+                    gateway.routes.push(route);
+                }
+                [to, "dev", device] => {
+                    let route = (to.to_owned(), None, device.to_owned());
                     gateway.routes.push(route);
                 }
                 [name, ref addresses @ ..] => {
@@ -52,11 +57,19 @@ impl Gateway {
             .collect();
         let mut routes: Vec<Value> = Vec::new();
         for (to, hop, device) in &self.routes {
-            routes.push(json!({"destination": to, "gateway": hop, "interface": device}));
+            let mut route = json!({"destination": to, "interface": device});
+            if let Some(hop) = hop {
+                route["gateway"] = hop.as_str().into();
+            }
+            routes.push(route);
         }
         for (name, addresses) in self.interfaces.iter().filter(|(name, _)| name != "lo") {
             for address in addresses {
                 let network = network(address);
+                // Of a point-to-point link there is nothing but the address.
+                if network.ends_with("/32") {
+                    continue;
+                }
                 routes.push(json!({"destination": network, "interface": name}));
             }
         }

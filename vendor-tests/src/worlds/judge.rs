@@ -138,9 +138,9 @@ fn judged(
         })
         .collect();
     // Who has no address yet is in the LAN; a capture does not tell.
-    let has_lan = |(name, _): &(String, Vec<String>)| name == "lan0";
-    if gateway.interfaces.iter().any(has_lan) {
-        besides.push(("0.0.0.0/32".to_owned(), "lan0".to_owned()));
+    let mut names = gateway.interfaces.iter().map(|(name, _)| name);
+    if let Some(lan) = names.find(|name| ["lan0", "br-lan"].contains(&name.as_str())) {
+        besides.push(("0.0.0.0/32".to_owned(), lan.clone()));
     }
     besides.sort();
     besides.dedup();

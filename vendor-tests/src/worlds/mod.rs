@@ -22,6 +22,7 @@ pub mod leases;
 pub mod node;
 pub mod office;
 pub mod score;
+pub mod shop;
 pub mod statement;
 
 use calendar::Calendar;
@@ -41,7 +42,15 @@ pub trait Site {
 }
 
 /// The kinds of sites.
-pub const SITES: [&str; 6] = ["home", "office", "datacentre", "node", "edge", "campus"];
+pub const SITES: [&str; 7] = [
+    "home",
+    "office",
+    "datacentre",
+    "node",
+    "edge",
+    "campus",
+    "shop",
+];
 
 /// A site with a seed.
 ///
@@ -52,6 +61,7 @@ pub fn site(kind: &str, seed: u64, calendar: Calendar) -> Box<dyn Site> {
         "office" => Box::new(office::Office::new(seed, calendar)),
         "datacentre" => Box::new(datacentre::Datacentre::new(seed, calendar)),
         "node" => Box::new(node::Node::new(seed, calendar)),
+        "shop" => Box::new(shop::Shop::new(seed, calendar)),
         "campus" => Box::new(campus::Campus::new(seed, calendar)),
         "edge" => Box::new(edge::Edge::new(seed, calendar)),
         other => panic!("no site is called {other:?}: there are {SITES:?}"),
