@@ -10,7 +10,7 @@ BUILD_PACKAGES := gcc libc6-dev pkg-config libnetfilter-conntrack-dev libclang-d
 CARGO_PACKAGES = $(if $(findstring /usr/bin/cargo,$(shell command -v $(CARGO))),rustfmt rust-clippy)
 # To test: the real counterparts on this kernel.
 TEST_PACKAGES = g++ conntrack xz-utils zstd nftables iptables iproute2 iputils-ping netbase netcat-openbsd tshark mount \
-	util-linux procps kmod strace python3-jsonschema tzdata $(CARGO_PACKAGES) $(DEB_TEST_PACKAGES)
+	util-linux procps kmod strace python3-jsonschema tzdata dnsmasq-base busybox python3-pyftpdlib $(CARGO_PACKAGES) $(DEB_TEST_PACKAGES)
 # Servers and their tools, out of Debian's packages but not installed: that would start them. What a test
 # needs of them and can't be had skips it.
 PROMETHEUS := target/prometheus
@@ -30,7 +30,7 @@ FATAL := $(if $(FATAL_WARNINGS),-D warnings)
 .DEFAULT_GOAL := help
 include debian/deb.mk
 
-.PHONY: help run build test check unit vendor properties benches fuzz bench bench-live soak bare kernels machines install clean
+.PHONY: help run build test check unit vendor properties benches fuzz bench bench-live soak worlds bare kernels machines install clean
 
 help:
 	@echo 'make run         build and start conntracker --track on this host (Ctrl-C prints the list)'
@@ -47,6 +47,7 @@ help:
 	@echo 'make kernels     the package on the kernels of Debian 11 to 13, in QEMU, about an hour; as root'
 	@echo 'make machines    unit tests and vectors on arm64 and s390x, by emulation; as root'
 	@echo 'make soak        five minutes of floods and faults (SOAK_MINUTES=60 for an hour); as root'
+	@echo 'make worlds      rules of a week judged by the next one, in made-up sites (WORLD=office SEED=3 DAYS=7); as root'
 	@echo 'Each installs what it needs with apt.'
 
 run: build
@@ -202,6 +203,18 @@ faults: build build-packages test-packages
 	$(CARGO) build --release --locked -p conntracker -p conntracker-flood --bin conntracker --bin conntracker-flood
 	RUST_BACKTRACE=0 CONNTRACKER_BIN=target/release/conntracker CONNTRACKER_FLOOD_BIN=target/release/conntracker-flood \
 		target/release/conntracker-faults $(FAULTS_EACH)
+
+# As root. Ends with a table, and fails if rules stop more than 1 % of what is wanted, let more than 3 % of the attacks
+# through, or are more than twice as many as a person would write. SEED may be a range; RULES are options of
+# `conntracker rules`, or `ideal` for the rules of people who know the sites.
+WORLD ?=
+SEED ?= 1-20
+DAYS ?= 7
+RULES ?=
+worlds: build build-packages test-packages
+	$(CARGO) build --release --locked -p vendor-tests --bin conntracker-worlds
+	CONNTRACKER_BIN=target/release/conntracker WORLD='$(WORLD)' SEED='$(SEED)' DAYS='$(DAYS)' RULES='$(RULES)' \
+		target/release/conntracker-worlds
 
 clean:
 	$(CARGO) clean

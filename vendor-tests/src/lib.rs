@@ -5,6 +5,7 @@ pub mod attempts;
 pub mod beside;
 pub mod capture;
 pub mod checking;
+pub mod estate;
 pub mod faults;
 pub mod files;
 pub mod findings;
@@ -28,6 +29,7 @@ pub mod vectors;
 pub mod wait;
 pub mod witness;
 pub mod world;
+pub mod worlds;
 
 /// Says aloud that a test, or a part of it, is left out, and why. With `VENDOR_TESTS_STRICT=1`, as on the machine of
 /// continuous integration, that is a failure unless `MAY_BE_SKIPPED` has the reason: a suite that skips itself is
