@@ -21,6 +21,10 @@ const SERVICES: [u16; 68] = [
     5223, 5269, 5349, 5353, 5432, 5671, 5672, 5900, 6379, 6443, 6514, 6667, 6697, 8080, 8443, 8883,
     51820,
 ];
+/// Ports of datagram protocols of which both sides have one and either may speak first: IKE, OpenVPN, L2TP, IPsec behind
+/// NAT, VXLAN, SIP, WireGuard (RFC 7296, 2; RFC 3948, 2.1; RFC 3261, 18.1.1; wg(8), `ListenPort`). That a flow comes from
+/// one says nothing.
+const PEERS: [u16; 8] = [500, 1194, 1701, 4500, 4789, 5060, 5061, 51820];
 /// FTP's data connections come from here (RFC 959, 3.2), so that it says nothing.
 const FTP_DATA: u16 = 20;
 /// Privileged clients bind ports from here to 1023 (`bindresvport`(3), rresvport(3)).
@@ -289,10 +293,13 @@ fn direction(
         port != FTP_DATA && servers.has(identity, address, port)
             || listening.has(address, protocol, port)
     };
-    // A datagram socket also sends of itself, from the port on which it waits.
-    let known = doubt == Doubt::PickedUp || destination >= EPHEMERAL;
+    // A datagram socket also sends of itself, from the port on which it waits, and a stranger from the port of a service if
+    // he likes: only what goes to a port that clients get is taken for an answer.
+    if doubt == Doubt::Untold && (destination < EPHEMERAL || PEERS.contains(&source)) {
+        return None;
+    }
     match (
-        known && serves(identity.source, source),
+        serves(identity.source, source),
         serves(asked_address, asked_port) || serves(identity.destination, destination),
     ) {
         (true, false) => Some(true),

@@ -551,3 +551,43 @@ fn a_gateway_that_sees_one_direction_is_warned_that_its_rules_break_what_works()
         );
     });
 }
+
+/// A tunnel that is opened from its fixed port, and a stranger who sends from the port of a service.
+#[test]
+fn a_datagram_from_the_port_of_a_service_is_not_taken_for_an_answer_by_that_alone() {
+    let test = "a_datagram_from_the_port_of_a_service_is_not_taken_for_an_answer_by_that_alone";
+    netns::run(test, || {
+        let folder = Folder::new();
+        let lab = Lab::new();
+        lab.track();
+        let running = capture(&folder, &[]);
+        let cases = [(51_820, 41_414), (5060, 7060), (53, 27_015), (443, 5000)];
+        for (from, to) in cases {
+            let address = |address: &str, port| {
+                SocketAddr::new(address.parse::<IpAddr>().expect("an address"), port)
+            };
+            let (near, far) = (address("10.1.0.2", from), address("10.2.0.2", to));
+            let far_socket = lab.server.run(move || bound(|| UdpSocket::bind(far)));
+            let near_socket = lab.client.run(move || bound(|| UdpSocket::bind(near)));
+            for socket in [&near_socket, &far_socket] {
+                socket.set_read_timeout(Some(LONG)).expect("a timeout");
+            }
+            near_socket.send_to(b"tick", far).expect("sent");
+            let (_, back) = far_socket.recv_from(&mut [0; 4]).expect("heard");
+            far_socket.send_to(b"tock", back).expect("answered");
+            near_socket.recv_from(&mut [0; 4]).expect("heard");
+        }
+        running.drained();
+        assert_eq!(running.finish().code, Some(0));
+        for (_, to) in cases {
+            let found = to_port(&folder, to);
+            assert_eq!(found.len(), 1, "{to}: {found:?}");
+            assert_eq!(
+                (&found[0]["src"], &found[0]["turned"]),
+                (&"10.1.0.2".into(), &Value::Null),
+                "{}",
+                found[0]
+            );
+        }
+    });
+}

@@ -136,6 +136,12 @@ fn datagrams_are_turned_only_when_answered_and_told_apart() {
         (41_000, 53),
         (41_000, 42_000),
         (514, 514),
+        // Peers, and whoever chooses such a port.
+        (51_820, 41_414),
+        (5060, 41_000),
+        (4500, 41_414),
+        (53, 27_015),
+        (443, 5000),
     ] {
         let record = flow(Protocol::UDP, (SERVER, source), (CLIENT, destination));
         assert_eq!(
