@@ -34,8 +34,8 @@ pub enum Kind {
     Plain,
     /// By its port, over TCP and UDP alike.
     Both,
-    /// All ports from 1024 on, but for sensitive ones.
-    High,
+    /// All ports from one to another, both of them high, but for sensitive ones.
+    High(u16, u16),
     /// By the source port: what answers a request to a group, or asks for an address.
     From(u16),
 }
@@ -222,6 +222,7 @@ impl Evidence {
         forget_addresses_of_proxies(&mut flows);
         join::protocols(&mut flows);
         join::high_ports(&mut flows, links, sensitive, days.count());
+        join::calls(&mut flows, links, sensitive, days.count());
         let mut evidence = Self {
             services: services(flows),
             days: days.count(),

@@ -41,7 +41,7 @@ fn write_service(
     let name = text::service(key.protocol, key.service, &plan.options.services);
     let protocols: Vec<String> = key.protocols().iter().map(ToString::to_string).collect();
     let name = match key.kind {
-        Kind::High => "ports from 1024 on".to_owned(),
+        Kind::High(first, last) => format!("ports {first} to {last}"),
         Kind::From(port) => format!("from port {port}"),
         Kind::Plain | Kind::Both => name,
     };

@@ -310,9 +310,12 @@ impl Writer<'_> {
             }
         }
         match (rule.place.key.target, rule.services[0]) {
-            _ if rule.place.key.kind == Kind::High => {
-                parts.push(format!("{header} dport {HIGH}"));
-                let except = self.general.aim.sensitive.from(protocol, 1024);
+            (_, Service::Port(_)) if matches!(rule.place.key.kind, Kind::High(..)) => {
+                let Kind::High(first, last) = rule.place.key.kind else {
+                    return;
+                };
+                parts.push(format!("{header} dport {first}-{last}"));
+                let except = self.general.aim.sensitive.within(protocol, (first, last));
                 if !except.is_empty() {
                     let ranges = text::ports(&except);
                     let elements = ports(ranges.iter().map(|range| range.show('-')).collect());
@@ -366,13 +369,16 @@ impl Writer<'_> {
         if header == "th" {
             parts.push(format!("meta l4proto {words}"));
         }
-        let is_high = key.kind == Kind::High;
+        let range = match key.kind {
+            Kind::High(first, last) => Some(format!("{first}-{last}")),
+            _ => None,
+        };
         let has_ports = matches!(key.service, Service::Port(_));
         let elements = rule.pairs.iter().map(|(source, destination, service)| {
-            let port = match service {
-                _ if is_high => HIGH.to_owned(),
-                Service::Port(port) => port.to_string(),
-                _ => "0".to_owned(),
+            let port = match (&range, service) {
+                (Some(range), _) => range.clone(),
+                (None, Service::Port(port)) => port.to_string(),
+                (None, _) => "0".to_owned(),
             };
             let pair = format!("{} . {}", source.show(family), family.address(*destination));
             if has_ports {
@@ -387,7 +393,7 @@ impl Writer<'_> {
             } else {
                 format!("{0} . {0}", kind(family))
             },
-            interval: is_high || rule.pairs.iter().any(|(source, ..)| !source.is_single()),
+            interval: range.is_some() || rule.pairs.iter().any(|(source, ..)| !source.is_single()),
             elements: elements.collect(),
         };
         let [from, to] = self.section(key);
@@ -417,8 +423,8 @@ impl Writer<'_> {
 
     fn title(&self, rule: &Accept) -> String {
         let names = &self.plan.options.services;
-        let title = if rule.place.key.kind == Kind::High {
-            format!("high ports of {}", rule.protocols[0])
+        let title = if let Kind::High(first, last) = rule.place.key.kind {
+            format!("{} ports {first} to {last}", rule.protocols[0])
         } else if let Kind::From(port) = rule.place.key.kind {
             let name = text::service(rule.protocols[0], Service::Port(port), names);
             format!("from {name}")

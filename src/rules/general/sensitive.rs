@@ -103,10 +103,10 @@ impl Sensitive {
         Ok(Self(services))
     }
 
-    /// Those of a protocol, from a port on.
-    pub fn from(&self, protocol: Protocol, first: u16) -> Vec<Service> {
-        let from = self.0.range((protocol, first)..=(protocol, u16::MAX));
-        from.map(|((_, port), _)| Service::Port(*port)).collect()
+    /// Those of a protocol, from one port to another.
+    pub fn within(&self, protocol: Protocol, (first, last): (u16, u16)) -> Vec<Service> {
+        let within = self.0.range((protocol, first)..=(protocol, last));
+        within.map(|((_, port), _)| Service::Port(*port)).collect()
     }
 
     /// What a service gives, if it is one of them.
