@@ -161,6 +161,9 @@ impl Plan {
                 plain(spot, REASONS_MAX)
             ));
         }
+        if let Some(general) = &self.general {
+            warnings.extend(general.links.warnings.iter().cloned());
+        }
         warnings.extend(self.warn_of_unclear());
         warnings.extend(self.warn_of_one_direction());
         warnings.extend(self.warn_of_groups());

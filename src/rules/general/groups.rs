@@ -4,7 +4,7 @@
 //! A request that comes in is accepted if the gateway takes part: if it answers from that port, is asked there directly,
 //! or says the same to the same group. What it says to groups itself is accepted, and so are its answers.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::days::Days;
 use super::evidence::{Key, Kind, Relation, Target};
@@ -19,6 +19,9 @@ const SSDP: u16 = 1900;
 /// DHCP, server and client (RFC 2131, section 4.1).
 const DHCP: (u16, u16) = (67, 68);
 
+/// The first port that Linux gives clients by itself.
+const LOCAL_FIRST: u16 = 32768;
+
 /// A protocol and port of a family.
 type Port = (Family, Protocol, u16);
 
@@ -27,8 +30,8 @@ type Port = (Family, Protocol, u16);
 struct Known {
     /// Ports that it answers from or is asked at, and the zones of those who are answered.
     serves: BTreeMap<Port, BTreeSet<ZoneId>>,
-    /// What it says to groups.
-    announces: HashSet<(Family, Protocol, Service)>,
+    /// What it says to groups, and from which ports.
+    announces: HashMap<(Family, Protocol, Service), HashSet<SourcePort>>,
     /// Ports at which groups are asked.
     asked: HashSet<Port>,
     /// Who asks for UPnP devices.
@@ -119,9 +122,9 @@ impl Known {
             let port = |port: u16| (class.family, class.protocol, port);
             match (class.chain, to_group) {
                 (Chain::Output, true) => {
-                    known
-                        .announces
-                        .insert((class.family, class.protocol, seen.service));
+                    let asked = (class.family, class.protocol, seen.service);
+                    let from = records[*index].identity.source_port;
+                    known.announces.entry(asked).or_default().insert(from);
                 }
                 (Chain::Output, false) => {
                     let zone = zone_of(links, class.family, seen.destination);
@@ -200,21 +203,15 @@ impl Known {
             (Chain::Input, false) => {
                 // The answer to what the gateway asked a group.
                 let zone = zone_of(links, class.family, seen.source).filter(is_inner);
-                let asked = source_port.filter(|port| {
-                    let service = Service::Port(*port);
-                    self.announces
-                        .contains(&(class.family, class.protocol, service))
+                let answer = source_port.and_then(|port| {
+                    let asked = (class.family, class.protocol, Service::Port(port));
+                    let from = self.announces.get(&asked)?;
+                    Some((port, answered(seen.service, from)?))
                 });
-                match (zone, asked) {
-                    (Some(zone), Some(port)) => {
+                match (zone, answer) {
+                    (Some(zone), Some((port, service))) => {
                         let kind = Kind::From(port);
-                        vec![key(
-                            Some(zone),
-                            None,
-                            Target::Own,
-                            kind,
-                            fixed(seen.service),
-                        )]
+                        vec![key(Some(zone), None, Target::Own, kind, service)]
                     }
                     _ => Vec::new(),
                 }
@@ -229,9 +226,11 @@ impl Known {
             Service::Port(port) => self.serves.get(&(class.family, class.protocol, port)),
             _ => None,
         };
-        let announces = { &self.announces }.contains(&(class.family, class.protocol, seen.service));
+        let said = (class.family, class.protocol, seen.service);
+        let announces = self.announces.contains_key(&said);
         let answers_all = (class.family, class.protocol, Service::Port(DHCP.1));
-        let leases = seen.service == Service::Port(DHCP.0) && self.announces.contains(&answers_all);
+        let leases =
+            seen.service == Service::Port(DHCP.0) && self.announces.contains_key(&answers_all);
         let searched = seen.service == Service::Port(SSDP)
             && self
                 .serves
@@ -267,6 +266,21 @@ impl Known {
             _ => None,
         }
     }
+}
+
+/// The port that an answer to the gateway goes to: the one that it has asked from. Where it has asked from one that happened
+/// to be free, one of those that the kernel chooses from (`ip_local_port_range`); that somebody sends from the port of a
+/// group's service to another is no answer.
+fn answered(service: Service, asked_from: &HashSet<SourcePort>) -> Option<Service> {
+    let Service::Port(port) = service else {
+        return None;
+    };
+    if asked_from.contains(&SourcePort::Exact(port)) {
+        return Some(service);
+    }
+    let chosen = asked_from.contains(&SourcePort::Ephemeral) || { asked_from.iter() }
+        .any(|from| matches!(from, SourcePort::Exact(LOCAL_FIRST..)));
+    (chosen && port >= LOCAL_FIRST).then_some(Service::None)
 }
 
 /// The port that an answer goes to, unless it is one that happened to be free.

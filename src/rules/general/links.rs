@@ -3,13 +3,14 @@
 //! A zone is an interface, or all the interfaces that a default route leads out of: the Internet side. A network is a
 //! prefix that an interface has an address of, or that a route leads to.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::model::capture::Capture;
 use crate::rules::block::{Block, Family, number};
+use crate::rules::text::plain;
 
 /// A zone, as an index of [`Links::zones`].
 pub type ZoneId = usize;
@@ -21,7 +22,7 @@ pub type NetworkId = usize;
 pub struct Zone {
     /// Their names, sorted. None at all stands for link-local addresses, which every interface has.
     pub names: Vec<String>,
-    /// Whether a default route leads there, so that everything else lies behind it.
+    /// Whether a default route of a family leads there, so that everything else of that family lies behind it.
     pub is_internet: bool,
 }
 
@@ -46,16 +47,25 @@ pub struct Links {
     /// The networks.
     pub networks: Vec<Network>,
     /// Networks by first address, for each length of prefix that there is, the longest first.
-    by_length: BTreeMap<(Family, u8), HashMap<u128, NetworkId>>,
+    by_length: BTreeMap<(Family, u8), HashMap<u128, Option<NetworkId>>>,
     /// Families for which rules choose the routing table by more than the destination.
     unclear: [bool; 2],
+    /// What the administrator has to know of them.
+    pub warnings: Vec<String>,
 }
 
 impl Links {
     /// Those of some captures, which are taken to be of one host. Of several hosts nothing is known, since the interfaces
-    /// of one say nothing of those of another. Where captures contradict one another, the last one counts.
+    /// of one say nothing of those of another.
+    ///
+    /// 1. Interfaces that can be no condition of a rule are set apart with all that lies behind them: virtual routers, and
+    ///    names that no firewall takes. What has a master (a bridge's port) counts as its master.
+    /// 2. Each network gets the names of all interfaces that it lies behind.
+    /// 3. For each family the Internet side is where default routes lead ([`is_wide`]), without inner interfaces that have
+    ///    one besides ([`internet`]).
     pub fn new(captures: &[Capture]) -> Self {
         let mut links = Self::default();
+        links.zones.push(Zone::default());
         let mut hosts: Vec<&Option<String>> = captures.iter().map(|one| &one.host).collect();
         hosts.sort_unstable();
         hosts.dedup();
@@ -64,86 +74,70 @@ impl Links {
         }
         let mut sorted: Vec<&Capture> = captures.iter().collect();
         sorted.sort_by_key(|capture| (capture.end, capture.start));
-        let mut routes: BTreeMap<IpNet, String> = BTreeMap::new();
-        let mut defaults: BTreeMap<String, ()> = BTreeMap::new();
-        let mut routers = Vec::new();
+        let mut found = Found::default();
         for capture in sorted {
-            for interface in &capture.interfaces {
-                if interface.table.is_some() {
-                    routers.push(interface.name.clone());
-                }
-            }
-            let slaves = capture.interfaces.iter().filter(|interface| {
-                let master = interface.master.as_ref();
-                master.is_some_and(|master| routers.contains(master))
-            });
-            // The filter sees packets of a virtual router on its own interface or on the slave's
-            // (`l3mdev_ip_rcv`, include/net/l3mdev.h), so that neither can be a condition.
-            routers.extend(
-                slaves
-                    .map(|interface| interface.name.clone())
-                    .collect::<Vec<_>>(),
-            );
-            let connected = capture.interfaces.iter().flat_map(|interface| {
-                let nets = interface.addresses.iter();
-                nets.filter(|net| net.prefix_len() < net.max_prefix_len())
-                    .map(|net| (net.trunc(), interface.name.clone()))
-            });
-            let routed = capture.routes.iter();
-            let routed = routed.map(|route| (route.destination.trunc(), route.interface.clone()));
-            for (net, name) in connected.chain(routed) {
-                if name == "lo" || routers.contains(&name) || is_on_every_link(net.addr()) {
-                    continue;
-                }
-                if net.prefix_len() == 0 {
-                    defaults.insert(name.clone(), ());
-                }
-                routes.insert(net, name);
-            }
+            found.take(capture);
             for rule in &capture.policy_rules {
                 links.unclear[usize::from(!rule.is_ipv4())] = true;
             }
         }
-        let internet: Vec<String> = defaults.into_keys().collect();
-        links.zones.push(Zone::default());
-        if !internet.is_empty() {
-            links.zones.push(Zone {
-                names: internet.clone(),
-                is_internet: true,
-            });
-        }
-        links.add("fe80::/10".parse().expect("it is one"), 0);
-        for (net, name) in routes {
-            let zone = if internet.contains(&name) {
-                1
-            } else {
-                let names = vec![name];
-                let known = links.zones.iter().position(|zone| zone.names == names);
-                known.unwrap_or_else(|| {
-                    links.zones.push(Zone {
-                        names,
-                        is_internet: false,
-                    });
-                    links.zones.len() - 1
-                })
+        links.warnings = found.warnings();
+        links.add("fe80::/10".parse().expect("it is one"), Some(0));
+        for family in [Family::V4, Family::V6] {
+            let of_family = |net: &IpNet| Family::of(net.addr()) == family;
+            let internet = match internet(&found, of_family) {
+                Ok(names) => names,
+                Err(why) => {
+                    links.warnings.push(why);
+                    links.unclear[usize::from(family == Family::V6)] = true;
+                    continue;
+                }
             };
-            links.add(net, zone);
+            for (net, names) in found.networks.iter().filter(|(net, _)| of_family(net)) {
+                let is_unknown = names.iter().any(|name| found.unknown.contains(name));
+                let outside = is_wide(*net) || names.iter().all(|name| internet.contains(name));
+                let zone = match (is_unknown, outside) {
+                    (true, _) => None,
+                    (false, true) => Some(links.zone(internet.clone(), true)),
+                    (false, false) => Some(links.zone(names.clone(), false)),
+                };
+                links.add(*net, zone);
+            }
         }
         links
     }
 
-    fn add(&mut self, net: IpNet, zone: ZoneId) {
+    fn zone(&mut self, names: BTreeSet<String>, is_internet: bool) -> ZoneId {
+        let zone = Zone {
+            names: names.into_iter().collect(),
+            is_internet,
+        };
+        let known = self.zones.iter().position(|known| *known == zone);
+        known.unwrap_or_else(|| {
+            self.zones.push(zone);
+            self.zones.len() - 1
+        })
+    }
+
+    /// The Internet side of a family.
+    pub fn internet(&self, family: Family) -> Option<ZoneId> {
+        let wide = { self.networks.iter() }.find(|net| net.family == family && net.is_default)?;
+        Some(wide.zone)
+    }
+
+    /// Takes note of a network; of one in no zone that nothing is known of it, whatever larger one it is in.
+    fn add(&mut self, net: IpNet, zone: Option<ZoneId>) {
         let (block, family) = (Block::of_net(net), Family::of(net.addr()));
         let of_length = self.by_length.entry((family, u8::MAX - net.prefix_len()));
-        of_length
-            .or_default()
-            .insert(block.first(), self.networks.len());
-        self.networks.push(Network {
+        let id = zone.map(|_| self.networks.len());
+        of_length.or_default().insert(block.first(), id);
+        self.networks.extend(zone.map(|zone| Network {
             family,
             block,
             zone,
-            is_default: net.prefix_len() == 0,
-        });
+            // Those of links, in the first zone, are large as well.
+            is_default: is_wide(net) && zone > 0,
+        }));
     }
 
     /// The network that an address lies in, as routes say: that of the longest prefix. `None` if no route leads there,
@@ -164,7 +158,7 @@ impl Links {
             };
             nets.get(&first).copied()
         });
-        found.next()
+        found.next().flatten()
     }
 
     /// The networks of a zone that are no default, of one family.
@@ -173,11 +167,14 @@ impl Links {
         networks.filter(move |net| net.zone == zone && net.family == family && !net.is_default)
     }
 
-    /// The networks that are not on the Internet side.
+    /// The networks that are not on the Internet side, and share no interface with it.
     pub fn local(&self, family: Family) -> Vec<Block> {
+        let outside = self.internet(family).map(|zone| &self.zones[zone].names);
         let inner = self.networks.iter().filter(|net| {
             let zone = &self.zones[net.zone];
-            net.family == family && !zone.is_internet && !zone.names.is_empty()
+            let shares =
+                outside.is_some_and(|names| { zone.names.iter() }.any(|name| names.contains(name)));
+            net.family == family && !zone.is_internet && !zone.names.is_empty() && !shares
         });
         let mut blocks: Vec<Block> = inner.map(|net| net.block).collect();
         blocks.sort_unstable_by_key(|block| (block.first(), u128::MAX - block.last()));
@@ -189,8 +186,152 @@ impl Links {
     pub fn name(&self, zone: Option<ZoneId>) -> String {
         match zone.map(|zone| &self.zones[zone]) {
             Some(zone) if zone.names.is_empty() => "link-local".to_owned(),
-            Some(zone) => zone.names.join("+"),
+            Some(zone) => plain(&zone.names.join("+"), 64),
             None => "elsewhere".to_owned(),
+        }
+    }
+}
+
+/// Whether a network is as large as only what a default route leads to, which tunnels cut into pieces (`0.0.0.0/1` and
+/// `128.0.0.0/1` of OpenVPN, `2000::/3` of tunnel brokers). The largest inner network is 10.0.0.0/8; registries give
+/// no more than a /19 of IPv6 to anybody, and 6to4 (2002::/16) is everybody.
+const fn is_wide(net: IpNet) -> bool {
+    match net {
+        IpNet::V4(net) => net.prefix_len() < 8,
+        IpNet::V6(net) => net.prefix_len() < 19,
+    }
+}
+
+/// Whether the addresses of a network are for inner use (RFC 1918, RFC 4193).
+fn is_private(net: &IpNet) -> bool {
+    match net {
+        IpNet::V4(net) => net.addr().is_private(),
+        IpNet::V6(net) => net.addr().segments()[0] & 0xfe00 == 0xfc00,
+    }
+}
+
+/// Whether a name can be a condition of a rule as it is: nft takes `*` for any ending, and quotes end.
+fn is_plain(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+:@".contains(c);
+    (1..=15).contains(&name.len()) && name.chars().all(plain)
+}
+
+/// What captures say of interfaces and networks.
+#[derive(Default)]
+struct Found {
+    /// The interfaces that each network lies behind.
+    networks: BTreeMap<IpNet, BTreeSet<String>>,
+    /// Networks that interfaces have an address of.
+    connected: BTreeSet<(String, IpNet)>,
+    /// Interfaces of virtual routers. The filter sees their packets on the router's interface or on the slave's
+    /// (`l3mdev_ip_rcv`, include/net/l3mdev.h), so that neither can be a condition.
+    routers: BTreeSet<String>,
+    /// Those, and names that are none to a firewall.
+    unknown: BTreeSet<String>,
+}
+
+impl Found {
+    fn take(&mut self, capture: &Capture) {
+        let mut masters: HashMap<&str, &str> = HashMap::new();
+        let tables = { capture.interfaces.iter() }.filter(|interface| interface.table.is_some());
+        self.routers
+            .extend(tables.map(|router| router.name.clone()));
+        for interface in &capture.interfaces {
+            match &interface.master {
+                Some(master) if self.routers.contains(master) => {
+                    self.routers.insert(interface.name.clone());
+                }
+                Some(master) => {
+                    masters.insert(&interface.name, master);
+                }
+                None => {}
+            }
+        }
+        // A port's master may be a port itself, as a bond's; a circle there is not.
+        let name = |name: &str| {
+            let mut name = name;
+            for _ in 0..8 {
+                name = masters.get(name).copied().unwrap_or(name);
+            }
+            name.to_owned()
+        };
+        let connected = capture.interfaces.iter().flat_map(|interface| {
+            let nets = interface.addresses.iter().map(IpNet::trunc);
+            nets.filter(|net| net.prefix_len() < net.max_prefix_len() && !is_wide(*net))
+                .map(|net| (net, name(&interface.name)))
+        });
+        let connected: Vec<_> = connected.collect();
+        let routed = capture.routes.iter();
+        let routed = routed.map(|route| (route.destination.trunc(), name(&route.interface)));
+        for (net, name) in connected.iter().cloned().chain(routed) {
+            if name == "lo" || is_on_every_link(net.addr()) {
+                continue;
+            }
+            if !is_plain(&name) || self.routers.contains(&name) {
+                self.unknown.insert(name.clone());
+            }
+            self.networks.entry(net).or_default().insert(name);
+        }
+        let connected = connected.into_iter();
+        self.connected
+            .extend(connected.map(|(net, name)| (name, net)));
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for name in &self.unknown {
+            let why = if self.routers.contains(name) {
+                "belongs to a virtual router (VRF)"
+            } else {
+                "has a name that rules can't have"
+            };
+            warnings.push(format!(
+                "the interface {} {why}: what lies behind it has rules by addresses alone",
+                plain(name, 15)
+            ));
+        }
+        warnings
+    }
+}
+
+/// The interfaces that lead to the Internet: those that default routes lead out of. Where several do, one with a private
+/// network of its own is an inner one if another has none.
+///
+/// ```text
+///   wan0 203.0.113.2/30, lan0 10.0.0.1/8, default routes by both:            wan0
+///   lte0 192.168.8.2/24, dsl0 192.168.1.2/24, by both; lan0 10.1.0.1/24:     lte0 and dsl0
+///   eth0 192.168.1.2/24, eth1 10.0.0.2/8, by both, and no other interface:   nobody knows
+/// ```
+///
+/// Errors: why it is not known, in words.
+fn internet(found: &Found, of_family: impl Fn(&IpNet) -> bool) -> Result<BTreeSet<String>, String> {
+    let of_family = |net: &IpNet| of_family(net);
+    let wide = { found.networks.iter() }.filter(|(net, _)| of_family(net) && is_wide(**net));
+    let candidates: BTreeSet<String> = wide.flat_map(|(_, names)| names.clone()).collect();
+    if candidates.len() < 2 {
+        return Ok(candidates);
+    }
+    let has_private = |name: &String| {
+        let mut own = found.connected.iter();
+        own.any(|(of, net)| of == name && of_family(net) && is_private(net))
+    };
+    let outer: BTreeSet<String> = { candidates.iter() }
+        .filter(|name| !has_private(name))
+        .cloned()
+        .collect();
+    let others = { found.networks.iter() }
+        .filter(|(net, _)| of_family(net) && !is_wide(**net))
+        .any(|(_, names)| names.iter().any(|name| !candidates.contains(name)));
+    match (outer.is_empty(), others) {
+        (false, _) => Ok(outer),
+        (true, true) => Ok(candidates),
+        (true, false) => {
+            let names: Vec<String> = candidates.iter().map(|name| plain(name, 15)).collect();
+            Err(format!(
+                "several interfaces have a default route and private networks ({}), so that it is not known which of them \
+                 leads to the Internet: rules have the addresses that were seen",
+                names.join(", ")
+            ))
         }
     }
 }
@@ -262,6 +403,94 @@ mod tests {
             .map(|block| block.net(Family::V4).to_string())
             .collect();
         assert_eq!(local, ["10.0.0.0/8"]);
+    }
+
+    #[test]
+    fn a_default_route_in_pieces_is_one() {
+        let mut capture = gateway();
+        let route = |to: &str, name: &str| Route {
+            destination: to.parse().unwrap(),
+            gateway: None,
+            interface: name.to_owned(),
+        };
+        capture.routes.extend([
+            route("0.0.0.0/1", "tun0"),
+            route("128.0.0.0/1", "tun0"),
+            route("2000::/3", "he6"),
+        ]);
+        let links = Links::new(&[capture]);
+        let zone = |address: &str| place(&links, address).map(|(zone, _)| zone);
+        assert_eq!(zone("8.8.8.8").as_deref(), Some("tun0+wan0"));
+        assert_eq!(zone("2600::1").as_deref(), Some("he6"));
+        assert_eq!(links.local(Family::V6).len(), 1);
+        assert!(links.zones[links.internet(Family::V6).unwrap()].is_internet);
+    }
+
+    #[test]
+    fn an_inner_interface_with_a_default_route_is_an_inner_one() {
+        let mut capture = gateway();
+        capture.routes.push(Route {
+            destination: "0.0.0.0/0".parse().unwrap(),
+            gateway: None,
+            interface: "lan0".to_owned(),
+        });
+        let links = Links::new(&[capture.clone()]);
+        assert_eq!(place(&links, "8.8.8.8").unwrap().0, "wan0");
+        assert_eq!(place(&links, "10.1.0.7").unwrap().0, "lan0");
+        // Two that look the same, and nothing else.
+        capture.interfaces[2].addresses = vec!["192.168.1.2/24".parse().unwrap()];
+        let links = Links::new(&[capture]);
+        assert_eq!(place(&links, "10.1.0.7"), None);
+        assert_eq!(links.warnings.len(), 1);
+    }
+
+    #[test]
+    fn what_lies_behind_two_interfaces_is_a_zone_of_both() {
+        let mut capture = gateway();
+        capture.interfaces.push(Interface {
+            name: "wlan0".to_owned(),
+            addresses: vec!["10.1.0.2/24".parse().unwrap()],
+            ..Interface::default()
+        });
+        // A bridge's port is the bridge.
+        capture.interfaces.push(Interface {
+            name: "port0".to_owned(),
+            addresses: vec!["10.1.0.1/24".parse().unwrap()],
+            master: Some("lan0".to_owned()),
+            ..Interface::default()
+        });
+        let links = Links::new(&[capture]);
+        assert_eq!(place(&links, "10.1.0.7").unwrap().0, "lan0+wlan0");
+        // One of them leads to the Internet, so that its addresses may come from there.
+        let mut capture = gateway();
+        capture.interfaces.push(Interface {
+            name: "wan0".to_owned(),
+            addresses: vec!["10.1.0.2/24".parse().unwrap()],
+            ..Interface::default()
+        });
+        capture.routes.remove(1);
+        let links = Links::new(&[capture]);
+        assert_eq!(place(&links, "10.1.0.7").unwrap().0, "lan0+wan0");
+        assert!(links.local(Family::V4).is_empty());
+    }
+
+    #[test]
+    fn of_virtual_routers_and_odd_names_nothing_is_known() {
+        for (name, table) in [
+            ("lan0", Some(7)),
+            ("l*", None),
+            ("x\n\taccept", None),
+            ("", None),
+        ] {
+            let mut capture = gateway();
+            capture.interfaces[1].name = name.to_owned();
+            capture.interfaces[1].table = table;
+            capture.routes[1].interface = name.to_owned();
+            let links = Links::new(&[capture]);
+            assert_eq!(place(&links, "10.1.0.7"), None, "{name}");
+            assert_eq!(place(&links, "8.8.8.8").unwrap().0, "wan0");
+            assert!(links.warnings[0].chars().all(|c| !c.is_control()));
+        }
     }
 
     #[test]

@@ -22,20 +22,22 @@ pub mod outlook;
 pub mod sensitive;
 pub mod side;
 
+use std::collections::HashMap;
+
 use accept::Accept;
 use choice::Climb;
 use days::Days;
-use evidence::{Evidence, Key, Lasting};
+use evidence::{Evidence, Key, Lasting, Target};
 use ladder::{Ladder, Trial};
 use links::Links;
 use outlook::{DAYS_LEAST, Outlook};
-use sensitive::Sensitive;
+use sensitive::{Gives, Sensitive};
 
 use super::direction::Host;
 use super::plan::{Answers, Options, Plan};
-use super::seen::{Flows, Tally};
+use super::seen::{Flows, Seen, Tally};
 use crate::model::capture::Capture;
-use crate::model::record::Record;
+use crate::model::record::{Protocol, Record, Service};
 
 /// What is asked of generalized rules.
 #[derive(Clone, Debug)]
@@ -135,11 +137,15 @@ pub fn generalize(captures: &[Capture], records: &[Record], options: &Options, a
         (&host, &Lasting::new(captures)),
         (&links, &days, &aim.sensitive),
     );
+    let behind = behind(records, &accepted, &aim.sensitive);
     drop(accepted);
     let ladders: Vec<Ladder<'_>> = { evidence.services.iter() }
         .map(|used| {
             let protocols = used.key.protocols().into_iter();
-            let gives = protocols.filter_map(|one| aim.sensitive.gives(one, used.key.service));
+            let gives = protocols.filter_map(|one| match used.key.target {
+                Target::Translated(..) => behind.get(&(one, used.key.service)).copied(),
+                _ => aim.sensitive.gives(one, used.key.service),
+            });
             Ladder::new(used, gives.min(), &links, &evidence)
         })
         .collect();
@@ -175,6 +181,27 @@ pub fn generalize(captures: &[Capture], records: &[Record], options: &Options, a
     };
     let tcp = Answers::of(records);
     Plan::general(captures, options, (flows, tcp), host, general)
+}
+
+/// What published ports lead to, where that is sensitive: SSH is no web server for being published as port 8022.
+fn behind(
+    records: &[Record],
+    accepted: &[(Seen, usize)],
+    sensitive: &Sensitive,
+) -> HashMap<(Protocol, Service), Gives> {
+    let mut behind = HashMap::new();
+    for (seen, index) in accepted {
+        let identity = &records[*index].identity;
+        let protocol = identity.protocol;
+        if let (true, Some(gives)) = (
+            identity.dnat().is_some(),
+            sensitive.gives(protocol, seen.service),
+        ) {
+            let known = behind.entry((protocol, identity.service)).or_insert(gives);
+            *known = gives.min(*known);
+        }
+    }
+    behind
 }
 
 fn decision(ladder: &Ladder<'_>) -> Decision {

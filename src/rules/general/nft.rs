@@ -167,15 +167,12 @@ impl Writer<'_> {
     /// somebody here. Nor do they lie there: what goes there because an inner route is gone is for nobody.
     fn astray(&mut self, device: &str, field: &str, why: &str) -> Vec<String> {
         let links = &self.general.links;
-        let Some(internet) = links.zones.iter().position(|zone| zone.is_internet) else {
-            return Vec::new();
-        };
         let mut lines = Vec::new();
         for (family, ip, suffix) in [(Family::V4, "ip", ""), (Family::V6, "ip6", "6")] {
             let local = links.local(family);
-            if local.is_empty() {
+            let Some(internet) = links.internet(family).filter(|_| !local.is_empty()) else {
                 continue;
-            }
+            };
             // A part of an inner network may have a way of its own there.
             let within = links.of_zone(internet, family);
             let within: Vec<Block> = within
@@ -305,7 +302,12 @@ impl Writer<'_> {
         if let Kind::From(port) = rule.place.key.kind {
             parts.push(format!("{header} sport {port}"));
             if rule.services[0] == Service::None {
-                parts.push(format!("{header} dport {HIGH}"));
+                // What comes back to the gateway comes to a port that its kernel has chosen.
+                let to = match rule.place.key.chain {
+                    Chain::Input => LOCAL,
+                    _ => HIGH,
+                };
+                parts.push(format!("{header} dport {to}"));
                 return;
             }
         }
@@ -459,6 +461,8 @@ impl Writer<'_> {
 
 /// The ports that programs choose freely.
 const HIGH: &str = "1024-65535";
+/// The ports that Linux gives its own clients (`ip_local_port_range`), and those that others do.
+const LOCAL: &str = "32768-65535";
 
 /// The protocols of a rule, and the word that their ports are said with: with several, wherever a transport header has them.
 fn transport(rule: &Accept) -> (String, &'static str) {
