@@ -57,7 +57,8 @@ impl Climb {
                     && (other_rung.sources == one.sources
                         || other_rung.destinations == one.destinations
                         || one == Rung::default())
-                    && mean(&other.ahead, span) < missed
+                    && (mean(&other.ahead, span) < missed
+                        || trials[index].is_passing && mean(&other.ahead, span) <= missed)
             };
             if trials[index].is_fleeting && trials.iter().any(lasts) {
                 continue;
@@ -182,6 +183,7 @@ mod tests {
             admitted,
             is_long: false,
             is_fleeting: false,
+            is_passing: false,
         }
     }
 

@@ -121,6 +121,12 @@ impl Busy {
     pub const fn is_dynamic(&self) -> bool {
         self.leases || self.early > 0 && self.gone * 5 >= self.early && self.late * 5 >= self.early
     }
+
+    /// Whether no address lasts, as with containers: half of those that were there in the beginning are gone, as many have
+    /// come, and it is not that hosts which come back get other leases.
+    pub const fn is_passing(&self) -> bool {
+        !self.leases && self.early > 0 && self.gone * 2 >= self.early && self.late * 2 >= self.early
+    }
 }
 
 /// An address, as long as flows are gathered.

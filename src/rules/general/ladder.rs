@@ -52,6 +52,8 @@ pub struct Trial {
     pub is_long: bool,
     /// Whether it names addresses that come and go.
     pub is_fleeting: bool,
+    /// Whether it names servers in a network where no address lasts.
+    pub is_passing: bool,
 }
 
 /// A service with its sides.
@@ -126,6 +128,7 @@ impl<'a> Ladder<'a> {
             admitted: self.relations.len() as f64,
             is_long: false,
             is_fleeting: self.is_fleeting(Rung::default()),
+            is_passing: self.is_passing(Rung::default()),
         };
         let mut trials = vec![narrow];
         // One flow makes no cell of several members.
@@ -157,6 +160,7 @@ impl<'a> Ladder<'a> {
                     admitted: self.admitted(rung, &cells),
                     is_long: self.is_long(rung, &cells),
                     is_fleeting: self.is_fleeting(rung),
+                    is_passing: self.is_passing(rung),
                 });
             }
         }
@@ -250,6 +254,11 @@ impl<'a> Ladder<'a> {
             atoms: cells,
             ripe: members.into_iter().map(|one| one.ripe).collect(),
         }
+    }
+
+    fn is_passing(&self, rung: Rung) -> bool {
+        let step = &self.destinations.steps[rung.destinations];
+        self.gives.is_none() && self.destinations.is_passing && step.level == Level::Address
     }
 
     fn is_fleeting(&self, rung: Rung) -> bool {

@@ -71,6 +71,8 @@ pub struct Side {
     pub is_internet: bool,
     /// Whether it is of networks whose addresses come and go.
     pub is_dynamic: bool,
+    /// Whether no address lasts there.
+    pub is_passing: bool,
 }
 
 /// Which side.
@@ -123,6 +125,7 @@ impl Side {
             addresses,
             is_internet: false,
             is_dynamic: false,
+            is_passing: false,
         }
     }
 
@@ -152,6 +155,7 @@ impl Side {
             addresses,
             is_internet: zone.is_some_and(|zone| links.zones[zone].is_internet),
             is_dynamic: false,
+            is_passing: false,
         };
         // What nobody knows the place of has no network, and no end.
         let Some(zone) = zone else { return side };
@@ -164,6 +168,7 @@ impl Side {
             evidence,
         };
         side.is_dynamic = !side.is_internet && ladder.of_zone().is_dynamic();
+        side.is_passing = !side.is_internet && ladder.of_zone().is_passing();
         for level in [Level::Near, Level::Far, Level::Network, Level::Zone] {
             if let Some(steps) = ladder.steps(level, &side.addresses) {
                 // Of two levels that are the same here, the wider one says what it is.
@@ -355,6 +360,7 @@ impl Ladder<'_> {
         };
         // Where addresses come and go, none of them is a server for long.
         match self.gives {
+            None if of.is_passing() => return Some(1),
             None if of.is_dynamic() => return Some(SERVERS_DYNAMIC),
             Some(_) if of.is_dynamic() => return Some(SERVERS_SENSITIVE),
             _ => {}
