@@ -163,6 +163,13 @@ impl Plan {
         }
         if let Some(general) = &self.general {
             warnings.extend(general.links.warnings.iter().cloned());
+            if general.aim.sensitive.is_empty() {
+                warnings.push(
+                    "no service counts as sensitive, since the table of --sensitive is empty: remote shells and databases \
+                     are opened as far as any other service"
+                        .to_owned(),
+                );
+            }
         }
         warnings.extend(self.warn_of_unclear());
         warnings.extend(self.warn_of_one_direction());

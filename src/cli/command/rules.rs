@@ -123,7 +123,7 @@ pub struct Rules {
     pub explain: bool,
 
     /// With --generalize: at most N rules, as narrow as that allows, however many flows a day are expected to be stopped
-    #[arg(long, value_name = "N", requires = "generalize")]
+    #[arg(long, value_name = "N", requires = "generalize", value_parser = parse_count)]
     pub max_rules: Option<usize>,
 
     /// With --generalize: have each rule count packets and bytes
@@ -257,7 +257,8 @@ impl Rules {
             None => Sensitive::default(),
             Some(path) => {
                 let text = fs::read_to_string(path).map_err(|error| Error::file(path, error))?;
-                let wrong = |why: String| Error::new(format!("{}: {why}", path.display()));
+                let wrong =
+                    |why: String| Error::new(format!("--sensitive {}: {why}", path.display()));
                 Sensitive::parse(&text).map_err(wrong)?
             }
         };
@@ -371,6 +372,14 @@ fn parse_clients(text: &str) -> Result<IpNet, String> {
         ));
     }
     Ok(net)
+}
+
+/// A number of rules.
+fn parse_count(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|&count| count > 0)
+        .ok_or_else(|| "write a number of rules from 1 on, for example 60".to_owned())
 }
 
 fn parse_most(text: &str) -> Result<f64, String> {

@@ -16,8 +16,8 @@ use crate::rules::text::{self, counted};
 pub fn write(plan: &Plan, general: &General, out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
-        "For each service: what rules of each rung are expected to stop a day, in how many rules, and how many pairs of\n\
-         addresses they admit besides those seen. The rung that was chosen is marked by an arrow."
+        "For each service: what rules of each rung are expected to stop a day, and how many pairs of addresses they admit\n\
+         besides those seen. The rung that was chosen is marked by an arrow."
     )?;
     let mut section = String::new();
     for decision in &general.decisions {

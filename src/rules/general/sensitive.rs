@@ -22,26 +22,36 @@ const TABLE: &str = "\
 2049/udp         data NFS
 161/udp               SNMP
 389,636/tcp      data LDAP
+3268-3269/tcp    data LDAP of a global catalogue
+548/tcp          data Apple file shares
+830/tcp               NETCONF
 1433-1434/tcp    data Microsoft SQL Server
 1521/tcp         data Oracle
+2181/tcp         data ZooKeeper
 2375-2376/tcp         Docker
 2379-2380/tcp         etcd
-3306/tcp         data MySQL
+3306,33060/tcp   data MySQL
 3389/tcp              Remote Desktop
 3389/udp              Remote Desktop
 4444/tcp              a shell that somebody left behind
+5555/tcp              the Android debug bridge
 5432/tcp         data PostgreSQL
 5900-5910/tcp         VNC
+5984/tcp         data CouchDB
 5985-5986/tcp         Windows Remote Management
-6379/tcp         data Redis
+6000-6063/tcp         X11
+6379,26379/tcp   data Redis
 6443/tcp              Kubernetes
 8006/tcp              Proxmox
+8200,8500/tcp         Vault, Consul
 8291,8728-8729/tcp    RouterOS
+9042/tcp         data Cassandra
 9200,9300/tcp    data Elasticsearch
 10000/tcp             Webmin
 10250/tcp             kubelet
 11211/tcp        data memcached
 11211/udp        data memcached
+16992-16995/tcp       Intel AMT
 27017-27019/tcp  data MongoDB
 ";
 
@@ -107,6 +117,11 @@ impl Sensitive {
     pub fn within(&self, protocol: Protocol, (first, last): (u16, u16)) -> Vec<Service> {
         let within = self.0.range((protocol, first)..=(protocol, last));
         within.map(|((_, port), _)| Service::Port(*port)).collect()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// What a service gives, if it is one of them.
