@@ -5,7 +5,7 @@
 //! 2. [`side`] and [`ladder`]: for each service the rungs from addresses to everything behind an interface, and what rules
 //!    of each rung would have stopped on each day.
 //! 3. [`choice`]: which rung each service gets. [`sensitive`] services with few clients do not climb.
-//! 4. [`accept`]: the rules; [`nft`] writes them. [`outlook`]: what to expect of them.
+//! 4. [`accept`]: the rules; [`nft`] writes them. [`outlook`](mod@outlook): what to expect of them.
 
 pub mod accept;
 pub mod choice;
