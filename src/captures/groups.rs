@@ -19,9 +19,9 @@ const USUAL_V6: u8 = 64;
 /// One thing that flows can have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// Source address.
+    /// By source address.
     Source,
-    /// Destination address.
+    /// By destination address, before translation.
     Destination,
     /// Network of the source, with the prefix lengths for IPv4 and IPv6.
     SourceNet(u8, u8),
@@ -29,9 +29,9 @@ pub enum Key {
     DestinationNet(u8, u8),
     /// Protocol with destination port or ICMP type and code.
     Service,
-    /// Protocol.
+    /// By protocol.
     Protocol,
-    /// Conntrack zone.
+    /// By conntrack zone.
     Zone,
 }
 
@@ -133,15 +133,15 @@ fn hint(word: &str) -> String {
 /// What the flows of a group have in common, for one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Value {
-    /// An address.
+    /// Flows of this address.
     Address(IpAddr),
-    /// A network.
+    /// Flows of this network.
     Net(IpNet),
-    /// A service.
+    /// Flows that ask for this.
     Service(Protocol, Service),
-    /// A protocol.
+    /// Flows of this protocol.
     Protocol(Protocol),
-    /// A zone.
+    /// Flows of this conntrack zone.
     Zone(u16),
 }
 

@@ -22,9 +22,9 @@ const TAG: u32 = 1;
 pub struct Tuple {
     /// Source address. Of the same family as the destination.
     pub source: IpAddr,
-    /// Destination address.
+    /// The address that it is sent to.
     pub destination: IpAddr,
-    /// Protocol.
+    /// Its number in the IP header, by which rules and lists name it.
     pub protocol: Protocol,
     /// Source port; the identifier of ICMP; 0 for protocols without.
     pub source_port: u16,

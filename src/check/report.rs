@@ -17,7 +17,7 @@ pub struct Report<'a> {
     pub rulesets: &'a [String],
     /// Flows that were judged, in the order they are to be shown.
     pub records: &'a [Record],
-    /// Their verdicts.
+    /// What the kernel decided of each, in the same order.
     pub verdicts: &'a [Verdict],
     /// Unconfirmed flows that were left out.
     pub left_out: u64,
@@ -34,9 +34,9 @@ pub struct Counts {
     pub flows: u64,
     /// Whose first packet was accepted.
     pub accepted: u64,
-    /// Dropped.
+    /// Flows of which the first packet was dropped.
     pub dropped: u64,
-    /// Rejected.
+    /// Flows that were refused with an answer.
     pub rejected: u64,
     /// Without a verdict.
     pub undecided: u64,

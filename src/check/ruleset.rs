@@ -19,13 +19,13 @@ const STANDARD_INPUT: &str = "/dev/stdin";
 pub enum Form {
     /// For `nft -f`.
     Nft,
-    /// For `iptables-restore`.
+    /// Rules of IPv4 for `iptables-restore`(8).
     Iptables,
-    /// For `ip6tables-restore`.
+    /// Rules of IPv6 for `ip6tables-restore`(8).
     Ip6tables,
 }
 
-/// A ruleset.
+/// A ruleset as its file has it, and which program loads it.
 #[derive(Clone, Debug)]
 pub struct Ruleset {
     /// What messages call it.

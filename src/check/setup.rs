@@ -61,7 +61,7 @@ pub struct Setup {
     pub network: Network,
     /// Where packets go in and come out.
     pub wire: Wire,
-    /// Trace events.
+    /// What tells which rules a packet meets.
     pub tracer: Tracer,
     /// For requests to conntrack.
     pub conntrack: std::os::fd::OwnedFd,

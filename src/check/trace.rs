@@ -54,9 +54,9 @@ fn terminal() -> Vec<Instruction> {
 pub struct Place {
     /// `ip`, `ip6`, `inet`, `netdev`….
     pub family: &'static str,
-    /// Table.
+    /// The table that the rule is in.
     pub table: String,
-    /// Chain.
+    /// The chain that the rule is in.
     pub chain: String,
     /// Handle of the rule; `None` is the policy.
     pub handle: Option<u64>,

@@ -9,9 +9,9 @@ use serde::Serialize;
 pub struct Rule {
     /// Family of the table: `ip`, `ip6`, `inet`, `netdev`….
     pub family: String,
-    /// Table.
+    /// The table that decided.
     pub table: String,
-    /// Chain.
+    /// The chain that decided.
     pub chain: String,
     /// Handle, as `nft -a list ruleset` shows it in the namespace. A policy has none.
     pub handle: Option<u64>,

@@ -18,11 +18,11 @@ use crate::model::error::Error;
 pub enum End {
     /// A device, by its place among them.
     Device(usize),
-    /// This host.
+    /// The gateway itself, which sends or gets the packet.
     Host,
 }
 
-/// A device.
+/// One end of the wire: a device by which packets go in and out.
 #[derive(Debug)]
 struct Port {
     tun: Tun,
@@ -30,7 +30,7 @@ struct Port {
     index: u32,
 }
 
-/// All ends.
+/// The ends of all devices of the gateway that is judged.
 #[derive(Debug)]
 pub struct Wire {
     ports: Vec<Port>,

@@ -174,7 +174,7 @@ pub struct Cli {
     #[command(flatten)]
     pub layout: LayoutArgs,
 
-    /// Filters.
+    /// The options that choose flows.
     #[command(flatten)]
     pub filters: Filters,
 

@@ -2,7 +2,7 @@
 
 use super::finding::Finding;
 
-/// Judges net.netfilter.nf_conntrack_acct.
+/// What net.netfilter.nf_conntrack_acct means for captures.
 pub fn judge_accounting(setting: Option<u64>) -> Finding {
     let what = match setting {
         Some(0) => {
@@ -14,7 +14,7 @@ pub fn judge_accounting(setting: Option<u64>) -> Finding {
     Finding::ok("accounting", what).value("nf_conntrack_acct", setting)
 }
 
-/// Judges net.netfilter.nf_conntrack_timestamp.
+/// What net.netfilter.nf_conntrack_timestamp means for captures.
 pub fn judge_timestamps(setting: Option<u64>) -> Finding {
     // CTA_TIMESTAMP_EVENT, include/uapi/linux/netfilter/nfnetlink_conntrack.h, Linux 6.14.
     let what = match setting {

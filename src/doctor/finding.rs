@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 pub enum State {
     /// As it should be.
     Ok,
-    /// Worth knowing.
+    /// Nothing is wrong, but the user should know it.
     Note,
     /// Keeps flows off the list.
     Problem,
@@ -81,7 +81,7 @@ impl Finding {
         Self::new(name, State::Ok, what)
     }
 
-    /// Worth knowing.
+    /// A finding that is worth knowing and no problem.
     pub fn note(name: &'static str, what: impl Into<String>) -> Self {
         Self::new(name, State::Note, what)
     }

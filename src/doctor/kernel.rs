@@ -15,7 +15,7 @@ const GET_STATS: u16 = message_type(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET_STA
 /// What there is to know about it.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// `uname -r`.
+    /// The release of the running kernel (`uname -r`).
     pub release: String,
     /// Whether its sysctls are there, which come with nf_conntrack.
     pub conntrack: bool,

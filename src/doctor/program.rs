@@ -11,9 +11,9 @@ use super::finding::Finding;
 pub struct Program {
     /// Whether it could be loaded; `None` without a socket to attach it to.
     pub loaded: Option<Result<(), String>>,
-    /// net.core.bpf_jit_enable.
+    /// net.core.bpf_jit_enable: 0 has BPF programs interpreted.
     pub jit: Option<u64>,
-    /// kernel.unprivileged_bpf_disabled.
+    /// kernel.unprivileged_bpf_disabled: other than 0, BPF takes CAP_BPF.
     pub unprivileged_disabled: Option<u64>,
     /// The mode in /sys/kernel/security/lockdown.
     pub lockdown: Option<String>,

@@ -27,7 +27,7 @@ pub struct Ruleset {
     pub rules: usize,
     /// Whether those were all there are: a very large ruleset is not waited for.
     pub complete: bool,
-    /// Flowtables.
+    /// Flowtables, which take connections past conntrack.
     pub flowtables: Vec<Flowtable>,
 }
 

@@ -18,7 +18,7 @@ const CROWD: u64 = 4;
 /// The table in numbers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Table {
-    /// Entries now.
+    /// How many entries the connection table has now.
     pub count: Option<u64>,
     /// Entries at most; 0 is no limit.
     pub max: Option<u64>,

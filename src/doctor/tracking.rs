@@ -17,7 +17,7 @@ const NAME: &str = "tracking";
 pub struct Tracking {
     /// nftables and iptables-nft.
     pub nftables: io::Result<Ruleset>,
-    /// iptables-legacy.
+    /// What the rules of iptables-legacy need, or why they can't be read.
     pub legacy: io::Result<Needs>,
     /// Whether this host has IPv6 addresses beyond its own links, or forwards IPv6.
     pub ipv6_in_use: bool,

@@ -12,7 +12,7 @@ use crate::os::socket::duplicate;
 /// The destination of lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// Standard output.
+    /// Standard output, for which `-` stands.
     Stdout,
     /// A file. Readers see the old list or the new one, never a part.
     File(PathBuf),

@@ -36,7 +36,7 @@ pub fn is_magic(magic: &[u8]) -> bool {
 /// Why a file can't be read as a capture at all.
 #[derive(Debug)]
 pub enum HeaderError {
-    /// Reading failed.
+    /// The file can't be read.
     Io(io::Error),
     /// The file ends before the 24 bytes of the header do.
     Short,

@@ -12,7 +12,7 @@ use crate::model::tuple::Tuple;
 pub enum Contents {
     /// What the classic list needs, and no more.
     Lean(Snapshot),
-    /// Records.
+    /// Flows with all that is known of them.
     Records(Vec<listing::Flow>),
 }
 

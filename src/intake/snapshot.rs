@@ -7,9 +7,9 @@ use crate::intake::table::Entry;
 /// Events that come in while it is taken may or may not be in it; each flow is in it at most once.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// IPv4 flows.
+    /// The flows of IPv4, for each transport protocol of the classic list.
     pub v4: [Vec<Entry<[u8; 4]>>; 3],
-    /// IPv6 flows.
+    /// The flows of IPv6, for each transport protocol of the classic list.
     pub v6: [Vec<Entry<[u8; 16]>>; 3],
 }
 

@@ -140,7 +140,7 @@ pub struct Dumps<'a> {
 /// Flows that were copied, and what was lost on the way to them.
 #[derive(Debug)]
 pub struct Copied {
-    /// The flows.
+    /// The flows of the list.
     pub contents: Contents,
     /// What was lost since the capture began, as far as this copy may suffer from it.
     pub loss: Loss,
@@ -169,7 +169,7 @@ pub fn copy(intake: &Intake, begins_anew: bool, assess: &dyn Fn() -> Loss) -> Co
 /// The lists that were written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lists {
-    /// How many.
+    /// How many lists have been written.
     pub written: u64,
     /// When the last one was.
     pub last: Option<Timestamp>,

@@ -40,7 +40,7 @@ pub struct Metrics {
     pub cpu: Duration,
     /// Memory of the process that is resident.
     pub resident_bytes: Option<u64>,
-    /// Lists written.
+    /// Lists written since the start.
     pub lists: u64,
     /// When the last one was.
     pub last_list: Option<Timestamp>,

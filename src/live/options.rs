@@ -29,7 +29,7 @@ pub struct CaptureOptions {
     pub keeps_records: bool,
     /// Where events are recorded.
     pub write: Option<PathBuf>,
-    /// The sockets.
+    /// How the sockets that receive events are set up.
     pub reception: Reception,
 }
 

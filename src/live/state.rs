@@ -231,7 +231,7 @@ impl State {
         })
     }
 
-    /// The file.
+    /// The file that the state is kept in.
     pub fn path(&self) -> &Path {
         &self.path
     }

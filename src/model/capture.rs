@@ -97,7 +97,7 @@ pub struct Capture {
 /// A routing table besides the main one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RoutingTable {
-    /// Its number.
+    /// The number by which rules of policy routing name it.
     pub table: u32,
     /// Its unicast routes.
     pub routes: Vec<Route>,
@@ -114,10 +114,10 @@ pub struct PolicyRule {
     /// Whether it is for what does not match.
     #[serde(skip_serializing_if = "is_false")]
     pub not: bool,
-    /// Source network.
+    /// The network that a packet has to come from; any if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<IpNet>,
-    /// Destination network.
+    /// The network that a packet has to go to; any if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<IpNet>,
     /// Interface that packets come in by; `lo` for the host's own.
@@ -209,7 +209,7 @@ pub struct Counts {
 /// A network interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Interface {
-    /// Its name.
+    /// The name of the interface, as ip(8) shows it.
     pub name: String,
     /// Its addresses with the prefix lengths of their networks.
     pub addresses: Vec<IpNet>,
@@ -227,7 +227,7 @@ pub struct Interface {
 /// A route of the main table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Route {
-    /// Destination network.
+    /// The network that the route leads to.
     pub destination: IpNet,
     /// Next hop, if not on the link.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -148,7 +148,7 @@ pub enum Service {
 /// The destination that packets have after DNAT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Dnat {
-    /// Address.
+    /// The address that packets have after translation.
     pub address: IpAddr,
     /// Port, where the protocol has ports.
     pub port: Option<u16>,
@@ -157,7 +157,7 @@ pub struct Dnat {
 /// The source that packets have after SNAT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Snat {
-    /// Address.
+    /// The address that packets have after translation.
     pub address: IpAddr,
     /// Port, folded as the flow's own source port is.
     pub port: SourcePort,
@@ -179,11 +179,11 @@ pub struct Identity {
     pub source: IpAddr,
     /// Destination address, before translation.
     pub destination: IpAddr,
-    /// Protocol.
+    /// Its number in the IP header, by which rules and lists name it.
     pub protocol: Protocol,
     /// Destination port or ICMP type and code.
     pub service: Service,
-    /// Source port.
+    /// The port that the client has; folded into one from 1024 on unless source ports are kept.
     pub source_port: SourcePort,
     /// Conntrack zone, 0 as a rule.
     pub zone: u16,

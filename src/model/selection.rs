@@ -13,25 +13,25 @@ use crate::model::tuple::Tuple;
 /// Filters. Several values of one are alternatives, different ones all have to hold; a value may also exclude.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Protocols.
+    /// Protocols of which flows are taken; all if there are none.
     pub proto: Vec<Not<Protocol>>,
     /// Networks of sources.
     pub src: Vec<Not<Net>>,
     /// Networks of destinations, as they are before DNAT.
     pub dst: Vec<Not<Net>>,
-    /// Source ports.
+    /// Source ports of which flows are taken; all if there are none.
     pub sport: Vec<Not<Ports>>,
-    /// Destination ports.
+    /// Destination ports of which flows are taken; all if there are none.
     pub dport: Vec<Not<Ports>>,
-    /// Only IPv4.
+    /// Take flows of IPv4 and no others.
     pub ipv4: bool,
-    /// Only IPv6.
+    /// Take flows of IPv6 and no others.
     pub ipv6: bool,
     /// Only flows that were answered.
     pub confirmed: bool,
     /// Only flows that nobody answered.
     pub unconfirmed: bool,
-    /// Conntrack zones.
+    /// Conntrack zones of which flows are taken; all if there are none.
     pub zone: Vec<Not<u16>>,
     /// Whether source ports from 1024 on are kept, or collapsed into one.
     pub source_ports: SourcePorts,

@@ -37,7 +37,7 @@ pub struct Sighting {
 /// Whether a connection began with its entry, as far as a message says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beginning {
-    /// It did.
+    /// The connection began with this packet.
     Seen,
     /// It was there before.
     PickedUp,

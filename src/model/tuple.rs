@@ -8,17 +8,17 @@ use crate::model::record::{Dnat, Protocol, Service, Snat, SourcePort, Translatio
 /// What a flow is, untranslated: what filters look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuple {
-    /// Source address.
+    /// The address that the first packet came from, before translation.
     pub source: IpAddr,
     /// Destination address, of the same family.
     pub destination: IpAddr,
-    /// Protocol.
+    /// Its number in the IP header, by which rules and lists name it.
     pub protocol: Protocol,
     /// Destination port or ICMP type and code.
     pub service: Service,
-    /// Source port.
+    /// The port that the client has; folded into one from 1024 on unless source ports are kept.
     pub source_port: SourcePort,
-    /// Conntrack zone.
+    /// Conntrack zone; 0 unless a rule assigns another (`ct zone` of nft(8)).
     pub zone: u16,
 }
 

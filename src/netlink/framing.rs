@@ -21,7 +21,7 @@ const fn align4(len: usize) -> usize {
 pub struct Message<'a> {
     /// `nlmsg_type`: subsystem in the upper byte, message in the lower for netfilter.
     pub kind: u16,
-    /// `nlmsg_flags`.
+    /// The flags of the header (`nlmsg_flags`).
     pub flags: u16,
     /// `nlmsg_seq`: that of the request that it answers, 0 for an event.
     pub sequence: u32,

@@ -29,11 +29,11 @@ const ANSWER_MAX: usize = 64 * 1024;
 /// The part of the kernel that a request goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// Netfilter's subsystems.
+    /// Netfilter: connection tracking and nftables.
     Netfilter,
     /// Interfaces, addresses, routes, namespaces: rtnetlink(7).
     Route,
-    /// Sockets: sock_diag(7).
+    /// Sockets of this host: sock_diag(7).
     SocketDiag,
 }
 

@@ -3,13 +3,13 @@
 /// One classic BPF instruction, as `struct sock_filter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instruction {
-    /// Operation.
+    /// The operation (`BPF_LD | BPF_W | BPF_ABS` and the like).
     pub code: u16,
     /// Instructions to skip if the comparison holds.
     pub jump_true: u8,
     /// Instructions to skip if it does not.
     pub jump_false: u8,
-    /// Constant operand.
+    /// The constant that the operation works with.
     pub operand: u32,
 }
 

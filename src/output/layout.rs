@@ -50,9 +50,9 @@ pub fn wants_colour() -> bool {
 /// What lists look like.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// Format.
+    /// The form of the list.
     pub format: Format,
-    /// Order.
+    /// The order of its flows.
     pub sort: Sort,
     /// Names of ports, if they are to be shown.
     pub services: Option<Services>,

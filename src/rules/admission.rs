@@ -29,23 +29,23 @@ pub enum Admission {
 /// A packet that opens a connection, as the filter sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet {
-    /// Chain.
+    /// The chain that it passes.
     pub chain: Chain,
-    /// Address family.
+    /// Whether it is for IPv4 or IPv6: no flow is both.
     pub family: Family,
-    /// Conntrack zone.
+    /// Conntrack zone; 0 unless a rule assigns another (`ct zone` of nft(8)).
     pub zone: u16,
-    /// Protocol.
+    /// Its number in the IP header, by which rules and lists name it.
     pub protocol: Protocol,
     /// Type and code of ICMP, where there are several codes.
     pub coded: Option<(u8, u8)>,
     /// Whether its destination was translated.
     pub translated: bool,
-    /// Service.
+    /// What it asks for, after translation.
     pub service: Service,
-    /// Source.
+    /// The source address as a number.
     pub source: u128,
-    /// Destination.
+    /// The destination address as a number, after translation.
     pub destination: u128,
     /// The source ports that it may come from.
     pub sports: Option<PortRange>,

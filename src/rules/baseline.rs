@@ -8,7 +8,7 @@ use super::direction::Chain;
 /// ICMPv6 types that are accepted together.
 #[derive(Clone, Copy, Debug)]
 pub struct Baseline {
-    /// The types.
+    /// The ICMPv6 types that are accepted.
     pub types: &'static [u8],
     /// What they are needed for, as the ruleset says it.
     pub why: &'static str,

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 /// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
-    /// IPv4.
+    /// IPv4, whose addresses are the low 32 bits of a number.
     V4,
     /// IPv6.
     V6,
@@ -61,7 +61,7 @@ impl Block {
         Self { first, host_bits }
     }
 
-    /// One address.
+    /// The block of one address alone.
     pub const fn single(address: u128) -> Self {
         Self {
             first: address,

@@ -25,7 +25,7 @@ pub struct Bundle {
     pub sources: Vec<Block>,
     /// Blocks of destinations.
     pub destinations: Vec<Block>,
-    /// Services, sorted.
+    /// The services that all of them share, sorted.
     pub services: Vec<Service>,
     /// The flows, as indices.
     pub members: Vec<usize>,

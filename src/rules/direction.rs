@@ -20,10 +20,10 @@ pub enum Chain {
 }
 
 impl Chain {
-    /// All chains.
+    /// All chains, in the order in which rulesets have them.
     pub const ALL: [Self; 3] = [Self::Input, Self::Forward, Self::Output];
 
-    /// Its name.
+    /// The name of the hook, which is that of the chain.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Input => "input",

@@ -12,11 +12,11 @@ use crate::model::record::{Protocol, Service};
 /// of the services.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Extra {
-    /// Protocol.
+    /// Its number in the IP header, by which rules and lists name it.
     pub protocol: Protocol,
-    /// Services.
+    /// The services that are admitted.
     pub services: Vec<Service>,
-    /// Sources.
+    /// The sources that are admitted and were not seen.
     pub sources: Unobserved,
     /// Blocks of destinations.
     pub destinations: Vec<Block>,

@@ -38,13 +38,13 @@ pub enum Matching {
 /// An element of a list: what is `None` is the same for all of it, and the rule's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Element {
-    /// Service.
+    /// The service, where those of the list differ.
     pub service: Option<Service>,
-    /// Destination.
+    /// The destination as a number, as the filter sees it.
     pub destination: u128,
-    /// Sources.
+    /// The block of sources.
     pub source: Block,
-    /// Source ports.
+    /// The source ports, where those of the list differ.
     pub sports: Option<PortRange>,
 }
 

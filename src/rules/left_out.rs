@@ -40,7 +40,7 @@ pub struct LeftOut {
     pub reason: Reason,
     /// What they share.
     pub class: Class,
-    /// Services, sorted.
+    /// The services that they asked for, sorted.
     pub services: Vec<Service>,
     /// Blocks of sources.
     pub sources: Vec<Block>,

@@ -36,12 +36,12 @@ pub struct Elements {
     pub kind: String,
     /// Whether any is more than one value.
     pub interval: bool,
-    /// The elements.
+    /// The elements in nft's words, in order.
     pub elements: Vec<String>,
 }
 
 impl Elements {
-    /// Addresses.
+    /// Blocks of addresses as elements of a set.
     pub fn addresses(blocks: &[Block], family: Family) -> Self {
         Self {
             kind: kind(family).to_owned(),

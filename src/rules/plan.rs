@@ -29,14 +29,14 @@ const SPORT_FLOWS: usize = 8;
 /// What a chain does with packets that no rule accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Policy {
-    /// Drops them.
+    /// What no rule accepts is dropped.
     Drop,
-    /// Accepts them.
+    /// What no rule accepts is accepted all the same.
     Accept,
 }
 
 impl Policy {
-    /// Its name.
+    /// The word for it in nft's and iptables' languages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Drop => "drop",
@@ -65,7 +65,7 @@ impl Default for Policies {
 /// What a ruleset is to be like.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Policies.
+    /// What becomes of packets that no rule accepts, by chain.
     pub policies: Policies,
     /// Addresses and networks of the host, besides those that captures have.
     pub local: Vec<IpNet>,
@@ -97,7 +97,7 @@ impl Options {
 /// How many flows were answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answers {
-    /// All.
+    /// How many flows there are.
     pub all: u64,
     /// Those without an answer.
     pub unanswered: u64,

@@ -6,9 +6,9 @@ use crate::model::record::SourcePort;
 /// Ports from the first to the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortRange {
-    /// The first.
+    /// The first port of the range.
     pub first: u16,
-    /// The last.
+    /// The last port of the range, which belongs to it.
     pub last: u16,
 }
 
@@ -25,7 +25,7 @@ impl PortRange {
         last: COLLAPSED_SOURCE_PORT - 1,
     };
 
-    /// One port.
+    /// The range of one port alone.
     pub const fn single(port: u16) -> Self {
         Self {
             first: port,

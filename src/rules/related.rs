@@ -11,7 +11,7 @@ use crate::model::record::Protocol;
 /// A helper for connections to a port, as the host of a capture had it assigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Assignment {
-    /// The helper.
+    /// The helper that is assigned.
     pub helper: Helper,
     /// Protocol of the connections that it follows.
     pub protocol: Protocol,

@@ -13,9 +13,9 @@ use crate::model::record::{Protocol, Service};
 /// A rule that accepts.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// Its chain.
+    /// The chain that it stands in.
     pub chain: Chain,
-    /// Address family.
+    /// Whether it is for IPv4 or IPv6: no flow is both.
     pub family: Family,
     /// Conntrack zone; a condition only where the host uses zones at all.
     pub zone: Option<u16>,
@@ -29,7 +29,7 @@ pub struct Rule {
     pub services: Vec<Service>,
     /// Ranges of source ports; empty where the protocol has none or the list has them.
     pub sports: Vec<PortRange>,
-    /// Addresses.
+    /// The addresses that it matches.
     pub matching: Matching,
     /// How many flows and connections it accepts.
     pub tally: Tally,

@@ -16,13 +16,13 @@ use crate::model::timestamp::Timestamp;
 /// What flows have to share so that one rule can be for them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Class {
-    /// The chain.
+    /// The chain that their packets pass.
     pub chain: Chain,
-    /// Address family.
+    /// Whether it is for IPv4 or IPv6: no flow is both.
     pub family: Family,
-    /// Conntrack zone.
+    /// Conntrack zone; 0 unless a rule assigns another (`ct zone` of nft(8)).
     pub zone: u16,
-    /// Protocol.
+    /// Its number in the IP header, by which rules and lists name it.
     pub protocol: Protocol,
     /// Type and code, for ICMP types that come with several codes.
     pub coded: Option<(u8, u8)>,
@@ -33,9 +33,9 @@ pub struct Class {
 /// How much was seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Flows.
+    /// How many flows that is.
     pub flows: u64,
-    /// Connections.
+    /// How many connections these had.
     pub connections: u64,
     /// When one was last seen.
     pub last_seen: Option<Timestamp>,
@@ -102,7 +102,7 @@ pub struct Seen {
     pub destination: u128,
     /// Service that the filter sees.
     pub service: Service,
-    /// Source.
+    /// The source address as a number.
     pub source: u128,
     /// Source ports: an index of [`Flows::sports`].
     pub sports: usize,

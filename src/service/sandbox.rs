@@ -35,7 +35,7 @@ pub struct Needs {
     pub other_netns: bool,
     /// Where lists go: a file, a folder, or `-`.
     pub output: PathBuf,
-    /// The recording.
+    /// The recording that is written, if there is one.
     pub write: Option<PathBuf>,
     /// The flows that are kept from run to run.
     pub state: Option<PathBuf>,

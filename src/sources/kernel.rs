@@ -50,7 +50,7 @@ const RECORD6_BYTES: u32 = 8 + 40;
 pub struct Sizes {
     /// IPv4 flows that are told apart in the kernel.
     pub flows4: u32,
-    /// IPv6 flows.
+    /// How many IPv6 flows the program's map has room for.
     pub flows6: u32,
     /// Bytes of the ring, a power of two.
     pub ring_bytes: u32,

@@ -52,7 +52,7 @@ pub struct Status {
     pub rate: u64,
     /// Flows by class.
     pub flows: [usize; 6],
-    /// Events missed.
+    /// Events that the kernel could not deliver so far.
     pub lost: u64,
 }
 

@@ -53,13 +53,13 @@ pub enum Kind {
     Csv,
     /// NetFlow and IPFIX.
     Nfdump,
-    /// eve.json.
+    /// Events of Suricata: eve.json.
     Suricata,
-    /// ulogd2.
+    /// Flows of ulogd2, as JSON or as syslog has them.
     Ulogd,
     /// Flow logs of AWS.
     Vpc,
-    /// conn.log.
+    /// Connections of Zeek: conn.log.
     Zeek,
 }
 

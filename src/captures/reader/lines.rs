@@ -6,7 +6,7 @@ use std::io::{self, BufRead};
 /// longer line is no text.
 const LINE_MAX: usize = 256 << 20;
 
-/// One line.
+/// A line of a file, or why there is none.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
     /// Without its end, `\n` or `\r\n`, and whether it had one.

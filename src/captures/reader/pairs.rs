@@ -27,7 +27,7 @@ pub struct Pairs {
 
 type Key = (Kind, End, End, u8, u16);
 
-/// One direction.
+/// What a record of one direction says, until that of the other one comes.
 #[derive(Debug)]
 struct Half {
     record: Record,

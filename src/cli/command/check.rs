@@ -63,7 +63,7 @@ pub struct Check {
     #[arg(long)]
     pub all: bool,
 
-    /// Filters.
+    /// Which flows of the files are taken, and how they are read.
     #[command(flatten)]
     pub reading: Reading,
 

@@ -24,7 +24,7 @@ pub struct Merge {
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
 
-    /// Filters.
+    /// Which flows of the files are taken, and how they are read.
     #[command(flatten)]
     pub reading: Reading,
 

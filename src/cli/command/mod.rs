@@ -39,7 +39,7 @@ pub enum Command {
 pub type Conflict = (ErrorKind, Cow<'static, str>);
 
 impl Command {
-    /// Its name.
+    /// The word by which it is called.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Check(_) => "check",

@@ -36,7 +36,7 @@ pub struct Reading {
     #[arg(long)]
     pub strict: bool,
 
-    /// Filters.
+    /// The options that choose flows.
     #[command(flatten)]
     pub filters: Filters,
 }
@@ -44,7 +44,7 @@ pub struct Reading {
 /// What was read.
 #[derive(Debug)]
 pub struct Read<T> {
-    /// The content.
+    /// What was read.
     pub content: T,
     /// How complete it is.
     pub outcome: Outcome,

@@ -152,7 +152,7 @@ pub struct Rules {
     #[arg(long, value_name = "NAME", default_value = nft::TABLE, value_parser = parse_table)]
     pub table: String,
 
-    /// Filters.
+    /// Which flows of the files are taken, and how they are read.
     #[command(flatten)]
     pub reading: Reading,
 }

@@ -49,7 +49,7 @@ pub struct Show {
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
 
-    /// Filters.
+    /// Which flows of the files are taken, and how they are read.
     #[command(flatten)]
     pub reading: Reading,
 

@@ -28,7 +28,7 @@ fn class(line: &str) -> Option<(Protocol, bool, &str)> {
 /// What a line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
-    /// A flow.
+    /// A line with a flow.
     Flow(Record),
     /// One direction of a flow, as versions from 0.4 on list it.
     Direction(Record),

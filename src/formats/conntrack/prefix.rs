@@ -141,7 +141,7 @@ struct Date<'a> {
     day: Option<u64>,
     clock: Option<&'a str>,
     afternoon: Option<bool>,
-    /// Seconds east.
+    /// Seconds by which the time is east of UTC, if it says so.
     zone: Option<i64>,
 }
 

@@ -108,7 +108,7 @@ fn shown(text: &str) -> String {
     text.chars().take(40).collect()
 }
 
-/// One direction.
+/// What one `<meta>` element says: a direction of the connection, or what is common to both.
 #[derive(Default)]
 struct Written {
     source: Option<IpAddr>,

@@ -22,7 +22,7 @@ use crate::model::timestamp::Timestamp;
 pub enum Line {
     /// The names of the columns.
     Header,
-    /// A flow.
+    /// A line with a flow.
     Flow(Box<Record>),
 }
 

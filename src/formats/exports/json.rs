@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// An object.
+/// An object of JSON, by the names of its fields.
 pub type Json = Map<String, Value>;
 
 /// Longer than any object that tells of a flow.

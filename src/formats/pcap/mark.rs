@@ -30,7 +30,7 @@ pub enum Mark {
         crc32_sum: u64,
         /// Whether all events are among them.
         verdict: Completeness,
-        /// Why not.
+        /// What events are missing, and why.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         reasons: Vec<String>,
     },

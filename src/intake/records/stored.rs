@@ -32,7 +32,7 @@ pub struct Addition {
     pub first_us: u64,
     /// Microseconds since 1970, or [`UNKNOWN_LAST`].
     pub last_us: u64,
-    /// NEW events.
+    /// How many connections began: NEW events.
     pub connections: u32,
     /// Whether packets were seen in both directions.
     pub replied: bool,

@@ -37,7 +37,7 @@ pub struct Found {
 
 /// What does not hold.
 pub struct Broken {
-    /// In words.
+    /// What does not hold, in words for people.
     pub what: String,
     /// Whether connections that began meanwhile go on without events: the kernel decides once for an entry what it
     /// tells of it (`nf_ct_ecache_ext_add`, net/netfilter/nf_conntrack_ecache.c).

@@ -45,11 +45,11 @@ pub struct Accept {
     pub place: Place,
     /// Protocols: several only where they have ports.
     pub protocols: Vec<Protocol>,
-    /// Services, sorted.
+    /// The services that it accepts, sorted.
     pub services: Vec<Service>,
-    /// Sources.
+    /// The sources that it accepts.
     pub sources: Match,
-    /// Destinations.
+    /// The destinations that it accepts.
     pub destinations: Match,
     /// Instead of both, and of services: these sources with these destinations and services, no others.
     pub pairs: Vec<(Block, u128, Service)>,

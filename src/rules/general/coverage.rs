@@ -17,9 +17,9 @@ const A_DAY_US: u64 = 25 * 3_600_000_000;
 /// How many confirmed flows came on one day only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Once {
-    /// The flows.
+    /// How many flows the captures have.
     pub flows: u64,
-    /// The days.
+    /// How many days they are of.
     pub days: u16,
 }
 

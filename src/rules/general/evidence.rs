@@ -20,7 +20,7 @@ pub enum Target {
     Addresses,
     /// An address of the gateway's own, whichever it has.
     Own,
-    /// This group.
+    /// This multicast or broadcast address, as a number.
     Group(u128),
     /// What the host makes of this address and port (DNAT). Without an address: of any, where there were many.
     Translated(Option<u128>, Option<u16>),
@@ -43,17 +43,17 @@ pub enum Kind {
 /// What makes a service: the flows of one are for one rule, if they climb together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
-    /// The chain.
+    /// The chain that its packets pass.
     pub chain: Chain,
     /// Where the flows come from. `None` if that is not known, or from the gateway itself.
     pub from: Option<ZoneId>,
     /// Where they go to. `None` if that is not known, or to the gateway itself.
     pub to: Option<ZoneId>,
-    /// Address family.
+    /// Whether it is for IPv4 or IPv6: no flow is both.
     pub family: Family,
-    /// Conntrack zone.
+    /// Conntrack zone; 0 unless a rule assigns another (`ct zone` of nft(8)).
     pub conntrack_zone: u16,
-    /// Protocol.
+    /// Its number in the IP header, by which rules and lists name it.
     pub protocol: Protocol,
     /// ICMP type and code, where the type has several.
     pub coded: Option<(u8, u8)>,
@@ -68,7 +68,7 @@ pub struct Key {
 /// A flow of a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Relation {
-    /// Source.
+    /// The source address as a number; 0 for what the gateway sends itself.
     pub source: u128,
     /// Destination, as the filter sees it; 0 where it is not looked at.
     pub destination: u128,
@@ -81,7 +81,7 @@ pub struct Relation {
 /// A service and its flows.
 #[derive(Clone, Debug)]
 pub struct Used {
-    /// The service.
+    /// The service that was used.
     pub key: Key,
     /// Its flows, each once, sorted by the day on which they were first seen, source and destination.
     pub relations: Vec<Relation>,
@@ -139,7 +139,7 @@ struct Place {
 }
 
 impl Key {
-    /// Its protocols.
+    /// The protocols of the service: two where TCP and UDP were joined.
     pub fn protocols(&self) -> Vec<Protocol> {
         match self.kind {
             Kind::Both => vec![Protocol::TCP, Protocol::UDP],

@@ -39,7 +39,7 @@ pub struct Rung {
 /// What rules of a rung would have done, and what they admit.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// The rung.
+    /// The rung that was tried.
     pub rung: Rung,
     /// Flows that would have been stopped, by day. On the first day nothing is counted.
     pub missed: Vec<u32>,
@@ -59,13 +59,13 @@ pub struct Trial {
 /// A service with its sides.
 #[derive(Clone, Debug)]
 pub struct Ladder<'a> {
-    /// The service.
+    /// The service that the ladder is of.
     pub key: Key,
     /// Its flows, by day.
     pub relations: &'a [Relation],
-    /// Its sources.
+    /// The steps that its sources can climb.
     pub sources: Side,
-    /// Its destinations.
+    /// The steps that its destinations can climb.
     pub destinations: Side,
     /// What it gives, if it is sensitive.
     pub gives: Option<Gives>,

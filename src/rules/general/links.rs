@@ -29,9 +29,9 @@ pub struct Zone {
 /// A network behind a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// Its family.
+    /// Whether it is for IPv4 or IPv6: no flow is both.
     pub family: Family,
-    /// Its addresses.
+    /// The block of its addresses.
     pub block: Block,
     /// Where it lies.
     pub zone: ZoneId,
@@ -42,9 +42,9 @@ pub struct Network {
 /// Zones and networks.
 #[derive(Clone, Debug, Default)]
 pub struct Links {
-    /// The zones.
+    /// All zones; the first is that of link-local addresses.
     pub zones: Vec<Zone>,
-    /// The networks.
+    /// All networks that are known to lie in a zone.
     pub networks: Vec<Network>,
     /// Networks by first address, for each length of prefix that there is, the longest first.
     by_length: BTreeMap<(Family, u8), HashMap<u128, Option<NetworkId>>>,

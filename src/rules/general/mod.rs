@@ -73,7 +73,7 @@ impl Default for Aim {
 /// How a service was decided.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// The service.
+    /// The service that was decided.
     pub key: Key,
     /// Its rungs, all of them.
     pub trials: Vec<Trial>,
@@ -85,11 +85,11 @@ pub struct Decision {
     pub chosen: usize,
     /// Whether it is sensitive.
     pub is_sensitive: bool,
-    /// Its flows.
+    /// How many different flows of it were seen.
     pub flows: u64,
 }
 
-/// Generalized rules.
+/// Rules that go beyond what was seen, and how that was decided.
 #[derive(Clone, Debug)]
 pub struct General {
     /// What was asked for.

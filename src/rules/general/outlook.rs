@@ -29,7 +29,7 @@ pub struct Outlook {
 /// How many flows a day are expected, with the bounds that nine of ten days should stay within.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Expected {
-    /// The mean.
+    /// The mean of what is expected to be stopped in a day.
     pub mean: f64,
     /// The lower bound.
     pub least: f64,

@@ -11,7 +11,7 @@ use crate::rules::direction::Chain;
 /// How far a rule goes beyond an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Level {
-    /// The address.
+    /// The addresses that were seen, and no others.
     Address,
     /// The block around it: 256 addresses of IPv4, a /64 of IPv6.
     Near,
@@ -24,7 +24,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// In words.
+    /// The level in words, for people.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Address => "addresses",
@@ -39,7 +39,7 @@ impl Level {
 /// What stands in a rule for an address at some level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Atom {
-    /// A block.
+    /// All addresses of a block.
     Block(Block),
     /// Everything: the interface is the condition, or there is none to make.
     All,
@@ -48,11 +48,11 @@ pub enum Atom {
 /// A level of a side.
 #[derive(Clone, Debug)]
 pub struct Steps {
-    /// The level.
+    /// How wide the step is.
     pub level: Level,
     /// The atom of each address of the side, as an index.
     pub of: Vec<u32>,
-    /// The atoms.
+    /// What is admitted on it.
     pub atoms: Vec<Atom>,
     /// As many members an atom has to have before a rule is made of it; `None` if none is, whatever it has.
     pub need: Vec<Option<u32>>,
@@ -75,12 +75,12 @@ pub struct Side {
     pub is_passing: bool,
 }
 
-/// Which side.
+/// Which end of a flow a side stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// Sources.
+    /// The clients' end.
     Sources,
-    /// Destinations.
+    /// The servers' end.
     Destinations,
 }
 
