@@ -236,9 +236,13 @@ pub fn place<T>(
     if turned.is_empty() {
         return;
     }
-    // Where ports are kept, the flow may be there the right way round as well. One of them can't stand for both.
-    for flow in flows.iter_mut() {
-        turned.remove(&record(flow).identity);
+    // Where ports are kept, the flow may be there the right way round as well. One of them can't stand for both, so that the
+    // other stays as it is and is no beginning: no rule follows from it.
+    let twins: Vec<usize> = { flows.iter_mut() }
+        .filter_map(|flow| turned.remove(&record(flow).identity))
+        .collect();
+    for at in twins {
+        record(&mut flows[at]).origin.begun = Begun::Unclear;
     }
     for (identity, at) in turned {
         let record = record(&mut flows[at]);
