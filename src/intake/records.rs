@@ -142,14 +142,8 @@ impl Records {
             return false;
         }
         let identity = Identity {
-            source: tuple.source,
-            destination: tuple.destination,
-            protocol: tuple.protocol,
-            service: tuple.service,
-            source_port: tuple.source_port,
-            zone: tuple.zone,
             translation: sighting.translation.map(Box::new),
-            netns: None,
+            ..Identity::of(&tuple)
         };
         identity.turned().is_some_and(|mut turned| {
             turned.collapse_ports();

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::evidence::Listening;
 use crate::model::record::Protocol;
+use crate::netlink::build::message;
 use crate::netlink::request;
 use crate::netlink::uapi::{NLM_F_DUMP, NLM_F_REQUEST, SOCK_DIAG_BY_FAMILY};
 
@@ -51,14 +52,12 @@ fn local_ports() -> RangeInclusive<u16> {
 
 fn ask(family: u8, protocol: Protocol, states: u32, mut each: impl FnMut(u16)) -> io::Result<()> {
     let socket = request::open(request::Family::SocketDiag, 0)?;
-    let mut bytes = vec![0; 16 + REQUEST];
-    let len = (bytes.len() as u32).to_ne_bytes();
-    bytes[..4].copy_from_slice(&len);
-    bytes[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    bytes[16] = family;
-    bytes[17] = protocol.0;
-    bytes[20..24].copy_from_slice(&states.to_ne_bytes());
+    let mut wanted = [0; REQUEST];
+    (wanted[0], wanted[1]) = (family, protocol.0);
+    wanted[4..8].copy_from_slice(&states.to_ne_bytes());
+    let mut bytes = Vec::new();
+    let flags = NLM_F_REQUEST | NLM_F_DUMP;
+    message(&mut bytes, SOCK_DIAG_BY_FAMILY, flags, &wanted, |_| {});
     request::query(&socket, &bytes, Some(Instant::now() + PATIENCE), |socket| {
         // `struct inet_diag_msg`: four bytes, then the source port.
         if let Some(&[high, low]) = socket.get(4..6) {
