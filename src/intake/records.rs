@@ -143,7 +143,7 @@ impl Records {
         }
         let identity = Identity {
             translation: sighting.translation.map(Box::new),
-            ..Identity::of(&tuple)
+            ..Identity::of(tuple)
         };
         identity.turned().is_some_and(|mut turned| {
             turned.collapse_ports();
