@@ -27,7 +27,7 @@ KERNELS = {
 }
 PACKAGES = (
     "systemd,systemd-sysv,dbus,udev,iproute2,nftables,iptables,conntrack,iputils-ping,procps,kmod,libcap2-bin,"
-    "util-linux,mount,libnetfilter-conntrack3,python3-minimal,netbase,initramfs-tools,diffutils"
+    "util-linux,mount,libnetfilter-conntrack3,python3-minimal,netbase,initramfs-tools,diffutils,tcpdump"
 )
 BOOTS = 2
 # Boots by emulation; a slow machine takes as long.

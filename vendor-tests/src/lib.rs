@@ -40,10 +40,11 @@ macro_rules! skipped {
 }
 
 /// What may be skipped on the machine of continuous integration, by how the reason begins, and why that is so.
-const MAY_BE_SKIPPED: [(&str, &str); 6] = [
+const MAY_BE_SKIPPED: [(&str, &str); 7] = [
     ("no reference:", "the C tool is not part of this project"),
     ("ulogd2 is not there", "not every Debian has its package"),
     ("nfdump is not there", "not every Debian has its package"),
+    ("suricata is not there", "Debian 12 has no package of it"),
     (
         "chdb is not installed",
         "555 MB are fetched only if asked for",

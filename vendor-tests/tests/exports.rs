@@ -1,4 +1,4 @@
-//! The same traffic as this program sees it and as ulogd2, nfdump and conntrack's XML tell of it.
+//! The same traffic as this program sees it and as ulogd2, nfdump, Suricata and conntrack's XML tell of it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -217,5 +217,31 @@ fn others_tell_of_the_flows_that_are_seen_here() {
             }
             None => vendor_tests::skipped!("nfdump is not there"),
         }
+        match program("suricata") {
+            Some(suricata) => {
+                let conf = file(&folder, "suricata.yaml", SURICATA);
+                let conf = conf.to_str().expect("a name");
+                let logs = folder.path().to_str().expect("a name");
+                let words = ["-c", conf, "-r", packets_name, "-l", logs, "-k", "none"];
+                of(&suricata, &[&words[..], &["-S", "/dev/null"]].concat());
+                let eve = fs::read_to_string(folder.join("eve.json")).expect("its records");
+                // Its first record and the packets that only say that the recording runs.
+                let of_flows = |line: &&str| !line.contains("\"dest_port\":9,");
+                let eve: Vec<&str> = eve.lines().filter(of_flows).collect();
+                assert_eq!(facts(&file(&folder, "eve", eve.join("\n")), true), expected);
+            }
+            None => vendor_tests::skipped!("suricata is not there"),
+        }
     });
 }
+
+/// Records of flows alone.
+const SURICATA: &str = "%YAML 1.1
+---
+outputs:
+  - eve-log:
+      enabled: yes
+      filetype: regular
+      filename: eve.json
+      types: [flow]
+";

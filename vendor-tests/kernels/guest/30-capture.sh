@@ -37,6 +37,22 @@ recording() {
 	conntracker show $T/json --format classic >$T/classic; same_flows $T/classic $K/talk.list
 	conntracker -r $T/events.pcap >$T/classic; same_flows $T/classic $K/talk.list
 }
+# The monitor sees each event once for each listener, and the requests of conntrack: neither may count.
+of_a_netlink_monitor() {
+	lab; modprobe nlmon 2>/dev/null || skip "this kernel has no nlmon"
+	ip link add monitor type nlmon; ip link set monitor up
+	tcpdump -U -i monitor -w $T/monitor.pcap 2>$T/tcpdump.err & local dump=$!
+	until_true 60 "grep -q 'listening on' $T/tcpdump.err"
+	conntrack -E >/dev/null 2>&1 & local other=$!
+	capture $T/json --track --format json --all-protocols
+	[ $status = 0 ]
+	conntrack -L >/dev/null 2>&1
+	sleep 2; kill -INT $dump; wait $dump || true; kill $other
+	ip link del monitor
+	conntracker -r $T/monitor.pcap >$T/classic; same_flows $T/classic $K/talk.list
+	flows_of() { conntracker show --format csv $1 | cut -d, -f 2,4,7-10,12,13 | grep -v 'fe80:\|ff02:' | sort; }
+	diff <(flows_of $T/json) <(flows_of $T/monitor.pcap)
+}
 all_netns() {
 	local name
 	for name in n1 n2; do
@@ -106,6 +122,7 @@ check reliable
 check existing
 check by_a_rule
 check recording
+check of_a_netlink_monitor
 check all_netns
 LIMIT=1800
 check flood_kernel
