@@ -44,6 +44,8 @@ fn events_behind_a_date_are_one_connection() {
         "[DESTROY] tcp      6 src=192.0.2.10 dst=198.51.100.5 sport=40001 dport=443 src=198.51.100.5 dst=192.0.2.10 sport=443 dport=40001 [ASSURED]",
     ];
     for prefix in [
+        "[2026-11-26 11:22:20] ",
+        "[Thu Nov 26 11:22:20 2026] ",
         "",
         "Nov 26 10:00:01 gw1 conntrack[812]: ",
         "Nov 06 10:00:01 ",

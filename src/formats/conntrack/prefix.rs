@@ -63,28 +63,40 @@ pub(super) fn time<'a>(
 fn judge(word: &str, in_brackets: &mut bool) -> Result<(), String> {
     let bare = word.trim_matches(['[', ']']);
     let shouted = !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_uppercase());
-    if (shouted && bare.len() < word.len()) || matches!(bare, "NEW" | "UPDATE" | "DESTROY") {
+    // "[2026-11-26 11:22:20 UTC]" ends with the name of a time zone.
+    let ends_time = *in_brackets && word.strip_suffix(']') == Some(bare) && bare.len() <= 5;
+    let names_event = matches!(bare, "NEW" | "UPDATE" | "DESTROY");
+    if names_event || (shouted && bare.len() < word.len() && !ends_time) {
         return Err(format!("{word} is no event of conntrack -E"));
     }
     if word.contains('=') || !word.is_ascii() {
         return Err("what stands before the entry is no beginning that is known".into());
     }
-    // "[  123.456789]" and "[1356000001.4711  ]" are the brackets that have blanks in them.
-    let numeric = bare
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    // Brackets that have blanks in them hold a time: "[  123.456789]", "[1356000001.4711  ]", "[2026-11-26 11:22:20]" of
+    // ts(1), "[Thu Nov 26 11:22:20 2026]" of dmesg -T, "[26/Nov/2026:11:22:20 +0100]".
     match (word.matches('[').count(), word.matches(']').count()) {
+        (0, 0) if *in_brackets && !shouted && !is_of_time(bare) => {
+            Err("what stands before the entry is no beginning that is known".into())
+        }
         (open, close) if open == close => Ok(()),
-        (1, 0) if numeric && !*in_brackets => {
+        (1, 0) if is_of_time(bare) && !*in_brackets => {
             *in_brackets = true;
             Ok(())
         }
-        (0, 1) if numeric && *in_brackets => {
+        (0, 1) if (shouted || is_of_time(bare)) && *in_brackets => {
             *in_brackets = false;
             Ok(())
         }
         _ => Err(format!("{word} has one bracket of two")),
     }
+}
+
+/// Whether a word is a day, a date, a time of day, a year or a number; `Thu`, `26/Nov/2026:11:22:20`, `+0100`, and nothing.
+fn is_of_time(word: &str) -> bool {
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let of_time = |part: &str| digits(part) || MONTHS.contains(&part);
+    DAYS.contains(&word.trim_end_matches(','))
+        || word.split(['.', ':', ',', '-', '/', '+', 'T', 'Z']).all(of_time)
 }
 
 fn is_of_date_or_mark(word: &str) -> bool {
@@ -150,6 +162,7 @@ impl<'a> Date<'a> {
         let mut date = Self::default();
         let mut before = "";
         for word in words {
+            let word = word.trim_matches(['[', ']']);
             // Syslog's priority is glued to what follows it.
             let word = word
                 .strip_prefix('<')
@@ -307,6 +320,11 @@ mod tests {
                 "2026-11-26T11:22:20.768158Z",
             ),
             ("[1356000001.4711 ]", "2012-12-20T10:40:01.004711Z"),
+            ("[2026-11-26 11:22:20 UTC]", "2026-11-26T11:22:20.000000Z"),
+            (
+                "[Thu Nov 26 11:22:20 2026 +0100]",
+                "2026-11-26T10:22:20.000000Z",
+            ),
         ] {
             assert_eq!(told(prefix).unwrap().as_deref(), Some(expected), "{prefix}");
         }
@@ -318,6 +336,12 @@ mod tests {
             "gw1",
             "[12.345678]",
             "[ 123.456789]",
+            "[2026-11-26 11:22:20]",
+            "[2026-11-26 11:22:20.123]",
+            "[Thu Nov 26 11:22:20 2026]",
+            "[Thu Nov 26 11:22:20 CET 2026]",
+            "[26/Nov/2026:11:22:20 +0100]",
+            "[2026-11-26T11:22:20 CET]",
             "11:22:20",
             "Nov 26 11:22:20 gw1 conntrack[812]:",
             "<30>Nov  6 11:22:20 gw1 conntrack[812]:",
@@ -343,6 +367,8 @@ mod tests {
             ("NEW", "no event"),
             ("[NEW", "no event"),
             ("[x", "one bracket"),
+            ("[2026-11-26 NEW]", "no event"),
+            ("[2026-11-26 seen x]", "no beginning"),
             ("[ 12.5", "no beginning"),
             ("mark=0", "no beginning"),
             ("this is what I have seen there", "no beginning"),
