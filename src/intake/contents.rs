@@ -3,7 +3,6 @@
 use crate::intake::snapshot::Snapshot;
 use crate::model::flow::{Flow, Transport};
 use crate::model::listing;
-use crate::model::origin::Origin;
 use crate::model::record::{Identity, Record};
 use crate::model::tuple::Tuple;
 
@@ -44,13 +43,5 @@ impl Contents {
 
 /// What the table of the classic list knows of a flow.
 fn of_lean(flow: &Flow, confirmed: bool) -> Record {
-    Record {
-        identity: Identity::of(&Tuple::of(flow)),
-        confirmed,
-        connections: 0,
-        first_seen: None,
-        last_seen: None,
-        classic: Record::usual_classic(confirmed),
-        origin: Origin::default(),
-    }
+    Record::new(Identity::of(&Tuple::of(flow)), confirmed)
 }

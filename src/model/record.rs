@@ -382,6 +382,19 @@ pub struct Record {
 }
 
 impl Record {
+    /// A flow of which nothing else is known: no connection is counted, and there are no times.
+    pub fn new(identity: Identity, confirmed: bool) -> Self {
+        Self {
+            identity,
+            confirmed,
+            connections: 0,
+            first_seen: None,
+            last_seen: None,
+            classic: Self::usual_classic(confirmed),
+            origin: Origin::default(),
+        }
+    }
+
     /// The flow as the classic list has it, if it lists the protocol: the way that conntrack had it.
     #[must_use]
     pub fn classic_flow(&self) -> Option<Flow> {

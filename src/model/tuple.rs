@@ -36,6 +36,19 @@ pub struct Reply {
 }
 
 impl Tuple {
+    /// A TCP flow of addresses as text.
+    #[cfg(test)]
+    pub fn tcp(source: &str, destination: &str, port: u16) -> Self {
+        Self {
+            source: source.parse().expect("an address"),
+            destination: destination.parse().expect("an address"),
+            protocol: Protocol::TCP,
+            service: Service::Port(port),
+            source_port: SourcePort::Ephemeral,
+            zone: 0,
+        }
+    }
+
     /// The translation, if the reply direction shows one: answers then come from or go to other addresses or ports.
     pub fn translation(&self, reply: &Reply) -> Option<Translation> {
         let port = match self.service {

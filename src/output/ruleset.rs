@@ -55,26 +55,14 @@ pub fn write(listing: &Listing, out: &mut impl Write) -> io::Result<Vec<String>>
 mod tests {
     use super::*;
     use crate::model::listing::Flow;
-    use crate::model::record::{Identity, Protocol, Service, SourcePort};
+    use crate::model::record::Identity;
+    use crate::model::tuple::Tuple;
 
     fn flow(confirmed: bool) -> Flow {
+        let tuple = Tuple::tcp("10.0.0.2", "10.2.0.2", 443);
         Flow::from(Record {
-            identity: Identity {
-                source: "10.0.0.2".parse().unwrap(),
-                destination: "10.2.0.2".parse().unwrap(),
-                protocol: Protocol::TCP,
-                service: Service::Port(443),
-                source_port: SourcePort::Ephemeral,
-                zone: 0,
-                netns: None,
-                translation: None,
-            },
-            confirmed,
             connections: 1,
-            first_seen: None,
-            last_seen: None,
-            classic: Record::usual_classic(confirmed),
-            origin: crate::model::origin::Origin::default(),
+            ..Record::new(Identity::of(&tuple), confirmed)
         })
     }
 

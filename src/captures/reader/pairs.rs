@@ -174,26 +174,23 @@ fn is_request(identity: &Identity) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::tuple::Tuple;
 
     fn half(from: (u8, u16), to: (u8, u16), us: Option<u64>) -> Record {
         let address = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let tuple = Tuple {
+            source: address(from.0),
+            destination: address(to.0),
+            protocol: Protocol::TCP,
+            service: Service::Port(to.1),
+            source_port: SourcePort::Exact(from.1),
+            zone: 0,
+        };
         Record {
-            identity: Identity {
-                source: address(from.0),
-                destination: address(to.0),
-                protocol: Protocol::TCP,
-                service: Service::Port(to.1),
-                source_port: SourcePort::Exact(from.1),
-                zone: 0,
-                translation: None,
-                netns: None,
-            },
-            confirmed: false,
             connections: 1,
             first_seen: us.and_then(Timestamp::from_us),
             last_seen: us.and_then(Timestamp::from_us),
-            classic: Record::usual_classic(false),
-            origin: crate::model::origin::Origin::default(),
+            ..Record::new(Identity::of(&tuple), false)
         }
     }
 

@@ -4,10 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::reading::{self, Outcome, Reading};
+use super::reading::{self, ListArgs, Outcome};
 use crate::captures::difference::{Difference, as_classic, as_opened, is_classic};
-use crate::cli::layout::LayoutArgs;
-use crate::files::destination::Destination;
 use crate::model::error::Error;
 use crate::output::changes;
 use crate::output::layout::Format;
@@ -39,17 +37,9 @@ pub struct Diff {
     #[arg(value_name = "NEW")]
     pub new: PathBuf,
 
-    /// Write to FILE, replaced atomically; - is standard output
-    #[arg(short, long, value_name = "FILE", default_value = "-")]
-    pub output: PathBuf,
-
-    /// Which flows of the files are taken, and how they are read.
+    /// What is read, and how and where the result is written.
     #[command(flatten)]
-    pub reading: Reading,
-
-    /// Format and order.
-    #[command(flatten)]
-    pub layout: LayoutArgs,
+    pub list: ListArgs,
 }
 
 impl Diff {
@@ -64,19 +54,15 @@ impl Diff {
 
     fn compare(&self, console: &Console) -> Result<u8, Error> {
         reading::check_inputs([&self.old, &self.new])?;
-        if self.layout.format == Some(Format::Nft) {
+        if self.list.layout.format == Some(Format::Nft) {
             return Err(Error::new(
                 "a difference is no ruleset: leave out --format nft, or compare with diff(1) what \
                  conntracker rules writes for the one and for the other",
             ));
         }
-        let destination = reading::destination(&self.output)?;
-        let layout = self
-            .layout
-            .layout(Format::Table, destination == Destination::Stdout)
-            .map_err(|error| Error::new(error.to_string()))?;
-        let old = self.reading.union([&self.old], console)?;
-        let new = self.reading.union([&self.new], console)?;
+        let (destination, layout) = self.list.target(Format::Table)?;
+        let old = self.list.reading.union([&self.old], console)?;
+        let new = self.list.reading.union([&self.new], console)?;
         let outcome = old.outcome.max(new.outcome);
         let difference = match (is_classic(&old.content), is_classic(&new.content)) {
             (one, other) if one != other => {

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::reading::{self, Reading};
-use crate::cli::layout::LayoutArgs;
-use crate::files::destination::Destination;
+use super::reading::{self, ListArgs};
 use crate::model::error::Error;
 use crate::output::layout::Format;
 use crate::ui::console::Console;
@@ -20,17 +18,9 @@ pub struct Merge {
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
-    /// Write to FILE, replaced atomically; - is standard output
-    #[arg(short, long, value_name = "FILE", default_value = "-")]
-    pub output: PathBuf,
-
-    /// Which flows of the files are taken, and how they are read.
+    /// What is read, and how and where the result is written.
     #[command(flatten)]
-    pub reading: Reading,
-
-    /// Format and order.
-    #[command(flatten)]
-    pub layout: LayoutArgs,
+    pub list: ListArgs,
 }
 
 impl Merge {
@@ -39,12 +29,8 @@ impl Merge {
     /// Errors: a file that can't be read or written.
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
         reading::check_inputs(&self.files)?;
-        let destination = reading::destination(&self.output)?;
-        let layout = self
-            .layout
-            .layout(Format::Json, destination == Destination::Stdout)
-            .map_err(|error| Error::new(error.to_string()))?;
-        let mut read = self.reading.union(&self.files, console)?;
+        let (destination, layout) = self.list.target(Format::Json)?;
+        let mut read = self.list.reading.union(&self.files, console)?;
         reading::put_list(&destination, &layout, &mut read.content, console)?;
         Ok(read.outcome.exit_status())
     }

@@ -10,6 +10,7 @@ use crate::captures::reader::complaints::Complaints;
 use crate::captures::reader::{Reader, Sink};
 use crate::captures::union::Collection;
 use crate::cli::filters::Filters;
+use crate::cli::layout::LayoutArgs;
 use crate::files::destination::Destination;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
@@ -17,7 +18,7 @@ use crate::model::listing::Listing;
 use crate::model::printable::printable;
 use crate::model::record::Record;
 use crate::model::selection::{Selection, SourcePorts};
-use crate::output::layout::Layout;
+use crate::output::layout::{Format, Layout};
 use crate::ui::console::Console;
 use crate::ui::progress::Counted;
 
@@ -225,6 +226,36 @@ pub fn check_inputs<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Result<
         ));
     }
     Ok(())
+}
+
+/// What commands share that read captures and write a list.
+#[derive(Args, Clone, Debug)]
+pub struct ListArgs {
+    /// Write to FILE, replaced atomically; - is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+
+    /// Which flows of the files are taken, and how they are read.
+    #[command(flatten)]
+    pub reading: Reading,
+
+    /// Format and order.
+    #[command(flatten)]
+    pub layout: LayoutArgs,
+}
+
+impl ListArgs {
+    /// Where the list goes, and in which format: `usual` if none is asked for.
+    ///
+    /// Errors: a destination that can't be written; a format and an order that do not go together.
+    pub fn target(&self, usual: Format) -> Result<(Destination, Layout), Error> {
+        let destination = destination(&self.output)?;
+        let layout = self
+            .layout
+            .layout(usual, destination == Destination::Stdout)
+            .map_err(|error| Error::new(error.to_string()))?;
+        Ok((destination, layout))
+    }
 }
 
 /// The destination that `-o` names, if it can be written.

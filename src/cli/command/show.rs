@@ -8,11 +8,10 @@ use clap::Args;
 use clap::error::ErrorKind;
 
 use super::Conflict;
-use super::reading::{self, Outcome, Read, Reading};
+use super::reading::{self, ListArgs, Outcome, Read};
 use crate::captures::groups::{Groups, Keys};
 use crate::captures::reader::Sink;
 use crate::captures::reader::line::Kind;
-use crate::cli::layout::LayoutArgs;
 use crate::files::destination::Destination;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
@@ -45,28 +44,20 @@ pub struct Show {
     #[arg(long, conflicts_with = "group")]
     pub coverage: bool,
 
-    /// Write to FILE, replaced atomically; - is standard output
-    #[arg(short, long, value_name = "FILE", default_value = "-")]
-    pub output: PathBuf,
-
-    /// Which flows of the files are taken, and how they are read.
+    /// What is read, and how and where the result is written.
     #[command(flatten)]
-    pub reading: Reading,
-
-    /// Format and order.
-    #[command(flatten)]
-    pub layout: LayoutArgs,
+    pub list: ListArgs,
 }
 
 impl Show {
     /// What its options ask for that can't be.
     pub fn conflict(&self) -> Option<Conflict> {
-        if self.coverage && (self.layout.format.is_some() || self.layout.sort.is_some()) {
+        if self.coverage && (self.list.layout.format.is_some() || self.list.layout.sort.is_some()) {
             let why = "--coverage lists no flows: leave out --format and --sort";
             return Some((ErrorKind::ArgumentConflict, why.into()));
         }
         self.group.as_ref()?;
-        let why = match self.layout.format {
+        let why = match self.list.layout.format {
             Some(Format::Classic) => {
                 "the classic list has no groups: leave out --group, or choose --format table, json or csv"
             }
@@ -74,7 +65,7 @@ impl Show {
                 "rules are made of flows, not of groups: leave out --group, or choose --format table, json \
                  or csv"
             }
-            _ if self.layout.sort.is_some() => {
+            _ if self.list.layout.sort.is_some() => {
                 "--sort orders flows, and groups are in the order of their size: leave out one of --sort and \
                  --group"
             }
@@ -88,16 +79,12 @@ impl Show {
     /// Errors: a file that can't be read or written.
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
         reading::check_inputs(&self.files)?;
-        let destination = reading::destination(&self.output)?;
+        let (destination, layout) = self.list.target(Format::Table)?;
         let outcome = match &self.group {
             None if self.coverage => self.run_coverage(&destination, console)?,
             Some(keys) => self.run_groups(keys, &destination, console)?,
             None => {
-                let layout = self
-                    .layout
-                    .layout(Format::Table, destination == Destination::Stdout)
-                    .map_err(|error| Error::new(error.to_string()))?;
-                let mut read = self.reading.union(&self.files, console)?;
+                let mut read = self.list.reading.union(&self.files, console)?;
                 reading::put_list(&destination, &layout, &mut read.content, console)?;
                 read.outcome
             }
@@ -106,7 +93,7 @@ impl Show {
     }
 
     fn run_coverage(&self, destination: &Destination, console: &Console) -> Result<Outcome, Error> {
-        let Read { content, outcome } = self.reading.union(&self.files, console)?;
+        let Read { content, outcome } = self.list.reading.union(&self.files, console)?;
         let once = Once::count(&content.captures, &content.flows);
         let records = content.flows.into_iter().map(|flow| flow.record);
         let mut records: Vec<Record> = records.collect();
@@ -126,7 +113,7 @@ impl Show {
         destination: &Destination,
         console: &Console,
     ) -> Result<Outcome, Error> {
-        let format = self.layout.format_or(Format::Table);
+        let format = self.list.layout.format_or(Format::Table);
         let Read { content, outcome } = match self.files.as_slice() {
             [file] if file.is_file() => match self.stream(file, keys, console)? {
                 Some(read) => read,
@@ -150,7 +137,7 @@ impl Show {
 
     /// Groups of the union of all files.
     fn group(&self, keys: &Keys, console: &Console) -> Result<Read<Groups>, Error> {
-        let Read { content, outcome } = self.reading.union(&self.files, console)?;
+        let Read { content, outcome } = self.list.reading.union(&self.files, console)?;
         let mut groups = Groups::new(keys.clone());
         for flow in &content.flows {
             groups.add(&flow.record);
@@ -170,13 +157,13 @@ impl Show {
         console: &Console,
     ) -> Result<Option<Read<Groups>>, Error> {
         let mut stream = Stream {
-            selection: self.reading.filters.selection(),
+            selection: self.list.reading.filters.selection(),
             groups: Groups::new(keys.clone()),
             captures: Vec::new(),
             begun: false,
             unfit: false,
         };
-        let complaints = self.reading.read(file, &mut stream, console)?;
+        let complaints = self.list.reading.read(file, &mut stream, console)?;
         if stream.unfit {
             return Ok(None);
         }

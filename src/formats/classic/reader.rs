@@ -7,8 +7,8 @@
 use std::net::IpAddr;
 
 use crate::model::flow::COLLAPSED_SOURCE_PORT;
-use crate::model::origin::Origin;
 use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
+use crate::model::tuple::Tuple;
 
 /// The class that a line begins with, if it is a line of a classic list at all.
 fn class(line: &str) -> Option<(Protocol, bool, &str)> {
@@ -93,29 +93,20 @@ fn read(protocol: Protocol, v4: bool, rest: &str) -> Result<Line, String> {
         other if is_program(other) => (false, true),
         other => return Err(format!("{other:?} behind the destination")),
     };
-    let record = Record {
-        identity: Identity {
-            source,
-            destination,
-            protocol,
-            service,
-            source_port: match source_port {
-                None => SourcePort::None,
-                // The C tool folds all ports from here on into this one.
-                Some(COLLAPSED_SOURCE_PORT) => SourcePort::Ephemeral,
-                Some(port) => SourcePort::Exact(port),
-            },
-            zone: 0,
-            translation: None,
-            netns: None,
+    let tuple = Tuple {
+        source,
+        destination,
+        protocol,
+        service,
+        source_port: match source_port {
+            None => SourcePort::None,
+            // The C tool folds all ports from here on into this one.
+            Some(COLLAPSED_SOURCE_PORT) => SourcePort::Ephemeral,
+            Some(port) => SourcePort::Exact(port),
         },
-        confirmed,
-        connections: 0,
-        first_seen: None,
-        last_seen: None,
-        classic: Record::usual_classic(confirmed),
-        origin: Origin::default(),
+        zone: 0,
     };
+    let record = Record::new(Identity::of(&tuple), confirmed);
     Ok(if is_direction {
         Line::Direction(record)
     } else {

@@ -134,13 +134,10 @@ pub(super) fn read<'a>(
         Some(Event::Update | Event::Destroy) => 0,
     };
     let record = Record {
-        identity,
-        confirmed: replied,
         connections,
         first_seen: head.time,
         last_seen: head.time,
-        classic: Record::usual_classic(replied),
-        origin: crate::model::origin::Origin::default(),
+        ..Record::new(identity, replied)
     };
     // The head of the next entry stands at the end of what was passed over since the tuples.
     Ok((record, if cut.follows { behind_tuples(text) } else { "" }))

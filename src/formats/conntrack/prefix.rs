@@ -96,7 +96,9 @@ fn is_of_time(word: &str) -> bool {
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     let of_time = |part: &str| digits(part) || MONTHS.contains(&part);
     DAYS.contains(&word.trim_end_matches(','))
-        || word.split(['.', ':', ',', '-', '/', '+', 'T', 'Z']).all(of_time)
+        || word
+            .split(['.', ':', ',', '-', '/', '+', 'T', 'Z'])
+            .all(of_time)
 }
 
 fn is_of_date_or_mark(word: &str) -> bool {

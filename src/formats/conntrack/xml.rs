@@ -197,13 +197,8 @@ fn flow(entry: &str) -> Result<Record, String> {
         && state != Some("SYN_SENT")
         && (event != Some("new") || assured || reply.packets > Some(0));
     Ok(Record {
-        identity: identity(&original, &reply, zone)?,
-        confirmed: answered,
         connections: u64::from(matches!(event, None | Some("new"))),
-        first_seen: None,
-        last_seen: None,
-        classic: Record::usual_classic(answered),
-        origin: crate::model::origin::Origin::default(),
+        ..Record::new(identity(&original, &reply, zone)?, answered)
     })
 }
 

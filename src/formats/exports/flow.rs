@@ -62,23 +62,15 @@ impl Seen {
             Some(reply) => tuple.translation(&reply),
             None => None,
         };
+        let identity = Identity {
+            translation: translation.map(Box::new),
+            ..Identity::of(&tuple)
+        };
         Ok(Box::new(Record {
-            identity: Identity {
-                source,
-                destination,
-                protocol,
-                service,
-                source_port: tuple.source_port,
-                zone: 0,
-                translation: translation.map(Box::new),
-                netns: None,
-            },
-            confirmed: self.answered,
             connections: self.connections,
             first_seen: self.first,
             last_seen: self.last.max(self.first),
-            classic: Record::usual_classic(self.answered),
-            origin: crate::model::origin::Origin::default(),
+            ..Record::new(identity, self.answered)
         }))
     }
 }

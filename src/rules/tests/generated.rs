@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use crate::model::capture::{Capture, Interface};
-use crate::model::origin::Origin;
 use crate::model::record::{Dnat, Identity, Protocol, Record, Service, SourcePort, Translation};
 use crate::model::selection::SourcePorts;
 
@@ -95,13 +94,8 @@ fn identity() -> impl Strategy<Value = Identity> {
 pub(super) fn records() -> impl Strategy<Value = Vec<Record>> {
     let record = (identity(), prop::bool::weighted(0.8), 0_u64..9).prop_map(
         |(identity, confirmed, connections)| Record {
-            identity,
-            confirmed,
             connections,
-            first_seen: None,
-            last_seen: None,
-            classic: Record::usual_classic(confirmed),
-            origin: Origin::default(),
+            ..Record::new(identity, confirmed)
         },
     );
     let record = record.boxed();
