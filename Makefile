@@ -73,9 +73,9 @@ unit vendor: export PROPTEST_RNG_SEED ?= 1
 unit: build-packages
 	$(CARGO) test --locked -p conntracker -p conntracker-flood -p netfilter-conntrack -p netfilter-conntrack-sys -p conntracker-manual
 
-# With the package, so that it is installed into a fresh root.
+# With the package, so that it is installed into a fresh root. TEST_FLAGS=--no-fail-fast shows all that fails.
 vendor: build-packages test-packages deb-lint man-lint
-	CONNTRACKER_DEB=$(CURDIR)/$(DEB_FILE) $(CARGO) test --locked -p vendor-tests
+	CONNTRACKER_DEB=$(CURDIR)/$(DEB_FILE) $(CARGO) test --locked -p vendor-tests $(TEST_FLAGS)
 
 BENCHES := decode table dump replay bpf
 PROPERTY_CASES ?= 1000

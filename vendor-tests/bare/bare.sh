@@ -84,7 +84,7 @@ if [ "$extent" = quick ]; then
 		step "cargo test --locked -p vendor-tests --test kernel"
 	fi
 else
-	step "make test"
+	step "make test TEST_FLAGS=--no-fail-fast"
 	# As long as it takes to see it listen; the signal that ends it is what Ctrl-C sends.
 	step "make build && { timeout --foreground -s INT 20 unshare --net make run || test \$? = 124; }"
 fi

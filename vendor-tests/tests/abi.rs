@@ -78,8 +78,21 @@ fn the_shipped_bindings_fit_the_installed_header() {
     };
     let (shipped, generated) = (items(SHIPPED), items(GENERATED));
     assert!(shipped.len() > 150, "only {} items", shipped.len());
+    // The end of an enumeration moves as later releases add to it.
+    let value = |item: &str| {
+        let number = item.trim_end_matches(';').rsplit(' ').next();
+        number.and_then(|number| number.parse::<u32>().ok())
+    };
     for (name, item) in shipped {
-        assert_eq!(generated.get(&name), Some(&item), "{name}");
+        let found = generated.get(&name);
+        if name.ends_with("_MAX") {
+            assert!(
+                found.and_then(|found| value(found)) >= value(&item),
+                "{name}: {found:?}"
+            );
+        } else {
+            assert_eq!(found, Some(&item), "{name}");
+        }
     }
 }
 
