@@ -11,6 +11,7 @@
 pub mod checksum;
 pub mod confine;
 pub mod device;
+pub mod expectation;
 pub mod flow;
 pub mod groups;
 pub mod guard;

@@ -1,11 +1,20 @@
-//! The report on a check, for people (`text`) and as JSON.
+//! The report on a check: for people (`text`), as JSON, and for what runs checks (JUnit, SARIF, Markdown).
 
+mod expected;
+mod groups;
+mod junit;
+mod markdown;
+mod sarif;
 mod text;
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
+use self::expected::Tally;
+
+use crate::check::expectation::Expectation;
+use crate::check::ruleset::Ruleset;
 use crate::check::verdict::{Outcome, Rule, Verdict};
 use crate::formats::json;
 use crate::model::record::Record;
@@ -13,8 +22,8 @@ use crate::model::record::Record;
 /// A check that is over.
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'a> {
-    /// Names of the rulesets.
-    pub rulesets: &'a [String],
+    /// The rulesets.
+    pub rulesets: &'a [Ruleset],
     /// Flows that were judged, in the order they are to be shown.
     pub records: &'a [Record],
     /// What the kernel decided of each, in the same order.
@@ -25,6 +34,10 @@ pub struct Report<'a> {
     pub limits: &'a [String],
     /// Whether flows may be missing from the captures.
     pub incomplete: bool,
+    /// What was expected.
+    pub expectations: &'a [Expectation],
+    /// What the kernel decided of each expected flow, in the same order.
+    pub expected: &'a [Verdict],
 }
 
 /// How many flows had which verdict.
@@ -70,7 +83,7 @@ pub struct Summary {
 #[derive(Serialize)]
 struct HeadOut<'a> {
     r#type: &'static str,
-    rulesets: &'a [String],
+    rulesets: Vec<&'a str>,
     passes: bool,
     /// Only if they are: what they lack was not judged.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -78,6 +91,8 @@ struct HeadOut<'a> {
     #[serde(flatten)]
     summary: Summary,
     limits: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expectations: Option<Tally>,
 }
 
 #[derive(Serialize)]
@@ -129,38 +144,57 @@ impl Report<'_> {
         Some(both.iter().all(|counts| counts.accepted == counts.flows))
     }
 
+    /// Whether nothing is wrong: every confirmed flow passes, and every expectation is met. `None` if that is not known.
+    pub fn is_as_it_should_be(&self) -> Option<bool> {
+        match (self.passes(), self.tally().is_met()) {
+            (Some(flows), Some(expected)) => Some(flows && expected),
+            (known, other) if known == Some(false) || other == Some(false) => Some(false),
+            _ => None,
+        }
+    }
+
     /// Writes it as JSON, one object a line.
     ///
     /// Errors: those of `out`.
     pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         let head = HeadOut {
             r#type: "check",
-            rulesets: self.rulesets,
-            passes: self.passes() == Some(true),
+            rulesets: self.names().collect(),
+            passes: self.is_as_it_should_be() == Some(true),
             captures_incomplete: self.incomplete,
             summary: self.summary(),
             limits: self.limits,
+            expectations: (!self.expectations.is_empty()).then(|| self.tally()),
         };
         json::to_writer(out, &head)?;
         out.write_all(b"\n")?;
-        let mut flow = Vec::new();
         for (record, verdict) in self.records.iter().zip(self.verdicts) {
-            flow.clear();
-            json::write_flow(record, &mut flow)?;
-            let mut first = Vec::new();
-            json::to_writer(&mut first, &OutcomeOut::new(&verdict.first))?;
             out.write_all(b"{\"type\":\"verdict\",")?;
-            out.write_all(&first[1..first.len() - 1])?;
-            out.write_all(b",\"flow\":")?;
-            out.write_all(flow.trim_ascii_end())?;
-            if let Some(reply) = &verdict.reply {
-                out.write_all(b",\"reply\":")?;
-                json::to_writer(out, &OutcomeOut::new(reply))?;
-            }
-            out.write_all(b"}\n")?;
+            write_verdict(record, verdict, out)?;
         }
-        Ok(())
+        self.write_expected_json(out)
     }
+
+    /// Names of the rulesets.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.rulesets.iter().map(|ruleset| &*ruleset.name)
+    }
+}
+
+/// The rest of an object: the verdict, its reason, the flow, the verdict on the answer.
+fn write_verdict(record: &Record, verdict: &Verdict, out: &mut impl Write) -> io::Result<()> {
+    let mut first = Vec::new();
+    json::to_writer(&mut first, &OutcomeOut::new(&verdict.first))?;
+    out.write_all(&first[1..first.len() - 1])?;
+    out.write_all(b",\"flow\":")?;
+    let mut flow = Vec::new();
+    json::write_flow(record, &mut flow)?;
+    out.write_all(flow.trim_ascii_end())?;
+    if let Some(reply) = &verdict.reply {
+        out.write_all(b",\"reply\":")?;
+        json::to_writer(out, &OutcomeOut::new(reply))?;
+    }
+    out.write_all(b"}\n")
 }
 
 #[cfg(test)]
@@ -220,12 +254,14 @@ mod tests {
         ];
         let limits = ["times".to_owned()];
         let report = Report {
-            rulesets: &["a.nft".to_owned()],
+            rulesets: &[Ruleset::new("a.nft", "")],
             records: &records,
             verdicts: &verdicts,
             left_out: 0,
             limits: &limits,
             incomplete: false,
+            expectations: &[],
+            expected: &[],
         };
         let mut text = Vec::new();
         report.write_text(&mut text).unwrap();

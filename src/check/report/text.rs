@@ -1,12 +1,12 @@
 //! The report for people.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use crate::check::limits::flows;
+use crate::check::report::groups::Group;
 use crate::check::report::{Counts, Report};
-use crate::check::verdict::{Outcome, Rule};
+use crate::check::verdict::{Outcome, Rule, Verdict};
 use crate::model::icmp;
 use crate::model::printable::{printable, printable_lines};
 use crate::model::record::{Identity, Record, Service, SourcePort};
@@ -33,8 +33,10 @@ impl Report<'_> {
                 "  the captures are incomplete: flows that are missing from them were not judged"
             )?;
         }
-        counts(out, "confirmed flows", &summary.confirmed)?;
-        counts(out, "their replies", &summary.replies)?;
+        if !self.is_of_expectations_alone() {
+            counts(out, "confirmed flows", &summary.confirmed)?;
+            counts(out, "their replies", &summary.replies)?;
+        }
         if summary.unconfirmed.flows > 0 {
             counts(out, "unconfirmed flows", &summary.unconfirmed)?;
         }
@@ -50,6 +52,7 @@ impl Report<'_> {
             )?;
         }
         self.groups(out)?;
+        self.write_expected_text(out)?;
         if !self.limits.is_empty() {
             writeln!(out, "\nLimits: what could not be judged as on the host")?;
             for limit in self.limits {
@@ -59,9 +62,22 @@ impl Report<'_> {
         Ok(())
     }
 
-    fn headline(&self) -> String {
-        let rulesets = self.rulesets.join(" and ");
+    /// Whether there are no captured flows, and none was asked for.
+    pub(super) fn is_of_expectations_alone(&self) -> bool {
+        self.records.is_empty() && self.left_out == 0 && !self.expectations.is_empty()
+    }
+
+    pub(super) fn headline(&self) -> String {
+        let rulesets = self.names().collect::<Vec<_>>().join(" and ");
         let rulesets = printable(&rulesets);
+        if self.is_of_expectations_alone() {
+            let what = match self.tally().is_met() {
+                Some(true) => "every flow is as expected",
+                Some(false) => "some flows are not as expected",
+                None => "of some flows it is not known whether they are as expected",
+            };
+            return format!("{rulesets}: {what}");
+        }
         match self.passes() {
             Some(true) => format!("{rulesets}: every confirmed flow passes"),
             Some(false) => format!("{rulesets}: some confirmed flows do not pass"),
@@ -73,19 +89,7 @@ impl Report<'_> {
 
     /// Unconfirmed flows that pass; then what does not pass, by what it does not pass.
     fn groups(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut groups: BTreeMap<(bool, &Outcome), Vec<&Record>> = BTreeMap::new();
-        for (record, verdict) in self.records.iter().zip(self.verdicts) {
-            let worst = verdict.worst();
-            if *worst != Outcome::Accepted {
-                let reply = verdict.first == Outcome::Accepted;
-                groups.entry((reply, worst)).or_default().push(record);
-            }
-        }
-        let pairs = self.records.iter().zip(self.verdicts);
-        let open: Vec<&Record> = pairs
-            .filter(|(record, verdict)| !record.confirmed && verdict.passes())
-            .map(|(record, _)| record)
-            .collect();
+        let open = self.open();
         if !open.is_empty() {
             let number = flows(open.len() as u64);
             writeln!(out, "\n{number} accepted that nobody has answered")?;
@@ -93,12 +97,24 @@ impl Report<'_> {
                 writeln!(out, "  {}", show_flow(record))?;
             }
         }
-        for ((reply, outcome), records) in groups {
+        for Group {
+            reply,
+            outcome,
+            records,
+        } in self.stopped()
+        {
             let what = if reply { "replies of " } else { "" };
             let number = flows(records.len() as u64);
             write!(out, "\n{what}{number} {}", outcome.name())?;
             match outcome.rule() {
-                Some(rule) => writeln!(out, " by {}", show_rule(rule))?,
+                Some(rule) => {
+                    writeln!(
+                        out,
+                        " by {}:\n    {}",
+                        show_place(rule),
+                        printable(&rule.text)
+                    )?;
+                }
                 None => writeln!(out)?,
             }
             if let Some(reason) = outcome.reason() {
@@ -127,25 +143,41 @@ fn counts(out: &mut impl Write, what: &str, counts: &Counts) -> io::Result<()> {
     writeln!(out)
 }
 
-fn show_rule(rule: &Rule) -> String {
-    let Rule {
-        family,
-        table,
-        chain,
-        handle,
-        text,
-    } = rule;
-    let (table, chain, text) = (printable(table), printable(chain), printable(text));
-    match handle {
-        Some(handle) => {
-            format!("table {family} {table}, chain {chain}, rule {handle}:\n    {text}")
-        }
-        None => format!("the policy of table {family} {table}, chain {chain}:\n    {text}"),
+/// Where a rule stands.
+pub(super) fn show_place(rule: &Rule) -> String {
+    let family = &rule.family;
+    let (table, chain) = (printable(&rule.table), printable(&rule.chain));
+    match rule.handle {
+        Some(handle) => format!("table {family} {table}, chain {chain}, rule {handle}"),
+        None => format!("the policy of table {family} {table}, chain {chain}"),
     }
 }
 
+/// A verdict in a line.
+pub(super) fn show_outcome(verdict: &Verdict) -> String {
+    let outcome = verdict.worst();
+    let mut text = String::new();
+    if verdict.first == Outcome::Accepted && !verdict.passes() {
+        text.push_str("accepted, and its answer is ");
+    }
+    text.push_str(outcome.name());
+    if let Some(reason) = outcome.reason() {
+        let _ = write!(text, ": {}", printable(reason));
+    }
+    if let Some(rule) = outcome.rule() {
+        let _ = write!(text, " by {}: {}", show_place(rule), printable(&rule.text));
+    }
+    text
+}
+
+/// A flow in a line of text, without columns.
+pub(super) fn name_flow(record: &Record) -> String {
+    let line = show_flow(record);
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// A flow in a line.
-fn show_flow(record: &Record) -> String {
+pub(super) fn show_flow(record: &Record) -> String {
     let identity: &Identity = &record.identity;
     let bracket = |address: std::net::IpAddr| match address {
         std::net::IpAddr::V4(address) => address.to_string(),

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::reading::{self, Outcome, Reading};
 use crate::check::device::is_device_name;
+use crate::check::expectation::Expectations;
 use crate::check::judge::Judge;
 use crate::check::namespace::gain_privilege;
 use crate::check::network::Hints;
@@ -38,9 +39,9 @@ Examples:
   sudo conntracker check fw.nft flows.json --interface 192.168.0.0/16=lan --interface 0.0.0.0/0=wan
 
 Exit status:
-  0  every confirmed flow passes, in both directions
-  1  some confirmed flow does not
-  2  error, or of some confirmed flow it is not known
+  0  every confirmed flow passes, in both directions, and every expected one is as it should be
+  1  some confirmed flow does not, or an expected one is not
+  2  error, or of some flow it is not known
   3  every confirmed flow passes, but flows may be missing from the captures";
 
 /// Arguments of `conntracker check`.
@@ -52,8 +53,12 @@ pub struct Check {
     pub ruleset: PathBuf,
 
     /// Captures with the flows to judge
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(value_name = "FILE", required_unless_present = "expect")]
     pub files: Vec<PathBuf>,
+
+    /// Flows that have to pass, and such as must not, from a file in TOML: docs/check.md. No capture is needed then
+    #[arg(long, value_name = "FILE")]
+    pub expect: Vec<PathBuf>,
 
     /// Load this ruleset too, such as that of ip6tables-save
     #[arg(long, value_name = "RULESET")]
@@ -87,6 +92,12 @@ pub enum Format {
     Text,
     /// One JSON object a line
     Json,
+    /// XML as JUnit writes it, for GitLab, Jenkins and others that show tests
+    Junit,
+    /// SARIF 2.1.0, for code review: which line of the ruleset stops what
+    Sarif,
+    /// For a merge request or a ticket
+    Markdown,
 }
 
 impl Check {
@@ -106,6 +117,9 @@ impl Check {
         let rulesets: Vec<Ruleset> = paths
             .map(|path| Ruleset::read(path))
             .collect::<Result<_, _>>()?;
+        // Before captures, which may be large, are read for nothing.
+        let expected = self.expect.iter().map(|path| Expectations::read(path));
+        let expected: Vec<Expectations> = expected.collect::<Result<_, _>>()?;
         let read = self.reading.union(&self.files, console)?;
         let captures = read.content.captures;
         let flows = read.content.flows.into_iter();
@@ -129,15 +143,23 @@ impl Check {
         records.retain(|record| self.all || record.confirmed);
         let left_out = (before - records.len()) as u64;
         let open = set_aside(&mut records, console);
-        if records.is_empty() {
+        if records.is_empty() && self.expect.is_empty() {
             console.note("there are no confirmed flows in the captures, so none was judged");
         }
         // Before any thread is started, and after files that only this user may read have been read.
         gain_privilege()?;
-        let hints = Hints {
+        let mut hints = Hints {
             local: self.local.clone(),
             interfaces: self.interface.clone(),
         };
+        let mut expectations = Vec::new();
+        for read in expected {
+            hints.local.extend(read.hints.local);
+            hints.interfaces.extend(read.hints.interfaces);
+            expectations.extend(read.flows);
+        }
+        let judged = records.len();
+        records.extend(expectations.iter().map(|flow| flow.record.clone()));
         let mut judge = Judge::new(&rulesets, &captures, &hints)?;
         let number = records.len() as u64;
         let began = Instant::now();
@@ -151,11 +173,12 @@ impl Check {
             elapsed.as_secs_f64(),
             show_count((number as f64 / elapsed.as_secs_f64()) as u64),
         ));
-        let names: Vec<String> = rulesets.into_iter().map(|ruleset| ruleset.name).collect();
         let report = Report {
-            rulesets: &names,
-            records: &records,
-            verdicts: &verdicts,
+            rulesets: &rulesets,
+            records: &records[..judged],
+            verdicts: &verdicts[..judged],
+            expectations: &expectations,
+            expected: &verdicts[judged..],
             left_out,
             limits: judge.limits(),
             incomplete: read.outcome != Outcome::Whole,
@@ -163,7 +186,7 @@ impl Check {
         self.print(&report).map_err(|error| {
             Error::caused(format!("the report can't be written: {error}"), error)
         })?;
-        Ok(match (report.passes(), read.outcome) {
+        Ok(match (report.is_as_it_should_be(), read.outcome) {
             (_, Outcome::Unreadable) | (None, _) => TROUBLE,
             (Some(false), _) => DROPPED,
             (Some(true), _) if open => TROUBLE,
@@ -177,6 +200,9 @@ impl Check {
         let written = match self.format {
             Format::Text => report.write_text(&mut out),
             Format::Json => report.write_json(&mut out),
+            Format::Junit => report.write_junit(&mut out),
+            Format::Sarif => report.write_sarif(&mut out),
+            Format::Markdown => report.write_markdown(&mut out),
         };
         match written.and_then(|()| out.flush()) {
             // Whoever reads has seen enough; the exit status still tells.
