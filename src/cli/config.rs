@@ -29,10 +29,7 @@ pub struct Entry {
     pub words: Vec<OsString>,
 }
 
-/// The options of a command line, and those of the file that it names with `--config`. An option that is in both
-/// has what the command line says.
-///
-/// Errors: a file of options is never larger.
+/// A file of options is never larger.
 const BYTES_MAX: u64 = 1 << 20;
 
 /// Reads a file of options, and nothing that has no end.
@@ -53,7 +50,10 @@ fn slurp(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// What clap finds wrong, with file and line if it comes from there; a file that can't be read. Help and the
+/// The options of a command line, and those of the file that it names with `--config`. An option that is in both
+/// has what the command line says.
+///
+/// Errors: what clap finds wrong, with file and line if it comes from there; a file that can't be read. Help and the
 /// version are errors too, for clap.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Error> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -66,11 +66,15 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Error
         .ok()
         .and_then(|typed| typed.get_one::<PathBuf>("config"));
     let (Ok(typed), Some(path)) = (&typed, path) else {
-        return Cli::try_parse_from(arguments).and_then(Cli::check);
+        return Cli::try_parse_from(arguments)
+            .and_then(Cli::check)
+            .map_err(with_file_named);
     };
     // Commands have no file, and ignoring errors makes them plain arguments.
     match Cli::try_parse_from(&arguments) {
-        Err(error) if error.get(ContextKind::InvalidSubcommand).is_some() => return Err(error),
+        Err(error) if error.get(ContextKind::InvalidSubcommand).is_some() => {
+            return Err(with_file_named(error));
+        }
         _ => {}
     }
     let text = slurp(path).map_err(|error| failure(format!("{}: {error}", path.display())))?;
@@ -261,6 +265,19 @@ fn short(error: &Error) -> String {
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     let lines: Vec<&str> = paragraph.lines().map(str::trim).collect();
     lines.join(" ")
+}
+
+/// Whoever names a file where a command is expected wants to see it.
+fn with_file_named(error: Error) -> Error {
+    match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(word)) if Path::new(word).is_file() => {
+            let why = format!(
+                "{word:?} is a file and no command; this shows it: conntracker show {word}"
+            );
+            Cli::command().error(ErrorKind::InvalidSubcommand, why)
+        }
+        _ => error,
+    }
 }
 
 fn failure(message: String) -> Error {

@@ -50,6 +50,7 @@ impl Cli {
         let format = self.layout.format_or(Format::Classic);
         format != Format::Classic
             || self.layout.sort_of(format) != Sort::Classic
+            || self.layout.reverse
             || self.filters.source_ports == SourcePorts::Keep
             // To forget a flow takes to know when it was last seen.
             || self.forget.is_some()

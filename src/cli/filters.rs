@@ -6,11 +6,12 @@ use crate::model::record::Protocol;
 use crate::model::selection::{Net, Not, Ports, Selection, SourcePorts};
 
 /// Filters as options. Several values of one option are alternatives, different options all have to hold;
-/// a value with `!` before it excludes.
+/// a value with `!`, `^` or `not:` before it excludes.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters")]
 pub struct Filters {
-    /// Only this protocol (tcp, udp, icmp, icmpv6, sctp, …, or a number); !NAME excludes
+    /// Only this protocol (tcp, udp, icmp, icmpv6, sctp, …, or a number); !NAME excludes, and so do ^NAME and not:NAME,
+    /// which no shell takes for its own. Here and below, commas join alternatives
     #[arg(long, value_name = "PROTO", value_delimiter = ',')]
     pub proto: Vec<Not<Protocol>>,
 
@@ -22,11 +23,15 @@ pub struct Filters {
     #[arg(long, value_name = "NET", value_delimiter = ',')]
     pub dst: Vec<Not<Net>>,
 
+    /// Only flows with this network or address on either side, as it is before translation; !NET excludes
+    #[arg(long, value_name = "NET", value_delimiter = ',')]
+    pub host: Vec<Not<Net>>,
+
     /// Only these source ports (53, 1024-65535); !PORTS excludes
     #[arg(long, value_name = "PORTS", value_delimiter = ',')]
     pub sport: Vec<Not<Ports>>,
 
-    /// Only these destination ports (443, 8000-8999); !PORTS excludes
+    /// Only these destination ports (443, 8000-8999, https); !PORTS excludes
     #[arg(long, value_name = "PORTS", value_delimiter = ',')]
     pub dport: Vec<Not<Ports>>,
 
@@ -63,6 +68,7 @@ impl Filters {
             proto: filters.proto,
             src: filters.src,
             dst: filters.dst,
+            host: filters.host,
             sport: filters.sport,
             dport: filters.dport,
             ipv4: filters.ipv4,
@@ -133,6 +139,11 @@ mod tests {
             ("--src 10.0.0.0/16 --dst 192.0.2.2", false, false),
             ("--dst !192.0.2.0/24", false, false),
             ("--dport 400-500", true, false),
+            ("--dport https", true, false),
+            ("--dport ^https", false, true),
+            ("--dst not:192.0.2.1", false, false),
+            ("--host 10.9.0.1", false, true),
+            ("--host 192.0.2.0/24 --host ^10.0.0.0/16", false, true),
             ("--dport !443", false, true),
             ("--sport 2000", true, false),
             ("--sport 1-1023", false, false),
@@ -154,6 +165,7 @@ mod tests {
             "--src 10.0.0.0/33",
             "--src host",
             "--dport 0x50",
+            "--dport no-such-service",
             "--dport 20-10",
             "--dport 65536",
             "--zone 65536",
@@ -166,7 +178,8 @@ mod tests {
 
     #[test]
     fn filters_describe_themselves_as_options() {
-        let options = "--proto=tcp,!17 --src=!10.0.0.0/8 --dport=80,8000-8999 --ipv4";
+        let options =
+            "--proto=tcp,^17 --src=!10.0.0.0/8 --host=10.1.2.3 --dport=http,8000-8999 --ipv4";
         let described = parse(options).unwrap().describe();
         assert_eq!(
             parse(&described.join(" ")).unwrap(),

@@ -24,9 +24,14 @@ pub struct LayoutArgs {
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: Option<Format>,
 
-    /// The order of the list: classic is the C tool's, connections and last-seen have the greatest first
+    /// The order of the list: classic is the C tool's, connections, first-seen and last-seen have the greatest and the
+    /// newest first
     #[arg(long, value_enum, value_name = "ORDER")]
     pub sort: Option<Sort>,
+
+    /// The other way round
+    #[arg(long)]
+    pub reverse: bool,
 
     /// Show names beside numbers in tables
     #[arg(long, value_enum, value_name = "WHAT")]
@@ -60,6 +65,7 @@ impl LayoutArgs {
         Ok(Layout {
             format,
             sort: self.sort_of(format),
+            reverse: self.reverse,
             services: services.then(Services::load).transpose()?,
             colour: on_stdout && wants_colour(),
             cells: if self.raw_csv {

@@ -42,6 +42,7 @@ values! {
         Address "address" "By source address, then destination, protocol and port, as numbers"
         Service "service" "By protocol and destination port, then destination"
         Connections "connections" "Most connections first"
+        FirstSeen "first-seen" "The newest first: by when they were first seen"
         LastSeen "last-seen" "Seen last first"
     }
 }

@@ -53,7 +53,9 @@ impl std::fmt::Display for HeaderError {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Short => f.write_str("not a capture: the 24-byte pcap header is incomplete"),
-            Self::Magic(_) => f.write_str("not a pcap capture: unknown magic number"),
+            Self::Magic(_) => f.write_str(
+                "not a pcap capture: unknown magic number (conntracker show FILE reads lists, JSON and CSV)",
+            ),
             Self::Cooked(found) => write!(
                 f,
                 "a recording of all interfaces at once (link type {found}), and -r reads those of netlink alone: \

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 
 use crate::model::record::{Protocol, Service, SourcePort};
+use crate::model::services::{self, Services};
 use crate::model::tuple::Tuple;
 
 /// Filters. Several values of one are alternatives, different ones all have to hold; a value may also exclude.
@@ -19,6 +20,8 @@ pub struct Selection {
     pub src: Vec<Not<Net>>,
     /// Networks of destinations, as they are before DNAT.
     pub dst: Vec<Not<Net>>,
+    /// Networks of either.
+    pub host: Vec<Not<Net>>,
     /// Source ports of which flows are taken; all if there are none.
     pub sport: Vec<Not<Ports>>,
     /// Destination ports of which flows are taken; all if there are none.
@@ -73,7 +76,11 @@ impl<T: FromStr<Err: fmt::Display>> FromStr for Not<T> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = match text.strip_prefix('!') {
+        // A shell may take "!" for its own (bash(1), HISTORY EXPANSION).
+        let excluded = ["!", "^", "not:"]
+            .iter()
+            .find_map(|sign| text.strip_prefix(sign));
+        let parsed = match excluded {
             Some(rest) => rest.trim_start().parse().map(Self::Not),
             None => text.parse().map(Self::Is),
         };
@@ -129,9 +136,27 @@ impl FromStr for Ports {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (first, last) = text.split_once(['-', ':']).unwrap_or((text, text));
-        match (first.parse(), last.parse()) {
-            (Ok(first), Ok(last)) if first <= last => Ok(Self(first..=last)),
-            _ => Err("no such ports: write for example 443 or 8000-8999".into()),
+        if let (Ok(first), Ok(last)) = (first.parse(), last.parse()) {
+            if first <= last {
+                return Ok(Self(first..=last));
+            }
+        }
+        let wrong = || "no such ports: write for example 443, 8000-8999 or https".to_owned();
+        if !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            return Err(wrong());
+        }
+        let services = Services::load().map_err(|error| format!("{}: {error}", services::FILE))?;
+        match services.ports(text).as_slice() {
+            [] => Err(format!(
+                "{}, and {} has no service {text:?}",
+                wrong(),
+                services::FILE
+            )),
+            [port] => Ok(Self(*port..=*port)),
+            ports => Err(format!(
+                "{} has several ports of {text:?}: {ports:?}",
+                services::FILE
+            )),
         }
     }
 }
@@ -187,6 +212,9 @@ impl Selection {
         passes(&self.proto, |protocol| *protocol == tuple.protocol)
             && passes(&self.src, |net| net.0.contains(&tuple.source))
             && passes(&self.dst, |net| net.0.contains(&tuple.destination))
+            && passes(&self.host, |net| {
+                net.0.contains(&tuple.source) || net.0.contains(&tuple.destination)
+            })
             && passes(&self.sport, |ports| match tuple.source_port {
                 SourcePort::None => false,
                 SourcePort::Exact(port) => ports.0.contains(&port),
@@ -229,6 +257,7 @@ impl Selection {
             values("proto", &self.proto),
             values("src", &self.src),
             values("dst", &self.dst),
+            values("host", &self.host),
             values("sport", &self.sport),
             values("dport", &self.dport),
             values("zone", &self.zone),

@@ -1,6 +1,6 @@
 //! Names of services, from the local services file (services(5)).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::{fs, io};
 
@@ -50,6 +50,13 @@ impl Services {
         Self(names)
     }
 
+    /// The ports of an official name, each once: most services have the same one with every protocol.
+    pub fn ports(&self, name: &str) -> Vec<u16> {
+        let named = self.0.iter().filter(|(_, known)| &***known == name);
+        let ports: BTreeSet<u16> = named.map(|((_, port), _)| *port).collect();
+        ports.into_iter().collect()
+    }
+
     /// The name of a port.
     pub fn name(&self, protocol: Protocol, port: u16) -> Option<&str> {
         self.0.get(&(protocol, port)).map(|name| &**name)
@@ -69,6 +76,8 @@ mod tests {
         assert_eq!(services.name(Protocol::TCP, 443), Some("https"));
         assert_eq!(services.name(Protocol::UDP, 443), Some("https"));
         assert_eq!(services.name(Protocol::TCP, 5), None);
+        assert_eq!(services.ports("https"), [443]);
+        assert_eq!(services.ports("alias"), [0; 0]);
         assert_eq!(services.0.len(), 2);
     }
 }

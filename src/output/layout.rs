@@ -54,6 +54,8 @@ pub struct Layout {
     pub format: Format,
     /// The order of its flows.
     pub sort: Sort,
+    /// Whether it is the other way round.
+    pub reverse: bool,
     /// Names of ports, if they are to be shown.
     pub services: Option<Services>,
     /// Whether to write terminal colours.
@@ -68,6 +70,9 @@ impl Layout {
     /// Errors: those of `out`.
     pub fn write(&self, listing: &mut Listing, out: &mut dyn Write) -> io::Result<Vec<String>> {
         self.sort.sort(&mut listing.flows);
+        if self.reverse {
+            listing.flows.reverse();
+        }
         let mut out = io::BufWriter::with_capacity(1 << 18, out);
         let mut remarks = Vec::new();
         match self.format {

@@ -18,6 +18,8 @@ pub enum Sort {
     Service,
     /// Most connections first
     Connections,
+    /// The newest first: by when they were first seen
+    FirstSeen,
     /// Seen last first
     LastSeen,
 }
@@ -34,29 +36,25 @@ impl Sort {
             Self::Address => {
                 flows.sort_unstable_by(|a, b| a.record.identity.cmp(&b.record.identity))
             }
-            Self::Service => flows.sort_unstable_by(|a, b| {
-                let key = |flow: &Listed| {
-                    let identity = &flow.record.identity;
-                    (identity.protocol, identity.service, identity.destination)
-                };
-                key(a)
-                    .cmp(&key(b))
-                    .then_with(|| a.record.identity.cmp(&b.record.identity))
+            Self::Service => by(flows, |record| {
+                let identity = &record.identity;
+                (identity.protocol, identity.service, identity.destination)
             }),
-            Self::Connections => flows.sort_unstable_by(|a, b| {
-                let key = |flow: &Listed| Reverse(flow.record.connections);
-                key(a)
-                    .cmp(&key(b))
-                    .then_with(|| a.record.identity.cmp(&b.record.identity))
-            }),
-            Self::LastSeen => flows.sort_unstable_by(|a, b| {
-                let key = |flow: &Listed| Reverse(flow.record.last_seen);
-                key(a)
-                    .cmp(&key(b))
-                    .then_with(|| a.record.identity.cmp(&b.record.identity))
-            }),
+            Self::Connections => by(flows, |record| Reverse(record.connections)),
+            Self::FirstSeen => by(flows, |record| Reverse(record.first_seen)),
+            Self::LastSeen => by(flows, |record| Reverse(record.last_seen)),
         }
     }
+}
+
+/// Sorts by a key, and where that leaves it open by address.
+fn by<K: Ord>(flows: &mut [Listed], key: impl Fn(&Record) -> K) {
+    flows.sort_unstable_by(|a, b| {
+        let (a, b) = (&a.record, &b.record);
+        key(a)
+            .cmp(&key(b))
+            .then_with(|| a.identity.cmp(&b.identity))
+    });
 }
 
 /// A flow's place in the classic list; behind it come the protocols that it does not have.

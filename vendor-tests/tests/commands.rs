@@ -206,13 +206,51 @@ DST       SERVICE            FLOWS  CONFIRMED  CLIENTS  CONNECTIONS  FIRST SEEN 
             "show --group dst --format classic",
             "classic list has no groups",
         ),
-        ("show --group dst --sort service", "--sort orders flows"),
+        (
+            "show --group dst --sort service",
+            "--sort and --reverse order flows",
+        ),
+        (
+            "show --group dst --reverse",
+            "--sort and --reverse order flows",
+        ),
     ] {
         let outcome = on(words, &[&first]);
         assert_eq!(outcome.code, Some(2), "{outcome:?}");
         assert!(outcome.stderr.contains(cause), "{}", outcome.stderr);
     }
     assert_eq!(on("show --group destination", &[&first]).code, Some(2));
+}
+
+#[test]
+fn a_file_where_a_command_is_expected_is_to_be_shown() {
+    let folder = Folder::new();
+    let path = file(&folder, "monday.json", captured("05 06", [3, 1], false, ""));
+    let outcome = on("-q", &[&path]);
+    assert_eq!(outcome.code, Some(2), "{outcome:?}");
+    let advice = format!("conntracker show {}", path.display());
+    assert!(outcome.stderr.contains(&advice), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_host_is_found_on_either_side() {
+    let folder = Folder::new();
+    let path = file(&folder, "a", captured("05 06", [3, 1], false, ""));
+    let count = |words: &str| on(words, &[&path]).list().lines().count() - 1;
+    // One flow is from 10.0.0.1, another one from 10.0.0.2, both to 10.1.0.1.
+    for (filter, expected) in [
+        ("--host 10.0.0.1", 1),
+        ("--host 10.1.0.1", 2),
+        ("--host ^10.0.0.2", 1),
+        ("--host not:10.1.0.1", 0),
+        ("--dport https", 1),
+    ] {
+        assert_eq!(
+            count(&format!("show --format csv {filter}")),
+            expected,
+            "{filter}"
+        );
+    }
 }
 
 #[test]
@@ -270,6 +308,8 @@ fn lists_have_the_order_that_is_asked_for() {
         ("service", "dgbafec"),
         ("connections", "becafdg"),
         ("last-seen", "gcfaebd"),
+        ("last-seen --reverse", "dbeafcg"),
+        ("address --reverse", "efacbgd"),
         // Class by class; IPv4 addresses from their last octet on, IPv6 addresses as text.
         ("classic", "bgadcef"),
     ] {

@@ -52,12 +52,14 @@ pub struct Show {
 impl Show {
     /// What its options ask for that can't be.
     pub fn conflict(&self) -> Option<Conflict> {
-        if self.coverage && (self.list.layout.format.is_some() || self.list.layout.sort.is_some()) {
-            let why = "--coverage lists no flows: leave out --format and --sort";
+        let layout = &self.list.layout;
+        let is_sorted = layout.sort.is_some() || layout.reverse;
+        if self.coverage && (layout.format.is_some() || is_sorted) {
+            let why = "--coverage lists no flows: leave out --format, --sort and --reverse";
             return Some((ErrorKind::ArgumentConflict, why.into()));
         }
         self.group.as_ref()?;
-        let why = match self.list.layout.format {
+        let why = match layout.format {
             Some(Format::Classic) => {
                 "the classic list has no groups: leave out --group, or choose --format table, json or csv"
             }
@@ -65,8 +67,8 @@ impl Show {
                 "rules are made of flows, not of groups: leave out --group, or choose --format table, json \
                  or csv"
             }
-            _ if self.list.layout.sort.is_some() => {
-                "--sort orders flows, and groups are in the order of their size: leave out one of --sort and \
+            _ if is_sorted => {
+                "--sort and --reverse order flows, and groups are in the order of their size: leave out these or \
                  --group"
             }
             _ => return None,
