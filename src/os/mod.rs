@@ -8,6 +8,7 @@ pub mod fault;
 pub mod host;
 pub mod namespace;
 pub mod namespaces;
+mod nsid;
 mod policy;
 pub mod prefilter;
 pub mod signals;
