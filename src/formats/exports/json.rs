@@ -113,6 +113,10 @@ pub(super) fn name(object: &Json) -> String {
         "this looks like logs of CloudWatch: give conntracker the messages in them, one a line"
     } else if has("jsonPayload") || has("insertId") {
         "this looks like a log of Google Cloud, whose flows are not read"
+    } else if has("records") || has("flowRecords") {
+        "this looks like a flow log of Azure, which is not read"
+    } else if has("layers") || has("index") {
+        "this looks like packets of tshark -T ek, and not like flows"
     } else if has("flow_type") || (has("src_addr") && has("dst_addr")) || has("ip_src") {
         "this looks like flows of a program that is not known: nfdump -o csv, conn.log of Zeek and eve.json of Suricata are \
          read"

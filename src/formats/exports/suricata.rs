@@ -14,6 +14,8 @@ use crate::model::timestamp::Timestamp;
 pub(super) fn object(object: &Json) -> Option<Result<Line, String>> {
     let kind = object.get("event_type")?.as_str()?;
     Some(match kind {
+        // pmacct's word for what it writes.
+        "purge" => return None,
         "flow" | "netflow" => read(object, kind == "netflow"),
         _ => Ok(Line::Other(Program::Suricata)),
     })

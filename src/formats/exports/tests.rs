@@ -245,6 +245,12 @@ fn other_json_is_named() {
             "Docker",
         ),
         (r#"{"nftables":[]}"#, "nft -j"),
+        (r#"{"records":[{"time":"x"}]}"#, "Azure"),
+        (r#"{"timestamp":"1","layers":{}}"#, "tshark -T ek"),
+        (
+            r#"{"event_type":"purge","ip_src":"10.0.0.1","packets":1}"#,
+            "a program that is not known",
+        ),
         (r#"{"a":1}"#, "no flow"),
     ] {
         let object = serde_json::from_str(object).unwrap();
