@@ -129,8 +129,8 @@ pub fn judge(tracking: &Tracking, signs: Signs) -> Finding {
     } else {
         Finding::problem(
             NAME,
-            "no rule in this network namespace needs connections to be tracked, so that none is and a \
-             capture lists nothing",
+            "connection tracking is off here, since no rule of this network namespace uses it: a capture \
+             lists nothing",
         )
         .next("conntracker --track; or run in the network namespace that forwards: ip netns exec NAME")
     };

@@ -212,7 +212,7 @@ impl Check {
     }
 }
 
-/// Takes flows out that can't be judged by themselves, and says so. Whether it is not known of any whether it passes.
+/// Takes flows out that can't be judged by themselves, and says so. Returns whether one of them may or may not pass.
 fn set_aside(records: &mut Vec<Record>, console: &Console) -> bool {
     let mut count = |what: fn(&Record) -> bool| {
         let before = records.len();
