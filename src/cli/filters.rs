@@ -10,8 +10,10 @@ use crate::model::selection::{Net, Not, Ports, Selection, SourcePorts};
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters")]
 pub struct Filters {
-    /// Only this protocol (tcp, udp, icmp, icmpv6, sctp, …, or a number); !NAME excludes, and so do ^NAME and not:NAME,
-    /// which no shell takes for its own. Here and below, commas join alternatives
+    /// Only this protocol (tcp, udp, icmp, icmpv6, sctp, …, or a number); !NAME excludes
+    ///
+    /// In all filters commas join alternatives (tcp,udp), and ^NAME and not:NAME exclude as !NAME does, which some shells
+    /// take for their own.
     #[arg(long, value_name = "PROTO", value_delimiter = ',')]
     pub proto: Vec<Not<Protocol>>,
 
@@ -28,7 +30,12 @@ pub struct Filters {
     pub host: Vec<Not<Net>>,
 
     /// Only these source ports (53, 1024-65535); !PORTS excludes
-    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "PORTS",
+        value_delimiter = ','
+    )]
     pub sport: Vec<Not<Ports>>,
 
     /// Only these destination ports (443, 8000-8999, https); !PORTS excludes
@@ -36,11 +43,11 @@ pub struct Filters {
     pub dport: Vec<Not<Ports>>,
 
     /// Only IPv4
-    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    #[arg(hide_short_help = true, short = '4', long, conflicts_with = "ipv6")]
     pub ipv4: bool,
 
     /// Only IPv6
-    #[arg(short = '6', long)]
+    #[arg(hide_short_help = true, short = '6', long)]
     pub ipv6: bool,
 
     /// Only flows that were answered
@@ -52,11 +59,17 @@ pub struct Filters {
     pub unconfirmed: bool,
 
     /// Only this conntrack zone; !N excludes
-    #[arg(long, value_name = "N", value_delimiter = ',')]
+    #[arg(hide_short_help = true, long, value_name = "N", value_delimiter = ',')]
     pub zone: Vec<Not<u16>>,
 
     /// Whether source ports from 1024 on are kept, or collapsed into one
-    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_enum,
+        value_name = "HOW",
+        default_value_t
+    )]
     pub source_ports: SourcePorts,
 }
 

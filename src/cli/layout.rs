@@ -30,7 +30,7 @@ pub struct LayoutArgs {
     pub sort: Option<Sort>,
 
     /// The other way round
-    #[arg(long)]
+    #[arg(hide_short_help = true, long)]
     pub reverse: bool,
 
     /// Show names beside numbers in tables
@@ -38,7 +38,7 @@ pub struct LayoutArgs {
     pub resolve: Vec<Resolve>,
 
     /// Write CSV as it is: without a quotation mark before what a spreadsheet would take for a formula
-    #[arg(long)]
+    #[arg(hide_short_help = true, long)]
     pub raw_csv: bool,
 }
 

@@ -13,8 +13,8 @@ use crate::cli::layout::LayoutArgs;
 use crate::model::units::{parse_bytes, parse_duration, parse_interval};
 use crate::sources::method::Source;
 
-/// Shown behind `--help`.
-const AFTER_HELP: &str = "\
+/// Shown behind `-h`.
+const EXAMPLES: &str = "\
 Examples:
   sudo conntracker                      list what passes until Ctrl-C
   sudo conntracker --track              the same where no firewall rule tracks connections
@@ -25,7 +25,12 @@ Examples:
   sudo conntracker --track --existing --duration 1h --format json -o day.json
   conntracker show day.json             the same in columns; conntracker help show
   conntracker rules day.json -o fw.nft  firewall rules for these flows
-  sudo conntracker check fw.nft day.json
+  sudo conntracker check fw.nft day.json";
+
+/// What `--help` has beside all options; `-h` has the usual ones and the examples.
+static AFTER_HELP: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{EXAMPLES}
 
 Signals:
   SIGINT, SIGTERM, SIGHUP   print the list and end; a second one ends at once
@@ -35,7 +40,9 @@ Exit status:
   0  the list is complete, also if events were missed and all they stood for was found
   1  error
   2  bad arguments
-  3  flows may be missing from the list; standard error says why and how many at most";
+  3  flows may be missing from the list; standard error says why and how many at most"
+    )
+});
 
 /// Our version, and that of the C library: the one it was built against, since a running one does not tell.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -51,7 +58,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 /// Listens to the kernel's connection-tracking events, folds them into distinct flows (ephemeral
 /// source ports count as one), and prints them sorted when told to stop.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "conntracker", version = VERSION.as_str(), after_help = AFTER_HELP, max_term_width = 100, args_override_self = true, args_conflicts_with_subcommands = true)]
+#[command(name = "conntracker", version = VERSION.as_str(), after_help = EXAMPLES, after_long_help = AFTER_HELP.as_str(), max_term_width = 100, args_override_self = true, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to do other than to capture
     #[command(subcommand)]
@@ -61,7 +68,7 @@ pub struct Cli {
     ///
     /// An option without a value is true or false, one that may be given several times may have a list. What is
     /// given on the command line counts instead.
-    #[arg(long, value_name = "FILE")]
+    #[arg(hide_short_help = true, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
     /// Write the list to FILE, replaced atomically; - is standard output
@@ -88,6 +95,7 @@ pub struct Cli {
 
     /// Begin every interval with an empty list
     #[arg(
+        hide_short_help = true,
         long,
         requires = "interval",
         conflicts_with = "state",
@@ -96,7 +104,7 @@ pub struct Cli {
     pub reset: bool,
 
     /// Keep the N files of -o DIR/ that were written last and remove older ones
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Long runs")]
+    #[arg(hide_short_help = true, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Long runs")]
     pub keep: Option<u16>,
 
     /// Keep the flows in FILE from run to run: read at the start, written with every list
@@ -111,13 +119,14 @@ pub struct Cli {
     pub state: Option<PathBuf>,
 
     /// Forget flows that were not seen for TIME (30d)
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "read", help_heading = "Long runs")]
+    #[arg(hide_short_help = true, long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "read", help_heading = "Long runs")]
     pub forget: Option<Duration>,
 
     /// Write figures for Prometheus to FILE every 15 seconds, for node_exporter's textfile collector
     ///
     /// The file is replaced atomically. Its name has to end in .prom for node_exporter to read it.
     #[arg(
+        hide_short_help = true,
         long,
         value_name = "FILE",
         conflicts_with = "read",
@@ -130,7 +139,12 @@ pub struct Cli {
     pub read: Option<PathBuf>,
 
     /// With -r: refuse a recording that was cut or holds what can't be read, instead of listing the rest
-    #[arg(long, requires = "read", help_heading = "Recordings")]
+    #[arg(
+        hide_short_help = true,
+        long,
+        requires = "read",
+        help_heading = "Recordings"
+    )]
     pub strict: bool,
 
     /// Record the raw events to FILE while capturing, for -r or tshark
@@ -180,6 +194,7 @@ pub struct Cli {
 
     /// Keep at most N flows; the verdict tells when there were more
     #[arg(
+        hide_short_help = true,
         long,
         value_name = "N",
         default_value_t = 2_000_000,
@@ -189,6 +204,7 @@ pub struct Cli {
 
     /// Capture in this network namespace: a name of ip-netns(8), a process number, or a path
     #[arg(
+        hide_short_help = true,
         long,
         value_name = "NAME|PID|PATH",
         conflicts_with = "read",
@@ -201,27 +217,28 @@ pub struct Cli {
     /// Formats other than the classic list say which one a flow was seen in. Namespaces named in
     /// /run/netns that have no id are given one. Needs CAP_NET_BROADCAST, and CAP_SYS_ADMIN to read
     /// their tables after a loss and for --existing.
-    #[arg(long, conflicts_with_all = ["read", "write"], help_heading = "Capture")]
+    #[arg(hide_short_help = true, long, conflicts_with_all = ["read", "write"], help_heading = "Capture")]
     pub all_netns: bool,
 
     /// How events are received
-    #[arg(long, value_enum, default_value_t = Source::Auto, conflicts_with = "read", help_heading = "Capture")]
+    #[arg(hide_short_help = true, long, value_enum, default_value_t = Source::Auto, conflicts_with = "read", help_heading = "Capture")]
     pub source: Source,
 
     /// Receive buffer to start with (64M, 512K, bytes)
-    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_bytes, conflicts_with = "read", help_heading = "Capture")]
+    #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = "64M", value_parser = parse_bytes, conflicts_with = "read", help_heading = "Capture")]
     pub buffer: u32,
 
     /// How far the receive buffer may grow under pressure
-    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_bytes, conflicts_with = "read", help_heading = "Capture")]
+    #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = "512M", value_parser = parse_bytes, conflicts_with = "read", help_heading = "Capture")]
     pub buffer_max: u32,
 
     /// Receive with N threads, each with a socket for its share of the flows
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), conflicts_with = "read", help_heading = "Capture")]
+    #[arg(hide_short_help = true, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), conflicts_with = "read", help_heading = "Capture")]
     pub workers: u32,
 
     /// Have no filter in the kernel drop the events that cannot change the list: receive every one
     #[arg(
+        hide_short_help = true,
         long,
         alias = "no-thin",
         conflicts_with = "read",
@@ -236,11 +253,18 @@ pub struct Cli {
     pub daemon: bool,
 
     /// Run in the foreground, as without -d
-    #[arg(short, long, conflicts_with = "daemon", help_heading = "Daemon")]
+    #[arg(
+        hide_short_help = true,
+        short,
+        long,
+        conflicts_with = "daemon",
+        help_heading = "Daemon"
+    )]
     pub foreground: bool,
 
     /// Where a daemon keeps its process number, and a lock against a second one
     #[arg(
+        hide_short_help = true,
         long,
         value_name = "FILE",
         default_value = "/run/conntracker.pid",
