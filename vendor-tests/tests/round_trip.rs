@@ -15,7 +15,7 @@ use conntracker::testing::model::{Begun, Capture};
 use conntracker::testing::model::{Dnat, Identity, Protocol, Record, Service};
 use conntracker::testing::rules::Family;
 use conntracker::testing::rules::iptables::{self, Families};
-use conntracker::testing::rules::{Options, Plan, nft, plan, write_report};
+use conntracker::testing::rules::{ByHand, Options, Plan, nft, plan, write_report};
 use proptest::prelude::*;
 use vendor_tests::beside::beside;
 use vendor_tests::capture::Launch;
@@ -166,10 +166,12 @@ fn generated_captures() {
                 let world = World::new(seed, flows, 1000);
                 let options = Options {
                     widen,
-                    clients: clients
-                        .into_iter()
-                        .map(|net| net.parse().expect("a network"))
-                        .collect(),
+                    by_hand: ByHand::clients(
+                        clients
+                            .into_iter()
+                            .map(|net| net.parse().expect("a network"))
+                            .collect(),
+                    ),
                     include_unconfirmed,
                     include_multicast,
                     ..Options::default()

@@ -9,7 +9,8 @@ use super::links::{Links, NetworkId, ZoneId};
 use super::sensitive::Sensitive;
 use crate::model::capture::Capture;
 use crate::model::record::{Protocol, Record, Service};
-use crate::rules::block::{Family, number};
+use crate::rules::block::{Block, Family, number};
+use crate::rules::by_hand::{ByHand, End, Lookup};
 use crate::rules::direction::{Chain, Host};
 use crate::rules::seen::Seen;
 
@@ -96,6 +97,8 @@ pub struct Evidence {
     pub days: u16,
     /// What was seen of each network.
     pub networks: HashMap<NetworkId, Busy>,
+    /// What was given by hand.
+    pub by_hand: ByHand,
 }
 
 /// What was seen of a network.
@@ -154,14 +157,16 @@ const PUBLISHED: usize = 64;
 
 impl Evidence {
     /// Sorts flows by service: `accepted` are those that get rules, with the indices of their records; `asides` have been
-    /// sorted already.
+    /// sorted already. Addresses in a network that was given by hand are the first one of that, so that they are one.
     pub fn gather(
         records: &[Record],
         accepted: &[(Seen, usize)],
         asides: Vec<(Key, Relation)>,
         (host, lasting): (&Host, &Lasting),
-        (links, days, sensitive): (&Links, &Days, &Sensitive),
+        (links, days): (&Links, &Days),
+        (sensitive, by_hand): (&Sensitive, &ByHand),
     ) -> Self {
+        let mut lookup = Lookup::new(by_hand);
         let mut places: HashMap<(Family, u128), Place> = HashMap::new();
         let mut flows: Vec<(Key, Relation)> = Vec::with_capacity(accepted.len());
         for (seen, index) in accepted {
@@ -193,12 +198,7 @@ impl Evidence {
                 (Chain::Input, _) | (_, Target::Group(_)) => None,
                 _ => place(seen.destination, false),
             };
-            let service = match target {
-                Target::Translated(..) if matches!(seen.service, Service::Port(_)) => {
-                    record.identity.service
-                }
-                _ => seen.service,
-            };
+            let service = asked(seen, record);
             let is_free = target == Target::Addresses && !host.owns(destination);
             let key = Key {
                 chain: class.chain,
@@ -212,13 +212,22 @@ impl Evidence {
                 target,
                 kind: Kind::Plain,
             };
+            let ends = lookup.ends(class.family, class.protocol, service);
+            let standing = |end: End, address: u128| {
+                let network = ends.and_then(|ends| ends.networks(end).of(address));
+                network.map_or(address, Block::first)
+            };
             let relation = Relation {
                 source: if class.chain == Chain::Output {
                     0
                 } else {
-                    seen.source
+                    standing(End::Clients, seen.source)
                 },
-                destination: if is_free { seen.destination } else { 0 },
+                destination: if is_free {
+                    standing(End::Servers, seen.destination)
+                } else {
+                    0
+                },
                 first,
                 last,
             };
@@ -226,12 +235,14 @@ impl Evidence {
         }
         flows.extend(asides);
         forget_addresses_of_proxies(&mut flows);
-        join::protocols(&mut flows);
-        join::high_ports(&mut flows, links, sensitive, days.count());
-        join::calls(&mut flows, links, sensitive, days.count());
+        let apart = join::Apart { sensitive, by_hand };
+        join::protocols(&mut flows, by_hand);
+        join::high_ports(&mut flows, links, &apart, days.count());
+        join::calls(&mut flows, links, &apart, days.count());
         let mut evidence = Self {
             services: services(flows),
             days: days.count(),
+            by_hand: by_hand.clone(),
             ..Self::default()
         };
         evidence.count(&places);
@@ -308,6 +319,14 @@ fn target(record: &Record, seen: &Seen, host: &Host, lasting: &Lasting) -> Targe
     match seen.class.chain {
         Chain::Input => Target::Own,
         _ => Target::Addresses,
+    }
+}
+
+/// The service that clients ask for, which is another one than the filter sees where the port is translated.
+pub fn asked(seen: &Seen, record: &Record) -> Service {
+    match (seen.service, record.identity.dnat()) {
+        (Service::Port(_), Some(_)) => record.identity.service,
+        (service, _) => service,
     }
 }
 

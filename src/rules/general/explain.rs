@@ -56,6 +56,9 @@ fn write_service(
     if decision.is_sensitive {
         what += ", sensitive";
     }
+    if !decision.by_hand.is_empty() {
+        what += &format!(", as far as given by {}", decision.by_hand.join(" and "));
+    }
     writeln!(out, "  {what}")?;
     let days = general.outlook.days;
     for &rung in &decision.rungs {

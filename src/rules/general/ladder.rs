@@ -69,6 +69,8 @@ pub struct Ladder<'a> {
     pub destinations: Side,
     /// What it gives, if it is sensitive.
     pub gives: Option<Gives>,
+    /// The options by which it was given how far its sides go.
+    pub by_hand: Vec<&'static str>,
     days: u16,
     /// Source and destination of each flow, as indices of the addresses of the sides.
     ends: Vec<(u32, u32)>,
@@ -114,6 +116,11 @@ impl<'a> Ladder<'a> {
             sources,
             destinations,
             gives,
+            by_hand: evidence.by_hand.options(
+                used.key.family,
+                &used.key.protocols(),
+                used.key.service,
+            ),
             days: evidence.days,
         }
     }
@@ -125,7 +132,7 @@ impl<'a> Ladder<'a> {
             rung: Rung::default(),
             ahead: missed.clone(),
             missed,
-            admitted: self.relations.len() as f64,
+            admitted: self.seen_pairs(),
             is_long: false,
             is_fleeting: self.is_fleeting(Rung::default()),
             is_passing: self.is_passing(Rung::default()),
@@ -165,6 +172,15 @@ impl<'a> Ladder<'a> {
             }
         }
         trials
+    }
+
+    /// Pairs that the flows stand for: each for itself, or for a network that was given by hand.
+    fn seen_pairs(&self) -> f64 {
+        let pairs = self.ends.iter().map(|&(source, destination)| {
+            let source = self.sources.steps[0].bits_of(source);
+            (source + self.destinations.steps[0].bits_of(destination)).exp2()
+        });
+        pairs.sum()
     }
 
     /// Whether a single flow could not be more than what it is.

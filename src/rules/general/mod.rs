@@ -33,8 +33,9 @@ use links::Links;
 use outlook::{DAYS_LEAST, Outlook};
 use sensitive::{Gives, Sensitive};
 
+use super::by_hand::Example;
 use super::direction::Host;
-use super::plan::{Answers, Options, Plan};
+use super::plan::{self, Answers, Options, Plan};
 use super::seen::{Flows, Seen, Tally};
 use crate::model::capture::Capture;
 use crate::model::record::{Protocol, Record, Service};
@@ -85,6 +86,8 @@ pub struct Decision {
     pub chosen: usize,
     /// Whether it is sensitive.
     pub is_sensitive: bool,
+    /// The options by which it was given how far sources and destinations go.
+    pub by_hand: Vec<&'static str>,
     /// How many different flows of it were seen.
     pub flows: u64,
 }
@@ -135,8 +138,14 @@ pub fn generalize(captures: &[Capture], records: &[Record], options: &Options, a
         &accepted,
         asides,
         (&host, &Lasting::new(captures)),
-        (&links, &days, &aim.sensitive),
+        (&links, &days),
+        (&aim.sensitive, &options.by_hand),
     );
+    let examples = accepted.iter().map(|(seen, index)| Example {
+        service: evidence::asked(seen, &records[*index]),
+        ..Example::from(seen)
+    });
+    let unused = plan::unused(options, examples);
     let behind = behind(records, &accepted, &aim.sensitive);
     drop(accepted);
     let ladders: Vec<Ladder<'_>> = { evidence.services.iter() }
@@ -180,7 +189,9 @@ pub fn generalize(captures: &[Capture], records: &[Record], options: &Options, a
         carried,
     };
     let tcp = Answers::of(records);
-    Plan::general(captures, options, (flows, tcp), host, general)
+    let mut plan = Plan::general(captures, options, (flows, tcp), host, general);
+    plan.warnings.extend(unused);
+    plan
 }
 
 /// What published ports lead to, where that is sensitive: SSH is no web server for being published as port 8022.
@@ -218,6 +229,7 @@ fn decision(ladder: &Ladder<'_>) -> Decision {
         rungs: vec![0],
         chosen: 0,
         is_sensitive: ladder.gives.is_some(),
+        by_hand: ladder.by_hand.clone(),
         flows: ladder.relations.len() as u64,
     }
 }

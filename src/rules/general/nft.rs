@@ -21,7 +21,7 @@ use crate::rules::text::{self, counted, word};
 struct Writer<'a> {
     plan: &'a Plan,
     general: &'a General,
-    sets: Sets,
+    sets: Sets<'a>,
 }
 
 /// Writes generalized rules as a file for `nft -f`.
@@ -31,7 +31,7 @@ pub fn write(plan: &Plan, general: &General, table: &str, out: &mut impl Write) 
     let mut writer = Writer {
         plan,
         general,
-        sets: Sets::default(),
+        sets: Sets::new(&plan.options.names),
     };
     let come = ("iifname", "saddr", "inner addresses do not come from there");
     let go = ("oifname", "daddr", "inner addresses do not lie there");
@@ -41,9 +41,11 @@ pub fn write(plan: &Plan, general: &General, table: &str, out: &mut impl Write) 
         .collect();
     writeln!(out, "#!/usr/sbin/nft -f")?;
     comment(out, "", &top(plan, general, table))?;
+    writeln!(out)?;
+    writer.sets.define(out)?;
     writeln!(
         out,
-        "\ntable inet {table}\ndelete table inet {table}\n\ntable inet {table} {{"
+        "table inet {table}\ndelete table inet {table}\n\ntable inet {table} {{"
     )?;
     write_helpers(plan, out)?;
     writer.sets.write(out)?;
@@ -180,15 +182,16 @@ impl Writer<'_> {
                 .filter(|block| { local.iter() }.any(|local| local.contains(block.first())))
                 .collect();
             let interfaces = self.interfaces(device, Some(internet));
+            let local = self.sets.addresses(&local, family);
             let local = self.sets.refer(
-                Elements::addresses(&local, family),
+                local,
                 &format!("local{suffix}"),
                 "networks that are not on the Internet side",
             );
             let except = if within.is_empty() {
                 String::new()
             } else {
-                let elements = Elements::addresses(&within, family);
+                let elements = self.sets.addresses(&within, family);
                 let name = format!("local_there{suffix}");
                 let words = "parts of them that are";
                 format!(
@@ -262,7 +265,7 @@ impl Writer<'_> {
                 suffix(family)
             );
             let words = format!("{role} of {title} behind {place}");
-            let elements = Elements::addresses(blocks, family);
+            let elements = self.sets.addresses(blocks, family);
             parts.push(format!(
                 "{ip} {field} {}",
                 self.sets.refer(elements, &name, &words)
@@ -317,7 +320,11 @@ impl Writer<'_> {
                     return;
                 };
                 parts.push(format!("{header} dport {first}-{last}"));
-                let except = self.general.aim.sensitive.within(protocol, (first, last));
+                let mut except = self.general.aim.sensitive.within(protocol, (first, last));
+                let given = &self.plan.options.by_hand;
+                except.extend(given.within(protocol, (first, last)));
+                except.sort_unstable();
+                except.dedup();
                 if !except.is_empty() {
                     let ranges = text::ports(&except);
                     let elements = ports(ranges.iter().map(|range| range.show('-')).collect());
