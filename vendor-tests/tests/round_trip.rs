@@ -125,7 +125,7 @@ fn round_trip(
             count.seen += 1;
         } else if plan.lists_as_extra(identity) {
             prop_assert!(
-                options.widen > 0 || !options.clients.is_empty(),
+                options.widen > 0 || !options.by_hand.0.is_empty(),
                 "not asked for: {identity:?}"
             );
             prop_assert!(verdict.passes(), "listed: {identity:?}: {verdict:?}");

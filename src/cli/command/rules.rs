@@ -118,15 +118,15 @@ pub struct Rules {
     pub names: Vec<PathBuf>,
 
     /// Write rules that new flows of the same kinds pass too: as narrow as they can be with at most N flows a day expected
-    /// to be stopped though wanted (1 unless given)
+    /// to be stopped though wanted (unless given, 1, or a two-hundredth of a day's flows where that is less)
     ///
     /// Needs captures of three days at least, better of a week. Services climb from addresses to networks, to all
     /// behind an interface and, on the Internet side, to everybody, only as far as the days that were seen ask for it.
     #[arg(
         long, value_name = "N", value_parser = parse_most, num_args = 0..=1, require_equals = true,
-        default_missing_value = "1"
+        default_missing_value = "few"
     )]
-    pub generalize: Option<f64>,
+    pub generalize: Option<Most>,
 
     /// With --generalize: a table of the services whose clients stay addresses as long as they are few
     ///
@@ -276,7 +276,7 @@ impl Rules {
 
     /// What generalized rules are to be like, if they are to be generalized.
     fn aim(&self) -> Result<Option<Aim>, Error> {
-        let Some(most_a_day) = self.generalize else {
+        let Some(Most(most_a_day)) = self.generalize else {
             return Ok(None);
         };
         let sensitive = match &self.sensitive {
@@ -395,9 +395,14 @@ fn parse_count(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "write a number of rules from 1 on, for example 60".to_owned())
 }
 
-fn parse_most(text: &str) -> Result<f64, String> {
+/// How many flows a day may be stopped; `None` if that is for the captures to say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Most(Option<f64>);
+
+fn parse_most(text: &str) -> Result<Most, String> {
     match text.parse() {
-        Ok(most) if (0.0..=1e9).contains(&most) => Ok(most),
+        Ok(most) if (0.0..=1e9).contains(&most) => Ok(Most(Some(most))),
+        _ if text == "few" => Ok(Most(None)),
         _ => Err("write how many flows a day may be stopped, for example 1 or 0.5".into()),
     }
 }

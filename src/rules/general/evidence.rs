@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::days::Days;
 use super::join;
 use super::links::{Links, NetworkId, ZoneId};
-use super::sensitive::Sensitive;
+use super::sensitive::{Gives, Sensitive};
 use crate::model::capture::Capture;
 use crate::model::record::{Protocol, Record, Service};
 use crate::rules::block::{Block, Family, number};
@@ -73,7 +73,7 @@ pub struct Relation {
     pub source: u128,
     /// Destination, as the filter sees it; 0 where it is not looked at.
     pub destination: u128,
-    /// The day on which it was first seen.
+    /// The day on which it was first seen; the number of days for what is no evidence of any.
     pub first: u16,
     /// The day on which it was last seen.
     pub last: u16,
@@ -172,20 +172,28 @@ impl Evidence {
         for (seen, index) in accepted {
             let record = &records[*index];
             let class = seen.class;
-            let first = days.of(record.first_seen);
-            let last = days.of(record.last_seen.max(record.first_seen));
+            let is_evidence = !is_contradictory(record);
+            // What has times that can't be is beyond all days, on none of which anything is made of it.
+            let (first, last) = if is_evidence {
+                let last = record.last_seen.max(record.first_seen);
+                (days.of(record.first_seen), days.of(last))
+            } else {
+                (days.count(), days.count())
+            };
             let mut place = |address: u128, is_source: bool| {
                 let place = places
                     .entry((class.family, address))
                     .or_insert_with(|| Place {
                         network: links.network(class.family.address(address)),
                         is_source: false,
-                        first,
-                        last,
+                        first: u16::MAX,
+                        last: 0,
                     });
-                place.is_source |= is_source;
-                place.first = place.first.min(first);
-                place.last = place.last.max(last);
+                if is_evidence {
+                    place.is_source |= is_source;
+                    place.first = place.first.min(first);
+                    place.last = place.last.max(last);
+                }
                 place.network.map(|network| links.networks[network].zone)
             };
             let destination = class.family.address(seen.destination);
@@ -240,7 +248,7 @@ impl Evidence {
         join::high_ports(&mut flows, links, &apart, days.count());
         join::calls(&mut flows, links, &apart, days.count());
         let mut evidence = Self {
-            services: services(flows),
+            services: services(flows, days.count()),
             days: days.count(),
             by_hand: by_hand.clone(),
             ..Self::default()
@@ -265,10 +273,27 @@ impl Evidence {
         }
     }
 
+    /// What a published service that leads to a sensitive one gives. Published inside, to a network where no address lasts,
+    /// it is for containers, which are many and change, as the interface of a cluster is.
+    pub fn published(&self, used: &Used, gives: Gives, links: &Links) -> Gives {
+        let Some(zone) = used.key.from.filter(|zone| !links.zones[*zone].is_internet) else {
+            return gives;
+        };
+        let networks = links.networks.iter().enumerate();
+        let mut of_zone =
+            networks.filter(|(_, net)| net.zone == zone && net.family == used.key.family);
+        let passing = of_zone.all(|(id, _)| {
+            let busy = self.networks.get(&id).copied().unwrap_or_default();
+            busy.active == 0 || busy.is_passing()
+        });
+        if passing { Gives::Data } else { gives }
+    }
+
     fn count(&mut self, places: &HashMap<(Family, u128), Place>) {
         let third = self.days / 3;
         for ((_, address), place) in places {
-            let (Some(network), false) = (place.network, *address == 0) else {
+            let is_nowhere = *address == 0 || place.first > place.last;
+            let (Some(network), false) = (place.network, is_nowhere) else {
                 continue;
             };
             let busy = self.networks.entry(network).or_default();
@@ -322,6 +347,11 @@ fn target(record: &Record, seen: &Seen, host: &Host, lasting: &Lasting) -> Targe
     }
 }
 
+/// Whether a flow's times can't be.
+pub fn is_contradictory(record: &Record) -> bool {
+    matches!((record.first_seen, record.last_seen), (Some(first), Some(last)) if last < first)
+}
+
 /// The service that clients ask for, which is another one than the filter sees where the port is translated.
 pub fn asked(seen: &Seen, record: &Record) -> Service {
     match (seen.service, record.identity.dnat()) {
@@ -360,14 +390,15 @@ fn forget_addresses_of_proxies(flows: &mut [(Key, Relation)]) {
 }
 
 /// Flows by service. Those that differ in what rules do not look at, as source ports, are one.
-fn services(mut flows: Vec<(Key, Relation)>) -> Vec<Used> {
+fn services(mut flows: Vec<(Key, Relation)>, days: u16) -> Vec<Used> {
     flows.sort_unstable_by_key(|(key, relation)| {
         (*key, relation.source, relation.destination, relation.first)
     });
     flows.dedup_by(|again, first| {
         let same = (again.0, again.1.source, again.1.destination)
             == (first.0, first.1.source, first.1.destination);
-        if same {
+        // What counts on no day comes last.
+        if same && (again.1.first < days || days == 0) {
             first.1.last = first.1.last.max(again.1.last);
         }
         same

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::evidence::{Key, Kind, Target};
-use super::outlook::{DAYS_LEAST, Expected, span};
+use super::outlook::{DAYS_LEAST, Expected};
 use super::{Decision, General};
 use crate::model::units::show_count;
 use crate::rules::direction::Chain;
@@ -68,7 +68,7 @@ fn write_service(
         let stopped = if days < DAYS_LEAST {
             "nobody can tell what".to_owned()
         } else {
-            let expected = Expected::of(&trial.ahead, span(days));
+            let expected = Expected::of(&trial.recent, trial.recent.len());
             format!(
                 "{:.1} a day ({} to {})",
                 expected.mean,

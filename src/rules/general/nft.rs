@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::General;
 use super::accept::{Accept, Match};
 use super::evidence::{Key, Kind, Target};
-use super::links::ZoneId;
+use super::links::{LINK_LOCAL, ZoneId};
 use super::outlook::Outlook;
 use crate::model::record::{Protocol, Service};
 use crate::rules::block::{Block, Family};
@@ -207,6 +207,23 @@ impl Writer<'_> {
         lines
     }
 
+    /// Link-local addresses lie behind every interface, and nothing tells by which one a flow came. A service that the gateway
+    /// gives is not given on the Internet side then, if there is any other; what answers it may come from there.
+    fn not_outside(&self, key: &Key) -> Option<String> {
+        let links = &self.general.links;
+        let internet = links.internet(Family::V6)?;
+        let gives = matches!(key.kind, Kind::Plain | Kind::Both) && key.chain == Chain::Input;
+        let outside = &links.zones[internet].names;
+        let has_inside = { links.zones.iter() }
+            .any(|zone| zone.names.iter().any(|name| !outside.contains(name)));
+        let is_everywhere = key.from == Some(LINK_LOCAL);
+        if !(gives && has_inside && is_everywhere && matches!(key.service, Service::Port(_))) {
+            return None;
+        }
+        let interfaces = self.interfaces("iifname", Some(internet))?;
+        Some(interfaces.replacen("iifname ", "iifname != ", 1))
+    }
+
     fn interfaces(&self, field: &str, zone: Option<ZoneId>) -> Option<String> {
         let names = &self.general.links.zones[zone?].names;
         let quoted: Vec<String> = names
@@ -224,6 +241,7 @@ impl Writer<'_> {
         let key = &rule.place.key;
         let mut parts: Vec<String> = Vec::new();
         parts.extend(self.interfaces("iifname", key.from));
+        parts.extend(self.not_outside(key));
         parts.extend(self.interfaces("oifname", key.to));
         if key.conntrack_zone != 0 {
             parts.push(format!("ct original zone {}", key.conntrack_zone));

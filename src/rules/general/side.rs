@@ -400,10 +400,18 @@ impl Ladder<'_> {
             _ => self.busy(network).sources,
         };
         let share = |percent: u64| (of * percent).div_ceil(100);
-        let is_dynamic = self.busy(network).is_dynamic();
+        let busy = self.busy(network);
+        // Where no address lasts, naming one says nothing of who uses the service tomorrow.
+        if self.gives.is_none() && busy.is_passing() {
+            return Some(1);
+        }
+        let is_dynamic = busy.is_dynamic();
         let half = share(SHARE_SENSITIVE).max(CLIENTS_SENSITIVE);
         let need = match (self.gives, to_internet) {
             (Some(Gives::Access), _) => half,
+            (Some(Gives::Data), _) if busy.is_passing() => {
+                half.min(share(SHARE_DATA).max(CLIENTS_SENSITIVE))
+            }
             (Some(Gives::Data), _) => half.min(share(SHARE_DATA).max(CLIENTS_DATA)),
             // Whoever sends an echo request does no harm by it.
             (None, true) if self.key.protocol.is_icmp() => 2,
