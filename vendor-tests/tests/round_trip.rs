@@ -74,13 +74,15 @@ fn is_left_to_the_policy(verdict: &Verdict, firewall: &str, sight: Option<Sight>
     let Outcome::Dropped(rule) = &verdict.first else {
         return false;
     };
-    let table = if firewall == "nft" {
-        nft::TABLE
-    } else {
-        "filter"
+    let Some(chain) = sight.map(|sight| sight.chain) else {
+        return false;
     };
-    let chain = sight.map(|sight| sight.chain);
-    rule.handle.is_none() && rule.table == table && Some(&*rule.chain.to_lowercase()) == chain
+    if firewall == "nft" {
+        return rule.handle.is_none() && rule.table == nft::TABLE && rule.chain == chain;
+    }
+    // The last rule of a chain of ours is what a policy is.
+    let ours = format!("conntracker-{chain}");
+    rule.table == "security" && rule.chain == ours && rule.text == format!("-A {ours} -j DROP")
 }
 
 /// Flows, by what became of them.

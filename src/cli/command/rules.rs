@@ -264,9 +264,7 @@ impl Rules {
             return Some((ErrorKind::ValueValidation, why.into()));
         }
         self.generalize?;
-        let why = if self.firewall == Firewall::Iptables {
-            "--generalize writes for nftables: leave out --for iptables"
-        } else if self.widen > 0 {
+        let why = if self.widen > 0 {
             "--generalize finds out by itself how far rules have to go: leave out --widen"
         } else {
             return None;

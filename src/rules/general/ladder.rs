@@ -16,7 +16,7 @@
 
 use std::collections::HashMap;
 
-use super::evidence::{Key, Relation, Used};
+use super::evidence::{Key, Relation, Target, Used};
 use super::sensitive::Gives;
 use super::side::{Level, Side, Steps, Which};
 use super::{Evidence, Links, outlook};
@@ -365,9 +365,14 @@ impl<'a> Ladder<'a> {
         }
     }
 
+    /// Whether it names addresses that will be others', of containers or, for what the gateway itself gives to everybody
+    /// whose address it has given, of those.
     fn is_passing(&self, rung: Rung) -> bool {
+        let is_own = matches!(self.key.target, Target::Own | Target::Group(_));
         let passing = |side: &Side, step: usize| {
-            side.is_passing && side.steps[step].level == Level::Address && side.steps.len() > 1
+            (side.is_passing || is_own && side.is_dynamic)
+                && side.steps[step].level == Level::Address
+                && side.steps.len() > 1
         };
         self.gives.is_none()
             && (passing(&self.sources, rung.sources)
@@ -532,7 +537,7 @@ mod tests {
     use crate::model::record::{Protocol, Service};
     use crate::rules::block::{Family, number};
     use crate::rules::direction::Chain;
-    use crate::rules::general::evidence::{Busy, Kind, Target};
+    use crate::rules::general::evidence::{Busy, Kind};
 
     fn links() -> Links {
         let interface = |name: &str, address: &str| Interface {

@@ -16,6 +16,7 @@ pub mod evidence;
 pub mod explain;
 mod found;
 pub mod groups;
+pub mod iptables;
 pub mod join;
 pub mod ladder;
 pub mod links;
