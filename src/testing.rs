@@ -63,6 +63,7 @@ pub mod os {
 
 pub mod rules {
     pub use crate::rules::block::Family;
+    pub use crate::rules::by_hand::{ByHand, End, Given, Wanted};
     pub use crate::rules::{Options, Plan, plan};
     pub mod iptables {
         pub use crate::rules::iptables::{Families, write};

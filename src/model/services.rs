@@ -57,6 +57,14 @@ impl Services {
         ports.into_iter().collect()
     }
 
+    /// The ports of an official name, with the protocol of each, in order.
+    pub fn named(&self, name: &str) -> Vec<(Protocol, u16)> {
+        let named = self.0.iter().filter(|(_, known)| &***known == name);
+        let mut ports: Vec<(Protocol, u16)> = named.map(|(port, _)| *port).collect();
+        ports.sort_unstable();
+        ports
+    }
+
     /// The name of a port.
     pub fn name(&self, protocol: Protocol, port: u16) -> Option<&str> {
         self.0.get(&(protocol, port)).map(|name| &**name)
@@ -78,6 +86,10 @@ mod tests {
         assert_eq!(services.name(Protocol::TCP, 5), None);
         assert_eq!(services.ports("https"), [443]);
         assert_eq!(services.ports("alias"), [0; 0]);
+        assert_eq!(
+            services.named("https"),
+            [(Protocol::TCP, 443), (Protocol::UDP, 443)]
+        );
         assert_eq!(services.0.len(), 2);
     }
 }

@@ -186,7 +186,7 @@ impl Extra {
         self.protocol == protocol
             && self.services.contains(&service)
             && self.sources.contains(source)
-            && contain(&self.destinations, destination)
+            && self.destinations.contains(destination)
     }
 }
 

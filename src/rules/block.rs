@@ -190,6 +190,30 @@ pub fn without(blocks: &[Block], addresses: &[u128]) -> Vec<Block> {
     left
 }
 
+/// What blocks hold that others do not.
+pub fn subtract(blocks: &[Block], others: &[Block]) -> Vec<Block> {
+    let mut left = Vec::new();
+    let mut rest: Vec<Block> = blocks.iter().rev().copied().collect();
+    while let Some(block) = rest.pop() {
+        let is_within =
+            |other: &&Block| other.contains(block.first()) && other.contains(block.last());
+        let overlaps =
+            |other: &Block| block.contains(other.first()) || other.contains(block.first());
+        if others.iter().any(|other| is_within(&other)) {
+            continue;
+        }
+        if !others.iter().any(overlaps) {
+            left.push(block);
+            continue;
+        }
+        // It holds one of them and more: its halves are looked at.
+        let host_bits = block.host_bits - 1;
+        rest.push(Block::new(block.first | 1 << host_bits, host_bits));
+        rest.push(Block::new(block.first, host_bits));
+    }
+    left
+}
+
 /// Adds the blocks that make up a range.
 fn range_into(mut first: u128, last: u128, blocks: &mut Vec<Block>) {
     loop {
@@ -246,6 +270,25 @@ mod tests {
         assert_eq!(shown(&blocks), ["10.0.0.0/30", "10.0.1.7"]);
         assert_eq!(shown(&without(&blocks, &seen)), ["10.0.0.0"]);
         assert_eq!(cover(&seen, 24), cover(&seen, 0));
+    }
+
+    #[test]
+    fn blocks_are_subtracted_from_blocks() {
+        let nets = |texts: &[&str]| -> Vec<Block> {
+            let nets = texts
+                .iter()
+                .map(|text| Block::of_net(text.parse().unwrap()));
+            nets.collect()
+        };
+        let left = subtract(
+            &nets(&["10.0.0.0/8", "192.168.0.0/16"]),
+            &nets(&["10.64.0.0/10", "192.0.0.0/8"]),
+        );
+        assert_eq!(shown(&left), ["10.0.0.0/10", "10.128.0.0/9"]);
+        assert_eq!(
+            shown(&subtract(&nets(&["10.0.0.0/8"]), &[])),
+            ["10.0.0.0/8"]
+        );
     }
 
     #[test]

@@ -18,31 +18,34 @@ pub struct Extra {
     pub services: Vec<Service>,
     /// The sources that are admitted and were not seen.
     pub sources: Unobserved,
-    /// Blocks of destinations.
-    pub destinations: Vec<Block>,
+    /// The destinations that they are admitted to.
+    pub destinations: Unobserved,
 }
 
 impl Extra {
     /// Addresses that it has of the one side and of the other, multiplied, for all services.
     pub fn count(&self) -> u64 {
-        let sizes = self.destinations.iter().map(|block| block.size());
-        let destinations = sizes.fold(0_u64, u64::saturating_add);
         self.sources
             .size()
-            .saturating_mul(destinations)
+            .saturating_mul(self.destinations.size())
             .saturating_mul(self.services.len() as u64)
     }
 }
 
+/// The addresses of one end that were seen, by service and address of the other end, in order.
+type Pairs = BTreeMap<Service, BTreeMap<u128, Vec<u128>>>;
+
 /// The sources that were seen, by service and destination, in order.
 #[derive(Debug)]
 pub struct Observed<'a> {
-    sources: BTreeMap<Service, BTreeMap<u128, Vec<u128>>>,
+    sources: Pairs,
+    /// The destinations of each source, where networks of servers count as a whole.
+    destinations: Pairs,
     widening: &'a Widening,
 }
 
-/// By what is extra of the sources: the destinations.
-type BySources = BTreeMap<Unobserved, Vec<Block>>;
+/// Products of sources and destinations.
+type Products = Vec<(Unobserved, Unobserved)>;
 
 impl<'a> Observed<'a> {
     /// Those of the flows that `members` names, all of one class and each from all source ports of a rule.
@@ -51,56 +54,71 @@ impl<'a> Observed<'a> {
         members: impl Iterator<Item = usize>,
         widening: &'a Widening,
     ) -> Self {
-        let mut observed = Self {
-            sources: BTreeMap::new(),
-            widening,
-        };
+        let (mut sources, mut destinations) = (Pairs::new(), Pairs::new());
         for seen in members.map(|index| &flows[index]) {
-            let destinations = observed.sources.entry(seen.service).or_default();
-            destinations
-                .entry(seen.destination)
-                .or_default()
-                .push(seen.source);
+            let of_service = sources.entry(seen.service).or_default();
+            let of_destination = of_service.entry(seen.destination).or_default();
+            of_destination.push(seen.source);
+            if widening.is_of_servers(seen.destination) {
+                let of_service = destinations.entry(seen.service).or_default();
+                let of_source = of_service.entry(seen.source).or_default();
+                of_source.push(seen.destination);
+            }
         }
-        let destinations = observed.sources.values_mut();
-        for sources in destinations.flat_map(BTreeMap::values_mut) {
-            sources.sort_unstable();
+        for pairs in [&mut sources, &mut destinations] {
+            for addresses in pairs.values_mut().flat_map(BTreeMap::values_mut) {
+                addresses.sort_unstable();
+                addresses.dedup();
+            }
         }
-        observed
+        Self {
+            sources,
+            destinations,
+            widening,
+        }
     }
 
     /// What a group of these flows admits beyond them.
     pub fn extras(&self, protocol: Protocol, group: &Group) -> Vec<Extra> {
-        let mut found: BTreeMap<Service, BySources> = BTreeMap::new();
+        let mut found: BTreeMap<Service, Products> = BTreeMap::new();
         match &group.matching {
             Matching::Product {
                 sources,
                 destinations,
             } => {
+                let is_of_servers = { destinations.first() }
+                    .is_some_and(|block| self.widening.is_of_servers(block.first()));
                 for &service in &group.services {
-                    let by_sources = self.of_product(service, sources, destinations);
-                    found.insert(service, by_sources);
+                    let products = if is_of_servers {
+                        self.by_source(service, sources, destinations)
+                    } else {
+                        self.by_destination(service, sources, destinations)
+                    };
+                    found.insert(service, products);
                 }
             }
             Matching::Listed(elements) => {
+                let mut listed: BTreeMap<(Service, Unobserved), Vec<Block>> = BTreeMap::new();
                 for element in elements {
                     let services = element.service.as_slice().iter().chain(&group.services);
                     for &service in services {
                         let seen = self.sources(service, element.destination);
                         let extra = self.widening.unobserved(&[element.source], seen);
-                        let destinations = found.entry(service).or_default().entry(extra);
-                        destinations
-                            .or_default()
-                            .push(Block::single(element.destination));
+                        let destinations = listed.entry((service, extra)).or_default();
+                        destinations.push(Block::single(element.destination));
                     }
+                }
+                for ((service, sources), destinations) in listed {
+                    let products = found.entry(service).or_default();
+                    products.push((sources, destinations.into()));
                 }
             }
         }
-        let mut merged: BTreeMap<(Unobserved, Vec<Block>), Vec<Service>> = BTreeMap::new();
-        for (service, by_sources) in found {
-            for both in by_sources
+        let mut merged: BTreeMap<(Unobserved, Unobserved), Vec<Service>> = BTreeMap::new();
+        for (service, products) in found {
+            for both in products
                 .into_iter()
-                .filter(|(sources, _)| !sources.is_empty())
+                .filter(|(sources, destinations)| !sources.is_empty() && !destinations.is_empty())
             {
                 merged.entry(both).or_default().push(service);
             }
@@ -116,8 +134,14 @@ impl<'a> Observed<'a> {
             .collect()
     }
 
-    fn of_product(&self, service: Service, sources: &[Block], destinations: &[Block]) -> BySources {
-        let mut by_sources = BySources::new();
+    /// For each destination, the sources that were not seen to go there.
+    fn by_destination(
+        &self,
+        service: Service,
+        sources: &[Block],
+        destinations: &[Block],
+    ) -> Products {
+        let mut by_sources: BTreeMap<Unobserved, Vec<Block>> = BTreeMap::new();
         let mut known = Vec::new();
         if let Some(seen) = self.sources.get(&service) {
             for block in destinations {
@@ -137,7 +161,35 @@ impl<'a> Observed<'a> {
             all.extend(unknown);
             all.sort_unstable();
         }
-        by_sources
+        let products = by_sources.into_iter();
+        products
+            .map(|(sources, destinations)| (sources, destinations.into()))
+            .collect()
+    }
+
+    /// For each source, the destinations that it was not seen to go to: where these are networks as a whole, there are few
+    /// of them for each source, and many sources of each.
+    fn by_source(&self, service: Service, sources: &[Block], destinations: &[Block]) -> Products {
+        let mut by_destinations: BTreeMap<Unobserved, Vec<Block>> = BTreeMap::new();
+        let mut known = Vec::new();
+        if let Some(seen) = self.destinations.get(&service) {
+            for block in sources {
+                for (&source, seen) in seen.range(block.first()..=block.last()) {
+                    known.push(source);
+                    let unobserved = self.widening.unobserved_servers(destinations, seen);
+                    let extra = by_destinations.entry(unobserved).or_default();
+                    extra.push(Block::single(source));
+                }
+            }
+        }
+        let products = by_destinations.into_iter();
+        let mut products: Products = products
+            .map(|(destinations, sources)| (sources.into(), destinations))
+            .collect();
+        let unknown = self.widening.unobserved(sources, &known);
+        let everywhere = self.widening.unobserved_servers(destinations, &[]);
+        products.push((unknown, everywhere));
+        products
     }
 
     fn sources(&self, service: Service, destination: u128) -> &[u128] {

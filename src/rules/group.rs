@@ -84,7 +84,19 @@ impl From<Bundle> for Group {
 ///
 /// A gateway with three web servers, a name server and 5,000 peers of a file-sharing host so gets a rule for the web
 /// servers (2), one for names (2 or 3), and one list of the peers (4).
+///
+/// Flows to networks of servers that count as a whole are products of their own before that: there are as many of these
+/// as there are such networks, or combinations of them.
 pub fn groups(flows: &[Seen], members: &[usize], widening: &Widening) -> Vec<Group> {
+    let (whole, members): (Vec<usize>, Vec<usize>) =
+        { members.iter() }.partition(|index| widening.is_of_servers(flows[**index].destination));
+    let whole = bundles(flows, &whole, Side::Destinations, widening);
+    let mut all: Vec<Group> = whole.into_iter().map(Group::from).collect();
+    all.extend(groups_by_address(flows, &members, widening));
+    all
+}
+
+fn groups_by_address(flows: &[Seen], members: &[usize], widening: &Widening) -> Vec<Group> {
     let all = bundles(flows, members, Side::Sources, widening);
     if all.len() <= FEW {
         return all.into_iter().map(Group::from).collect();

@@ -1,7 +1,12 @@
-//! A ruleset for iptables-restore(8) and ip6tables-restore(8): the filter table as a whole.
+//! A ruleset for iptables-restore(8) and ip6tables-restore(8): chains of our own in the table `security`.
 //!
 //! Rules for one family alone begin with `-4` or `-6`. Each program then takes its own and passes over the
 //! others, so that one file serves both (iptables(8), `-4`).
+//!
+//! The table `filter` is shared: Docker, fail2ban and VPNs have chains in it, which a file that replaces it would remove, and
+//! into which a file that is added to it would put one more jump each time. The table `security` comes after it
+//! (`NF_IP_PRI_SECURITY`, linux/netfilter_ipv4.h), is there for the same three chains, and next to nobody uses it. So its
+//! lists may be emptied and filled as a whole: loading twice gives the same, with `--noflush` and without.
 
 use std::io::{self, Write};
 use std::slice;
@@ -11,14 +16,16 @@ use super::block::{Block, Family};
 use super::direction::Chain;
 use super::group::{Element, Matching};
 use super::header;
-use super::plan::Plan;
+use super::plan::{Plan, Policy};
 use super::ports::PortRange;
 use super::rule::Rule;
 use super::text;
 use crate::model::record::{Protocol, Service};
 
+/// The table that the chains are in.
+const TABLE: &str = "security";
 /// The longest comment in bytes (`XT_MAX_COMMENT_LEN` with its end, linux/netfilter/xt_comment.h).
-const COMMENT: usize = 255;
+pub(super) const COMMENT: usize = 255;
 /// So many bytes of a list of addresses go into one argument, which may have 1023
 /// (`struct xt_param_buf`, iptables/xshared.h, iptables 1.8.9).
 const ARGUMENT: usize = 900;
@@ -35,7 +42,8 @@ pub enum Families {
 }
 
 impl Families {
-    const fn has(self, family: Family) -> bool {
+    /// Whether a family is among them.
+    pub(super) const fn has(self, family: Family) -> bool {
         match self {
             Self::Both => true,
             Self::Only(only) => only as u8 == family as u8,
@@ -47,6 +55,21 @@ impl Families {
 ///
 /// Errors: those of `out`.
 pub fn write(plan: &Plan, families: Families, out: &mut impl Write) -> io::Result<()> {
+    if let Some(general) = &plan.general {
+        return super::general::iptables::write(plan, general, families, out);
+    }
+    comment(out, &header::top(plan))?;
+    write_head(plan, families, out)?;
+    write_chains(plan, out)?;
+    for &chain in &plan.chains {
+        write_chain(plan, chain, families, out)?;
+    }
+    writeln!(out, "\nCOMMIT\n")?;
+    comment(out, &header::bottom(plan))
+}
+
+/// What it is for, how it is loaded, and what has to be done besides.
+pub(super) fn write_head(plan: &Plan, families: Families, out: &mut impl Write) -> io::Result<()> {
     let restore = match families {
         Families::Only(Family::V4) => "iptables-restore",
         Families::Only(Family::V6) => "ip6tables-restore",
@@ -54,12 +77,8 @@ pub fn write(plan: &Plan, families: Families, out: &mut impl Write) -> io::Resul
             "iptables-restore and for ip6tables-restore, each of which takes its own lines"
         }
     };
-    comment(out, &header::top(plan))?;
     writeln!(out, "#\n# For {restore}.")?;
-    writeln!(
-        out,
-        "# Loading it replaces the whole filter table, chains of other programs included.\n"
-    )?;
+    write_loading(plan, families, out)?;
     if !plan.related.assignments.is_empty() {
         writeln!(
             out,
@@ -71,32 +90,74 @@ pub fn write(plan: &Plan, families: Families, out: &mut impl Write) -> io::Resul
         }
         writeln!(out)?;
     }
-    writeln!(out, "*filter")?;
-    for chain in Chain::ALL {
-        // A chain of which nothing is known is not ours to close.
-        let policy = if plan.chains.contains(&chain) {
-            plan.options.policies.of(chain).name().to_ascii_uppercase()
-        } else {
-            "ACCEPT".to_owned()
-        };
-        writeln!(out, ":{} {policy} [0:0]", target(chain))?;
-    }
-    for &chain in &plan.chains {
-        write_chain(plan, chain, families, out)?;
-    }
-    writeln!(out, "\nCOMMIT\n")?;
-    comment(out, &header::bottom(plan))
+    Ok(())
 }
 
-fn comment(out: &mut impl Write, lines: &[String]) -> io::Result<()> {
+/// The table and its chains, empty, and the jumps to them.
+pub(super) fn write_chains(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "*{TABLE}")?;
+    // A chain of which nothing is known is not ours to close.
+    for &chain in &plan.chains {
+        writeln!(out, ":{} ACCEPT [0:0]", hook(chain))?;
+    }
+    for &chain in &plan.chains {
+        writeln!(out, ":{} - [0:0]", target(chain))?;
+    }
+    for &chain in &plan.chains {
+        let (hook, chain) = (hook(chain), target(chain));
+        writeln!(out, "-F {hook}\n-A {hook} -j {chain}")?;
+    }
+    Ok(())
+}
+
+pub(super) fn comment(out: &mut impl Write, lines: &[String]) -> io::Result<()> {
     for line in lines {
         writeln!(out, "{}", format!("# {line}").trim_end())?;
     }
     Ok(())
 }
 
-fn target(chain: Chain) -> String {
+/// How it is loaded, and the way back.
+fn write_loading(plan: &Plan, families: Families, out: &mut impl Write) -> io::Result<()> {
+    let programs: &[&str] = match families {
+        Families::Only(Family::V4) => &["iptables"],
+        Families::Only(Family::V6) => &["ip6tables"],
+        Families::Both => &["iptables", "ip6tables"],
+    };
+    let chains: Vec<String> = plan.chains.iter().map(|&chain| target(chain)).collect();
+    writeln!(
+        out,
+        "# Loading it replaces the chains {} and the lists of the\n\
+         # table {TABLE} that jump to them, with --noflush and without, and touches no other table: what Docker, fail2ban\n\
+         # and VPNs have in the table filter stays, and what that drops stays dropped.\n\
+         # With a way back, should you lock yourself out:",
+        chains.join(", ")
+    )?;
+    let back: Vec<String> = { programs.iter() }
+        .map(|program| format!("{program} -t {TABLE} -F"))
+        .collect();
+    writeln!(
+        out,
+        "#   systemd-run --on-active=60 --unit=rollback sh -c \"{}\"",
+        back.join("; ")
+    )?;
+    for program in programs {
+        writeln!(out, "#   {program}-restore --noflush FILE")?;
+    }
+    writeln!(
+        out,
+        "# If a new connection gets through: systemctl stop rollback.timer\n"
+    )
+}
+
+/// The list of the table that sees what a chain is for.
+fn hook(chain: Chain) -> String {
     chain.name().to_ascii_uppercase()
+}
+
+/// Our own chain.
+pub(super) fn target(chain: Chain) -> String {
+    format!("conntracker-{}", chain.name())
 }
 
 fn write_chain(
@@ -149,6 +210,9 @@ fn write_chain(
         .filter(|rule| rule.chain == chain && families.has(rule.family))
     {
         write_rule(plan, rule, mark(rule.family), out)?;
+    }
+    if plan.options.policies.of(chain) == Policy::Drop {
+        writeln!(out, "-A {name} -j DROP")?;
     }
     Ok(())
 }
@@ -258,7 +322,7 @@ fn products(sources: &[Block], destinations: &[Block], family: Family) -> Vec<St
     pairs.collect()
 }
 
-fn lists(blocks: &[Block], family: Family) -> Vec<String> {
+pub(super) fn lists(blocks: &[Block], family: Family) -> Vec<String> {
     let mut lists: Vec<String> = Vec::new();
     for block in blocks {
         let shown = block.show(family).to_string();
@@ -328,7 +392,11 @@ fn conditions(
 }
 
 /// Matches for the ports of one side, each with whether the protocol's own match says it.
-fn port_matches(protocol: Protocol, ranges: &[PortRange], side: &str) -> Vec<(bool, String)> {
+pub(super) fn port_matches(
+    protocol: Protocol,
+    ranges: &[PortRange],
+    side: &str,
+) -> Vec<(bool, String)> {
     if ranges.is_empty() {
         return vec![(false, String::new())];
     }
@@ -358,7 +426,7 @@ fn port_matches(protocol: Protocol, ranges: &[PortRange], side: &str) -> Vec<(bo
 }
 
 /// Names that iptables has of its own; it looks others up in /etc/protocols, which a host need not have.
-fn protocol_word(protocol: Protocol) -> String {
+pub(super) fn protocol_word(protocol: Protocol) -> String {
     match protocol {
         Protocol::TCP => "tcp".to_owned(),
         Protocol::UDP => "udp".to_owned(),
@@ -369,7 +437,7 @@ fn protocol_word(protocol: Protocol) -> String {
     }
 }
 
-const fn protocol_module(protocol: Protocol) -> &'static str {
+pub(super) const fn protocol_module(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::TCP => "tcp",
         Protocol::SCTP => "sctp",
@@ -379,7 +447,7 @@ const fn protocol_module(protocol: Protocol) -> &'static str {
 }
 
 /// Types by the names that iptables has for them (`extensions/libxt_icmp.h`), and others by number.
-fn icmp_name(protocol: Protocol, icmp_type: u8) -> String {
+pub(super) fn icmp_name(protocol: Protocol, icmp_type: u8) -> String {
     let name = match (protocol, icmp_type) {
         (Protocol::ICMP, 0) | (Protocol::ICMPV6, 129) => "echo-reply",
         (Protocol::ICMP, 8) | (Protocol::ICMPV6, 128) => "echo-request",

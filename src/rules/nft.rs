@@ -32,7 +32,7 @@ pub fn write(plan: &Plan, table: &str, out: &mut impl Write) -> io::Result<()> {
     if let Some(general) = &plan.general {
         return super::general::nft::write(plan, general, table, out);
     }
-    let mut sets = Sets::default();
+    let mut sets = Sets::new(&plan.options.names);
     let rules: Vec<String> = plan
         .rules
         .iter()
@@ -45,6 +45,7 @@ pub fn write(plan: &Plan, table: &str, out: &mut impl Write) -> io::Result<()> {
         "#\n# Loading it replaces the table inet {table} as a whole, and nothing else:"
     )?;
     writeln!(out, "# what other tables drop stays dropped.\n")?;
+    sets.define(out)?;
     writeln!(
         out,
         "table inet {table}\ndelete table inet {table}\n\ntable inet {table} {{"
@@ -178,7 +179,7 @@ fn write_chain(
 }
 
 /// A rule as one line. Its addresses and ports go into `sets` where a line has no room for them.
-fn line(plan: &Plan, rule: &Rule, sets: &mut Sets) -> String {
+fn line(plan: &Plan, rule: &Rule, sets: &mut Sets<'_>) -> String {
     let names = &plan.options.services;
     let ip = match rule.family {
         Family::V4 => "ip",
@@ -215,7 +216,7 @@ fn line(plan: &Plan, rule: &Rule, sets: &mut Sets) -> String {
                 ("daddr", "servers", destinations),
             ];
             for (field, role, blocks) in sides {
-                let elements = Elements::addresses(blocks, rule.family);
+                let elements = sets.addresses(blocks, rule.family);
                 let reference = sets.refer(elements, &name(role), &format!("{role} of {title}"));
                 parts.push(format!("{ip} {field} {reference}"));
             }
@@ -246,7 +247,13 @@ fn line(plan: &Plan, rule: &Rule, sets: &mut Sets) -> String {
     )
 }
 
-fn service(rule: &Rule, header: &str, title: &str, name: &str, sets: &mut Sets) -> Option<String> {
+fn service(
+    rule: &Rule,
+    header: &str,
+    title: &str,
+    name: &str,
+    sets: &mut Sets<'_>,
+) -> Option<String> {
     let protocol = rule.protocols[0];
     match rule.services.first()? {
         Service::Port(_) => {

@@ -1,9 +1,10 @@
 //! Sets of nftables: short ones within the rule, long ones with a name.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};
 
 use super::block::{Block, Family};
+use super::names::Names;
 
 /// So many characters of elements stand within a rule.
 const INLINE: usize = 56;
@@ -20,9 +21,11 @@ struct Set {
     elements: Vec<String>,
 }
 
-/// The named sets of a table.
-#[derive(Debug, Default)]
-pub struct Sets {
+/// The named sets of a table, and the names of addresses that it uses.
+#[derive(Debug)]
+pub struct Sets<'a> {
+    addresses: &'a Names,
+    used: BTreeSet<(usize, Family)>,
     sets: Vec<Set>,
     names: HashSet<String>,
     /// By type and elements: two rules that need the same share it.
@@ -40,20 +43,6 @@ pub struct Elements {
     pub elements: Vec<String>,
 }
 
-impl Elements {
-    /// Blocks of addresses as elements of a set.
-    pub fn addresses(blocks: &[Block], family: Family) -> Self {
-        Self {
-            kind: kind(family).to_owned(),
-            interval: blocks.iter().any(|block| !block.is_single()),
-            elements: blocks
-                .iter()
-                .map(|block| block.show(family).to_string())
-                .collect(),
-        }
-    }
-}
-
 /// The type of addresses of a family.
 pub const fn kind(family: Family) -> &'static str {
     match family {
@@ -62,7 +51,41 @@ pub const fn kind(family: Family) -> &'static str {
     }
 }
 
-impl Sets {
+impl<'a> Sets<'a> {
+    /// None yet.
+    pub fn new(addresses: &'a Names) -> Self {
+        Self {
+            addresses,
+            used: BTreeSet::new(),
+            sets: Vec::new(),
+            names: HashSet::new(),
+            known: HashMap::new(),
+        }
+    }
+
+    /// Blocks of addresses as elements of a set.
+    pub fn addresses(&mut self, blocks: &[Block], family: Family) -> Elements {
+        Elements {
+            kind: kind(family).to_owned(),
+            interval: blocks.iter().any(|block| !block.is_single()),
+            elements: self.addresses.elements(blocks, family, &mut self.used),
+        }
+    }
+
+    /// Writes the definitions of the names that are used.
+    ///
+    /// Errors: those of `out`.
+    pub fn define(&self, out: &mut impl Write) -> io::Result<()> {
+        let definitions = self.addresses.definitions(&self.used);
+        for line in &definitions {
+            writeln!(out, "{line}")?;
+        }
+        if !definitions.is_empty() {
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+
     /// What a rule says to match these: a value, a set without a name, or the name of a set.
     pub fn refer(&mut self, elements: Elements, name: &str, comment: &str) -> String {
         if let [one] = elements.elements.as_slice() {

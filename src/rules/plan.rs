@@ -1,22 +1,24 @@
 //! The ruleset before it is in any language.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use ipnet::IpNet;
 
-use super::block::{Block, Family};
+use super::by_hand::{ByHand, Example, Networks};
 use super::covering::Covering;
 use super::direction::{Chain, Host};
 use super::extra::Observed;
 use super::general::General;
 use super::group::{Group, groups, list_with_sports};
 use super::left_out::{LeftOut, left_out};
+use super::names::Names;
 use super::related::Related;
 use super::rule::{Rule, merge_protocols};
 use super::seen::{Class, Flows, Seen, Tally};
 use super::widening::Widening;
 use crate::model::capture::Capture;
-use crate::model::record::{Identity, Protocol, Record};
+use crate::model::record::{Identity, Protocol, Record, Service};
 use crate::model::selection::SourcePorts;
 use crate::model::services::Services;
 
@@ -75,22 +77,28 @@ pub struct Options {
     pub include_multicast: bool,
     /// Per cent of a block's addresses that need not have been seen: 0 to 99.
     pub widen: u8,
-    /// Networks that are accepted as a whole where one of their addresses is a source.
-    pub clients: Vec<IpNet>,
+    /// Networks of clients and servers that are accepted as a whole where one of their addresses is one.
+    pub by_hand: ByHand,
     /// Names of ports.
     pub services: Services,
+    /// Names of networks and hosts.
+    pub names: Names,
 }
 
 impl Options {
-    fn widening(&self, chain: Chain, family: Family) -> Widening {
-        let networks = self.clients.iter().filter(|net| {
-            // What the gateway sends has its own addresses, whatever network these are of.
-            Family::of(net.addr()) == family && chain != Chain::Output
-        });
-        Widening::new(
-            self.widen,
-            networks.map(|net| Block::of_net(*net)).collect(),
-        )
+    /// How far rules may go for a service.
+    fn widening(&self, class: Class, service: Service) -> Widening {
+        let ends = self.by_hand.ends(class.family, class.protocol, service);
+        // What the gateway sends has its own addresses, whatever network these are of; and it is asked at those.
+        let clients = match class.chain {
+            Chain::Output => Networks::default(),
+            _ => ends.clients,
+        };
+        let servers = match class.chain {
+            Chain::Input => Networks::default(),
+            _ => ends.servers,
+        };
+        Widening::new(self.widen, clients, servers)
     }
 }
 
@@ -160,13 +168,65 @@ pub fn plan(captures: &[Capture], records: &[Record], options: &Options) -> Plan
     let all: Vec<usize> = (0..flows.accepted.len()).collect();
     let class = |index: &usize| flows.accepted[*index].class;
     for members in all.chunk_by(|one, other| class(one) == class(other)) {
-        let Class { chain, family, .. } = flows.accepted[members[0]].class;
-        rules.extend(of_class(&flows, members, &options.widening(chain, family)));
+        for (widening, members) in by_widening(&flows, members, options) {
+            rules.extend(of_class(&flows, &members, &widening));
+        }
     }
     let mut rules = merge_protocols(rules);
     rules.sort_by_cached_key(Rule::order);
     let tcp = Answers::of(records);
-    Plan::new(captures, options, (flows, tcp), host, (rules, None))
+    let unused = unused(options, flows.accepted.iter().map(Example::from));
+    let mut plan = Plan::new(captures, options, (flows, tcp), host, (rules, None));
+    plan.warnings.extend(unused);
+    plan
+}
+
+/// Warnings of values that no flow is an example of.
+pub(super) fn unused(options: &Options, examples: impl Iterator<Item = Example>) -> Vec<String> {
+    let unused = options.by_hand.unused(examples).into_iter();
+    unused
+        .map(|what| {
+            format!("{what} changes nothing: no such flow was seen from or to one of its addresses")
+        })
+        .collect()
+}
+
+impl From<&Seen> for Example {
+    fn from(seen: &Seen) -> Self {
+        Self {
+            chain: seen.class.chain,
+            family: seen.class.family,
+            protocol: seen.class.protocol,
+            service: seen.service,
+            source: seen.source,
+            destination: seen.destination,
+        }
+    }
+}
+
+/// The flows of a class by how far their rules may go, which hangs on the service where values were given for some.
+fn by_widening(flows: &Flows, members: &[usize], options: &Options) -> Vec<(Widening, Vec<usize>)> {
+    let class = flows.accepted[members[0]].class;
+    let given = options.by_hand.0.iter();
+    if given.clone().all(|given| given.services.is_empty()) {
+        // One for all services.
+        return vec![(options.widening(class, Service::None), members.to_vec())];
+    }
+    let mut known: HashMap<Service, Widening> = HashMap::new();
+    let mut parts: BTreeMap<Widening, Vec<usize>> = BTreeMap::new();
+    for &member in members {
+        let service = flows.accepted[member].service;
+        let widening = known
+            .entry(service)
+            .or_insert_with(|| options.widening(class, service));
+        match parts.get_mut(widening) {
+            Some(part) => part.push(member),
+            None => {
+                parts.insert(widening.clone(), vec![member]);
+            }
+        }
+    }
+    parts.into_iter().collect()
 }
 
 /// The rules for the flows of one class, which come sorted by their sets of source ports:

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::general::explain;
 use super::header;
 use super::plan::Plan;
-use super::text::{self, addresses, blocks, counted, left_out, numbers, unobserved};
+use super::text::{self, addresses, counted, left_out, numbers, unobserved};
 use crate::model::record::Protocol;
 
 /// Writes which rule admits how much, what it admits that nobody saw, and which flows have no rule.
@@ -70,7 +70,7 @@ pub fn write(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
                 rule.chain.name(),
                 numbers(extra.protocol, &extra.services, names, usize::MAX - 1),
                 unobserved(&extra.sources, rule.family),
-                blocks(&extra.destinations, rule.family, usize::MAX - 1),
+                unobserved(&extra.destinations, rule.family),
             )?;
         }
     }

@@ -7,6 +7,7 @@ mod origins;
 use proptest::prelude::*;
 
 use super::block::Family;
+use super::by_hand::{ByHand, End, Given, Wanted};
 use super::direction::Chain;
 use super::group::Matching;
 use super::*;
@@ -54,7 +55,7 @@ fn check(records: &[Record], options: &Options) -> Result<(), TestCaseError> {
                 "{probe:?} is listed"
             );
             prop_assert!(
-                options.widen > 0 || !options.clients.is_empty() || admitted == expected,
+                options.widen > 0 || !options.by_hand.0.is_empty() || admitted == expected,
                 "{probe:?} is admitted"
             );
         }
@@ -84,7 +85,26 @@ proptest! {
         widen in prop_oneof![2 => Just(0_u8), 1 => 1_u8..60],
     ) {
         let clients = clients.into_iter().map(|net| net.parse().unwrap()).collect();
-        check(&records, &Options { widen, clients, ..Options::default() })?;
+        check(&records, &Options { widen, by_hand: ByHand::clients(clients), ..Options::default() })?;
+    }
+
+    #[test]
+    fn what_is_given_by_hand_for_some_services_admits_is_listed(
+        records in records(),
+        given in prop::collection::vec((
+            any::<bool>(), prop::sample::select(vec![None, Some((None, 443)), Some((None, 81)), Some((Some(Protocol::UDP), 443))]),
+            prop::sample::subsequence(NETWORKS.to_vec(), 1..=2),
+        ), 1..4),
+        widen in prop_oneof![2 => Just(0_u8), 1 => 1_u8..60],
+    ) {
+        let given = given.into_iter().map(|(clients, service, networks)| Given {
+            end: if clients { End::Clients } else { End::Servers },
+            services: service.into_iter().map(|(protocol, port)| Wanted::Port(protocol, port)).collect(),
+            networks: networks.into_iter().map(|net| net.parse().unwrap()).collect(),
+            text: String::new(),
+        });
+        let by_hand = ByHand(given.collect());
+        check(&records, &Options { widen, by_hand, ..Options::default() })?;
     }
 
     #[test]
@@ -110,7 +130,7 @@ proptest! {
         clients in prop::sample::subsequence(NETWORKS.to_vec(), 0..=3),
     ) {
         let records: Vec<Record> = records.into_iter().flatten().collect();
-        let plan = plan(&[capture()], &records, &Options { widen, clients: clients.into_iter().map(|net| net.parse().unwrap()).collect(), ..Options::default() });
+        let plan = plan(&[capture()], &records, &Options { widen, by_hand: ByHand::clients(clients.into_iter().map(|net| net.parse().unwrap()).collect()), ..Options::default() });
         for rule in &plan.rules {
             let Matching::Listed(elements) = &rule.matching else { continue };
             for pair in elements.windows(2) {
@@ -203,7 +223,7 @@ fn a_network_of_clients_gets_rules_as_a_whole() {
         ])
         .collect();
     let options = Options {
-        clients: vec!["10.0.0.0/24".parse().unwrap()],
+        by_hand: ByHand::clients(vec!["10.0.0.0/24".parse().unwrap()]),
         ..Options::default()
     };
     let plan = plan(&[capture()], &records, &options);
@@ -237,7 +257,7 @@ fn a_client_of_another_rule_is_not_listed_as_unseen() {
     let mut elsewhere = privileged.clone();
     elsewhere.identity.source = "10.0.0.6".parse().unwrap();
     let options = Options {
-        clients: vec!["10.0.0.0/28".parse().unwrap()],
+        by_hand: ByHand::clients(vec!["10.0.0.0/28".parse().unwrap()]),
         ..Options::default()
     };
     let plan = plan(

@@ -1,16 +1,19 @@
 //! How far rules may go beyond the addresses that were seen.
 
-use super::block::{Block, contain, cover, without};
+#[cfg(any(test, feature = "oracle"))]
+use super::block::contain;
+use super::block::{Block, without};
+use super::by_hand::Networks;
 
 /// How addresses of one family become blocks.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Widening {
     percent: u8,
-    /// Disjoint and in order.
-    networks: Vec<Block>,
+    clients: Networks,
+    servers: Networks,
 }
 
-/// Sources that are admitted and were not seen: blocks without some of their addresses.
+/// Addresses that are admitted and were not seen: blocks without some of their addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Unobserved {
     /// The blocks, disjoint and in order.
@@ -20,71 +23,72 @@ pub struct Unobserved {
 }
 
 impl Widening {
-    /// Blocks of whose addresses at most `percent` were not seen, and for sources these networks as soon as one of
-    /// their addresses was.
-    pub fn new(percent: u8, mut networks: Vec<Block>) -> Self {
-        // Blocks are within one another or disjoint, and the larger comes first.
-        networks.sort_unstable_by_key(|block| (block.first(), u128::MAX - block.last()));
-        networks.dedup_by(|inner, outer| outer.contains(inner.first()));
-        Self { percent, networks }
+    /// Blocks of whose addresses at most `percent` were not seen; and these networks of clients and of servers, as soon as
+    /// one of their addresses was.
+    pub const fn new(percent: u8, clients: Networks, servers: Networks) -> Self {
+        Self {
+            percent,
+            clients,
+            servers,
+        }
     }
 
     /// Whether blocks hold what was seen, and nothing else.
     pub fn is_exact(&self) -> bool {
-        self.percent == 0 && self.networks.is_empty()
+        self.percent == 0 && self.clients.is_empty() && self.servers.is_empty()
+    }
+
+    /// Whether a destination lies in a network that counts as a whole.
+    pub fn is_of_servers(&self, address: u128) -> bool {
+        self.servers.of(address).is_some()
     }
 
     /// The blocks of destinations, which are sorted and without repetition.
     pub fn destinations(&self, addresses: &[u128]) -> Vec<Block> {
-        cover(addresses, self.percent)
+        self.servers.blocks(addresses, self.percent)
     }
 
     /// The blocks of sources, which are sorted and without repetition.
     pub fn sources(&self, addresses: &[u128]) -> Vec<Block> {
-        if self.networks.is_empty() {
-            return cover(addresses, self.percent);
-        }
-        let (mut networks, mut rest) = (Vec::new(), Vec::new());
-        for &address in addresses {
-            match self.network(address) {
-                Some(network) if networks.last() == Some(&network) => {}
-                Some(network) => networks.push(network),
-                None => rest.push(address),
-            }
-        }
-        let mut blocks = cover(&rest, self.percent);
-        networks.retain(|network| !contain(&blocks, network.first()));
-        blocks.extend(networks);
-        blocks.sort_unstable();
-        blocks
+        self.clients.blocks(addresses, self.percent)
     }
 
     /// What blocks of sources hold besides those that were seen, which are sorted and without repetition.
     pub fn unobserved(&self, blocks: &[Block], seen: &[u128]) -> Unobserved {
-        let within = |block: &Block| {
-            let from = seen.partition_point(|&address| address < block.first());
-            let until = seen.partition_point(|&address| address <= block.last());
-            &seen[from..until]
-        };
-        let mut unobserved = Unobserved::default();
-        for block in blocks {
-            // All but what was seen of a large network would be a list that nobody can read.
-            if self.network(block.first()) != Some(*block) {
-                unobserved.blocks.extend(without(&[*block], within(block)));
-            } else if (within(block).len() as u64) < block.size() {
-                unobserved.blocks.push(*block);
-                unobserved.except.extend(within(block));
-            }
-        }
-        unobserved
+        unobserved(&self.clients, blocks, seen)
     }
 
-    fn network(&self, address: u128) -> Option<Block> {
-        let after = self
-            .networks
-            .partition_point(|network| network.first() <= address);
-        let network = *self.networks[..after].last()?;
-        network.contains(address).then_some(network)
+    /// What blocks of destinations hold besides those that were seen, which are sorted and without repetition.
+    pub fn unobserved_servers(&self, blocks: &[Block], seen: &[u128]) -> Unobserved {
+        unobserved(&self.servers, blocks, seen)
+    }
+}
+
+fn unobserved(networks: &Networks, blocks: &[Block], seen: &[u128]) -> Unobserved {
+    let within = |block: &Block| {
+        let from = seen.partition_point(|&address| address < block.first());
+        let until = seen.partition_point(|&address| address <= block.last());
+        &seen[from..until]
+    };
+    let mut unobserved = Unobserved::default();
+    for block in blocks {
+        // All but what was seen of a large network would be a list that nobody can read.
+        if networks.of(block.first()) != Some(*block) {
+            unobserved.blocks.extend(without(&[*block], within(block)));
+        } else if (within(block).len() as u64) < block.size() {
+            unobserved.blocks.push(*block);
+            unobserved.except.extend(within(block));
+        }
+    }
+    unobserved
+}
+
+impl From<Vec<Block>> for Unobserved {
+    fn from(blocks: Vec<Block>) -> Self {
+        Self {
+            blocks,
+            except: Vec::new(),
+        }
     }
 }
 
@@ -118,6 +122,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rules::block::cover;
+
+    fn of_clients(percent: u8, networks: Vec<Block>) -> Widening {
+        Widening::new(percent, Networks::new(networks), Networks::default())
+    }
 
     fn block(first: u128, host_bits: u8) -> Block {
         Block::new(first >> host_bits << host_bits, host_bits)
@@ -125,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_network_counts_as_soon_as_one_of_its_addresses_was_seen() {
-        let widening = Widening::new(0, vec![block(16, 2), block(16, 4), block(64, 3)]);
+        let widening = of_clients(0, vec![block(16, 2), block(16, 4), block(64, 3)]);
         let seen = [3, 17, 20, 40];
         let blocks = widening.sources(&seen);
         assert_eq!(blocks, [block(3, 0), block(16, 4), block(40, 0)]);
@@ -151,7 +160,7 @@ mod tests {
             percent in prop_oneof![Just(0_u8), 1_u8..100],
         ) {
             let networks: Vec<Block> = networks.into_iter().map(|(first, bits)| block(first, bits)).collect();
-            let widening = Widening::new(percent, networks.clone());
+            let widening = of_clients(percent, networks.clone());
             let list: Vec<u128> = seen.iter().copied().collect();
             let blocks = widening.sources(&list);
             for pair in blocks.windows(2) {

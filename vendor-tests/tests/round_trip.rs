@@ -15,7 +15,7 @@ use conntracker::testing::model::{Begun, Capture};
 use conntracker::testing::model::{Dnat, Identity, Protocol, Record, Service};
 use conntracker::testing::rules::Family;
 use conntracker::testing::rules::iptables::{self, Families};
-use conntracker::testing::rules::{Options, Plan, nft, plan, write_report};
+use conntracker::testing::rules::{ByHand, Options, Plan, nft, plan, write_report};
 use proptest::prelude::*;
 use vendor_tests::beside::beside;
 use vendor_tests::capture::Launch;
@@ -74,13 +74,15 @@ fn is_left_to_the_policy(verdict: &Verdict, firewall: &str, sight: Option<Sight>
     let Outcome::Dropped(rule) = &verdict.first else {
         return false;
     };
-    let table = if firewall == "nft" {
-        nft::TABLE
-    } else {
-        "filter"
+    let Some(chain) = sight.map(|sight| sight.chain) else {
+        return false;
     };
-    let chain = sight.map(|sight| sight.chain);
-    rule.handle.is_none() && rule.table == table && Some(&*rule.chain.to_lowercase()) == chain
+    if firewall == "nft" {
+        return rule.handle.is_none() && rule.table == nft::TABLE && rule.chain == chain;
+    }
+    // The last rule of a chain of ours is what a policy is.
+    let ours = format!("conntracker-{chain}");
+    rule.table == "security" && rule.chain == ours && rule.text == format!("-A {ours} -j DROP")
 }
 
 /// Flows, by what became of them.
@@ -125,7 +127,7 @@ fn round_trip(
             count.seen += 1;
         } else if plan.lists_as_extra(identity) {
             prop_assert!(
-                options.widen > 0 || !options.clients.is_empty(),
+                options.widen > 0 || !options.by_hand.0.is_empty(),
                 "not asked for: {identity:?}"
             );
             prop_assert!(verdict.passes(), "listed: {identity:?}: {verdict:?}");
@@ -166,10 +168,12 @@ fn generated_captures() {
                 let world = World::new(seed, flows, 1000);
                 let options = Options {
                     widen,
-                    clients: clients
-                        .into_iter()
-                        .map(|net| net.parse().expect("a network"))
-                        .collect(),
+                    by_hand: ByHand::clients(
+                        clients
+                            .into_iter()
+                            .map(|net| net.parse().expect("a network"))
+                            .collect(),
+                    ),
                     include_unconfirmed,
                     include_multicast,
                     ..Options::default()

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use conntracker::testing::formats::json;
 use conntracker::testing::model::{Identity, Protocol, Record, Service, SourcePort};
-use conntracker::testing::rules::{Options, Plan, iptables, is_name, nft, plan};
+use conntracker::testing::rules::{ByHand, Options, Plan, iptables, is_name, nft, plan};
 use proptest::prelude::*;
 use serde_json::Value;
 use vendor_tests::capture::{Launch, Outcome};
@@ -293,10 +293,12 @@ fn check_accepts_what_rules_were_written_for_and_drops_the_rest() {
                 let world = World::new(seed, flows, 300);
                 let options = Options {
                     widen,
-                    clients: clients
-                        .map(|net| net.parse().expect("a network"))
-                        .into_iter()
-                        .collect(),
+                    by_hand: ByHand::clients(
+                        clients
+                            .into_iter()
+                            .map(|net| net.parse().expect("a network"))
+                            .collect(),
+                    ),
                     ..Options::default()
                 };
                 let plan = plan(&[world.capture], &world.records, &options);

@@ -1,5 +1,7 @@
 //! `conntracker rules`.
 
+mod given;
+
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
@@ -8,6 +10,8 @@ use std::path::{Path, PathBuf};
 use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
+
+use given::Value;
 
 use super::Conflict;
 use super::reading::{self, Reading};
@@ -94,21 +98,35 @@ pub struct Rules {
 
     /// Accept all of NETWORK where one of its addresses is a client, as with DHCP or IPv6 privacy addresses
     ///
-    /// For every service that one of them used. Can be given several times: 10.0.0.0/24, 2001:db8:1::/64,
-    /// fe80::/10; 0.0.0.0/0 and ::/0 for anybody.
-    #[arg(long, value_name = "NETWORK", value_parser = parse_clients)]
-    pub clients: Vec<IpNet>,
+    /// For every service that one of them used, or for SERVICE alone: 22=10.0.9.0/24, udp/53=fd00::/64, ssh=any. NETWORK is
+    /// a network, an address, any, or a name of --names. Can be given several times. With --generalize, the clients of a
+    /// service that is named do not climb beyond it.
+    #[arg(long, value_name = "[SERVICE=]NETWORK", value_parser = given::parse)]
+    pub clients: Vec<Value>,
+
+    /// Accept all of NETWORK where one of its addresses is a server, as with sites whose addresses move
+    ///
+    /// Written as with --clients: 443=any, https=198.51.100.0/24.
+    #[arg(long, value_name = "[SERVICE=]NETWORK", value_parser = given::parse)]
+    pub servers: Vec<Value>,
+
+    /// Names of networks and hosts: TOML with [networks] and [hosts], a file like /etc/hosts, or the leases of dnsmasq
+    ///
+    /// Rules for nft have them instead of the addresses, as definitions at their top; --clients and --servers take them as
+    /// values. Can be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub names: Vec<PathBuf>,
 
     /// Write rules that new flows of the same kinds pass too: as narrow as they can be with at most N flows a day expected
-    /// to be stopped though wanted (1 unless given)
+    /// to be stopped though wanted (unless given, 1, or a two-hundredth of a day's flows where that is less)
     ///
     /// Needs captures of three days at least, better of a week. Services climb from addresses to networks, to all
     /// behind an interface and, on the Internet side, to everybody, only as far as the days that were seen ask for it.
     #[arg(
         long, value_name = "N", value_parser = parse_most, num_args = 0..=1, require_equals = true,
-        default_missing_value = "1"
+        default_missing_value = "few"
     )]
-    pub generalize: Option<f64>,
+    pub generalize: Option<Most>,
 
     /// With --generalize: a table of the services whose clients stay addresses as long as they are few
     ///
@@ -168,13 +186,15 @@ impl Rules {
         let records = read.content.flows.into_iter().map(|flow| flow.record);
         let mut records: Vec<Record> = records.collect();
         evidence::place_known(&mut records, |record| record, &captures);
+        let names = given::names(&self.names)?;
         let options = Options {
             policies: self.policies(),
             local: self.local.clone(),
             include_unconfirmed: self.include_unconfirmed,
             include_multicast: self.include_multicast,
             widen: self.widen,
-            clients: self.clients.clone(),
+            by_hand: given::by_hand(&self.clients, &self.servers, &names)?,
+            names,
             services: Services::load()
                 .map_err(|error| Error::file(Path::new(services::FILE), error))?,
         };
@@ -235,13 +255,17 @@ impl Rules {
 
     /// What its options ask for that can't be.
     pub fn conflict(&self) -> Option<Conflict> {
+        let mut given = self.clients.iter().chain(&self.servers);
+        if let Some(value) = given.find(|value| value.name().is_some() && self.names.is_empty()) {
+            let why = format!(
+                "{}: this is no network or address; a name needs --names FILE",
+                value.text()
+            );
+            return Some((ErrorKind::ValueValidation, why.into()));
+        }
         self.generalize?;
-        let why = if self.firewall == Firewall::Iptables {
-            "--generalize writes for nftables: leave out --for iptables"
-        } else if self.widen > 0 {
+        let why = if self.widen > 0 {
             "--generalize finds out by itself how far rules have to go: leave out --widen"
-        } else if !self.clients.is_empty() {
-            "--generalize finds out by itself which networks clients are from: leave out --clients"
         } else {
             return None;
         };
@@ -250,7 +274,7 @@ impl Rules {
 
     /// What generalized rules are to be like, if they are to be generalized.
     fn aim(&self) -> Result<Option<Aim>, Error> {
-        let Some(most_a_day) = self.generalize else {
+        let Some(Most(most_a_day)) = self.generalize else {
             return Ok(None);
         };
         let sensitive = match &self.sensitive {
@@ -361,19 +385,6 @@ fn parse_local(text: &str) -> Result<IpNet, String> {
     Ok(net)
 }
 
-fn parse_clients(text: &str) -> Result<IpNet, String> {
-    let net: IpNet = text
-        .parse()
-        .map_err(|_| "write a network, for example 10.0.0.0/24 or 2001:db8:1::/64")?;
-    if net.trunc() != net {
-        return Err(format!(
-            "{text} is an address: its network is {}",
-            net.trunc()
-        ));
-    }
-    Ok(net)
-}
-
 /// A number of rules.
 fn parse_count(text: &str) -> Result<usize, String> {
     text.parse()
@@ -382,9 +393,14 @@ fn parse_count(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "write a number of rules from 1 on, for example 60".to_owned())
 }
 
-fn parse_most(text: &str) -> Result<f64, String> {
+/// How many flows a day may be stopped; `None` if that is for the captures to say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Most(Option<f64>);
+
+fn parse_most(text: &str) -> Result<Most, String> {
     match text.parse() {
-        Ok(most) if (0.0..=1e9).contains(&most) => Ok(most),
+        Ok(most) if (0.0..=1e9).contains(&most) => Ok(Most(Some(most))),
+        _ if text == "few" => Ok(Most(None)),
         _ => Err("write how many flows a day may be stopped, for example 1 or 0.5".into()),
     }
 }

@@ -188,12 +188,18 @@ fn of_singles(ladder: &Ladder<'_>, mut singles: Vec<Single>) -> Vec<Accept> {
         let destinations = by_sources.entry(sources).or_default();
         destinations.push(run[0].destination);
     }
-    let matching = |is_any: bool, addresses: &[u128]| {
-        if is_any {
-            Match::All
-        } else {
-            Match::Blocks(cover(addresses, 0))
-        }
+    // Addresses of a network that was given by hand stand for it.
+    let blocks = |side: &Side, addresses: &[u128]| {
+        let atoms = addresses.iter().map(|address| {
+            let at = side.addresses.binary_search(address);
+            side.steps[0].atoms[at.expect("it is one of them")]
+        });
+        matching(atoms.collect())
+    };
+    let is_network = |side: &Side, address: &u128| {
+        let at = side.addresses.binary_search(address);
+        let atom = side.steps[0].atoms[at.expect("it is one of them")];
+        !matches!(atom, Atom::Block(block) if block.is_single())
     };
     let mut products: Vec<(Vec<u128>, Vec<u128>)> = by_sources.into_iter().collect();
     let size =
@@ -204,15 +210,26 @@ fn of_singles(ladder: &Ladder<'_>, mut singles: Vec<Single>) -> Vec<Accept> {
     for (rank, product) in products.into_iter().enumerate() {
         let flows = size(&product);
         let (sources, destinations) = product;
-        let has_list = !any_source && !any_destination && (flows < PRODUCT || rank >= PRODUCTS);
+        let is_given = { sources.iter() }.any(|one| is_network(&ladder.sources, one)) || {
+            destinations.iter()
+        }
+        .any(|one| is_network(&ladder.destinations, one));
+        let has_list =
+            !any_source && !any_destination && !is_given && (flows < PRODUCT || rank >= PRODUCTS);
         if has_list {
             for destination in destinations {
                 let blocks = cover(&sources, 0).into_iter();
                 pairs.extend(blocks.map(|block| (block, destination, ladder.key.service)));
             }
         } else {
-            let sources = matching(any_source, &sources);
-            let destinations = matching(any_destination, &destinations);
+            let [sources, destinations] = [
+                (any_source, &ladder.sources, sources),
+                (any_destination, &ladder.destinations, destinations),
+            ]
+            .map(|(is_any, side, addresses)| match is_any {
+                true => Match::All,
+                false => blocks(side, &addresses),
+            });
             rules.push(rule(ladder.key, sources, destinations, flows as u64));
         }
     }

@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use super::ladder::{Rung, Trial};
+use super::ladder::{Rung, Trial, View};
 
 /// A step that saves less than such a part of what may be stopped is not worth taking.
 const WORTH: f64 = 0.02;
@@ -25,8 +25,17 @@ pub struct Climb {
 }
 
 impl Climb {
-    /// Those of the trials of a service, by the mean of its last `span` days.
-    pub fn new(trials: &[Trial], span: usize) -> Self {
+    /// Those of the trials of a service, by the mean of its last days.
+    pub fn new(trials: &[Trial]) -> Self {
+        Self::by(trials, |trial| mean(&trial.recent))
+    }
+
+    /// Those that would have been it as one of the views was.
+    pub fn at(trials: &[Trial], view: impl Fn(&Trial) -> &View) -> Self {
+        Self::by(trials, |trial| mean(&view(trial).ahead))
+    }
+
+    fn by(trials: &[Trial], mean_of: impl Fn(&Trial) -> f64) -> Self {
         let mut order: Vec<usize> = (0..trials.len()).collect();
         order.sort_by(|&one, &other| {
             let (a, b) = (&trials[one], &trials[other]);
@@ -37,9 +46,7 @@ impl Climb {
             missed: Vec::new(),
             bits: Vec::new(),
         };
-        let means: Vec<f64> = { trials.iter() }
-            .map(|trial| mean(&trial.ahead, span))
-            .collect();
+        let means: Vec<f64> = { trials.iter() }.map(mean_of).collect();
         for index in order {
             let missed = means[index];
             // Where a wider rung does as well in a few words, many blocks are no rung.
@@ -48,7 +55,8 @@ impl Climb {
                 continue;
             }
             // Addresses that come and go are no rung where their network does as well.
-            let lasts = |other: &Trial| {
+            let lasts = |at: usize| {
+                let other = &trials[at];
                 let (one, other_rung) = (trials[index].rung, other.rung);
                 !other.is_fleeting
                     && !other.is_long
@@ -57,10 +65,9 @@ impl Climb {
                     && (other_rung.sources == one.sources
                         || other_rung.destinations == one.destinations
                         || one == Rung::default())
-                    && (mean(&other.ahead, span) < missed
-                        || trials[index].is_passing && mean(&other.ahead, span) <= missed)
+                    && (means[at] < missed || trials[index].is_passing && means[at] <= missed)
             };
-            if trials[index].is_fleeting && trials.iter().any(lasts) {
+            if trials[index].is_fleeting && (0..trials.len()).any(lasts) {
                 continue;
             }
             if climb.missed.last().is_some_and(|best| missed >= *best) {
@@ -84,11 +91,10 @@ impl Climb {
     }
 }
 
-/// The mean of the last days.
-pub fn mean(missed: &[u32], span: usize) -> f64 {
-    let last = &missed[missed.len().saturating_sub(span)..];
-    let sum: u32 = last.iter().sum();
-    f64::from(sum) / (last.len().max(1) as f64)
+/// The mean of some days.
+pub fn mean(missed: &[u32]) -> f64 {
+    let sum: u32 = missed.iter().sum();
+    f64::from(sum) / (missed.len().max(1) as f64)
 }
 
 /// A step that a service could take.
@@ -180,6 +186,9 @@ mod tests {
             rung: Rung::default(),
             missed: vec![missed],
             ahead: vec![missed],
+            recent: vec![missed],
+            views: Vec::new(),
+            backward: Vec::new(),
             admitted,
             is_long: false,
             is_fleeting: false,
@@ -196,13 +205,13 @@ mod tests {
             trial(3, 99.0),
             trial(0, 100.0),
         ];
-        assert_eq!(Climb::new(&trials, 1).rungs, [0, 2, 4]);
+        assert_eq!(Climb::new(&trials).rungs, [0, 2, 4]);
     }
 
     #[test]
     fn services_share_what_may_be_stopped() {
-        let quiet = Climb::new(&[trial(1, 10.0), trial(0, 1e9)], 1);
-        let busy = Climb::new(&[trial(50, 10.0), trial(5, 100.0), trial(0, 1e9)], 1);
+        let quiet = Climb::new(&[trial(1, 10.0), trial(0, 1e9)]);
+        let busy = Climb::new(&[trial(50, 10.0), trial(5, 100.0), trial(0, 1e9)]);
         let climbs = [quiet, busy];
         assert_eq!(choose(&climbs, 51.0), [0, 0]);
         assert_eq!(choose(&climbs, 6.0), [0, 1]);

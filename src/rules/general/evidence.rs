@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use super::days::Days;
 use super::join;
 use super::links::{Links, NetworkId, ZoneId};
-use super::sensitive::Sensitive;
+use super::sensitive::{Gives, Sensitive};
 use crate::model::capture::Capture;
 use crate::model::record::{Protocol, Record, Service};
-use crate::rules::block::{Family, number};
+use crate::rules::block::{Block, Family, number};
+use crate::rules::by_hand::{ByHand, End, Lookup};
 use crate::rules::direction::{Chain, Host};
 use crate::rules::seen::Seen;
 
@@ -72,7 +73,7 @@ pub struct Relation {
     pub source: u128,
     /// Destination, as the filter sees it; 0 where it is not looked at.
     pub destination: u128,
-    /// The day on which it was first seen.
+    /// The day on which it was first seen; the number of days for what is no evidence of any.
     pub first: u16,
     /// The day on which it was last seen.
     pub last: u16,
@@ -96,6 +97,8 @@ pub struct Evidence {
     pub days: u16,
     /// What was seen of each network.
     pub networks: HashMap<NetworkId, Busy>,
+    /// What was given by hand.
+    pub by_hand: ByHand,
 }
 
 /// What was seen of a network.
@@ -154,33 +157,43 @@ const PUBLISHED: usize = 64;
 
 impl Evidence {
     /// Sorts flows by service: `accepted` are those that get rules, with the indices of their records; `asides` have been
-    /// sorted already.
+    /// sorted already. Addresses in a network that was given by hand are the first one of that, so that they are one.
     pub fn gather(
         records: &[Record],
         accepted: &[(Seen, usize)],
         asides: Vec<(Key, Relation)>,
         (host, lasting): (&Host, &Lasting),
-        (links, days, sensitive): (&Links, &Days, &Sensitive),
+        (links, days): (&Links, &Days),
+        (sensitive, by_hand): (&Sensitive, &ByHand),
     ) -> Self {
+        let mut lookup = Lookup::new(by_hand);
         let mut places: HashMap<(Family, u128), Place> = HashMap::new();
         let mut flows: Vec<(Key, Relation)> = Vec::with_capacity(accepted.len());
         for (seen, index) in accepted {
             let record = &records[*index];
             let class = seen.class;
-            let first = days.of(record.first_seen);
-            let last = days.of(record.last_seen.max(record.first_seen));
+            let is_evidence = !is_contradictory(record);
+            // What has times that can't be is beyond all days, on none of which anything is made of it.
+            let (first, last) = if is_evidence {
+                let last = record.last_seen.max(record.first_seen);
+                (days.of(record.first_seen), days.of(last))
+            } else {
+                (days.count(), days.count())
+            };
             let mut place = |address: u128, is_source: bool| {
                 let place = places
                     .entry((class.family, address))
                     .or_insert_with(|| Place {
                         network: links.network(class.family.address(address)),
                         is_source: false,
-                        first,
-                        last,
+                        first: u16::MAX,
+                        last: 0,
                     });
-                place.is_source |= is_source;
-                place.first = place.first.min(first);
-                place.last = place.last.max(last);
+                if is_evidence {
+                    place.is_source |= is_source;
+                    place.first = place.first.min(first);
+                    place.last = place.last.max(last);
+                }
                 place.network.map(|network| links.networks[network].zone)
             };
             let destination = class.family.address(seen.destination);
@@ -193,12 +206,7 @@ impl Evidence {
                 (Chain::Input, _) | (_, Target::Group(_)) => None,
                 _ => place(seen.destination, false),
             };
-            let service = match target {
-                Target::Translated(..) if matches!(seen.service, Service::Port(_)) => {
-                    record.identity.service
-                }
-                _ => seen.service,
-            };
+            let service = asked(seen, record);
             let is_free = target == Target::Addresses && !host.owns(destination);
             let key = Key {
                 chain: class.chain,
@@ -212,13 +220,22 @@ impl Evidence {
                 target,
                 kind: Kind::Plain,
             };
+            let ends = lookup.ends(class.family, class.protocol, service);
+            let standing = |end: End, address: u128| {
+                let network = ends.and_then(|ends| ends.networks(end).of(address));
+                network.map_or(address, Block::first)
+            };
             let relation = Relation {
                 source: if class.chain == Chain::Output {
                     0
                 } else {
-                    seen.source
+                    standing(End::Clients, seen.source)
                 },
-                destination: if is_free { seen.destination } else { 0 },
+                destination: if is_free {
+                    standing(End::Servers, seen.destination)
+                } else {
+                    0
+                },
                 first,
                 last,
             };
@@ -226,12 +243,14 @@ impl Evidence {
         }
         flows.extend(asides);
         forget_addresses_of_proxies(&mut flows);
-        join::protocols(&mut flows);
-        join::high_ports(&mut flows, links, sensitive, days.count());
-        join::calls(&mut flows, links, sensitive, days.count());
+        let apart = join::Apart { sensitive, by_hand };
+        join::protocols(&mut flows, by_hand);
+        join::high_ports(&mut flows, links, &apart, days.count());
+        join::calls(&mut flows, links, &apart, days.count());
         let mut evidence = Self {
-            services: services(flows),
+            services: services(flows, days.count()),
             days: days.count(),
+            by_hand: by_hand.clone(),
             ..Self::default()
         };
         evidence.count(&places);
@@ -254,10 +273,27 @@ impl Evidence {
         }
     }
 
+    /// What a published service that leads to a sensitive one gives. Published inside, to a network where no address lasts,
+    /// it is for containers, which are many and change, as the interface of a cluster is.
+    pub fn published(&self, used: &Used, gives: Gives, links: &Links) -> Gives {
+        let Some(zone) = used.key.from.filter(|zone| !links.zones[*zone].is_internet) else {
+            return gives;
+        };
+        let networks = links.networks.iter().enumerate();
+        let mut of_zone =
+            networks.filter(|(_, net)| net.zone == zone && net.family == used.key.family);
+        let passing = of_zone.all(|(id, _)| {
+            let busy = self.networks.get(&id).copied().unwrap_or_default();
+            busy.active == 0 || busy.is_passing()
+        });
+        if passing { Gives::Data } else { gives }
+    }
+
     fn count(&mut self, places: &HashMap<(Family, u128), Place>) {
         let third = self.days / 3;
         for ((_, address), place) in places {
-            let (Some(network), false) = (place.network, *address == 0) else {
+            let is_nowhere = *address == 0 || place.first > place.last;
+            let (Some(network), false) = (place.network, is_nowhere) else {
                 continue;
             };
             let busy = self.networks.entry(network).or_default();
@@ -311,6 +347,19 @@ fn target(record: &Record, seen: &Seen, host: &Host, lasting: &Lasting) -> Targe
     }
 }
 
+/// Whether a flow's times can't be.
+pub fn is_contradictory(record: &Record) -> bool {
+    matches!((record.first_seen, record.last_seen), (Some(first), Some(last)) if last < first)
+}
+
+/// The service that clients ask for, which is another one than the filter sees where the port is translated.
+pub fn asked(seen: &Seen, record: &Record) -> Service {
+    match (seen.service, record.identity.dnat()) {
+        (Service::Port(_), Some(_)) => record.identity.service,
+        (service, _) => service,
+    }
+}
+
 /// Where a port was translated whatever the address was, as for a proxy, the address is no condition.
 fn forget_addresses_of_proxies(flows: &mut [(Key, Relation)]) {
     let without = |key: &Key| match key.target {
@@ -341,14 +390,15 @@ fn forget_addresses_of_proxies(flows: &mut [(Key, Relation)]) {
 }
 
 /// Flows by service. Those that differ in what rules do not look at, as source ports, are one.
-fn services(mut flows: Vec<(Key, Relation)>) -> Vec<Used> {
+fn services(mut flows: Vec<(Key, Relation)>, days: u16) -> Vec<Used> {
     flows.sort_unstable_by_key(|(key, relation)| {
         (*key, relation.source, relation.destination, relation.first)
     });
     flows.dedup_by(|again, first| {
         let same = (again.0, again.1.source, again.1.destination)
             == (first.0, first.1.source, first.1.destination);
-        if same {
+        // What counts on no day comes last.
+        if same && (again.1.first < days || days == 0) {
             first.1.last = first.1.last.max(again.1.last);
         }
         same

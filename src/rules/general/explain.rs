@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::evidence::{Key, Kind, Target};
-use super::outlook::{DAYS_LEAST, Expected, span};
+use super::outlook::{DAYS_LEAST, Expected};
 use super::{Decision, General};
 use crate::model::units::show_count;
 use crate::rules::direction::Chain;
@@ -56,6 +56,9 @@ fn write_service(
     if decision.is_sensitive {
         what += ", sensitive";
     }
+    if !decision.by_hand.is_empty() {
+        what += &format!(", as far as given by {}", decision.by_hand.join(" and "));
+    }
     writeln!(out, "  {what}")?;
     let days = general.outlook.days;
     for &rung in &decision.rungs {
@@ -65,7 +68,7 @@ fn write_service(
         let stopped = if days < DAYS_LEAST {
             "nobody can tell what".to_owned()
         } else {
-            let expected = Expected::of(&trial.ahead, span(days));
+            let expected = Expected::of(&trial.recent, trial.recent.len());
             format!(
                 "{:.1} a day ({} to {})",
                 expected.mean,

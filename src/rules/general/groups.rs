@@ -30,6 +30,8 @@ type Port = (Family, Protocol, u16);
 struct Known {
     /// Ports that it answers from or is asked at, and the zones of those who are answered.
     serves: BTreeMap<Port, BTreeSet<ZoneId>>,
+    /// Ports that it is asked at directly, and the zones that it is asked from.
+    reached: BTreeSet<(Port, ZoneId)>,
     /// What it says to groups, and from which ports.
     announces: HashMap<(Family, Protocol, Service), HashSet<SourcePort>>,
     /// Ports at which groups are asked.
@@ -152,6 +154,7 @@ impl Known {
                     let zone = zone_of(links, class.family, seen.source);
                     if let (Service::Port(at), Some(zone)) = (seen.service, zone) {
                         known.serves.entry(port(at)).or_default().insert(zone);
+                        known.reached.insert((port(at), zone));
                     }
                 }
                 _ => {}
@@ -194,7 +197,7 @@ impl Known {
             }
             (Chain::Output, false) => {
                 let zone = zone_of(links, class.family, seen.destination).filter(is_inner);
-                let kind = self.answer(seen, source_port);
+                let kind = zone.and_then(|zone| self.answer(seen, source_port, zone));
                 let (Some(zone), Some((kind, service))) = (zone, kind) else {
                     return Vec::new();
                 };
@@ -250,10 +253,20 @@ impl Known {
         }
     }
 
-    /// What tells an answer of the gateway, and the service that it goes to.
-    fn answer(&self, seen: &Seen, source_port: Option<u16>) -> Option<(Kind, Service)> {
+    /// What tells an answer of the gateway to a zone, and the service that it goes to. A server of DHCP that is asked
+    /// directly, for a lease that is renewed, answers those too whose first question nobody saw.
+    fn answer(
+        &self,
+        seen: &Seen,
+        source_port: Option<u16>,
+        zone: ZoneId,
+    ) -> Option<(Kind, Service)> {
         let class = seen.class;
-        let asked = |port: u16| self.asked.contains(&(class.family, class.protocol, port));
+        let asked = |port: u16| {
+            let key = (class.family, class.protocol, port);
+            let is_lease = (port, seen.service) == (DHCP.0, Service::Port(DHCP.1));
+            self.asked.contains(&key) || is_lease && self.reached.contains(&(key, zone))
+        };
         if let Some(port) = source_port.filter(|port| asked(*port)) {
             return Some((Kind::From(port), fixed(seen.service)));
         }

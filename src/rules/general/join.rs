@@ -7,6 +7,7 @@ use super::links::Links;
 use super::outlook::span;
 use super::sensitive::Sensitive;
 use crate::model::record::{Protocol, Service};
+use crate::rules::by_hand::ByHand;
 use crate::rules::direction::Chain;
 
 /// Ports of services that use TCP and UDP as they like: names, Kerberos, the web (QUIC), TLS for names, SIP, STUN.
@@ -20,11 +21,30 @@ const NEW_PORTS: usize = 2;
 /// Fewer clients do not speak for their network.
 const CLIENTS: usize = 3;
 
-/// Makes one service of the two where both were seen.
-pub fn protocols(flows: &mut [(Key, Relation)]) {
+/// Services that stay by themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Apart<'a> {
+    /// Sensitive ones.
+    pub sensitive: &'a Sensitive,
+    /// Those that have values of their own.
+    pub by_hand: &'a ByHand,
+}
+
+impl Apart<'_> {
+    fn has(&self, protocol: Protocol, service: Service) -> bool {
+        self.sensitive.gives(protocol, service).is_some() || self.by_hand.names(protocol, service)
+    }
+}
+
+/// Makes one service of the two where both were seen, unless what was given by hand tells them apart.
+pub fn protocols(flows: &mut [(Key, Relation)], by_hand: &ByHand) {
+    let is_same = |key: &Key| {
+        let ends = |protocol| by_hand.ends(key.family, protocol, key.service);
+        by_hand.0.is_empty() || ends(Protocol::TCP) == ends(Protocol::UDP)
+    };
     let both = |key: &Key| match (key.service, key.protocol) {
         (Service::Port(port), Protocol::TCP | Protocol::UDP)
-            if key.kind == Kind::Plain && BOTH.contains(&port) =>
+            if key.kind == Kind::Plain && BOTH.contains(&port) && is_same(key) =>
         {
             Some(Key {
                 protocol: Protocol::TCP,
@@ -50,7 +70,7 @@ pub fn protocols(flows: &mut [(Key, Relation)]) {
 
 /// Makes one service of all high ports of a protocol, from an inner zone to the Internet, where the ports do not come to an
 /// end: at least twenty were used, by several clients, and new ones come day by day, as with file sharing and games.
-pub fn high_ports(flows: &mut [(Key, Relation)], links: &Links, sensitive: &Sensitive, days: u16) {
+pub fn high_ports(flows: &mut [(Key, Relation)], links: &Links, apart: &Apart<'_>, days: u16) {
     let is_internet = |zone: Option<usize>| zone.is_some_and(|zone| links.zones[zone].is_internet);
     let high = |key: &Key| {
         let Service::Port(port) = key.service else {
@@ -64,7 +84,7 @@ pub fn high_ports(flows: &mut [(Key, Relation)], links: &Links, sensitive: &Sens
             && key.from.is_some()
             && !is_internet(key.from)
             && is_internet(key.to)
-            && sensitive.gives(key.protocol, key.service).is_none();
+            && !apart.has(key.protocol, key.service);
         fits.then_some(Key {
             service: Service::Port(HIGH),
             kind: Kind::High(HIGH, u16::MAX),
@@ -101,7 +121,7 @@ fn has_no_end(firsts: &HashMap<Service, u16>, days: u16) -> bool {
 
 /// Makes one service of all high UDP ports of a server, or to the Internet of a client, that takes another one each time,
 /// as calls do (RTP: RFC 3550, section 11). The range is that of the ports seen, in thousands.
-pub fn calls(flows: &mut [(Key, Relation)], links: &Links, sensitive: &Sensitive, days: u16) {
+pub fn calls(flows: &mut [(Key, Relation)], links: &Links, apart: &Apart<'_>, days: u16) {
     let is_internet = |zone: Option<usize>| zone.is_some_and(|zone| links.zones[zone].is_internet);
     let base = |key: &Key| {
         let fits = key.kind == Kind::Plain
@@ -112,7 +132,7 @@ pub fn calls(flows: &mut [(Key, Relation)], links: &Links, sensitive: &Sensitive
             && key.from.is_some()
             && !is_internet(key.from)
             && key.to.is_some()
-            && sensitive.gives(key.protocol, key.service).is_none();
+            && !apart.has(key.protocol, key.service);
         fits.then_some(Key {
             service: Service::Port(HIGH),
             kind: Kind::High(HIGH, u16::MAX),
@@ -218,7 +238,11 @@ mod tests {
 
     #[test]
     fn ports_that_do_not_come_to_an_end_are_one_service() {
-        let table = Sensitive::default();
+        let (table, by_hand) = (Sensitive::default(), ByHand::default());
+        let table = Apart {
+            sensitive: &table,
+            by_hand: &by_hand,
+        };
         let many = |ports: u16, clients: u128, days: u16| -> Vec<_> {
             let ports = 0..ports;
             ports
@@ -262,7 +286,12 @@ mod tests {
             .collect();
         flows.push(flow(3, Protocol::UDP, 10_000, (1, 61), 0));
         flows.push(flow(3, Protocol::TCP, 10_000, (1, 60), 0));
-        calls(&mut flows, &links(), &Sensitive::default(), 7);
+        let (sensitive, by_hand) = (Sensitive::default(), ByHand::default());
+        let apart = Apart {
+            sensitive: &sensitive,
+            by_hand: &by_hand,
+        };
+        calls(&mut flows, &links(), &apart, 7);
         assert_eq!(
             kinds(&flows[..40]),
             HashSet::from([Kind::High(10_000, 18_000)])
@@ -277,7 +306,7 @@ mod tests {
             flow(3, Protocol::UDP, 53, (1, 60), 0),
             flow(1, Protocol::UDP, 53, (1, 60), 0),
         ];
-        protocols(&mut flows);
+        protocols(&mut flows, &ByHand::default());
         let kinds: Vec<Kind> = flows.iter().map(|(key, _)| key.kind).collect();
         assert_eq!(kinds, [Kind::Both, Kind::Both, Kind::Plain]);
     }

@@ -16,16 +16,19 @@
 
 use std::collections::HashMap;
 
-use super::evidence::{Key, Relation, Used};
+use super::evidence::{Key, Relation, Target, Used};
 use super::sensitive::Gives;
 use super::side::{Level, Side, Steps, Which};
-use super::{Evidence, Links};
+use super::{Evidence, Links, outlook};
 
 /// More blocks than these say no more than that everybody may.
 const BLOCKS: usize = 40;
 
 /// Fewer clients of one server are not the network.
 const FEW: u32 = 3;
+
+/// So many days have all days of the week.
+pub const WEEK: u16 = 7;
 
 /// A rung: indices of the levels of both sides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,14 +49,32 @@ pub struct Trial {
     /// The same as far as it says something of the days to come: flows of a cell that is ripe in the end count only where
     /// they are its first ones. That a cell was not ripe yet is over.
     pub ahead: Vec<u32>,
+    /// What a choice goes by: the last days of `ahead`, and of few days also what it would be if time went the other way.
+    pub recent: Vec<u32>,
+    /// How rules made earlier would have done since.
+    pub views: Vec<View>,
+    /// The same if time went the other way, of few days.
+    pub backward: Vec<View>,
     /// Pairs of a source and a destination that are admitted.
     pub admitted: f64,
     /// Whether it takes so many blocks that nobody would read them.
     pub is_long: bool,
     /// Whether it names addresses that come and go.
     pub is_fleeting: bool,
-    /// Whether it names servers in a network where no address lasts.
+    /// Whether it names addresses in a network where none lasts.
     pub is_passing: bool,
+}
+
+/// A rung as it looked at the beginning of a day, and how its rules would have done from then on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The day.
+    pub day: u16,
+    /// What [`Trial::ahead`] was then, of the last days before it.
+    pub ahead: Vec<u32>,
+    /// Flows that rules made then would have stopped, on that day and on each day after it. A flow counts on each day from
+    /// its first to its last one, since the rules stay as they are.
+    pub stopped: Vec<u32>,
 }
 
 /// A service with its sides.
@@ -69,6 +90,8 @@ pub struct Ladder<'a> {
     pub destinations: Side,
     /// What it gives, if it is sensitive.
     pub gives: Option<Gives>,
+    /// The options by which it was given how far its sides go.
+    pub by_hand: Vec<&'static str>,
     days: u16,
     /// Source and destination of each flow, as indices of the addresses of the sides.
     ends: Vec<(u32, u32)>,
@@ -114,18 +137,66 @@ impl<'a> Ladder<'a> {
             sources,
             destinations,
             gives,
+            by_hand: evidence.by_hand.options(
+                used.key.family,
+                &used.key.protocols(),
+                used.key.service,
+            ),
             days: evidence.days,
         }
     }
 
     /// All rungs, each tried. The first is that of what was seen and nothing else.
+    ///
+    /// Of less than a week some days of the week are missing, and the last day may be a Sunday. There is no reason then why
+    /// rules should hold from the earlier days to the later ones rather than from the later to the earlier: both are tried.
     pub fn trials(&self) -> Vec<Trial> {
+        let mut trials = self.tried();
+        if self.days < WEEK {
+            let mut relations: Vec<Relation> = { self.relations.iter() }
+                .map(|one| match one.first < self.days {
+                    true => Relation {
+                        first: self.days - 1 - one.last,
+                        last: self.days - 1 - one.first,
+                        ..*one
+                    },
+                    false => *one,
+                })
+                .collect();
+            let mut order: Vec<usize> = (0..relations.len()).collect();
+            order.sort_by_key(|&at| relations[at].first);
+            relations.sort_by_key(|one| one.first);
+            let mirrored = Ladder {
+                relations: &relations,
+                ends: order.iter().map(|&at| self.ends[at]).collect(),
+                sources: self.sources.clone(),
+                destinations: self.destinations.clone(),
+                by_hand: Vec::new(),
+                ..*self
+            };
+            for (trial, back) in trials.iter_mut().zip(mirrored.tried()) {
+                trial.recent.extend(back.recent);
+                trial.backward = back.views;
+            }
+        }
+        trials
+    }
+
+    fn tried(&self) -> Vec<Trial> {
         let missed = self.count_missed(|_, _| false);
+        let views = outlook::view_days(self.days);
+        let views = views
+            .into_iter()
+            .map(|day| self.view(day, |_| None))
+            .collect();
         let narrow = Trial {
             rung: Rung::default(),
+            recent: recent(&missed),
             ahead: missed.clone(),
             missed,
-            admitted: self.relations.len() as f64,
+            views,
+            backward: Vec::new(),
+            admitted: self.seen_pairs(),
             is_long: false,
             is_fleeting: self.is_fleeting(Rung::default()),
             is_passing: self.is_passing(Rung::default()),
@@ -153,10 +224,19 @@ impl<'a> Ladder<'a> {
                     let cell = cells.of[flow] as usize;
                     cells.ripe[cell].is_some() && cells.first[cell] < day
                 });
+                let cell = |flow: usize| {
+                    let cell = cells.of[flow] as usize;
+                    Some((cells.ripe[cell]?, cells.first[cell]))
+                };
+                let views = outlook::view_days(self.days).into_iter();
+                let views = views.map(|day| self.view(day, cell)).collect();
                 trials.push(Trial {
                     rung,
                     missed,
+                    recent: recent(&ahead),
                     ahead,
+                    views,
+                    backward: Vec::new(),
                     admitted: self.admitted(rung, &cells),
                     is_long: self.is_long(rung, &cells),
                     is_fleeting: self.is_fleeting(rung),
@@ -165,6 +245,15 @@ impl<'a> Ladder<'a> {
             }
         }
         trials
+    }
+
+    /// Pairs that the flows stand for: each for itself, or for a network that was given by hand.
+    fn seen_pairs(&self) -> f64 {
+        let pairs = self.ends.iter().map(|&(source, destination)| {
+            let source = self.sources.steps[0].bits_of(source);
+            (source + self.destinations.steps[0].bits_of(destination)).exp2()
+        });
+        pairs.sum()
     }
 
     /// Whether a single flow could not be more than what it is.
@@ -177,22 +266,39 @@ impl<'a> Ladder<'a> {
         self.cells_by(rung, &Firsts::new(self))
     }
 
-    /// Flows that were new since the beginning of a day, and that rules made then would have stopped.
-    pub fn missed_since(&self, rung: Rung, day: u16) -> u64 {
-        let cells = self.cells(rung);
-        let flows = self.relations.iter().zip(&cells.of);
-        let missed = flows.filter(|(relation, cell)| {
-            let ripe = cells.ripe[**cell as usize];
-            let passes = rung != Rung::default() && ripe.is_some_and(|ripe| ripe < day);
-            relation.first >= day && !passes
-        });
-        missed.count() as u64
+    /// What was known of a rung at the beginning of a day, by the days on which each flow's cell was ripe and had its first
+    /// flow.
+    fn view(&self, day: u16, cell: impl Fn(usize) -> Option<(u16, u16)>) -> View {
+        let span = outlook::span(day) as u16;
+        let mut ahead = vec![0; usize::from(span)];
+        let mut stopped = vec![0; usize::from(self.days - day)];
+        let from = { self.relations }.partition_point(|one| one.first < day - span);
+        let counts = |relation: &Relation| relation.first < self.days;
+        let relations = self.relations.iter().enumerate().skip(from);
+        for (flow, relation) in relations.take_while(|(_, one)| counts(one)) {
+            let known = cell(flow).filter(|(ripe, _)| *ripe < day);
+            if relation.first < day {
+                let passes = known.is_some_and(|(_, first)| first < relation.first);
+                // On the first day nothing is counted.
+                let at = usize::from(relation.first + span - day);
+                ahead[at] += u32::from(!passes && relation.first > 0);
+            } else if known.is_none() {
+                let days = usize::from(relation.first - day)..=usize::from(relation.last - day);
+                stopped[days].iter_mut().for_each(|on| *on += 1);
+            }
+        }
+        View {
+            day,
+            ahead,
+            stopped,
+        }
     }
 
     fn count_missed(&self, passes: impl Fn(usize, u16) -> bool) -> Vec<u32> {
         let mut missed = vec![0; usize::from(self.days)];
         for (flow, relation) in self.relations.iter().enumerate() {
-            if relation.first > 0 && !passes(flow, relation.first) {
+            let counts = (1..self.days).contains(&relation.first);
+            if counts && !passes(flow, relation.first) {
                 missed[usize::from(relation.first)] += 1;
             }
         }
@@ -218,6 +324,9 @@ impl<'a> Ladder<'a> {
                 destinations.need[cells[cell].1 as usize],
             );
             let day = relation.first;
+            if day >= self.days {
+                break;
+            }
             let of_service = &mut of_service[cells[cell].0 as usize];
             *of_service += u32::from(firsts.anywhere[flow]);
             let of_cell = &mut members[cell];
@@ -256,9 +365,18 @@ impl<'a> Ladder<'a> {
         }
     }
 
+    /// Whether it names addresses that will be others', of containers or, for what the gateway itself gives to everybody
+    /// whose address it has given, of those.
     fn is_passing(&self, rung: Rung) -> bool {
-        let step = &self.destinations.steps[rung.destinations];
-        self.gives.is_none() && self.destinations.is_passing && step.level == Level::Address
+        let is_own = matches!(self.key.target, Target::Own | Target::Group(_));
+        let passing = |side: &Side, step: usize| {
+            (side.is_passing || is_own && side.is_dynamic)
+                && side.steps[step].level == Level::Address
+                && side.steps.len() > 1
+        };
+        self.gives.is_none()
+            && (passing(&self.sources, rung.sources)
+                || passing(&self.destinations, rung.destinations))
     }
 
     fn is_fleeting(&self, rung: Rung) -> bool {
@@ -305,6 +423,12 @@ impl<'a> Ladder<'a> {
         let single = { cells.of.iter() }.filter(|cell| cells.ripe[**cell as usize].is_none());
         ripe.sum::<f64>() + single.count() as f64
     }
+}
+
+/// The last days of what was counted by day.
+fn recent(ahead: &[u32]) -> Vec<u32> {
+    let span = outlook::span(ahead.len() as u16);
+    ahead[ahead.len().saturating_sub(span)..].to_vec()
 }
 
 /// Clients from the Internet have to have come on so many days before everybody may. In a short capture it is fewer, or no
@@ -413,7 +537,7 @@ mod tests {
     use crate::model::record::{Protocol, Service};
     use crate::rules::block::{Family, number};
     use crate::rules::direction::Chain;
-    use crate::rules::general::evidence::{Busy, Kind, Target};
+    use crate::rules::general::evidence::{Busy, Kind};
 
     fn links() -> Links {
         let interface = |name: &str, address: &str| Interface {

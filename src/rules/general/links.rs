@@ -8,12 +8,16 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::found::{Found, internet, is_on_every_link, is_wide};
+use super::policy::Effect;
 use crate::model::capture::Capture;
 use crate::rules::block::{Block, Family, number};
 use crate::rules::text::plain;
 
 /// A zone, as an index of [`Links::zones`].
 pub type ZoneId = usize;
+/// The zone of link-local addresses.
+pub const LINK_LOCAL: ZoneId = 0;
 /// A network, as an index of [`Links::networks`].
 pub type NetworkId = usize;
 
@@ -48,7 +52,7 @@ pub struct Links {
     pub networks: Vec<Network>,
     /// Networks by first address, for each length of prefix that there is, the longest first.
     by_length: BTreeMap<(Family, u8), HashMap<u128, Option<NetworkId>>>,
-    /// Families for which rules choose the routing table by more than the destination.
+    /// Families of which nothing is known.
     unclear: [bool; 2],
     /// What the administrator has to know of them.
     pub warnings: Vec<String>,
@@ -62,7 +66,7 @@ impl Links {
     ///    names that no firewall takes. What has a master (a bridge's port) counts as its master.
     /// 2. Each network gets the names of all interfaces that it lies behind.
     /// 3. For each family the Internet side is where default routes lead ([`is_wide`]), without inner interfaces that have
-    ///    one besides ([`internet`]).
+    ///    one besides ([`internet`]). Policy routing ([`Effect`]) adds to it, or makes nothing of the family known.
     pub fn new(captures: &[Capture]) -> Self {
         let mut links = Self::default();
         links.zones.push(Zone::default());
@@ -75,36 +79,61 @@ impl Links {
         let mut sorted: Vec<&Capture> = captures.iter().collect();
         sorted.sort_by_key(|capture| (capture.end, capture.start));
         let mut found = Found::default();
-        for capture in sorted {
+        for capture in &sorted {
             found.take(capture);
-            for rule in &capture.policy_rules {
-                links.unclear[usize::from(!rule.is_ipv4())] = true;
-            }
         }
         links.warnings = found.warnings();
-        links.add("fe80::/10".parse().expect("it is one"), Some(0));
+        links.add("fe80::/10".parse().expect("it is one"), Some(LINK_LOCAL));
         for family in [Family::V4, Family::V6] {
-            let of_family = |net: &IpNet| Family::of(net.addr()) == family;
-            let internet = match internet(&found, of_family) {
-                Ok(names) => names,
-                Err(why) => {
-                    links.warnings.push(why);
-                    links.unclear[usize::from(family == Family::V6)] = true;
-                    continue;
-                }
-            };
-            for (net, names) in found.networks.iter().filter(|(net, _)| of_family(net)) {
-                let is_unknown = names.iter().any(|name| found.unknown.contains(name));
-                let outside = is_wide(*net) || names.iter().all(|name| internet.contains(name));
-                let zone = match (is_unknown, outside) {
-                    (true, _) => None,
-                    (false, true) => Some(links.zone(internet.clone(), true)),
-                    (false, false) => Some(links.zone(names.clone(), false)),
-                };
-                links.add(*net, zone);
+            if let Err(why) = links.add_family(family, &mut found, &sorted) {
+                links.warnings.push(why);
+                links.unclear[usize::from(family == Family::V6)] = true;
             }
         }
         links
+    }
+
+    /// Adds the networks of a family.
+    ///
+    /// Errors: why nothing is known of them.
+    fn add_family(
+        &mut self,
+        family: Family,
+        found: &mut Found,
+        captures: &[&Capture],
+    ) -> Result<(), String> {
+        let of_family = |net: &IpNet| Family::of(net.addr()) == family;
+        let mut effect = Effect::default();
+        for capture in captures {
+            effect.take(capture, family, found)?;
+        }
+        let mut internet = internet(found, of_family, &effect.sometimes)?;
+        if let Some(inner) = effect.sometimes.difference(&internet).next() {
+            return Err(format!(
+                "policy routing sends some packets by a default route of {}, which does not look like the Internet side: \
+                 rules have the addresses that were seen",
+                plain(inner, 15)
+            ));
+        }
+        internet.extend(effect.always);
+        for (net, name) in effect.networks {
+            found.networks.entry(net).or_default().insert(name);
+        }
+        for (net, names) in found.networks.iter().filter(|(net, _)| of_family(net)) {
+            let is_unknown = names.iter().any(|name| found.unknown.contains(name))
+                || effect.unknown.contains(net);
+            let outside = is_wide(*net) || names.iter().all(|name| internet.contains(name));
+            let zone = match (is_unknown, outside) {
+                (true, _) => None,
+                (false, true) => Some(self.zone(internet.clone(), true)),
+                (false, false) => Some(self.zone(names.clone(), false)),
+            };
+            self.add(*net, zone);
+        }
+        for net in effect.unknown {
+            self.add(net, None);
+        }
+        Ok(())
     }
 
     fn zone(&mut self, names: BTreeSet<String>, is_internet: bool) -> ZoneId {
@@ -189,158 +218,6 @@ impl Links {
             Some(zone) => plain(&zone.names.join("+"), 64),
             None => "elsewhere".to_owned(),
         }
-    }
-}
-
-/// Whether a network is as large as only what a default route leads to, which tunnels cut into pieces (`0.0.0.0/1` and
-/// `128.0.0.0/1` of OpenVPN, `2000::/3` of tunnel brokers). The largest inner network is 10.0.0.0/8; registries give
-/// no more than a /19 of IPv6 to anybody, and 6to4 (2002::/16) is everybody.
-const fn is_wide(net: IpNet) -> bool {
-    match net {
-        IpNet::V4(net) => net.prefix_len() < 8,
-        IpNet::V6(net) => net.prefix_len() < 19,
-    }
-}
-
-/// Whether the addresses of a network are for inner use (RFC 1918, RFC 4193).
-fn is_private(net: &IpNet) -> bool {
-    match net {
-        IpNet::V4(net) => net.addr().is_private(),
-        IpNet::V6(net) => net.addr().segments()[0] & 0xfe00 == 0xfc00,
-    }
-}
-
-/// Whether a name can be a condition of a rule as it is: nft takes `*` for any ending, and quotes end.
-fn is_plain(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+:@".contains(c);
-    (1..=15).contains(&name.len()) && name.chars().all(plain)
-}
-
-/// What captures say of interfaces and networks.
-#[derive(Default)]
-struct Found {
-    /// The interfaces that each network lies behind.
-    networks: BTreeMap<IpNet, BTreeSet<String>>,
-    /// Networks that interfaces have an address of.
-    connected: BTreeSet<(String, IpNet)>,
-    /// Interfaces of virtual routers. The filter sees their packets on the router's interface or on the slave's
-    /// (`l3mdev_ip_rcv`, include/net/l3mdev.h), so that neither can be a condition.
-    routers: BTreeSet<String>,
-    /// Those, and names that are none to a firewall.
-    unknown: BTreeSet<String>,
-}
-
-impl Found {
-    fn take(&mut self, capture: &Capture) {
-        let mut masters: HashMap<&str, &str> = HashMap::new();
-        let tables = { capture.interfaces.iter() }.filter(|interface| interface.table.is_some());
-        self.routers
-            .extend(tables.map(|router| router.name.clone()));
-        for interface in &capture.interfaces {
-            match &interface.master {
-                Some(master) if self.routers.contains(master) => {
-                    self.routers.insert(interface.name.clone());
-                }
-                Some(master) => {
-                    masters.insert(&interface.name, master);
-                }
-                None => {}
-            }
-        }
-        // A port's master may be a port itself, as a bond's; a circle there is not.
-        let name = |name: &str| {
-            let mut name = name;
-            for _ in 0..8 {
-                name = masters.get(name).copied().unwrap_or(name);
-            }
-            name.to_owned()
-        };
-        let connected = capture.interfaces.iter().flat_map(|interface| {
-            let nets = interface.addresses.iter().map(IpNet::trunc);
-            nets.filter(|net| net.prefix_len() < net.max_prefix_len() && !is_wide(*net))
-                .map(|net| (net, name(&interface.name)))
-        });
-        let connected: Vec<_> = connected.collect();
-        let routed = capture.routes.iter();
-        let routed = routed.map(|route| (route.destination.trunc(), name(&route.interface)));
-        for (net, name) in connected.iter().cloned().chain(routed) {
-            if name == "lo" || is_on_every_link(net.addr()) {
-                continue;
-            }
-            if !is_plain(&name) || self.routers.contains(&name) {
-                self.unknown.insert(name.clone());
-            }
-            self.networks.entry(net).or_default().insert(name);
-        }
-        let connected = connected.into_iter();
-        self.connected
-            .extend(connected.map(|(net, name)| (name, net)));
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        for name in &self.unknown {
-            let why = if self.routers.contains(name) {
-                "belongs to a virtual router (VRF)"
-            } else {
-                "has a name that rules can't have"
-            };
-            warnings.push(format!(
-                "the interface {} {why}: what lies behind it has rules by addresses alone",
-                plain(name, 15)
-            ));
-        }
-        warnings
-    }
-}
-
-/// The interfaces that lead to the Internet: those that default routes lead out of. Where several do, one with a private
-/// network of its own is an inner one if another has none.
-///
-/// ```text
-///   wan0 203.0.113.2/30, lan0 10.0.0.1/8, default routes by both:            wan0
-///   lte0 192.168.8.2/24, dsl0 192.168.1.2/24, by both; lan0 10.1.0.1/24:     lte0 and dsl0
-///   eth0 192.168.1.2/24, eth1 10.0.0.2/8, by both, and no other interface:   nobody knows
-/// ```
-///
-/// Errors: why it is not known, in words.
-fn internet(found: &Found, of_family: impl Fn(&IpNet) -> bool) -> Result<BTreeSet<String>, String> {
-    let of_family = |net: &IpNet| of_family(net);
-    let wide = { found.networks.iter() }.filter(|(net, _)| of_family(net) && is_wide(**net));
-    let candidates: BTreeSet<String> = wide.flat_map(|(_, names)| names.clone()).collect();
-    if candidates.len() < 2 {
-        return Ok(candidates);
-    }
-    let has_private = |name: &String| {
-        let mut own = found.connected.iter();
-        own.any(|(of, net)| of == name && of_family(net) && is_private(net))
-    };
-    let outer: BTreeSet<String> = { candidates.iter() }
-        .filter(|name| !has_private(name))
-        .cloned()
-        .collect();
-    let others = { found.networks.iter() }
-        .filter(|(net, _)| of_family(net) && !is_wide(**net))
-        .any(|(_, names)| names.iter().any(|name| !candidates.contains(name)));
-    match (outer.is_empty(), others) {
-        (false, _) => Ok(outer),
-        (true, true) => Ok(candidates),
-        (true, false) => {
-            let names: Vec<String> = candidates.iter().map(|name| plain(name, 15)).collect();
-            Err(format!(
-                "several interfaces have a default route and private networks ({}), so that it is not known which of them \
-                 leads to the Internet: rules have the addresses that were seen",
-                names.join(", ")
-            ))
-        }
-    }
-}
-
-/// Whether an address has a meaning on its link only, so that it does not tell which.
-fn is_on_every_link(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(_) => address.is_multicast(),
-        IpAddr::V6(address) => address.is_multicast() || address.is_unicast_link_local(),
     }
 }
 

@@ -8,23 +8,30 @@
 //! 4. [`accept`]: the rules; [`nft`] writes them. [`outlook`](mod@outlook): what to expect of them.
 
 pub mod accept;
+mod admits;
 pub mod choice;
 pub mod coverage;
 pub mod days;
 pub mod evidence;
 pub mod explain;
+mod found;
 pub mod groups;
+pub mod iptables;
 pub mod join;
 pub mod ladder;
 pub mod links;
 pub mod nft;
 pub mod outlook;
+mod policy;
 pub mod sensitive;
 pub mod side;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
 use accept::Accept;
+use admits::Filter;
 use choice::Climb;
 use days::Days;
 use evidence::{Evidence, Key, Lasting, Target};
@@ -33,17 +40,21 @@ use links::Links;
 use outlook::{DAYS_LEAST, Outlook};
 use sensitive::{Gives, Sensitive};
 
+use super::by_hand::Example;
 use super::direction::Host;
-use super::plan::{Answers, Options, Plan};
+use super::plan::{self, Answers, Options, Plan, Policy};
 use super::seen::{Flows, Seen, Tally};
+use super::text;
 use crate::model::capture::Capture;
 use crate::model::record::{Protocol, Record, Service};
+use crate::model::units::show_count;
 
 /// What is asked of generalized rules.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Aim {
-    /// At most so many flows a day are expected to be stopped though wanted.
-    pub most_a_day: f64,
+    /// At most so many flows a day are expected to be stopped though wanted. Unless given it is one, or a two-hundredth of
+    /// the flows of a day where that is less.
+    pub most_a_day: Option<f64>,
     /// Services that do not climb as long as they have few clients.
     pub sensitive: Sensitive,
     /// At most so many rules, however much has to be opened for it: as narrow as that allows, instead of as few flows
@@ -55,19 +66,6 @@ pub struct Aim {
     pub counter: bool,
     /// Whether what the policy drops is logged.
     pub log_denied: bool,
-}
-
-impl Default for Aim {
-    fn default() -> Self {
-        Self {
-            most_a_day: 1.0,
-            sensitive: Sensitive::default(),
-            most_rules: None,
-            full_comments: false,
-            counter: false,
-            log_denied: false,
-        }
-    }
 }
 
 /// How a service was decided.
@@ -85,6 +83,8 @@ pub struct Decision {
     pub chosen: usize,
     /// Whether it is sensitive.
     pub is_sensitive: bool,
+    /// The options by which it was given how far sources and destinations go.
+    pub by_hand: Vec<&'static str>,
     /// How many different flows of it were seen.
     pub flows: u64,
 }
@@ -107,6 +107,12 @@ pub struct General {
     /// What the rules carry.
     pub carried: Tally,
 }
+
+/// So many flows that would be stopped are named.
+const STOPPED_SHOWN: usize = 4;
+
+/// Such a part of the flows of a day may be stopped unless somebody says how many.
+const PART: f64 = 0.005;
 
 /// How many flows a day may be stopped, from narrow rules to wide ones: rules get fewer as they get wider, since networks
 /// take the place of lists.
@@ -135,15 +141,21 @@ pub fn generalize(captures: &[Capture], records: &[Record], options: &Options, a
         &accepted,
         asides,
         (&host, &Lasting::new(captures)),
-        (&links, &days, &aim.sensitive),
+        (&links, &days),
+        (&aim.sensitive, &options.by_hand),
     );
+    let examples = accepted.iter().map(|(seen, index)| Example {
+        service: evidence::asked(seen, &records[*index]),
+        ..Example::from(seen)
+    });
+    let unused = plan::unused(options, examples);
     let behind = behind(records, &accepted, &aim.sensitive);
-    drop(accepted);
     let ladders: Vec<Ladder<'_>> = { evidence.services.iter() }
         .map(|used| {
             let protocols = used.key.protocols().into_iter();
             let gives = protocols.filter_map(|one| match used.key.target {
-                Target::Translated(..) => behind.get(&(one, used.key.service)).copied(),
+                Target::Translated(..) => { behind.get(&(one, used.key.service)) }
+                    .map(|gives| evidence.published(used, *gives, &links)),
                 _ => aim.sensitive.gives(one, used.key.service),
             });
             Ladder::new(used, gives.min(), &links, &evidence)
@@ -157,10 +169,12 @@ pub fn generalize(captures: &[Capture], records: &[Record], options: &Options, a
         });
         accept::joined(rules.collect(), &links)
     };
-    choose(&mut decisions, &evidence, aim.most_a_day);
+    let mut most_a_day = aim.most_a_day.unwrap_or_else(|| few(&evidence));
+    choose(&mut decisions, &evidence, most_a_day);
     let mut rules = written(&decisions);
     if let Some(most_rules) = aim.most_rules {
-        for most_a_day in FROM_NARROW {
+        for most in FROM_NARROW {
+            most_a_day = most;
             choose(&mut decisions, &evidence, most_a_day);
             rules = written(&decisions);
             if rules.len() <= most_rules {
@@ -168,8 +182,8 @@ pub fn generalize(captures: &[Capture], records: &[Record], options: &Options, a
             }
         }
     }
-    let exact = outlook(&ladders, &decisions, evidence.days, |_| 0);
-    let outlook = outlook(&ladders, &decisions, evidence.days, |one| one.chosen);
+    let exact = Outlook::of(&ladders, &decisions, evidence.days, None);
+    let outlook = Outlook::of(&ladders, &decisions, evidence.days, Some(most_a_day));
     let general = General {
         aim: aim.clone(),
         links,
@@ -180,7 +194,89 @@ pub fn generalize(captures: &[Capture], records: &[Record], options: &Options, a
         carried,
     };
     let tcp = Answers::of(records);
-    Plan::general(captures, options, (flows, tcp), host, general)
+    let stopped = stopped(&general, options, &accepted, records);
+    let mut plan = Plan::general(captures, options, (flows, tcp), host, general);
+    plan.warnings.splice(0..0, stopped);
+    plan.warnings.extend(contradictions(captures, records));
+    plan.warnings.extend(unused);
+    plan
+}
+
+/// A warning of flows that the rules are made of and would stop.
+fn stopped(
+    general: &General,
+    options: &Options,
+    accepted: &[(Seen, usize)],
+    records: &[Record],
+) -> Option<String> {
+    let filter = Filter::new(general, &options.by_hand);
+    let drops = |chain| options.policies.of(chain) == Policy::Drop;
+    let stopped = accepted
+        .iter()
+        .filter(|(seen, index)| drops(seen.class.chain) && !filter.accepts(seen, &records[*index]));
+    let mut words: Vec<String> = Vec::new();
+    let mut count = 0_u64;
+    for (seen, _) in stopped {
+        count += 1;
+        if words.len() < STOPPED_SHOWN {
+            let address = |number| seen.class.family.address(number);
+            words.push(format!(
+                "{}: {} to {}, {}",
+                seen.class.chain.name(),
+                address(seen.source),
+                address(seen.destination),
+                text::numbers(seen.class.protocol, &[seen.service], &options.services, 1)
+            ));
+        }
+    }
+    (count > 0).then(|| {
+        format!(
+            "these rules would stop {} that they were made of, so do not load them as they are ({})",
+            text::counted(count, "flow"),
+            words.join("; ")
+        )
+    })
+}
+
+/// Warnings of times that can't be.
+fn contradictions(captures: &[Capture], records: &[Record]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for capture in captures {
+        if let (Some(start), Some(end)) = (capture.start, capture.end) {
+            if end < start {
+                warnings.push(format!(
+                    "a capture ends at {} and begins at {}, after that: its days do not count as days of a capture",
+                    text::minute(end),
+                    text::minute(start)
+                ));
+            }
+        }
+    }
+    let odd = records
+        .iter()
+        .filter(|record| evidence::is_contradictory(record))
+        .count();
+    if odd > 0 {
+        warnings.push(format!(
+            "{} seen first after the last time: such flows have rules for the addresses that were seen, and count for no \
+             network",
+            match odd {
+                1 => "1 flow was".to_owned(),
+                odd => format!("{} flows were", show_count(odd as u64)),
+            }
+        ));
+    }
+    warnings
+}
+
+/// How many flows a day may be stopped unless somebody says it.
+fn few(evidence: &Evidence) -> f64 {
+    let days = f64::from(evidence.days.max(1));
+    let relations = evidence.services.iter().flat_map(|used| &used.relations);
+    let active: u64 = relations
+        .map(|one| u64::from(one.last - one.first) + 1)
+        .sum();
+    (active as f64 / days * PART).min(1.0)
 }
 
 /// What published ports lead to, where that is sensitive: SSH is no web server for being published as port 8022.
@@ -218,6 +314,7 @@ fn decision(ladder: &Ladder<'_>) -> Decision {
         rungs: vec![0],
         chosen: 0,
         is_sensitive: ladder.gives.is_some(),
+        by_hand: ladder.by_hand.clone(),
         flows: ladder.relations.len() as u64,
     }
 }
@@ -227,48 +324,12 @@ fn choose(decisions: &mut [Decision], evidence: &Evidence, most_a_day: f64) {
     if evidence.days < DAYS_LEAST {
         return;
     }
-    let span = outlook::span(evidence.days);
     let climbs: Vec<Climb> = { decisions.iter() }
-        .map(|decision| Climb::new(&decision.trials, span))
+        .map(|decision| Climb::new(&decision.trials))
         .collect();
     let at = choice::choose(&climbs, most_a_day);
     for ((decision, climb), at) in decisions.iter_mut().zip(climbs).zip(at) {
         decision.chosen = climb.rungs[at];
         decision.rungs = climb.rungs;
     }
-}
-
-/// What to expect of one of the trials of each service.
-fn outlook(
-    ladders: &[Ladder<'_>],
-    decisions: &[Decision],
-    days: u16,
-    which: impl Fn(&Decision) -> usize,
-) -> Outlook {
-    let mut outlook = Outlook {
-        days,
-        missed: vec![0; usize::from(days)],
-        ahead: vec![0; usize::from(days)],
-        ..Outlook::default()
-    };
-    let week = days.saturating_sub(7);
-    let mut of_week = (0, 0);
-    for (ladder, decision) in ladders.iter().zip(decisions) {
-        let trial = &decision.trials[which(decision)];
-        for (sum, missed) in outlook.missed.iter_mut().zip(&trial.missed) {
-            *sum += missed;
-        }
-        for (sum, ahead) in outlook.ahead.iter_mut().zip(&trial.ahead) {
-            *sum += ahead;
-        }
-        let on_last = ladder.relations.iter().filter(|one| one.last + 1 >= days);
-        outlook.last_day += on_last.count() as u64;
-        if outlook::has_week(days) {
-            of_week.0 += ladder.missed_since(trial.rung, week);
-            let since = ladder.relations.iter().filter(|one| one.last >= week);
-            of_week.1 += since.count() as u64;
-        }
-    }
-    outlook.last_week = outlook::has_week(days).then_some(of_week);
-    outlook
 }

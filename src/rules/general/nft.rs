@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::General;
 use super::accept::{Accept, Match};
 use super::evidence::{Key, Kind, Target};
-use super::links::ZoneId;
+use super::links::{LINK_LOCAL, ZoneId};
 use super::outlook::Outlook;
 use crate::model::record::{Protocol, Service};
 use crate::rules::block::{Block, Family};
@@ -21,7 +21,7 @@ use crate::rules::text::{self, counted, word};
 struct Writer<'a> {
     plan: &'a Plan,
     general: &'a General,
-    sets: Sets,
+    sets: Sets<'a>,
 }
 
 /// Writes generalized rules as a file for `nft -f`.
@@ -31,7 +31,7 @@ pub fn write(plan: &Plan, general: &General, table: &str, out: &mut impl Write) 
     let mut writer = Writer {
         plan,
         general,
-        sets: Sets::default(),
+        sets: Sets::new(&plan.options.names),
     };
     let come = ("iifname", "saddr", "inner addresses do not come from there");
     let go = ("oifname", "daddr", "inner addresses do not lie there");
@@ -40,10 +40,13 @@ pub fn write(plan: &Plan, general: &General, table: &str, out: &mut impl Write) 
         .map(|rule| writer.line(rule))
         .collect();
     writeln!(out, "#!/usr/sbin/nft -f")?;
-    comment(out, "", &top(plan, general, table))?;
+    comment(out, "", &top(plan, general))?;
+    comment(out, "", &loading(table))?;
+    writeln!(out)?;
+    writer.sets.define(out)?;
     writeln!(
         out,
-        "\ntable inet {table}\ndelete table inet {table}\n\ntable inet {table} {{"
+        "table inet {table}\ndelete table inet {table}\n\ntable inet {table} {{"
     )?;
     write_helpers(plan, out)?;
     writer.sets.write(out)?;
@@ -56,7 +59,8 @@ pub fn write(plan: &Plan, general: &General, table: &str, out: &mut impl Write) 
     writeln!(out, "}}")
 }
 
-fn top(plan: &Plan, general: &General, table: &str) -> Vec<String> {
+/// The lines above the rules: what to expect, and the warnings.
+pub(super) fn top(plan: &Plan, general: &General) -> Vec<String> {
     let mut lines = vec![
         format!(
             "Written by conntracker {}: accepts what was observed, and new flows of the same kinds.",
@@ -76,7 +80,12 @@ fn top(plan: &Plan, general: &General, table: &str) -> Vec<String> {
         lines.push(String::new());
         lines.extend(header::warning(text));
     }
-    lines.extend([
+    lines
+}
+
+/// How it is loaded, and the way back.
+fn loading(table: &str) -> [String; 6] {
+    [
         String::new(),
         format!("Loading it replaces the table inet {table} as a whole, and nothing else:"),
         "what other tables drop stays dropped. With a way back, should you lock yourself out:"
@@ -84,8 +93,7 @@ fn top(plan: &Plan, general: &General, table: &str) -> Vec<String> {
         format!("  systemd-run --on-active=60 --unit=rollback nft delete table inet {table}"),
         "  nft -f FILE".to_owned(),
         "If a new connection gets through: systemctl stop rollback.timer".to_owned(),
-    ]);
-    lines
+    ]
 }
 
 fn outlook(outlook: &Outlook) -> Vec<Vec<String>> {
@@ -93,6 +101,74 @@ fn outlook(outlook: &Outlook) -> Vec<Vec<String>> {
     sentences
         .map(|sentence| header::wrapped(String::new(), &format!("{sentence}.")))
         .collect()
+}
+
+/// Where a rule's packets come from and go to, in words.
+pub(super) fn section(general: &General, key: &Key) -> [String; 2] {
+    let name = |zone| general.links.name(zone);
+    match key.chain {
+        Chain::Input => [name(key.from), "the gateway".to_owned()],
+        Chain::Forward => [name(key.from), name(key.to)],
+        Chain::Output => ["the gateway".to_owned(), name(key.to)],
+    }
+}
+
+/// Link-local addresses lie behind every interface, and nothing tells by which one a flow came. A service that the gateway
+/// gives is not given on the Internet side then, whose interfaces these are, if there is any other; what answers it may
+/// come from there.
+pub(super) fn outside<'a>(general: &'a General, key: &Key) -> Option<&'a [String]> {
+    let links = &general.links;
+    let internet = links.internet(Family::V6)?;
+    let gives = matches!(key.kind, Kind::Plain | Kind::Both) && key.chain == Chain::Input;
+    let outside = &links.zones[internet].names;
+    let has_inside =
+        { links.zones.iter() }.any(|zone| zone.names.iter().any(|name| !outside.contains(name)));
+    let is_everywhere = key.from == Some(LINK_LOCAL);
+    (gives && has_inside && is_everywhere && matches!(key.service, Service::Port(_)))
+        .then_some(outside)
+}
+
+/// Ports of a range that are for rules of their own: sensitive ones, and those that something was given for.
+pub(super) fn except(
+    plan: &Plan,
+    general: &General,
+    protocol: Protocol,
+    range: (u16, u16),
+) -> Vec<Service> {
+    let mut except = general.aim.sensitive.within(protocol, range);
+    except.extend(plan.options.by_hand.within(protocol, range));
+    except.sort_unstable();
+    except.dedup();
+    except
+}
+
+/// What a rule is called.
+fn title(plan: &Plan, rule: &Accept) -> String {
+    let names = &plan.options.services;
+    let title = if let Kind::High(first, last) = rule.place.key.kind {
+        format!("{} ports {first} to {last}", rule.protocols[0])
+    } else if let Kind::From(port) = rule.place.key.kind {
+        let name = text::service(rule.protocols[0], Service::Port(port), names);
+        format!("from {name}")
+    } else if rule.services.is_empty() {
+        format!("{} of many services", rule.protocols[0])
+    } else {
+        text::titles(rule.protocols[0], &rule.services, names)
+    };
+    text::plain(&title, 80)
+}
+
+/// A rule's comment, of at most so many bytes.
+pub(super) fn note(plan: &Plan, general: &General, rule: &Accept, most: usize) -> String {
+    let mut text = title(plan, rule);
+    if let Target::Translated(..) = rule.place.key.target {
+        text += ", published";
+    }
+    if general.aim.full_comments {
+        text += &format!(": {}", counted(rule.flows, "flow"));
+    }
+    text.truncate(most);
+    text
 }
 
 impl Writer<'_> {
@@ -153,14 +229,8 @@ impl Writer<'_> {
         writeln!(out, "\t}}")
     }
 
-    /// Where a rule's packets come from and go to, in words.
     fn section(&self, key: &Key) -> [String; 2] {
-        let name = |zone| self.general.links.name(zone);
-        match key.chain {
-            Chain::Input => [name(key.from), "the gateway".to_owned()],
-            Chain::Forward => [name(key.from), name(key.to)],
-            Chain::Output => ["the gateway".to_owned(), name(key.to)],
-        }
+        section(self.general, key)
     }
 
     /// Inner addresses do not come from the Internet side, so that a rule for everybody there is for nobody who says he is
@@ -180,15 +250,16 @@ impl Writer<'_> {
                 .filter(|block| { local.iter() }.any(|local| local.contains(block.first())))
                 .collect();
             let interfaces = self.interfaces(device, Some(internet));
+            let local = self.sets.addresses(&local, family);
             let local = self.sets.refer(
-                Elements::addresses(&local, family),
+                local,
                 &format!("local{suffix}"),
                 "networks that are not on the Internet side",
             );
             let except = if within.is_empty() {
                 String::new()
             } else {
-                let elements = Elements::addresses(&within, family);
+                let elements = self.sets.addresses(&within, family);
                 let name = format!("local_there{suffix}");
                 let words = "parts of them that are";
                 format!(
@@ -202,6 +273,13 @@ impl Writer<'_> {
             ));
         }
         lines
+    }
+
+    fn not_outside(&self, key: &Key) -> Option<String> {
+        outside(self.general, key)?;
+        let internet = self.general.links.internet(Family::V6);
+        let interfaces = self.interfaces("iifname", internet)?;
+        Some(interfaces.replacen("iifname ", "iifname != ", 1))
     }
 
     fn interfaces(&self, field: &str, zone: Option<ZoneId>) -> Option<String> {
@@ -221,6 +299,7 @@ impl Writer<'_> {
         let key = &rule.place.key;
         let mut parts: Vec<String> = Vec::new();
         parts.extend(self.interfaces("iifname", key.from));
+        parts.extend(self.not_outside(key));
         parts.extend(self.interfaces("oifname", key.to));
         if key.conntrack_zone != 0 {
             parts.push(format!("ct original zone {}", key.conntrack_zone));
@@ -237,7 +316,7 @@ impl Writer<'_> {
         format!(
             "{} accept comment \"{}\"",
             parts.join(" "),
-            self.comment(rule)
+            note(self.plan, self.general, rule, COMMENT)
         )
     }
 
@@ -262,7 +341,7 @@ impl Writer<'_> {
                 suffix(family)
             );
             let words = format!("{role} of {title} behind {place}");
-            let elements = Elements::addresses(blocks, family);
+            let elements = self.sets.addresses(blocks, family);
             parts.push(format!(
                 "{ip} {field} {}",
                 self.sets.refer(elements, &name, &words)
@@ -317,7 +396,7 @@ impl Writer<'_> {
                     return;
                 };
                 parts.push(format!("{header} dport {first}-{last}"));
-                let except = self.general.aim.sensitive.within(protocol, (first, last));
+                let except = except(self.plan, self.general, protocol, (first, last));
                 if !except.is_empty() {
                     let ranges = text::ports(&except);
                     let elements = ports(ranges.iter().map(|range| range.show('-')).collect());
@@ -424,18 +503,7 @@ impl Writer<'_> {
     }
 
     fn title(&self, rule: &Accept) -> String {
-        let names = &self.plan.options.services;
-        let title = if let Kind::High(first, last) = rule.place.key.kind {
-            format!("{} ports {first} to {last}", rule.protocols[0])
-        } else if let Kind::From(port) = rule.place.key.kind {
-            let name = text::service(rule.protocols[0], Service::Port(port), names);
-            format!("from {name}")
-        } else if rule.services.is_empty() {
-            format!("{} of many services", rule.protocols[0])
-        } else {
-            text::titles(rule.protocols[0], &rule.services, names)
-        };
-        text::plain(&title, 80)
+        title(self.plan, rule)
     }
 
     fn word(&self, rule: &Accept) -> String {
@@ -445,24 +513,12 @@ impl Writer<'_> {
             Some(&service) => word(&text::service(rule.protocols[0], service, names)),
         }
     }
-
-    fn comment(&self, rule: &Accept) -> String {
-        let mut text = self.title(rule);
-        if let Target::Translated(..) = rule.place.key.target {
-            text += ", published";
-        }
-        if self.general.aim.full_comments {
-            text += &format!(": {}", counted(rule.flows, "flow"));
-        }
-        text.truncate(COMMENT);
-        text
-    }
 }
 
 /// The ports that programs choose freely.
-const HIGH: &str = "1024-65535";
+pub(super) const HIGH: &str = "1024-65535";
 /// The ports that Linux gives its own clients (`ip_local_port_range`), and those that others do.
-const LOCAL: &str = "32768-65535";
+pub(super) const LOCAL: &str = "32768-65535";
 
 /// The protocols of a rule, and the word that their ports are said with: with several, wherever a transport header has them.
 fn transport(rule: &Accept) -> (String, &'static str) {

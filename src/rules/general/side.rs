@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use super::evidence::{Busy, Evidence, Key, Kind, Target};
 use super::links::{Links, Network, NetworkId, ZoneId};
 use super::sensitive::Gives;
+use crate::model::record::Service;
 use crate::rules::block::{Block, Family};
+use crate::rules::by_hand::{ByHand, End, Networks};
 use crate::rules::direction::Chain;
 
 /// How far a rule goes beyond an address.
@@ -58,6 +60,13 @@ pub struct Steps {
     pub need: Vec<Option<u32>>,
     /// The binary logarithm of the number of its addresses.
     pub bits: Vec<f64>,
+}
+
+impl Steps {
+    /// The binary logarithm of what stands for an address, by its index.
+    pub fn bits_of(&self, address: u32) -> f64 {
+        self.bits[self.of[address as usize] as usize]
+    }
 }
 
 /// A side of a service.
@@ -147,11 +156,12 @@ impl Side {
             Which::Sources => key.chain == Chain::Output || zone.is_some() && (is_told || is_group),
             Which::Destinations => key.target != Target::Addresses || is_told,
         };
-        if is_fixed {
+        let given = Given::of(which, key, &evidence.by_hand);
+        if is_fixed || given.networks.is_everybody(key.family) {
             return Self::fixed(addresses);
         }
         let mut side = Self {
-            steps: vec![singles(&addresses)],
+            steps: vec![given.singles(&addresses)],
             addresses,
             is_internet: zone.is_some_and(|zone| links.zones[zone].is_internet),
             is_dynamic: false,
@@ -159,6 +169,10 @@ impl Side {
         };
         // What nobody knows the place of has no network, and no end.
         let Some(zone) = zone else { return side };
+        // What was given for this service is as wide as it shall be.
+        if given.is_final {
+            return side;
+        }
         let ladder = Ladder {
             which,
             key,
@@ -170,7 +184,8 @@ impl Side {
         side.is_dynamic = !side.is_internet && ladder.of_zone().is_dynamic();
         side.is_passing = !side.is_internet && ladder.of_zone().is_passing();
         for level in [Level::Near, Level::Far, Level::Network, Level::Zone] {
-            if let Some(steps) = ladder.steps(level, &side.addresses) {
+            if let Some(mut steps) = ladder.steps(level, &side.addresses) {
+                given.keep(&side.addresses, &mut steps);
                 // Of two levels that are the same here, the wider one says what it is.
                 if side.steps.len() > 1
                     && side
@@ -187,17 +202,66 @@ impl Side {
     }
 }
 
-fn singles(addresses: &[u128]) -> Steps {
-    Steps {
-        level: Level::Address,
-        of: (0..addresses.len() as u32).collect(),
-        atoms: addresses
-            .iter()
-            .map(|address| Atom::Block(Block::single(*address)))
-            .collect(),
-        need: vec![Some(1); addresses.len()],
-        bits: vec![0.0; addresses.len()],
+/// What was given by hand for a side of a service.
+struct Given {
+    networks: Networks,
+    /// Whether it was given for this service, and not for all of them.
+    is_final: bool,
+}
+
+impl Given {
+    fn of(which: Which, key: &Key, by_hand: &ByHand) -> Self {
+        let end = match which {
+            Which::Sources => End::Clients,
+            Which::Destinations => End::Servers,
+        };
+        let ends = by_hand.ends(key.family, key.protocol, key.service);
+        let is_high = matches!(key.kind, Kind::High(..));
+        // A range of ports is no service that anything is given for, but what is given for all is.
+        let ends = if is_high {
+            by_hand.ends(key.family, key.protocol, Service::None)
+        } else {
+            ends
+        };
+        Self {
+            networks: ends.networks(end).clone(),
+            is_final: ends.is_named(end),
+        }
     }
+
+    fn singles(&self, addresses: &[u128]) -> Steps {
+        let of = |address: &u128| {
+            let network = self.networks.of(*address);
+            network.unwrap_or(Block::single(*address))
+        };
+        Steps {
+            level: Level::Address,
+            of: (0..addresses.len() as u32).collect(),
+            atoms: { addresses.iter() }
+                .map(|address| Atom::Block(of(address)))
+                .collect(),
+            need: vec![Some(1); addresses.len()],
+            bits: addresses.iter().map(|address| bits(of(address))).collect(),
+        }
+    }
+
+    /// Has addresses of networks that were given stand for these on each step.
+    fn keep(&self, addresses: &[u128], steps: &mut Steps) {
+        for (at, address) in addresses.iter().enumerate() {
+            let Some(network) = self.networks.of(*address) else {
+                continue;
+            };
+            steps.of[at] = steps.atoms.len() as u32;
+            steps.atoms.push(Atom::Block(network));
+            steps.need.push(Some(1));
+            steps.bits.push(bits(network));
+        }
+    }
+}
+
+/// The binary logarithm of the number of a block's addresses.
+fn bits(block: Block) -> f64 {
+    ((block.last() - block.first()) as f64 + 1.0).log2()
 }
 
 /// What levels and their conditions hang on.
@@ -336,10 +400,18 @@ impl Ladder<'_> {
             _ => self.busy(network).sources,
         };
         let share = |percent: u64| (of * percent).div_ceil(100);
-        let is_dynamic = self.busy(network).is_dynamic();
+        let busy = self.busy(network);
+        // Where no address lasts, naming one says nothing of who uses the service tomorrow.
+        if self.gives.is_none() && busy.is_passing() {
+            return Some(1);
+        }
+        let is_dynamic = busy.is_dynamic();
         let half = share(SHARE_SENSITIVE).max(CLIENTS_SENSITIVE);
         let need = match (self.gives, to_internet) {
             (Some(Gives::Access), _) => half,
+            (Some(Gives::Data), _) if busy.is_passing() => {
+                half.min(share(SHARE_DATA).max(CLIENTS_SENSITIVE))
+            }
             (Some(Gives::Data), _) => half.min(share(SHARE_DATA).max(CLIENTS_DATA)),
             // Whoever sends an echo request does no harm by it.
             (None, true) if self.key.protocol.is_icmp() => 2,

@@ -11,6 +11,7 @@
 pub mod attempts;
 pub mod calendar;
 pub mod campus;
+pub mod clinic;
 pub mod datacentre;
 pub mod diary;
 pub mod edge;
@@ -42,7 +43,7 @@ pub trait Site {
 }
 
 /// The kinds of sites.
-pub const SITES: [&str; 7] = [
+pub const SITES: [&str; 8] = [
     "home",
     "office",
     "datacentre",
@@ -50,6 +51,7 @@ pub const SITES: [&str; 7] = [
     "edge",
     "campus",
     "shop",
+    "clinic",
 ];
 
 /// A site with a seed.
@@ -62,6 +64,7 @@ pub fn site(kind: &str, seed: u64, calendar: Calendar) -> Box<dyn Site> {
         "datacentre" => Box::new(datacentre::Datacentre::new(seed, calendar)),
         "node" => Box::new(node::Node::new(seed, calendar)),
         "shop" => Box::new(shop::Shop::new(seed, calendar)),
+        "clinic" => Box::new(clinic::Clinic::new(seed, calendar)),
         "campus" => Box::new(campus::Campus::new(seed, calendar)),
         "edge" => Box::new(edge::Edge::new(seed, calendar)),
         other => panic!("no site is called {other:?}: there are {SITES:?}"),

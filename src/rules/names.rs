@@ -1,0 +1,376 @@
+//! Names of networks and hosts, from files that somebody keeps: for the command line, and as definitions of rulesets.
+//!
+//! Nothing of a file gets into a ruleset but addresses, and names of which nothing is left but letters, digits and `_`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use toml::de::{DeTable, DeValue};
+
+use super::block::{Block, Family};
+use super::by_hand::Networks;
+use super::nft_words::KEYWORDS;
+
+/// No identifier is longer.
+const LONGEST: usize = 40;
+/// The tables that a file in TOML has.
+const TABLES: [&str; 2] = ["networks", "hosts"];
+
+/// A name and what it stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Named {
+    networks: Vec<IpNet>,
+    /// What it is called in a ruleset: for IPv4 and for IPv6.
+    identifiers: [String; 2],
+}
+
+/// Names, those that came first being the first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    named: Vec<Named>,
+    by_name: BTreeMap<String, usize>,
+    taken: BTreeSet<String>,
+    /// The first name for exactly this block.
+    by_block: HashMap<(Family, Block), usize>,
+}
+
+impl Names {
+    /// Takes in the text of a file: TOML with the tables `[networks]` and `[hosts]`, lines as in hosts(5), or the leases of
+    /// dnsmasq(8).
+    ///
+    /// Errors: what is wrong with it, in words that name the line or the entry.
+    pub fn read(&mut self, text: &str) -> Result<(), String> {
+        let mut lines = text
+            .lines()
+            .map(|line| line.split('#').next().unwrap_or("").trim());
+        let Some(first) = lines.find(|line| !line.is_empty()) else {
+            return Ok(());
+        };
+        let words: Vec<&str> = first.split_whitespace().collect();
+        if first.starts_with('[') || first.contains('=') {
+            self.read_toml(text)
+        } else if words[0] == "duid" || lease(&words).is_some() {
+            self.read_lines(text, |words| match words {
+                ["duid", ..] => Some(None),
+                words => lease(words).map(Some),
+            })
+        } else if words[0].parse::<IpAddr>().is_ok() {
+            self.read_lines(text, |words| host(words).map(Some))
+        } else {
+            Err("it is neither TOML with [networks] and [hosts], nor has it lines as /etc/hosts or dnsmasq's leases".into())
+        }
+    }
+
+    fn read_toml(&mut self, text: &str) -> Result<(), String> {
+        let line = |offset: usize| {
+            let before = text.as_bytes().iter().take(offset);
+            before.filter(|byte| **byte == b'\n').count() + 1
+        };
+        let table = DeTable::parse(text).map_err(|error| {
+            let at = line(error.span().map_or(0, |span| span.start));
+            format!("line {at}: {}", error.message().replace('\n', ", "))
+        })?;
+        let mut found = Vec::new();
+        for (section, entries) in table.get_ref() {
+            let (at, section_name) = (section.span().start, section.get_ref());
+            match entries.get_ref() {
+                DeValue::Table(entries) if TABLES.contains(&&**section_name) => {
+                    found.extend(entries.iter());
+                }
+                _ => {
+                    return Err(format!(
+                        "line {}: {section_name:?}: names stand in [networks] or [hosts]",
+                        line(at)
+                    ));
+                }
+            }
+        }
+        found.sort_by_key(|(name, _)| name.span().start);
+        for (name, value) in found {
+            let (at, name) = (line(name.span().start), name.get_ref());
+            let wrong = || {
+                format!(
+                    "line {at}: {name:?} is no address or network, nor a list of them: write for example \"10.1.0.0/24\""
+                )
+            };
+            let values = match value.get_ref() {
+                DeValue::Array(values) => values.iter().collect(),
+                _ => vec![value],
+            };
+            for value in values {
+                let net = match value.get_ref() {
+                    DeValue::String(text) => network(text),
+                    _ => None,
+                };
+                self.add(name, net.ok_or_else(wrong)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads lines of words, of which `entry` makes an address and a name; what has no name is passed over.
+    fn read_lines(
+        &mut self,
+        text: &str,
+        entry: impl for<'a> Fn(&[&'a str]) -> Option<Option<(IpAddr, &'a str)>>,
+    ) -> Result<(), String> {
+        for (index, line) in text.lines().enumerate() {
+            let line = line.split('#').next().unwrap_or_default();
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if words.is_empty() {
+                continue;
+            }
+            let found = entry(&words)
+                .ok_or_else(|| format!("line {}: it is not like the lines before it", index + 1))?;
+            let Some((address, name)) = found.filter(|(_, name)| *name != "*") else {
+                continue;
+            };
+            // Every host has these.
+            if !address.is_loopback() && !address.is_multicast() && !address.is_unspecified() {
+                self.add(name, address.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, name: &str, net: IpNet) {
+        let next = self.named.len();
+        let at = *self.by_name.entry(name.to_owned()).or_insert(next);
+        if at == next {
+            let identifiers =
+                [name.to_owned(), format!("{name}6")].map(|name| self.identifier(&name));
+            self.named.push(Named {
+                networks: Vec::new(),
+                identifiers,
+            });
+        }
+        let net = net.trunc();
+        if !self.named[at].networks.contains(&net) {
+            self.named[at].networks.push(net);
+        }
+        let key = (Family::of(net.addr()), Block::of_net(net));
+        self.by_block.entry(key).or_insert(at);
+    }
+
+    /// A name that nft(8) takes for an identifier and that no other has.
+    fn identifier(&mut self, name: &str) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let mut word: String = name.chars().map(plain).take(LONGEST).collect();
+        if !word.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            word.insert_str(0, "n_");
+        }
+        if KEYWORDS.contains(&word.to_ascii_lowercase().as_str()) {
+            word.push('_');
+        }
+        let mut unique = word.clone();
+        let mut number = 2;
+        while !self.taken.insert(unique.clone()) {
+            unique = format!("{word}_{number}");
+            number += 1;
+        }
+        unique
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.named.is_empty()
+    }
+
+    /// What a name stands for.
+    pub fn networks(&self, name: &str) -> Option<&[IpNet]> {
+        let at = self.by_name.get(name)?;
+        Some(&self.named[*at].networks)
+    }
+
+    /// The blocks of one family that a name stands for, none within another.
+    fn blocks(&self, at: usize, family: Family) -> Vec<Block> {
+        let networks = self.named[at].networks.iter();
+        let of_family = networks.filter(|net| Family::of(net.addr()) == family);
+        let blocks = of_family.map(|net| Block::of_net(*net)).collect();
+        Networks::new(blocks).into_blocks()
+    }
+
+    /// Blocks as elements of a set, those that have a name by it: `$name`. The names are added to `used`.
+    pub fn elements(
+        &self,
+        blocks: &[Block],
+        family: Family,
+        used: &mut BTreeSet<(usize, Family)>,
+    ) -> Vec<String> {
+        let mut left: BTreeSet<Block> = blocks.iter().copied().collect();
+        let mut names = BTreeMap::new();
+        for block in blocks {
+            let Some(&at) = self.by_block.get(&(family, *block)) else {
+                continue;
+            };
+            let all = self.blocks(at, family);
+            // A name of several blocks is one only where all of them are there.
+            if all.iter().all(|block| left.contains(block)) {
+                for block in &all {
+                    left.remove(block);
+                }
+                used.insert((at, family));
+                names.insert(*block, format!("${}", self.identifier_of(at, family)));
+            }
+        }
+        let shown = blocks.iter().filter_map(|block| match names.remove(block) {
+            Some(name) => Some(name),
+            None => left.contains(block).then(|| block.show(family).to_string()),
+        });
+        shown.collect()
+    }
+
+    fn identifier_of(&self, at: usize, family: Family) -> &str {
+        &self.named[at].identifiers[usize::from(family == Family::V6)]
+    }
+
+    /// The definitions of names that are used, in the order of the files.
+    pub fn definitions(&self, used: &BTreeSet<(usize, Family)>) -> Vec<String> {
+        let lines = used.iter().map(|&(at, family)| {
+            let blocks = self.blocks(at, family);
+            let shown: Vec<String> = { blocks.iter() }
+                .map(|block| block.show(family).to_string())
+                .collect();
+            let value = match shown.as_slice() {
+                [one] => one.clone(),
+                several => format!("{{ {} }}", several.join(", ")),
+            };
+            format!("define {} = {value}", self.identifier_of(at, family))
+        });
+        lines.collect()
+    }
+}
+
+/// An address or a network, host bits or not.
+fn network(text: &str) -> Option<IpNet> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address.ok().or_else(|| text.parse().ok())
+}
+
+/// A line of hosts(5): an address, its official name, other names.
+fn host<'a>(words: &[&'a str]) -> Option<(IpAddr, &'a str)> {
+    match words {
+        [address, name, ..] => Some((without_scope(address).parse().ok()?, name)),
+        _ => None,
+    }
+}
+
+/// Link-local addresses may have the interface with them: `fe80::1%lo0`.
+fn without_scope(address: &str) -> &str {
+    address.split('%').next().unwrap_or(address)
+}
+
+/// A line of dnsmasq's leases: when it ends, the hardware's address or the association's number, the address, the name or
+/// `*`, the client.
+fn lease<'a>(words: &[&'a str]) -> Option<(IpAddr, &'a str)> {
+    match words {
+        [ends, _, address, name, ..] if ends.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some((address.parse().ok()?, name))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::block::number;
+
+    fn names(texts: &[&str]) -> Names {
+        let mut names = Names::default();
+        for text in texts {
+            names.read(text).unwrap();
+        }
+        names
+    }
+
+    fn shown(names: &Names, blocks: &[&str]) -> (Vec<String>, Vec<String>) {
+        let mut blocks: Vec<Block> = { blocks.iter() }
+            .map(|net| Block::of_net(net.parse().unwrap()))
+            .collect();
+        blocks.sort_unstable();
+        let mut used = BTreeSet::new();
+        let elements = names.elements(&blocks, Family::V4, &mut used);
+        (elements, names.definitions(&used))
+    }
+
+    #[test]
+    fn the_three_kinds_of_files_are_known_by_their_lines() {
+        let toml = "# mine\n[networks]\nlan = [\"10.1.0.0/24\", \"fd01::/64\"]\n[hosts]\nprinter = \"10.1.0.30\"\n";
+        let hosts =
+            "127.0.0.1 localhost\nff02::1 ip6-allnodes\n10.1.0.31 nas.example nas # disks\n";
+        let leases = "1767225600 02:00:00:00:00:01 10.1.0.77 phone 01:02\n1767225600 02:00:00:00:00:02 10.1.0.78 * *\n\
+                      duid 00:01\n1767225600 7 fd01::77 phone 00:01\n";
+        let names = names(&[toml, hosts, leases]);
+        let of = |name: &str| names.networks(name).map(<[IpNet]>::len);
+        assert_eq!(of("lan"), Some(2));
+        assert_eq!(of("printer"), Some(1));
+        assert_eq!(of("nas.example"), Some(1));
+        assert_eq!(of("phone"), Some(2));
+        assert_eq!([of("localhost"), of("ip6-allnodes"), of("*")], [None; 3]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, part) in [
+            ("[networks]\nlan = 5\n", "lan"),
+            ("[networks]\nlan = \"10.1.0.0/44\"\n", "line 2"),
+            ("lan = \"10.1.0.0/24\"\n", "[networks]"),
+            ("[nets]\nlan = \"10.1.0.0/24\"\n", "[networks]"),
+            ("[networks\n", "line 1"),
+            ("10.0.0.1 a\nb c\n", "line 2"),
+            ("some words\n", "neither"),
+        ] {
+            let error = Names::default().read(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_name_is_left_but_an_identifier_of_its_own() {
+        let odd = "[hosts]\n\"a b\" = \"10.0.0.1\"\n\"a-b\" = \"10.0.0.2\"\n\"ip\" = \"10.0.0.3\"\n\"7\" = \"10.0.0.4\"\n\
+                   \"x\\\"; flush ruleset\\n\" = \"10.0.0.5\"\n\"\" = \"10.0.0.6\"\n\"a_b6\" = \"10.0.0.7\"\n";
+        let names = names(&[odd]);
+        let blocks: Vec<String> = (1..8).map(|host| format!("10.0.0.{host}/32")).collect();
+        let blocks: Vec<&str> = blocks.iter().map(String::as_str).collect();
+        let (elements, definitions) = shown(&names, &blocks);
+        let different: BTreeSet<&String> = elements.iter().collect();
+        assert_eq!(different.len(), 7, "{elements:?}");
+        for element in &elements {
+            let name = element.strip_prefix('$').unwrap();
+            assert!(
+                name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'),
+                "{name}"
+            );
+            assert!(
+                name.starts_with(|c: char| c.is_ascii_alphabetic()),
+                "{name}"
+            );
+            assert!(!KEYWORDS.contains(&name), "{name}");
+        }
+        assert_eq!(definitions.len(), 7);
+    }
+
+    #[test]
+    fn a_name_stands_for_all_that_it_means_or_not_at_all() {
+        let toml = "[networks]\nlan = [\"10.1.0.0/24\", \"10.2.0.0/24\"]\n[hosts]\nprinter = \"10.3.0.30\"\n";
+        let names = names(&[toml]);
+        let (elements, definitions) = shown(
+            &names,
+            &["10.1.0.0/24", "10.2.0.0/24", "10.3.0.30/32", "10.3.0.40/32"],
+        );
+        assert_eq!(elements, ["$lan", "$printer", "10.3.0.40"]);
+        assert_eq!(
+            definitions,
+            [
+                "define lan = { 10.1.0.0/24, 10.2.0.0/24 }",
+                "define printer = 10.3.0.30"
+            ]
+        );
+        let (elements, definitions) = shown(&names, &["10.1.0.0/24", "10.3.0.0/24"]);
+        assert_eq!(elements, ["10.1.0.0/24", "10.3.0.0/24"]);
+        assert!(definitions.is_empty());
+        assert_eq!(number("10.1.0.0".parse().unwrap()), 0x0a01_0000);
+    }
+}
