@@ -58,7 +58,7 @@ pub mod netlink {
 pub mod os {
     pub use crate::os::classic_bpf::Instruction;
     pub use crate::os::prefilter::{Share, filter, nothing};
-    pub use crate::os::socket::{BATCH_LEN, Batch, attach_filter, memory};
+    pub use crate::os::socket::{BATCH_LEN, Batch, attach_filter, memory, set_mark};
 }
 
 pub mod rules {

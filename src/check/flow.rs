@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::check::network::{Network, is_link_local};
 use crate::check::packet::{Packet, Tuple};
+use crate::check::policy::Way;
 use crate::check::wire::{End, Wire};
 use crate::model::record::{Record, Service, SourcePort};
 
@@ -103,5 +104,17 @@ fn near_device(source: IpAddr, destination: IpAddr, network: &Network) -> &str {
     }
     // A link-local address says nothing of its device; the other end may.
     let found = is_link_local(source).then(|| network.device_of(destination));
-    found.flatten().unwrap_or_else(|| network.towards(source))
+    found.flatten().unwrap_or_else(|| {
+        // By the way that answers take. Those that are not the host's own have come in by the device of its other side.
+        let by = if network.is_local(destination) {
+            "lo"
+        } else {
+            network.towards(destination)
+        };
+        network.way_out(Way {
+            from: destination,
+            to: source,
+            by,
+        })
+    })
 }

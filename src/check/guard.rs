@@ -18,6 +18,7 @@ pub const TRACED: u16 = 0x8000;
 /// - What this host sends by itself, like resets and ICMP errors, goes nowhere: nobody has sent it in the
 ///   capture. A raw socket's packets are known by their mark.
 /// - Packets whose number has the bit [`TRACED`] are traced from the first hook on.
+/// - What is for many says so, as it would with an Ethernet header, which injected packets do not have.
 /// - `ingress` are the devices of which rules see packets even before that; there is a table for those
 ///   only if the ruleset has one, since the kernel then takes another way.
 /// - `again` has every hook begin with that: rules of the ruleset may switch it off.
@@ -34,6 +35,8 @@ pub fn table(ingress: &[&str], again: bool) -> String {
         "table inet {TABLE} {{
             chain prerouting {{ type filter hook prerouting priority -2147483648
                 {trace}
+                fib daddr type broadcast meta pkttype set broadcast
+                fib daddr type multicast meta pkttype set multicast
             }}
             chain output {{ type filter hook output priority -2147483648
                 meta mark != {MARK:#x} drop
@@ -68,6 +71,23 @@ pub fn table(ingress: &[&str], again: bool) -> String {
                 }}
             }}\n"
         );
+    }
+    text
+}
+
+/// The table that puts packets into a conntrack zone, before conntrack sees them.
+pub fn zone(zone: u16) -> String {
+    let name = format!("inet {TABLE}-zone");
+    let mut text = format!("table {name}\ndelete table {name}\n");
+    if zone != 0 {
+        let _ = writeln!(text, "table {name} {{");
+        for hook in ["prerouting", "output"] {
+            let _ = writeln!(
+                text,
+                "chain {hook} {{ type filter hook {hook} priority -2147483647\nct zone set {zone}\n}}"
+            );
+        }
+        text.push_str("}\n");
     }
     text
 }

@@ -2,12 +2,15 @@
 //! did not. A packet that comes out is proof that it passes; that one does not come out is none of a
 //! drop, and so only a trace makes one.
 
+mod around;
 mod fast;
 mod slow;
+mod zones;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::check::flow::Flow;
@@ -20,7 +23,7 @@ use crate::check::setup::Setup;
 use crate::check::tool::NFT;
 use crate::check::trace::Place;
 use crate::check::translation::Translations;
-use crate::check::verdict::{Outcome, Rule, Verdict};
+use crate::check::verdict::{Rule, Verdict};
 use crate::check::wire::End;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
@@ -53,6 +56,10 @@ pub struct Judge {
     hopeless: u32,
     /// Makes ephemeral ports differ.
     turn: u32,
+    /// The conntrack zone that packets belong to.
+    zone: u16,
+    /// Whether the captures tell which flows helpers expected.
+    helpers_told: bool,
 }
 
 impl Judge {
@@ -87,6 +94,8 @@ impl Judge {
             last_number: 0,
             hopeless: 0,
             turn: 0,
+            zone: 0,
+            helpers_told: captures.iter().all(|capture| capture.marks_picked_up),
         })
     }
 
@@ -107,40 +116,28 @@ impl Judge {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Vec<Verdict>, Error> {
         self.translate(records)?;
+        self.let_loopback_in(records)?;
         let setup = &self.setup;
         self.groups
             .join(records, &setup.namespace, &setup.network, &setup.wire)?;
         for limit in limits::of_flows(records, &setup.network, &setup.rules) {
             self.limit(limit);
         }
-        let (network, wire) = (&self.setup.network, &self.setup.wire);
-        let flows: Vec<Flow> = records
-            .iter()
-            .map(|record| Flow::new(record, network, wire))
-            .collect();
-        let mut verdicts: Vec<Option<Verdict>> = flows
-            .iter()
-            .map(|flow| {
-                let why = flow.impossible.clone()?;
-                Some(Verdict {
-                    first: Outcome::Undecided(why, None),
-                    reply: None,
-                })
-            })
-            .collect();
         self.forget().map_err(|error| {
             Error::new(format!(
                 "conntrack can't be told to forget connections ({error}): load the module with \
                  modprobe nf_conntrack_netlink, or use a kernel that has CONFIG_NF_CT_NETLINK"
             ))
         })?;
-        let broken = |error: io::Error| Error::caused(format!("judging failed: {error}"), error);
-        self.fast(&flows, &mut verdicts, progress).map_err(broken)?;
-        self.slow(&flows, &mut verdicts, progress).map_err(broken)?;
-        Ok(verdicts
-            .into_iter()
-            .map(|verdict| verdict.expect("the slow pass leaves none out"))
-            .collect())
+        let all: Vec<&Record> = records.iter().collect();
+        let plan = |judge: &Self, record: &Record| {
+            Flow::new(record, &judge.setup.network, &judge.setup.wire)
+        };
+        let mut verdicts = self.in_zones(&all, &plan, progress)?;
+        self.question_ways(records, &mut verdicts);
+        self.question_helpers(records, &mut verdicts);
+        self.question_devices(records, &mut verdicts)?;
+        Ok(verdicts)
     }
 
     fn send(&self, at: End, scope: u32, packet: &Packet, step: Step) -> io::Result<()> {
@@ -174,20 +171,25 @@ impl Judge {
         transact(&self.setup.conntrack, &bytes, 1)
     }
 
-    /// Has the captured DNAT done, if the ruleset does none at all.
+    /// Has the captured translation done for what the ruleset does not translate: other tables do on the host.
     fn translate(&mut self, records: &[Record]) -> Result<(), Error> {
-        if self.setup.rules.translates() {
-            return Ok(());
-        }
-        let Some(translations) = Translations::of(records) else {
+        let Some(translations) = Translations::of(records, &self.setup.network) else {
             return Ok(());
         };
         let table = translations.table.as_bytes();
         NFT.output(&self.setup.namespace, &["-f", "-"], table)?;
-        self.limit(format!(
-            "the ruleset translates no addresses: the captured DNAT is done for it ({})",
-            flows(translations.flows as u64)
-        ));
+        if translations.flows == 0 {
+            return Ok(());
+        }
+        let number = flows(translations.flows as u64);
+        self.limit(if self.setup.rules.translates() {
+            format!(
+                "what the ruleset does not translate gets the DNAT that the capture has seen, which is done elsewhere then \
+                 ({number})"
+            )
+        } else {
+            format!("the ruleset translates no addresses: the captured DNAT is done for it ({number})")
+        });
         if translations.ambiguous > 0 {
             self.limit(format!(
                 "different DNAT of the same source, destination and service: all were judged with that of \
@@ -196,6 +198,24 @@ impl Judge {
             ));
         }
         Ok(())
+    }
+
+    /// Has packets from elsewhere reach addresses of the loopback, where captured ones did: the host lets them
+    /// (`route_localnet`, Documentation/networking/ip-sysctl.rst).
+    fn let_loopback_in(&self, records: &[Record]) -> Result<(), Error> {
+        let reached = records.iter().any(|record| {
+            let identity = &record.identity;
+            let to = identity
+                .dnat()
+                .map_or(identity.destination, |dnat| dnat.address);
+            to.is_ipv4() && to.is_loopback() && !identity.source.is_loopback()
+        });
+        if !reached {
+            return Ok(());
+        }
+        let path = Path::new("/proc/sys/net/ipv4/conf/all/route_localnet");
+        let written = self.setup.namespace.run(|| fs::write(path, "1"))?;
+        written.map_err(|error| Error::file(path, format!("can't be set: {error}")))
     }
 
     fn limit(&mut self, limit: String) {

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use crate::check::form::Form;
 use crate::check::network::Network;
 use crate::check::rules::Rules;
-use crate::check::ruleset::{Form, Ruleset};
+use crate::check::ruleset::Ruleset;
 use crate::model::record::Record;
 use crate::model::units::show_count;
 
@@ -125,25 +126,26 @@ const IPTABLES: [(&[&str], &str); 21] = [
 ];
 
 const RATES: &str = "limits of rates, numbers and volumes (limit, meter, ct count, quota, hashlimit, \
-    connlimit): all flows come at once here, so they are reached sooner than on the host";
-const CHANCE: &str = "rules that choose by chance or by processor (numgen, statistic, cpu): another run may \
-    choose otherwise";
-const DYNAMIC: &str = "sets and lists that packets fill (add @set, update @set, recent): they begin as the \
-    ruleset has them, and the injected packets fill them";
-const IPSET: &str = "ipsets: their contents are not in the ruleset, and each is taken as empty";
+    connlimit): each flow is judged as the only one, so none of them is reached";
+const CHANCE: &str = "rules that choose by chance or by processor (numgen, statistic, cpu): what they choose on the \
+    host is not known";
+const DYNAMIC: &str = "sets and lists that packets fill (add @set, update @set, recent): what is in them on the host \
+    is not known";
+const IPSET: &str =
+    "ipsets: their contents are not in the ruleset; --also takes a file of ipset save";
 const VOLUME: &str =
     "numbers of a connection's packets and bytes: only its first packets are injected";
-const TIME: &str = "times of day and days of the week: judged as of now";
-const OWNER: &str = "users, groups and cgroups of local processes: packets from this host are sent as root \
-    and in no cgroup of a service";
+const TIME: &str = "times of day and days of the week: when a packet comes is not known";
+const OWNER: &str =
+    "users, groups and cgroups of local processes: which of them sends a packet is not known";
 const GROUP: &str = "groups of interfaces: all devices are in group 0";
 const DEVICE_KIND: &str =
     "kinds of interfaces (iiftype, iifkind, VRF): all devices are of kind tun";
 const BRIDGE: &str = "ports of bridges: a bridge is one device here and has no ports";
 const LINK: &str =
     "MAC addresses, VLAN tags and packet types: the injected packets have no Ethernet header";
-const HELPER: &str = "conntrack helpers, timeouts and expectations: related connections, such as FTP data, \
-    are judged as new ones";
+const HELPER: &str = "conntrack helpers, timeouts and expectations: no helper works here, so what they expect, such as \
+    FTP data, is judged as new, and undecided if that does not pass";
 const LABEL: &str = "conntrack labels that other programs set";
 const QUEUE: &str = "rules that hand packets to a program (queue): it does not run here, so such flows stay \
     undecided";
@@ -151,8 +153,8 @@ const PROXY: &str = "transparent proxies and synproxy: nothing listens here";
 const IPSEC: &str = "IPsec and security marks: packets come as if never encrypted, without marks";
 const CONTENT: &str = "contents and sizes of packets: the injected ones are made up";
 const HEADER: &str = "TTL, DSCP and ECN: the injected packets have TTL 64 and 0";
-const ROUTING: &str = "routing by mark or realm, and checks of the way back: only the main routing table is \
-    known here, as far as the capture has it";
+const ROUTING: &str = "routing by mark or realm, and checks of the way back: routes are known as far as the capture \
+    has them";
 
 const TRACE_STOPPED: &str = "meta nftrace set 0 and the like: which rule of the same hook drops a packet behind that \
     is not told, so such flows stay undecided";
@@ -241,9 +243,9 @@ pub fn of_flows(records: &[Record], network: &Network, rules: &Rules) -> Vec<Str
             ));
         }
     }
-    if zoned > 0 {
+    if zoned > 0 && rules.sets_zones() {
         limits.push(format!(
-            "conntrack zones other than 0: judged in zone 0, unless the ruleset itself sets zones ({})",
+            "conntrack zones: the ruleset says itself what belongs to which, so captured zones are not taken over ({})",
             flows(zoned)
         ));
     }

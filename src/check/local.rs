@@ -124,21 +124,28 @@ impl Log {
         })
     }
 
-    /// Takes what is there, and hands over each packet.
+    /// Takes what is there, and hands over each packet with the number of the doubt that logged it, if one did. Returns
+    /// whether nothing is missing.
     ///
     /// Errors: those of recvmmsg(2). `ENOBUFS` is none: a packet that is missing is asked about again.
-    pub fn drain(&mut self, mut packet: impl FnMut(&[u8])) -> io::Result<()> {
+    pub fn drain(&mut self, mut packet: impl FnMut(Option<usize>, &[u8])) -> io::Result<bool> {
+        let mut whole = true;
         loop {
             let received = match self.batch.receive(&self.socket) {
-                Ok(0) => return Ok(()),
+                Ok(0) => return Ok(whole),
                 Ok(received) => received,
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => continue,
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    whole = false;
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             for datagram in self.batch.datagrams(received) {
                 for message in messages(datagram.bytes).flatten() {
                     if message.kind == NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_PACKET {
-                        logged(message.payload).map(&mut packet);
+                        if let Some((doubt, bytes)) = logged(message.payload) {
+                            packet(doubt, bytes);
+                        }
                     }
                 }
             }
@@ -146,17 +153,24 @@ impl Log {
     }
 }
 
-/// The packet in a message, if our rule has logged it: rules under test may log to the same group.
-fn logged(payload: &[u8]) -> Option<&[u8]> {
+/// The packet in a message, if a rule of ours has logged it, and the number of the doubt that has: rules under test may log
+/// to the same group.
+fn logged(payload: &[u8]) -> Option<(Option<usize>, &[u8])> {
     let body = payload.get(NFGENMSG_LEN..)?;
     let find = |wanted| {
         attributes(body)
             .find(|(kind, _)| *kind == wanted)
             .map(|(_, value)| value)
     };
-    find(NFULA_PREFIX)?
-        .starts_with(PREFIX.as_bytes())
-        .then(|| find(NFULA_PAYLOAD))?
+    let prefix = find(NFULA_PREFIX)?;
+    let prefix = prefix.strip_suffix(&[0]).unwrap_or(prefix);
+    let rest = prefix.strip_prefix(PREFIX.as_bytes())?;
+    let doubt = match rest.strip_prefix(b":") {
+        Some(number) => Some(std::str::from_utf8(number).ok()?.parse().ok()?),
+        None if rest.is_empty() => None,
+        None => return None,
+    };
+    Some((doubt, find(NFULA_PAYLOAD)?))
 }
 
 impl AsFd for Log {

@@ -7,10 +7,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use crate::check::device::is_device_name;
+use crate::check::policy::{Policy, Way};
 use crate::model::capture::{Capture, broadcast};
 
 /// The device of flows whose network is behind no known one. No ruleset names it.
 pub const UNKNOWN_LINK: &str = "elsewhere";
+
+/// Addresses that no host has, for devices without: a dummy address (RFC 7600, 4.8) and one to be discarded (RFC 6666).
+const DUMMY_IPV4: &str = "192.0.0.8";
+const DUMMY_IPV6: &str = "100::1";
 
 /// What a user says about the network, beside what the captures know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +37,8 @@ struct Route {
 /// Devices with addresses, and routes.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
+    /// What chooses other tables of routes.
+    pub policy: Policy,
     devices: Vec<String>,
     addresses: Vec<(IpNet, String)>,
     /// The longest prefix first.
@@ -45,7 +52,10 @@ impl Network {
     /// Puts together what is known. `named` are the devices that the ruleset names, with `*` for
     /// anything at the end.
     pub fn new(captures: &[Capture], hints: &Hints, named: &BTreeSet<String>) -> Self {
-        let mut network = Self::default();
+        let mut network = Self {
+            policy: Policy::new(captures),
+            ..Self::default()
+        };
         for interface in captures.iter().flat_map(|capture| &capture.interfaces) {
             network.device(&interface.name);
             for &address in &interface.addresses {
@@ -78,7 +88,7 @@ impl Network {
         self.devices
             .iter()
             .map(String::as_str)
-            .filter(|name| *name != "lo")
+            .filter(|name| *name != "lo" && !self.policy.is_router(name))
     }
 
     /// Whether an address is the host's.
@@ -110,6 +120,52 @@ impl Network {
         )
     }
 
+    /// The device by which the packets of a way leave.
+    pub fn way_out(&self, way: Way<'_>) -> &str {
+        let v6 = way.to.is_ipv6();
+        if let Some(length) = self.policy.main_first(v6) {
+            let mut routes = self.routes.iter();
+            let route = routes.find(|route| route.to.contains(&way.to));
+            if let Some(route) = route.filter(|route| route.to.prefix_len() > length) {
+                return &route.device;
+            }
+        }
+        self.policy
+            .device(way)
+            .unwrap_or_else(|| self.towards(way.to))
+    }
+
+    /// Whether an address lies behind the default route, which is where hosts differ in what they send where.
+    pub fn is_by_default(&self, address: IpAddr) -> bool {
+        let route = self.routes.iter().find(|route| route.to.contains(&address));
+        route.is_some_and(|route| route.to.prefix_len() == 0)
+    }
+
+    /// Devices with an address, but for these and `lo`.
+    pub fn has_others(&self, but: &[&str]) -> bool {
+        self.addresses.iter().any(|(net, device)| {
+            device != "lo" && !but.contains(&device.as_str()) && !is_link_local(net.addr())
+        })
+    }
+
+    /// Takes another device for what no route leads to, of the families where it is so.
+    pub fn assume_device(&mut self, device: &str) {
+        for assumed in self.assumed.iter_mut().flatten() {
+            device.clone_into(assumed);
+        }
+    }
+
+    /// What sets the routes to the assumed device, for `ip -batch`.
+    pub fn assumed_routes(&self) -> String {
+        let mut text = String::new();
+        for (device, everything) in self.assumed.iter().zip(["0.0.0.0/0", "::/0"]) {
+            if let Some(device) = device {
+                let _ = writeln!(text, "route replace {everything} dev {device}");
+            }
+        }
+        text
+    }
+
     /// The device of an address that no known route leads to; `None` if one does.
     pub fn assumed(&self, address: IpAddr) -> Option<&str> {
         if self.routes.iter().any(|route| route.to.contains(&address)) {
@@ -132,11 +188,26 @@ impl Network {
         })
     }
 
-    /// What sets it up, for `ip -batch`.
-    pub fn commands(&self) -> String {
+    /// What sets it up, for `ip -batch`. With `everywhere`, devices that have no address get one, for rules that translate
+    /// to the address of a device: without one the kernel drops the packet (`nf_nat_masquerade_ipv4`,
+    /// net/netfilter/nf_nat_masquerade.c).
+    pub fn commands(&self, everywhere: bool) -> String {
         let mut text = String::from("link set lo up\n");
         for device in self.devices() {
             let _ = writeln!(text, "link set dev {device} up");
+        }
+        text.push_str(&self.policy.routers());
+        for device in self.devices().filter(|_| everywhere) {
+            let has = |v6| {
+                let mut own = self.addresses.iter().filter(|(_, on)| on == device);
+                own.any(|(net, _)| net.addr().is_ipv6() == v6 && !is_link_local(net.addr()))
+            };
+            if !has(false) {
+                let _ = writeln!(text, "address replace {DUMMY_IPV4}/32 dev {device}");
+            }
+            if !has(true) {
+                let _ = writeln!(text, "address replace {DUMMY_IPV6}/128 dev {device} nodad");
+            }
         }
         for (net, device) in &self.addresses {
             if net.addr().is_loopback() {
@@ -160,21 +231,10 @@ impl Network {
             if connected || device == "lo" {
                 continue;
             }
-            let via = match gateway {
-                Some(IpAddr::V6(gateway)) if matches!(to, IpNet::V4(_)) => {
-                    format!(" via inet6 {gateway}")
-                }
-                Some(gateway) => format!(" via {gateway}"),
-                None => String::new(),
-            };
-            let onlink = if gateway.is_some() { " onlink" } else { "" };
-            let _ = writeln!(text, "route replace {to}{via} dev {device}{onlink}");
+            let via = next_hop(*to, *gateway);
+            let _ = writeln!(text, "route replace {to}{via} dev {device}");
         }
-        for (device, everything) in self.assumed.iter().zip(["0.0.0.0/0", "::/0"]) {
-            if let Some(device) = device {
-                let _ = writeln!(text, "route replace {everything} dev {device}");
-            }
-        }
+        text.push_str(&self.assumed_routes());
         text
     }
 
@@ -257,6 +317,17 @@ impl Network {
     }
 }
 
+/// The words of ip-route(8) for a next hop. It is reached without a route (`onlink`).
+pub fn next_hop(to: IpNet, gateway: Option<IpAddr>) -> String {
+    match gateway {
+        Some(IpAddr::V6(gateway)) if matches!(to, IpNet::V4(_)) => {
+            format!(" via inet6 {gateway} onlink")
+        }
+        Some(gateway) => format!(" via {gateway} onlink"),
+        None => String::new(),
+    }
+}
+
 /// Whether an address only has a meaning together with a device.
 pub fn is_link_local(address: IpAddr) -> bool {
     match address {
@@ -310,9 +381,9 @@ mod tests {
         assert!(network.is_for_many("192.168.1.255".parse().unwrap()));
         assert!(network.is_for_many("ff02::fb".parse().unwrap()));
         assert!(!network.is_for_many("192.168.2.255".parse().unwrap()));
-        let commands = network.commands();
+        let commands = network.commands(false);
         assert!(
-            commands.contains("route replace 0.0.0.0/0 via 203.0.113.1 dev wan onlink\n"),
+            commands.contains("route replace 0.0.0.0/0 via 203.0.113.1 onlink dev wan\n"),
             "{commands}"
         );
     }

@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
+use crate::check::doubt::commented;
+use crate::check::form::Form;
 use crate::check::guard;
 use crate::check::limits::without_quoted;
 use crate::check::namespace::Namespace;
-use crate::check::ruleset::Form;
 use crate::check::tool::{IP6TABLES_SAVE, IPTABLES_SAVE, NFT};
 use crate::check::trace::Place;
 use crate::model::error::Error;
 
 /// Family, table and chain.
-type ChainName = (String, String, String);
+pub(super) type ChainName = (String, String, String);
 
 /// What is loaded, our own table left out.
 #[derive(Clone, Debug, Default)]
@@ -29,17 +30,19 @@ pub struct Rules {
     pub hooks: BTreeSet<(String, String, String)>,
     /// Names of devices in rules and sets; a `*` at the end stands for anything.
     pub devices: BTreeSet<String>,
+    /// Whether there is a rule, or a policy of drop.
+    pub decides: bool,
+    /// Handle and text of the rules that others stand for, by the numbers in the comments of these.
+    pub replaced: Vec<(Option<u64>, String)>,
 }
 
 impl Rules {
-    /// Reads what is loaded, which was written in these forms.
+    /// Reads what is loaded, which was written in these forms, from what the programs list.
     ///
     /// Errors: programs that fail.
     pub fn read(namespace: &Namespace, forms: &[Form]) -> Result<Self, Error> {
-        let text = NFT.output(namespace, &["-a", "list", "ruleset"], b"")?;
-        let json = NFT.output(namespace, &["-j", "list", "ruleset"], b"")?;
-        let json: Value = serde_json::from_str(&json)
-            .map_err(|error| Error::caused(format!("nft -j list ruleset: {error}"), error))?;
+        let text = listing(namespace)?;
+        let json = json_listing(namespace)?;
         let mut rules = Self::default();
         for (chain, handle, rule) in listed(&text) {
             rules.nft_texts.push(rule.clone());
@@ -48,6 +51,7 @@ impl Rules {
         for object in json["nftables"].as_array().into_iter().flatten() {
             rules.object(object);
         }
+        rules.decides |= !rules.nft_texts.is_empty();
         for (form, family, tool) in [
             (Form::Iptables, "ip", IPTABLES_SAVE),
             (Form::Ip6tables, "ip6", IP6TABLES_SAVE),
@@ -62,8 +66,14 @@ impl Rules {
         Ok(rules)
     }
 
-    /// The text of a rule; of a policy, what it says.
-    pub fn text(&self, place: &Place) -> String {
+    /// The handle and the text of a rule as it was given; of a policy, what it says.
+    pub fn rule(&self, place: &Place) -> (Option<u64>, String) {
+        let text = self.text(place);
+        let given = commented(&text).and_then(|number| self.replaced.get(number));
+        given.cloned().unwrap_or((place.handle, text))
+    }
+
+    fn text(&self, place: &Place) -> String {
         let Some(handle) = place.handle else {
             return "policy drop".to_owned();
         };
@@ -80,6 +90,40 @@ impl Rules {
     /// Whether the ruleset translates addresses at all.
     pub fn translates(&self) -> bool {
         self.hooks.iter().any(|(kind, ..)| kind == "nat")
+    }
+
+    /// Whether a rule takes the address of a device for its own.
+    pub fn takes_addresses(&self) -> bool {
+        let words = ["masquerade", "redirect"];
+        let mut rules = self
+            .nft_texts
+            .iter()
+            .map(|rule| without_quoted(rule).to_lowercase());
+        // Where nft(8) can't show a target of iptables, its name stands in quotes.
+        rules.any(|rule| words.iter().any(|word| rule.contains(word)))
+            || self.nft_texts.iter().any(|rule| rule.contains("xt target"))
+    }
+
+    /// Whether a rule puts packets into conntrack zones.
+    pub fn sets_zones(&self) -> bool {
+        let texts = self.texts.values().flatten().map(|(_, text)| text);
+        texts.chain(&self.nft_texts).any(|rule| {
+            let rule = without_quoted(rule);
+            rule.contains("zone set") || rule.contains("--zone")
+        })
+    }
+
+    /// Whether a rule is for what helpers expect.
+    pub fn lets_related_pass(&self) -> bool {
+        let texts = self.texts.values().flatten().map(|(_, text)| text);
+        let mut texts = texts.chain(&self.nft_texts);
+        // Where nft(8) can't show a match of iptables, its name stands in quotes.
+        texts.any(|rule| rule.to_lowercase().contains("related") || rule.contains("xt match"))
+    }
+
+    /// Whether a rule asks for a device other than `lo`.
+    pub fn names_devices(&self) -> bool {
+        self.devices.iter().any(|name| name != "lo")
     }
 
     /// Whether chains of the ruleset see packets before the prerouting hook.
@@ -122,6 +166,7 @@ impl Rules {
                         .insert((text("type"), text("hook"), text("family")));
                 }
                 names(&body["dev"], &mut self.devices);
+                self.decides |= body["policy"] == "drop";
             }
             "flowtable" => names(&body["dev"], &mut self.devices),
             "rule" => expressions(&body["expr"], &mut self.devices),
@@ -164,8 +209,24 @@ impl Rules {
     }
 }
 
+/// What `nft -a list ruleset` says.
+///
+/// Errors: the program fails.
+pub fn listing(namespace: &Namespace) -> Result<String, Error> {
+    NFT.output(namespace, &["-a", "list", "ruleset"], b"")
+}
+
+/// What `nft -j list ruleset` says.
+///
+/// Errors: the program fails.
+pub fn json_listing(namespace: &Namespace) -> Result<Value, Error> {
+    let json = NFT.output(namespace, &["-j", "list", "ruleset"], b"")?;
+    serde_json::from_str(&json)
+        .map_err(|error| Error::caused(format!("nft -j list ruleset: {error}"), error))
+}
+
 /// The rules in the text of `nft -a list ruleset`, with their chains and handles.
-fn listed(text: &str) -> Vec<(ChainName, u64, String)> {
+pub(super) fn listed(text: &str) -> Vec<(ChainName, u64, String)> {
     let mut rules = Vec::new();
     let (mut family, mut table, mut chain) = ("", "", None);
     for line in text.lines() {

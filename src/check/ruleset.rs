@@ -5,25 +5,16 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::check::confine::becomes_nobody;
+use crate::check::form::{self, Form};
 use crate::check::include;
 use crate::check::limits::without_quoted;
 use crate::check::namespace::Namespace;
-use crate::check::tool::{IP6TABLES_RESTORE, IPTABLES_RESTORE, NFT, Tool};
+use crate::check::repair;
+use crate::check::tool::{IP6TABLES_RESTORE, IPSET, IPTABLES_RESTORE, NFT, Tool};
 use crate::model::error::Error;
 
 /// What nft(8) calls what it reads.
 const STANDARD_INPUT: &str = "/dev/stdin";
-
-/// How a ruleset is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Form {
-    /// For `nft -f`.
-    Nft,
-    /// Rules of IPv4 for `iptables-restore`(8).
-    Iptables,
-    /// Rules of IPv6 for `ip6tables-restore`(8).
-    Ip6tables,
-}
 
 /// A ruleset as its file has it, and which program loads it.
 #[derive(Clone, Debug)]
@@ -32,6 +23,8 @@ pub struct Ruleset {
     pub name: String,
     /// How it is written.
     pub form: Form,
+    /// Whether that is certain: rules of iptables that no address tells the family of may be of the other one.
+    pub certain: bool,
     /// What it says.
     pub text: String,
 }
@@ -39,11 +32,16 @@ pub struct Ruleset {
 impl Ruleset {
     /// One that is not in a file.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        let text = text.into();
+        let (name, text) = (name.into(), text.into());
+        let (form, certain) = form::of(&text, &name);
         Self {
-            name: name.into(),
-            form: Form::of(&text),
-            text,
+            name,
+            form,
+            certain,
+            text: match form {
+                Form::Nft | Form::Ipset => text,
+                Form::Iptables | Form::Ip6tables => form::without_counters(&text),
+            },
         }
     }
 
@@ -53,51 +51,99 @@ impl Ruleset {
         let family = |word: &str| ["-4", "-6", "--ipv4", "--ipv6"].contains(&word);
         let mut rules = self.text.lines().filter(|line| line.starts_with('-'));
         let for_both = rules.any(|rule| without_quoted(rule).split_whitespace().any(family));
-        if self.form == Form::Nft || !for_both {
+        if self.form.family().is_none() || !for_both {
             return vec![self.clone()];
         }
         let forms = [Form::Iptables, Form::Ip6tables].into_iter();
         let of = |form| Self {
             form,
+            certain: true,
             ..self.clone()
         };
         forms.map(of).collect()
     }
 
-    /// Reads one from a file; `-` is standard input.
+    /// Reads one from a file; `-` is standard input, and `ip6:FILE` says that it is of ip6tables-save(8).
     ///
-    /// Errors: a file that can't be read, or is not text.
+    /// Errors: a file that can't be read, or is no ruleset.
     pub fn read(path: &Path) -> Result<Self, Error> {
+        let said = path.to_str().filter(|_| !path.exists()).and_then(|text| {
+            let (family, path) = text.split_once(':')?;
+            let form = match family {
+                "ip" | "ip4" => Form::Iptables,
+                "ip6" => Form::Ip6tables,
+                _ => return None,
+            };
+            Some((form, path))
+        });
+        let Some((form, path)) = said else {
+            return Self::read_file(path);
+        };
+        let ruleset = Self::read_file(Path::new(path))?;
+        if ruleset.form.family().is_none() {
+            return Err(Error::file(
+                Path::new(path),
+                "is not of iptables-save, whose family alone can be said so: leave out ip: or ip6:",
+            ));
+        }
+        Ok(Self {
+            form,
+            certain: true,
+            ..ruleset
+        })
+    }
+
+    fn read_file(path: &Path) -> Result<Self, Error> {
         let wrong = |error| Error::file(path, format!("can't be read: {error}"));
         if path.as_os_str() == "-" {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).map_err(wrong)?;
+            if let Some(why) = form::refusal(&text) {
+                return Err(Error::new(format!("standard input {why}")));
+            }
             return Ok(Self::new("standard input", text));
         }
         let bytes = fs::read(path).map_err(wrong)?;
         let text = String::from_utf8(bytes)
             .map_err(|_| Error::file(path, "is not a ruleset: it is not text"))?;
-        if text.trim_start().starts_with("{\"") {
-            return Err(Error::file(
-                path,
-                "is JSON, as captures are, and no ruleset: name the ruleset first, then the captures",
-            ));
+        if let Some(why) = form::refusal(&text) {
+            return Err(Error::file(path, why));
         }
         Ok(Self::new(path.display().to_string(), text))
     }
 
+    /// Loads it, as of the other family if this one is not certain and its program refuses it.
+    ///
+    /// Errors: as [`load`](Self::load).
+    pub fn load_as_either(
+        &self,
+        namespace: &Namespace,
+        device: &mut dyn FnMut(&str) -> Result<(), Error>,
+    ) -> Result<(Self, Vec<String>), Error> {
+        let error = match self.load(namespace, device) {
+            Err(error) if !self.certain => error,
+            done => return done,
+        };
+        let other = Self {
+            form: self.form.other_family(),
+            ..self.clone()
+        };
+        other.load(namespace, device).map_err(|_| error)
+    }
+
     /// Loads it. nft(8) wants the devices of `iif`, `oif` and of device hooks to be there: `device` is
-    /// called to make them.
+    /// called to make them. Returns it as it was loaded, and what was left out of it.
     ///
     /// Errors: a program that is missing; a ruleset that does not load, with the program's own words.
     pub fn load(
         &self,
         namespace: &Namespace,
         device: &mut dyn FnMut(&str) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    ) -> Result<(Self, Vec<String>), Error> {
         // Not by its name: whoever may read it, nft(8) runs without rights over files.
         let (tool, args): (Tool, &[&str]) = match self.form {
             Form::Nft => (NFT, &["-f", "-"]),
+            Form::Ipset => (IPSET, &["restore"]),
             Form::Iptables => (IPTABLES_RESTORE, &[]),
             Form::Ip6tables => (IP6TABLES_RESTORE, &[]),
         };
@@ -112,15 +158,27 @@ impl Ruleset {
             }
         }
         let mut made = Vec::new();
+        let mut loaded = self.clone();
+        let mut left_out = Vec::new();
         loop {
-            let output = tool.run(namespace, args, self.text.as_bytes())?;
+            let output = tool.run(namespace, args, loaded.text.as_bytes())?;
             if output.status.success() {
-                return Ok(());
+                return Ok((loaded, left_out));
             }
             let said = String::from_utf8_lossy(&output.stderr);
             let said = said.replace(STANDARD_INPUT, &self.name);
             let missing = missing_devices(&said);
             let news: Vec<String> = missing.filter(|name| !made.contains(name)).collect();
+            let repaired = match self.form {
+                Form::Nft => repair::nft(&loaded.text, &self.name, &said),
+                Form::Ipset => None,
+                Form::Iptables | Form::Ip6tables => repair::iptables(&loaded.text, &said),
+            };
+            if let (Some(repaired), true) = (repaired, news.is_empty()) {
+                loaded.text = repaired.text;
+                left_out.extend(repaired.left_out);
+                continue;
+            }
             if news.is_empty() {
                 let said = said.trim();
                 // EMSGSIZE: only root may send more at once than `wmem_max` (socket(7)).
@@ -139,42 +197,6 @@ impl Ruleset {
                 device(&name)?;
                 made.push(name);
             }
-        }
-    }
-}
-
-impl Form {
-    /// Finds out how a text is written: only iptables-save(8) has lines like `*filter` and `COMMIT`.
-    fn of(text: &str) -> Self {
-        let lines = || text.lines().map(str::trim);
-        let table = |line: &str| {
-            let names = ["filter", "nat", "mangle", "raw", "security"];
-            line.strip_prefix('*')
-                .is_some_and(|name| names.contains(&name))
-        };
-        if !lines().any(table) {
-            return Self::Nft;
-        }
-        for line in lines() {
-            if line.starts_with('#') {
-                // "# Generated by ip6tables-save v1.8.9"
-                if line.contains("ip6tables") {
-                    return Self::Ip6tables;
-                } else if line.contains("iptables") {
-                    return Self::Iptables;
-                }
-            }
-        }
-        let ipv6 = |word: &str| {
-            let address = word.split('/').next().unwrap_or(word);
-            address.parse::<std::net::Ipv6Addr>().is_ok()
-                || ["ipv6-icmp", "icmpv6", "icmp6", "--icmpv6-type"].contains(&word)
-                || word.starts_with("icmp6-")
-        };
-        if lines().flat_map(str::split_whitespace).any(ipv6) {
-            Self::Ip6tables
-        } else {
-            Self::Iptables
         }
     }
 }
@@ -232,21 +254,6 @@ fn missing_devices(said: &str) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_form_shows_in_the_text() {
-        let form = |text: &str| Form::of(text);
-        assert_eq!(form("table inet filter {\n}"), Form::Nft);
-        assert_eq!(form("*filter\n:INPUT DROP [0:0]\nCOMMIT\n"), Form::Iptables);
-        let six = "*filter\n-A INPUT -s fe80::/10 -j ACCEPT\nCOMMIT\n";
-        assert_eq!(form(six), Form::Ip6tables);
-        let generated = "# Generated by ip6tables-save v1.8.9\n*filter\nCOMMIT\n";
-        assert_eq!(form(generated), Form::Ip6tables);
-        assert_eq!(
-            form("*filter\n-A INPUT -p ipv6-icmp -j ACCEPT\nCOMMIT"),
-            Form::Ip6tables
-        );
-    }
 
     #[test]
     fn a_file_for_both_programs_is_loaded_by_both() {

@@ -7,12 +7,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::check::device;
+use crate::check::doubt::Doubt;
 use crate::check::guard;
-use crate::check::ipset;
+use crate::check::load::{Loaded, load};
 use crate::check::namespace::Namespace;
 use crate::check::network::{Hints, Network};
 use crate::check::rules::Rules;
-use crate::check::ruleset::{Form, Ruleset};
+use crate::check::ruleset::Ruleset;
 use crate::check::tool::{IP, NFT};
 use crate::check::trace::Tracer;
 use crate::check::wire::Wire;
@@ -67,6 +68,8 @@ pub struct Setup {
     pub conntrack: std::os::fd::OwnedFd,
     /// What is loaded.
     pub rules: Rules,
+    /// What is not known of the rules.
+    pub doubts: Vec<Doubt>,
     /// What could not be set up as it was.
     pub notes: Vec<String>,
 }
@@ -89,34 +92,36 @@ impl Setup {
         for name in before.devices() {
             namespace.run(|| wire.add(name))??;
         }
-        let rulesets: Vec<Ruleset> = rulesets.iter().flat_map(Ruleset::by_program).collect();
-        let mut ordered: Vec<&Ruleset> = rulesets.iter().collect();
-        // Files for nft(8) may begin with "flush ruleset".
-        ordered.sort_by_key(|ruleset| ruleset.form);
-        for ruleset in ordered {
-            if ruleset.form != Form::Nft {
-                // If it fails, iptables-restore(8) names the set that it misses.
-                let _ = namespace.run(|| ipset::stand_in(ruleset))?;
-            }
-            ruleset.load(&namespace, &mut |name| namespace.run(|| wire.add(name))?)?;
-        }
-        let forms: Vec<Form> = rulesets.iter().map(|ruleset| ruleset.form).collect();
-        let rules = Rules::read(&namespace, &forms)?;
+        let Loaded {
+            rules,
+            doubts,
+            left_out,
+        } = load(rulesets, &namespace, &mut |name| {
+            namespace.run(|| wire.add(name))?
+        })?;
         let network = Network::new(captures, hints, &rules.devices);
         for name in network.devices() {
             namespace.run(|| wire.add(name))??;
         }
         let mut notes = Vec::new();
-        let output = IP.run(
-            &namespace,
-            &["-force", "-batch", "-"],
-            network.commands().as_bytes(),
-        )?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        let said = said
-            .lines()
-            .filter(|line| !line.starts_with("Command failed"));
-        notes.extend(said.map(|line| format!("an address or route could not be set: {line}")));
+        if !left_out.is_empty() {
+            notes.push(format!(
+                "left out of the ruleset, as this machine does not have it and it decides nothing about first packets: {}",
+                left_out.join(", ")
+            ));
+        }
+        let everywhere = rules.takes_addresses();
+        let (four, six) = (
+            network.policy.commands(false),
+            network.policy.commands(true),
+        );
+        for (family, commands) in [
+            (None, network.commands(everywhere)),
+            (Some("-4"), four),
+            (Some("-6"), six),
+        ] {
+            notes.extend(set_up(&namespace, family, &commands)?);
+        }
         let wanted: Vec<Ipv6Addr> = network.ipv6_addresses().collect();
         let lacking = namespace.run(|| wait_for(wanted))?;
         notes.extend(lacking.iter().map(|address| {
@@ -132,9 +137,35 @@ impl Setup {
             tracer,
             conntrack,
             rules,
+            doubts,
             notes,
         })
     }
+}
+
+/// Has ip(8) do this, and returns what it could not do.
+///
+/// Errors: it can't be run.
+pub fn set_up(
+    namespace: &Namespace,
+    family: Option<&str>,
+    commands: &str,
+) -> Result<Vec<String>, Error> {
+    if commands.is_empty() {
+        return Ok(Vec::new());
+    }
+    let args: Vec<&str> = family
+        .into_iter()
+        .chain(["-force", "-batch", "-"])
+        .collect();
+    let output = IP.run(namespace, &args, commands.as_bytes())?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said
+        .lines()
+        .filter(|line| !line.starts_with("Command failed"));
+    Ok(said
+        .map(|line| format!("an address or route could not be set: {line}"))
+        .collect())
 }
 
 /// In the calling thread's namespace.

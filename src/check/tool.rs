@@ -43,6 +43,11 @@ pub const IP: Tool = Tool {
     names: &["ip"],
     package: "iproute2",
 };
+/// ipset(8).
+pub const IPSET: Tool = Tool {
+    names: &["ipset"],
+    package: "ipset",
+};
 /// iptables-restore(8). The names with `-nft` are the ones that make nftables rules, whose verdicts the
 /// kernel can trace, whatever the plain names stand for on this system (update-alternatives(1)).
 pub const IPTABLES_RESTORE: Tool = Tool {

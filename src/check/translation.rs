@@ -1,11 +1,15 @@
-//! DNAT that the capture has seen, for rulesets that have none: files of rules only, to which the host
-//! has its translations elsewhere. The rules then see the same destinations as on the host.
+//! Translation that the capture has seen, for what the ruleset does not translate: the host does it elsewhere. The rules
+//! then see the same addresses as on the host.
+//!
+//! The chains come behind all of the ruleset: who has translated a connection first has done so for good
+//! (`nf_nat_inet_fn`, net/netfilter/nf_nat_core.c).
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use crate::check::guard::TABLE;
+use crate::check::network::Network;
 use crate::model::record::{Identity, Record, Service};
 
 /// The table, for nft(8).
@@ -13,14 +17,14 @@ use crate::model::record::{Identity, Record, Service};
 pub struct Translations {
     /// Replaces the one that was loaded before.
     pub table: String,
-    /// Flows that it is made of.
+    /// Flows whose destination it translates.
     pub flows: usize,
     /// Flows whose like goes to another destination: one of them was taken.
     pub ambiguous: usize,
 }
 
 /// Kinds of maps: name, types of keys, types of data, and what looks a packet up.
-const MAPS: [(&str, &str, &str, &str); 4] = [
+const MAPS: [(&str, &str, &str, &str); 6] = [
     (
         "ipv4-ports",
         "ipv4_addr . ipv4_addr . inet_proto . inet_service",
@@ -45,22 +49,47 @@ const MAPS: [(&str, &str, &str, &str); 4] = [
         "ipv6_addr",
         "dnat ip6 to ip6 saddr . ip6 daddr . meta l4proto map @ipv6",
     ),
+    (
+        "ipv4-sources",
+        "ipv4_addr . ipv4_addr . inet_proto",
+        "ipv4_addr",
+        "snat ip to ip saddr . ip daddr . meta l4proto map @ipv4-sources",
+    ),
+    (
+        "ipv6-sources",
+        "ipv6_addr . ipv6_addr . inet_proto",
+        "ipv6_addr",
+        "snat ip6 to ip6 saddr . ip6 daddr . meta l4proto map @ipv6-sources",
+    ),
 ];
+/// How many of them are of destinations.
+const DESTINATIONS: usize = 4;
+/// Behind every chain of a ruleset.
+const LAST: &str = "2147483646";
 
 impl Translations {
     /// Those of the flows; `None` if none has any.
-    pub fn of(records: &[Record]) -> Option<Self> {
-        let mut maps: [HashMap<String, String>; 4] = Default::default();
+    pub fn of(records: &[Record], network: &Network) -> Option<Self> {
+        let mut maps: [HashMap<String, String>; 6] = Default::default();
         let (mut flows, mut ambiguous) = (0, 0);
         for identity in records.iter().map(|record| &record.identity) {
-            let Some((map, key, value)) = element(identity) else {
-                continue;
-            };
-            flows += 1;
-            let first = maps[map].entry(key).or_insert_with(|| value.clone());
-            ambiguous += usize::from(*first != value);
+            if let Some((map, key, value)) = destination(identity) {
+                flows += 1;
+                let first = maps[map].entry(key).or_insert_with(|| value.clone());
+                ambiguous += usize::from(*first != value);
+            }
+            if let Some((map, key, value)) = source(identity, network) {
+                maps[map].entry(key).or_insert(value);
+            }
         }
-        (flows > 0).then(|| Self {
+        // The address alone does not tell those from others that were not translated.
+        for identity in records.iter().map(|record| &record.identity) {
+            if identity.snat().is_none() {
+                let map = DESTINATIONS + usize::from(identity.source.is_ipv6());
+                maps[map].remove(&source_key(identity));
+            }
+        }
+        maps.iter().any(|map| !map.is_empty()).then(|| Self {
             table: table(&maps),
             flows,
             ambiguous,
@@ -68,8 +97,37 @@ impl Translations {
     }
 }
 
-/// The map that a flow belongs in, and its element.
-fn element(identity: &Identity) -> Option<(usize, String, String)> {
+/// The map that a flow's source belongs in, and its element: the address alone, since ports are picked anew. What was not
+/// translated to an address of the host can't be answered here.
+fn source(identity: &Identity, network: &Network) -> Option<(usize, String, String)> {
+    let address = identity.snat()?.address;
+    let v6 = identity.source.is_ipv6();
+    let to = identity
+        .dnat()
+        .map_or(identity.destination, |dnat| dnat.address);
+    let usable = address.is_ipv6() == v6
+        && to.is_ipv6() == v6
+        && address != identity.source
+        && network.is_local(address)
+        && !address.is_loopback();
+    usable.then(|| {
+        (
+            DESTINATIONS + usize::from(v6),
+            source_key(identity),
+            address.to_string(),
+        )
+    })
+}
+
+fn source_key(identity: &Identity) -> String {
+    let to = identity
+        .dnat()
+        .map_or(identity.destination, |dnat| dnat.address);
+    format!("{} . {to} . {}", identity.source, identity.protocol.0)
+}
+
+/// The map that a flow's destination belongs in, and its element.
+fn destination(identity: &Identity) -> Option<(usize, String, String)> {
     let dnat = identity.dnat()?;
     let six = usize::from(identity.source.is_ipv6());
     let same_family = |address: IpAddr| address.is_ipv6() == identity.source.is_ipv6();
@@ -93,7 +151,7 @@ fn element(identity: &Identity) -> Option<(usize, String, String)> {
     })
 }
 
-fn table(maps: &[HashMap<String, String>; 4]) -> String {
+fn table(maps: &[HashMap<String, String>; 6]) -> String {
     let name = format!("inet {TABLE}-nat");
     let mut text = format!("table {name}\ndelete table {name}\ntable {name} {{\n");
     for ((name, keys, data, _), elements) in MAPS.iter().zip(maps) {
@@ -107,9 +165,14 @@ fn table(maps: &[HashMap<String, String>; 4]) -> String {
         }
         text.push_str("}\n");
     }
-    for hook in ["prerouting", "output"] {
-        let _ = writeln!(text, "chain {hook} {{ type nat hook {hook} priority -100");
-        for (.., rule) in MAPS {
+    let (destinations, sources) = MAPS.split_at(DESTINATIONS);
+    for (hook, maps) in [
+        ("prerouting", destinations),
+        ("output", destinations),
+        ("postrouting", sources),
+    ] {
+        let _ = writeln!(text, "chain {hook} {{ type nat hook {hook} priority {LAST}");
+        for (.., rule) in maps {
             let _ = writeln!(text, "{rule}");
         }
         text.push_str("}\n");

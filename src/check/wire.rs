@@ -22,6 +22,15 @@ pub enum End {
     Host,
 }
 
+/// What is heard of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It has come out there.
+    Out(End),
+    /// It has come to the rule of this doubt.
+    Doubt(usize),
+}
+
 /// One end of the wire: a device by which packets go in and out.
 #[derive(Debug)]
 struct Port {
@@ -102,10 +111,10 @@ impl Wire {
         }
     }
 
-    /// Takes all that has come out.
+    /// Takes all that is heard. Returns whether nothing is missing.
     ///
     /// Errors: the system's.
-    pub fn drain(&mut self, mut packet: impl FnMut(End, &[u8])) -> io::Result<()> {
+    pub fn drain(&mut self, mut packet: impl FnMut(Heard, &[u8])) -> io::Result<bool> {
         let mut ready: Vec<PollFd<'_>> = self
             .ports
             .iter()
@@ -116,7 +125,9 @@ impl Wire {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        poll(&mut ready, Some(&now))?;
+        if poll(&mut ready, Some(&now))? == 0 {
+            return Ok(true);
+        }
         let readable: Vec<bool> = ready
             .iter()
             .map(|ready| ready.revents().contains(PollFlags::IN))
@@ -124,13 +135,13 @@ impl Wire {
         for (number, port) in self.ports.iter().enumerate() {
             if readable[number] {
                 while let Some(bytes) = port.tun.read(&mut self.buffer)? {
-                    packet(End::Device(number), bytes);
+                    packet(Heard::Out(End::Device(number)), bytes);
                 }
             }
         }
-        if readable[self.ports.len()] {
-            self.log.drain(|bytes| packet(End::Host, bytes))?;
-        }
-        Ok(())
+        // Last, and in any case: what a packet that has come out by a device was logged for on its way is there by now.
+        self.log.drain(|doubt, bytes| {
+            packet(doubt.map_or(Heard::Out(End::Host), Heard::Doubt), bytes);
+        })
     }
 }

@@ -160,6 +160,10 @@ constants! {
     NFULNL_MSG_CONFIG: u16 = libc::NFULNL_MSG_CONFIG as u16;
     NFULNL_CFG_CMD_BIND: u8 = libc::NFULNL_CFG_CMD_BIND as u8;
     NFULNL_COPY_PACKET: u8 = libc::NFULNL_COPY_PACKET as u8;
+    // Counters of nfacct(8): `netfilter/nfnetlink_acct.h`.
+    NFNL_SUBSYS_ACCT: u16 = libc::NFNL_SUBSYS_ACCT as u16;
+    NFNL_MSG_ACCT_NEW: u16 = 0;
+    NFACCT_NAME: u16 = 1;
     // Sets of ipset(8): `netfilter/ipset/ip_set.h`.
     IPSET_ATTR_PROTOCOL: u16 = 1;
     IPSET_ATTR_SETNAME: u16 = 2;

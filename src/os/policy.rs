@@ -94,10 +94,7 @@ fn rule(payload: &[u8]) -> Option<PolicyRule> {
         _ => return None,
     };
     let found: BTreeMap<u16, &[u8]> = attributes(rest).collect();
-    let word = |kind: u16| {
-        let bytes = found.get(&kind)?;
-        Some(u32::from_ne_bytes((*bytes).try_into().ok()?))
-    };
+    let word = |kind: u16| word_of(&found, kind);
     let text = |kind: u16| {
         let bytes = found.get(&kind)?;
         let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
@@ -114,7 +111,11 @@ fn rule(payload: &[u8]) -> Option<PolicyRule> {
                 .get(kind)
                 .is_some_and(|value| value.iter().any(|&byte| byte != 0xff))
         })
-        .map(|(_, word)| (*word).to_owned())
+        .map(|(kind, word)| match (*word, word_of(&found, *kind)) {
+            // What wg-quick(8) has in its rules; without the length nobody could tell what the rule does.
+            ("suppress_prefixlength", Some(length)) => format!("{word} {length}"),
+            _ => (*word).to_owned(),
+        })
         .collect();
     if tos != 0 {
         others.push("tos".to_owned());
@@ -137,4 +138,9 @@ fn rule(payload: &[u8]) -> Option<PolicyRule> {
         action: named.map_or_else(|| action.to_string(), |(_, word)| (*word).to_owned()),
         table: (lookup && !l3mdev).then(|| word(FRA_TABLE).unwrap_or(table.into())),
     })
+}
+
+fn word_of(found: &BTreeMap<u16, &[u8]>, kind: u16) -> Option<u32> {
+    let bytes = found.get(&kind)?;
+    Some(u32::from_ne_bytes((*bytes).try_into().ok()?))
 }

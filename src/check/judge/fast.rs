@@ -1,14 +1,15 @@
 //! The fast pass: as many packets at a time as fit, of which it sees those that come out.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 
 use super::{ANSWER, Judge, ROUND};
+use crate::check::doubt::settle;
 use crate::check::flow::Flow;
 use crate::check::guard::TRACED;
 use crate::check::packet::{Packet, Step, Tuple};
 use crate::check::verdict::{Outcome, Verdict};
-use crate::check::wire::End;
+use crate::check::wire::{End, Heard};
 
 /// Packets under way at once: what comes out of them fits the queue of a device (500 packets,
 /// `TUN_READQ_SIZE` of drivers/net/tun.c) and the log's buffer.
@@ -21,7 +22,7 @@ const PATIENCE: usize = 4096;
 
 /// What has come out of a flow's packets.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Arrivals {
+struct Arrivals {
     first: Option<(End, Packet)>,
     answer: bool,
     /// conntrack has taken the first one for another flow's.
@@ -37,6 +38,8 @@ struct Round {
     sent: Vec<(usize, Packet)>,
     /// What has come out of each.
     arrivals: Vec<Arrivals>,
+    /// Places among these of packets that came to a rule in doubt, whether it was the answer, and the doubt.
+    doubts: Vec<(usize, bool, usize)>,
 }
 
 impl Round {
@@ -44,6 +47,15 @@ impl Round {
         self.tuples.insert(packet.tuple);
         self.sent.push((flow, packet));
         self.arrivals.push(Arrivals::default());
+    }
+
+    /// What each of the flows came to.
+    fn met(&self) -> HashMap<usize, Vec<(bool, usize)>> {
+        let mut met: HashMap<usize, Vec<(bool, usize)>> = HashMap::new();
+        for (slot, answer, doubt) in &self.doubts {
+            met.entry(*slot).or_default().push((*answer, *doubt));
+        }
+        met
     }
 
     /// Finds flows from `begin` on whose first packet is an answer to an earlier one as the ruleset has
@@ -91,11 +103,13 @@ impl Judge {
             let mut later = Vec::new();
             let round = self.round(flows, &mut pending, &mut later)?;
             let mut judged = 0;
-            for ((flow, _), arrived) in round.sent.iter().zip(&round.arrivals) {
+            let mut met = round.met();
+            for (slot, ((flow, _), arrived)) in round.sent.iter().zip(&round.arrivals).enumerate() {
                 if arrived.mistaken {
                     later.push(*flow);
                 } else if let Some(verdict) = accepted(&flows[*flow], arrived) {
-                    verdicts[*flow] = Some(verdict);
+                    let met = met.remove(&slot).unwrap_or_default();
+                    verdicts[*flow] = Some(self.settle(&flows[*flow], verdict, &met));
                     judged += 1;
                 }
             }
@@ -142,7 +156,7 @@ impl Judge {
             // The slow pass meets an error again, and reports it.
             let _ = self.send(flow.entrance, flow.scope, &packet, Step::First);
         }
-        self.collect(&mut round.arrivals)?;
+        let whole = self.collect(round)?;
         round.find_mistaken(begin);
         for (slot, (flow, _)) in round.sent.iter().enumerate().skip(begin) {
             let flow = &flows[*flow];
@@ -155,7 +169,12 @@ impl Judge {
                 }
             }
         }
-        self.collect(&mut round.arrivals)
+        let whole = self.collect(round)? && whole;
+        if !whole && !self.setup.doubts.is_empty() {
+            // Which rules in doubt they came to is not known of all.
+            round.arrivals[begin..].fill(Arrivals::default());
+        }
+        Ok(())
     }
 
     /// The number of a packet in this round.
@@ -163,26 +182,49 @@ impl Judge {
         self.rounds * ROUND as u16 + slot as u16 + 1
     }
 
-    /// Notes what has come out since.
-    pub(super) fn collect(&mut self, arrivals: &mut [Arrivals]) -> io::Result<()> {
+    /// Notes what has come out since, and returns whether that is all.
+    fn collect(&mut self, round: &mut Round) -> io::Result<bool> {
         let begin = self.number(0);
-        self.setup.wire.drain(|end, bytes| {
+        self.setup.wire.drain(|heard, bytes| {
             let Some(packet) = Packet::read(bytes) else {
                 return;
             };
             if packet.number & TRACED != 0 {
                 return;
             }
-            let slot = (packet.number & !ANSWER).wrapping_sub(begin);
-            let Some(arrived) = arrivals.get_mut(usize::from(slot)) else {
+            let slot = usize::from((packet.number & !ANSWER).wrapping_sub(begin));
+            let is_answer = packet.number & ANSWER != 0;
+            let Some(arrived) = round.arrivals.get_mut(slot) else {
                 return;
             };
-            if packet.number & ANSWER != 0 {
-                arrived.answer = true;
-            } else {
-                arrived.first.get_or_insert((end, packet));
+            match heard {
+                Heard::Doubt(doubt) => round.doubts.push((slot, is_answer, doubt)),
+                Heard::Out(_) if is_answer => arrived.answer = true,
+                Heard::Out(end) => {
+                    arrived.first.get_or_insert((end, packet));
+                }
             }
         })
+    }
+
+    /// The verdict, as far as the rules in doubt that the packets came to leave one.
+    pub(super) fn settle(&self, flow: &Flow, verdict: Verdict, met: &[(bool, usize)]) -> Verdict {
+        let doubts = &self.setup.doubts;
+        let own = flow.entrance == End::Host;
+        let of = |answer: bool| {
+            let met = met
+                .iter()
+                .filter(move |(of_answer, _)| *of_answer == answer);
+            let doubts = met.filter_map(|(_, doubt)| doubts.get(*doubt));
+            // The host sends the answers to what comes to it.
+            doubts.filter(move |doubt| !doubt.own_only || own != answer)
+        };
+        let first = settle(verdict.first, of(false));
+        let passed = first == Outcome::Accepted;
+        Verdict {
+            first,
+            reply: { verdict.reply.filter(|_| passed) }.map(|reply| settle(reply, of(true))),
+        }
     }
 }
 

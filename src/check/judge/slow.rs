@@ -12,13 +12,17 @@ use crate::check::limits::without_quoted;
 use crate::check::packet::{Packet, Step, Tuple};
 use crate::check::trace::{Ending, Place};
 use crate::check::verdict::{Outcome, Rule, Verdict};
-use crate::check::wire::End;
+use crate::check::wire::{End, Heard};
 
 /// How often a packet is sent that neither comes out nor is dropped by a rule.
 const ATTEMPTS: u32 = 3;
 /// So many flows for which no attempt was better than the first, and none for which one was, show that
 /// nothing is lost here: the rest gets one attempt each.
 const HOPELESS: u32 = 32;
+
+/// Why nothing can be said when messages of the kernel are missing.
+const LATE: &str =
+    "the kernel could not deliver the whole trace: try again when the machine is less busy";
 
 /// What became of a packet.
 enum Fate {
@@ -68,12 +72,14 @@ impl Judge {
         let mut attempt = 0;
         loop {
             attempt += 1;
+            let mut met = Vec::new();
             // Another one each time, so that a late packet is not taken for the next.
             self.last_number = self.last_number % (ANSWER - 1) + 1;
             let number = TRACED | self.last_number;
             let packet = Packet { number, ..*packet };
             let last = attempt == ATTEMPTS || self.hopeless >= HOPELESS;
-            let first = self.follow(flow.entrance, flow.scope, &packet, Step::First, last)?;
+            let at = (flow.entrance, flow.scope);
+            let first = self.follow(at, &packet, Step::First, last, &mut met)?;
             let (at, seen) = match first {
                 Fate::Arrived(at, seen) => {
                     tuples.insert(seen.tuple);
@@ -81,25 +87,25 @@ impl Judge {
                 }
                 Fate::Ended(first) => {
                     self.learn(attempt, &first);
-                    return Ok(Verdict { first, reply: None });
+                    return Ok(self.settle(flow, Verdict { first, reply: None }, &met));
                 }
                 Fate::Unclear => {
                     self.again(attempt)?;
                     continue;
                 }
             };
-            let accepted = |reply| Verdict {
-                first: Outcome::Accepted,
-                reply,
+            let accepted = |judge: &Self, reply, met: &[_]| {
+                let first = Outcome::Accepted;
+                judge.settle(flow, Verdict { first, reply }, met)
             };
             let Some(answer) = seen.answer(number | ANSWER).filter(|_| flow.answered) else {
-                return Ok(accepted(None));
+                return Ok(accepted(self, None, &met));
             };
-            match self.follow(at, flow.scope, &answer, Step::Answer, last)? {
-                Fate::Arrived(..) => return Ok(accepted(Some(Outcome::Accepted))),
+            match self.follow((at, flow.scope), &answer, Step::Answer, last, &mut met)? {
+                Fate::Arrived(..) => return Ok(accepted(self, Some(Outcome::Accepted), &met)),
                 Fate::Ended(reply) => {
                     self.learn(attempt, &reply);
-                    return Ok(accepted(Some(reply)));
+                    return Ok(accepted(self, Some(reply), &met));
                 }
                 Fate::Unclear => self.again(attempt)?,
             }
@@ -118,26 +124,37 @@ impl Judge {
     /// Before another attempt: a fresh connection, and time for whatever was late.
     fn again(&mut self, attempt: u32) -> io::Result<()> {
         std::thread::sleep(Duration::from_millis(u64::from(attempt) * 5));
-        self.collect(&mut [])?;
+        self.setup.wire.drain(|_, _| ())?;
         self.forget()
     }
 
-    /// Sends a packet and finds out what becomes of it. After the `last` attempt that is never unclear.
+    /// Sends a packet, finds out what becomes of it, and notes the doubts that it came to. After the `last` attempt that is
+    /// never unclear.
     fn follow(
         &mut self,
-        at: End,
-        scope: u32,
+        (at, scope): (End, u32),
         packet: &Packet,
         step: Step,
         last: bool,
+        met: &mut Vec<(bool, usize)>,
     ) -> io::Result<Fate> {
         self.setup.tracer.ending()?;
         let sent = self.send(at, scope, packet, step);
         let mut arrived = None;
-        self.setup.wire.drain(|end, bytes| {
+        let whole = self.setup.wire.drain(|heard, bytes| {
             let read = Packet::read(bytes).filter(|read| read.number == packet.number);
-            arrived = arrived.or(read.map(|read| (end, read)));
+            match (heard, read) {
+                (Heard::Doubt(doubt), Some(_)) => met.push((step == Step::Answer, doubt)),
+                (Heard::Out(end), Some(read)) => arrived = arrived.or(Some((end, read))),
+                (_, None) => {}
+            }
         })?;
+        if !whole && !self.setup.doubts.is_empty() {
+            if !last {
+                return Ok(Fate::Unclear);
+            }
+            return Ok(Fate::Ended(Outcome::Undecided(Arc::from(LATE), None)));
+        }
         if let Some((end, packet)) = arrived {
             return Ok(Fate::Arrived(end, packet));
         }
@@ -161,10 +178,7 @@ impl Judge {
                 Some(self.rule(place).1),
             ),
             _ if !last => return Ok(Fate::Unclear),
-            None => undecided(
-                "the kernel could not deliver the whole trace: try again when the machine is less busy",
-                None,
-            ),
+            None => undecided(LATE, None),
             Some(ending) => match (sent, ending) {
                 (Err(error), _) => undecided(
                     &format!("not by the ruleset: the kernel does not send it: {error}"),
@@ -193,12 +207,12 @@ impl Judge {
     fn rule(&mut self, place: Place) -> (bool, Arc<Rule>) {
         let rules = &self.setup.rules;
         let (rejects, rule) = self.known.entry(place).or_insert_with_key(|place| {
-            let text = rules.text(place);
+            let (handle, text) = rules.rule(place);
             let rule = Rule {
                 family: place.family.to_owned(),
                 table: place.table.clone(),
                 chain: place.chain.clone(),
-                handle: place.handle,
+                handle,
                 text,
             };
             (rejects(&rule.text), Arc::new(rule))

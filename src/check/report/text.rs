@@ -149,7 +149,11 @@ pub(super) fn show_place(rule: &Rule) -> String {
     let (table, chain) = (printable(&rule.table), printable(&rule.chain));
     match rule.handle {
         Some(handle) => format!("table {family} {table}, chain {chain}, rule {handle}"),
-        None => format!("the policy of table {family} {table}, chain {chain}"),
+        None if rule.text.starts_with("policy ") => {
+            format!("the policy of table {family} {table}, chain {chain}")
+        }
+        // Rules of iptables in doubt are not loaded as they are, so they have no handle.
+        None => format!("table {family} {table}, chain {chain}"),
     }
 }
 

@@ -48,7 +48,8 @@ Exit status:
 #[derive(Clone, Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Check {
-    /// The ruleset: a file for nft -f, or of iptables-save or ip6tables-save; - is standard input
+    /// The ruleset: a file for nft -f, or of iptables-save or ip6tables-save (ip:FILE and ip6:FILE say which); - is standard
+    /// input
     #[arg(value_name = "RULESET")]
     pub ruleset: PathBuf,
 
@@ -60,7 +61,7 @@ pub struct Check {
     #[arg(long, value_name = "FILE")]
     pub expect: Vec<PathBuf>,
 
-    /// Load this ruleset too, such as that of ip6tables-save
+    /// Load this ruleset too, such as that of ip6tables-save, or the sets of ipset save
     #[arg(long, value_name = "RULESET")]
     pub also: Vec<PathBuf>,
 
@@ -219,14 +220,6 @@ fn set_aside(records: &mut Vec<Record>, console: &Console) -> bool {
         records.retain(|record| !what(record));
         (before - records.len()) as u64
     };
-    let expected = count(|record| record.origin.expected_by.is_some());
-    if expected > 0 {
-        console.note(&format!(
-            "{} that helpers expected: not judged, since they pass as related where the helper is assigned and their \
-             control connection passes",
-            counted(expected, "flow")
-        ));
-    }
     let unclear = count(|record| record.origin.begun == Begun::Unclear);
     if unclear > 0 {
         console.note(&format!(

@@ -1,0 +1,265 @@
+//! Which expressions of nft(8), as its JSON has them (libnftables-json(5)), tell what stands outside the ruleset.
+
+use serde_json::Value;
+
+use super::marks::{Kind, Marks};
+use super::why;
+
+/// What the rest of the ruleset says.
+#[derive(Clone, Debug)]
+pub struct Known<'a> {
+    /// The marks that it sets.
+    pub marks: &'a Marks,
+    /// Names of the sets and maps of the table, with `@`, whose contents are not known.
+    pub filled: Vec<String>,
+    /// Whether it sets labels.
+    pub labels: bool,
+    /// Whether it sets priorities.
+    pub priorities: bool,
+}
+
+impl Known<'_> {
+    /// Why the truth of a comparison is not known; `None` if it is.
+    pub fn doubt_of_match(&self, body: &Value) -> Option<&'static str> {
+        let left = &body["left"];
+        if let Some((kind, mask)) = mark(left) {
+            let values = constants(&body["right"]);
+            let own = values.is_some_and(|values| {
+                values
+                    .iter()
+                    .all(|&value| self.marks.decide(kind, value, mask))
+            });
+            if own {
+                return None;
+            }
+        }
+        // Neighbour discovery, which is what rules ask this of, is injected with it (RFC 4861, 7.1).
+        let hop_limit = left["payload"]["field"] == "hoplimit" && body["right"] == 255;
+        if hop_limit && body["op"] == "==" {
+            return None;
+        }
+        self.doubt(left).or_else(|| self.doubt(&body["right"]))
+    }
+
+    /// Whether a comparison is with a whole mark of the ruleset's own. Of bits of a mark, rulesets and programs keep to
+    /// theirs.
+    pub fn is_of_own_mark(&self, body: &Value) -> bool {
+        mark(&body["left"]) == Some((Kind::Packet, u32::MAX)) && self.doubt_of_match(body).is_none()
+    }
+
+    /// Why what an expression yields is not known.
+    pub fn doubt(&self, expression: &Value) -> Option<&'static str> {
+        match expression {
+            Value::String(name) if self.filled.contains(name) => Some(why::FILLED),
+            Value::Array(list) => list.iter().find_map(|part| self.doubt(part)),
+            Value::Object(fields) => fields
+                .iter()
+                .find_map(|(name, body)| self.named(name, body).or_else(|| self.doubt(body))),
+            _ => None,
+        }
+    }
+
+    fn named(&self, name: &str, body: &Value) -> Option<&'static str> {
+        let key = body["key"].as_str().unwrap_or_default();
+        Some(match name {
+            "meta" => match key {
+                "mark" => why::MARK,
+                "priority" if !self.priorities => why::PRIORITY,
+                "random" => why::CHANCE,
+                "cpu" => why::PROCESSOR,
+                "skuid" | "skgid" | "cgroup" => why::OWNER,
+                "iifgroup" | "oifgroup" => why::GROUP,
+                "iiftype" | "oiftype" | "iifkind" | "oifkind" | "sdif" | "sdifname" => why::KIND,
+                "ibrname" | "obrname" | "ibriport" | "obriport" | "ibridgename" | "obridgename"
+                | "ibrpvid" | "ibrvproto" => why::PORT,
+                "rtclassid" => why::ROUTE,
+                "time" | "day" | "hour" => why::TIME,
+                "ipsec" | "secpath" | "secmark" => why::IPSEC,
+                "length" => why::CONTENT,
+                _ => return None,
+            },
+            "ct" => match key {
+                "mark" => why::MARK,
+                "label" if !self.labels => why::LABEL,
+                "expiration" => why::EXPIRY,
+                "secmark" => why::IPSEC,
+                _ => return None,
+            },
+            "numgen" | "symhash" => why::CHANCE,
+            // The kernel makes the seed up (nft_jhash_init, net/netfilter/nft_hash.c).
+            "jhash" if body["seed"].is_null() => why::CHANCE,
+            "rt" => why::ROUTE,
+            "socket" if key == "cgroupv2" => why::OWNER,
+            "socket" => why::PROXY,
+            "ipsec" => why::IPSEC,
+            "osf" | "tcp option" | "ip option" | "exthdr" | "sctp chunk" | "dccp option" => {
+                why::CONTENT
+            }
+            "payload" => return of_payload(body),
+            _ => return None,
+        })
+    }
+}
+
+/// A field of the packet: addresses, ports, types and flags are those of the flow.
+fn of_payload(body: &Value) -> Option<&'static str> {
+    let text = |name: &str| body[name].as_str().unwrap_or_default();
+    match (text("protocol"), text("field")) {
+        // By offset and length.
+        ("", "") => Some(why::CONTENT),
+        ("ether" | "vlan" | "arp", _) => Some(why::LINK),
+        (_, "ttl" | "hoplimit" | "dscp" | "ecn") => Some(why::HEADER),
+        ("ip", "id") | ("ip6", "flowlabel") => Some(why::CONTENT),
+        (_, "length" | "checksum" | "csumcov" | "window" | "sequence" | "ackseq" | "vtag") => {
+            Some(why::CONTENT)
+        }
+        ("esp" | "ah" | "comp" | "gre" | "geneve" | "vxlan", _) => Some(why::CONTENT),
+        _ => None,
+    }
+}
+
+/// The kind of a mark that is compared, and the bits of it that count.
+fn mark(left: &Value) -> Option<(Kind, u32)> {
+    let kind = |value: &Value| {
+        if value["meta"]["key"] == "mark" {
+            Some(Kind::Packet)
+        } else if value["ct"]["key"] == "mark" {
+            Some(Kind::Connection)
+        } else {
+            None
+        }
+    };
+    if let Some(kind) = kind(left) {
+        return Some((kind, u32::MAX));
+    }
+    let both = left["&"].as_array()?;
+    let mask = u32::try_from(both.get(1)?.as_u64()?).ok()?;
+    Some((kind(both.first()?)?, mask))
+}
+
+/// The numbers that something is compared with; `None` if it is no number or list of them.
+fn constants(right: &Value) -> Option<Vec<u32>> {
+    if let Some(list) = right["set"].as_array() {
+        return list.iter().map(as_u32).collect();
+    }
+    Some(vec![as_u32(right)?])
+}
+
+fn as_u32(value: &Value) -> Option<u32> {
+    u32::try_from(value.as_u64()?).ok()
+}
+
+/// Notes what a statement that sets a mark makes of it.
+pub fn note_mark(body: &Value, marks: &mut Marks) {
+    let Some((kind, _)) = mark(&body["key"]) else {
+        return;
+    };
+    let value = &body["value"];
+    if let Some(number) = as_u32(value) {
+        marks.set(kind, number);
+    } else if let Some(map) = value["map"]["data"]["set"].as_array() {
+        map.iter()
+            .filter_map(|pair| as_u32(pair.get(1)?))
+            .for_each(|number| marks.set(kind, number));
+    } else {
+        for name in ["|", "^"] {
+            let bits = value[name].as_array().and_then(|both| as_u32(both.get(1)?));
+            if let Some(bits) = bits {
+                marks.set(kind, bits);
+            }
+        }
+        let other = match kind {
+            Kind::Packet => "ct",
+            Kind::Connection => "meta",
+        };
+        if mentions_mark(value, other) {
+            marks.copy_to(kind);
+        }
+    }
+}
+
+fn mentions_mark(value: &Value, whose: &str) -> bool {
+    match value {
+        Value::Array(list) => list.iter().any(|part| mentions_mark(part, whose)),
+        Value::Object(fields) => {
+            value[whose]["key"] == "mark" || fields.values().any(|part| mentions_mark(part, whose))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doubts(text: &str, marks: &Marks) -> Option<&'static str> {
+        let known = Known {
+            marks,
+            filled: vec!["@seen".to_owned()],
+            labels: false,
+            priorities: false,
+        };
+        known.doubt_of_match(&serde_json::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn what_stands_outside_is_told_from_what_the_flow_has() {
+        let marks = Marks::default();
+        for (body, expected) in [
+            (
+                r#"{"op":"==","left":{"meta":{"key":"mark"}},"right":51820}"#,
+                Some(why::MARK),
+            ),
+            (
+                r#"{"op":"==","left":{"numgen":{"mode":"random","mod":2,"offset":0}},"right":0}"#,
+                Some(why::CHANCE),
+            ),
+            (
+                r#"{"op":"==","left":{"symhash":{"mod":2}},"right":0}"#,
+                Some(why::CHANCE),
+            ),
+            (
+                r#"{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"@seen"}"#,
+                Some(why::FILLED),
+            ),
+            (
+                r#"{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"@known"}"#,
+                None,
+            ),
+            (
+                r#"{"op":"==","left":{"concat":[{"meta":{"key":"iifname"}},{"meta":{"key":"skuid"}}]},"right":"@x"}"#,
+                Some(why::OWNER),
+            ),
+            (
+                r#"{"op":"==","left":{"payload":{"base":"th","offset":16,"len":16}},"right":53}"#,
+                Some(why::CONTENT),
+            ),
+            (
+                r#"{"op":"==","left":{"payload":{"protocol":"ip6","field":"hoplimit"}},"right":255}"#,
+                None,
+            ),
+            (
+                r#"{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":22}"#,
+                None,
+            ),
+            (
+                r#"{"op":"in","left":{"ct":{"key":"state"}},"right":"established"}"#,
+                None,
+            ),
+        ] {
+            assert_eq!(doubts(body, &marks), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn marks_that_the_ruleset_sets_are_known() {
+        let mut marks = Marks::default();
+        let set =
+            r#"{"key":{"meta":{"key":"mark"}},"value":{"|":[{"meta":{"key":"mark"}},16384]}}"#;
+        note_mark(&serde_json::from_str(set).unwrap(), &mut marks);
+        let masked = r#"{"op":"==","left":{"&":[{"meta":{"key":"mark"}},16384]},"right":16384}"#;
+        assert_eq!(doubts(masked, &marks), None);
+        let other = r#"{"op":"==","left":{"meta":{"key":"mark"}},"right":7}"#;
+        assert_eq!(doubts(other, &marks), Some(why::MARK));
+    }
+}

@@ -1,0 +1,76 @@
+//! Conntrack zones: flows of one are judged in it, unless the ruleset says which packets belong to which.
+
+use std::collections::BTreeMap;
+
+use super::Judge;
+use crate::check::flow::Flow;
+use crate::check::guard;
+use crate::check::tool::NFT;
+use crate::check::verdict::{Outcome, Verdict};
+use crate::model::error::Error;
+use crate::model::record::Record;
+
+impl Judge {
+    /// Judges each flow in its zone. The flows are planned by `plan`.
+    pub(super) fn in_zones(
+        &mut self,
+        records: &[&Record],
+        plan: &dyn Fn(&Self, &Record) -> Flow,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Vec<Verdict>, Error> {
+        let mut zones: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
+        let by_ruleset = self.setup.rules.sets_zones();
+        for (at, record) in records.iter().enumerate() {
+            let zone = if by_ruleset { 0 } else { record.identity.zone };
+            zones.entry(zone).or_default().push(at);
+        }
+        let mut verdicts: Vec<Option<Verdict>> = vec![None; records.len()];
+        for (zone, members) in zones {
+            self.enter(zone)?;
+            let flows: Vec<Flow> = { members.iter() }
+                .map(|&at| plan(self, records[at]))
+                .collect();
+            for (at, verdict) in members.into_iter().zip(self.pass(&flows, progress)?) {
+                verdicts[at] = Some(verdict);
+            }
+        }
+        Ok(verdicts
+            .into_iter()
+            .map(|verdict| verdict.expect("each is in one zone"))
+            .collect())
+    }
+
+    /// Has packets belong to a zone.
+    fn enter(&mut self, zone: u16) -> Result<(), Error> {
+        if self.zone != zone {
+            let table = guard::zone(zone);
+            NFT.output(&self.setup.namespace, &["-f", "-"], table.as_bytes())?;
+            self.zone = zone;
+        }
+        Ok(())
+    }
+
+    /// Judges flows of one zone.
+    fn pass(
+        &mut self,
+        flows: &[Flow],
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Vec<Verdict>, Error> {
+        let impossible = |flow: &Flow| {
+            let why = flow.impossible.clone()?;
+            Some(Verdict {
+                first: Outcome::Undecided(why, None),
+                reply: None,
+            })
+        };
+        let mut verdicts: Vec<Option<Verdict>> = flows.iter().map(impossible).collect();
+        let broken =
+            |error: std::io::Error| Error::caused(format!("judging failed: {error}"), error);
+        self.fast(flows, &mut verdicts, progress).map_err(broken)?;
+        self.slow(flows, &mut verdicts, progress).map_err(broken)?;
+        let verdicts = verdicts.into_iter();
+        Ok(verdicts
+            .map(|verdict| verdict.expect("the slow pass leaves none out"))
+            .collect())
+    }
+}
