@@ -17,6 +17,21 @@ pub const UNKNOWN_LINK: &str = "elsewhere";
 const DUMMY_IPV4: &str = "192.0.0.8";
 const DUMMY_IPV6: &str = "100::1";
 
+/// How names of tunnels begin: WireGuard, OpenVPN, PPP, and those of VPN services.
+const TUNNELS: [&str; 11] = [
+    "wg",
+    "tun",
+    "tap",
+    "ppp",
+    "vpn",
+    "ipsec",
+    "xfrm",
+    "vti",
+    "gre",
+    "tailscale",
+    "nordlynx",
+];
+
 /// What a user says about the network, beside what the captures know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hints {
@@ -141,10 +156,19 @@ impl Network {
         route.is_some_and(|route| route.to.prefix_len() == 0)
     }
 
-    /// Devices with an address, but for these and `lo`.
-    pub fn has_others(&self, but: &[&str]) -> bool {
+    /// Whether a device besides these may lead to the rest of the world: a tunnel by its name, or one with a public address.
+    /// Where there is one, hosts have rules that say what goes by which.
+    pub fn has_other_ways_out(&self, but: &[&str]) -> bool {
         self.addresses.iter().any(|(net, device)| {
-            device != "lo" && !but.contains(&device.as_str()) && !is_link_local(net.addr())
+            let tunnel = TUNNELS.iter().any(|begin| device.starts_with(begin));
+            let public = match net.addr() {
+                IpAddr::V4(address) => {
+                    !address.is_private() && !address.is_loopback() && !address.is_link_local()
+                }
+                // 2000::/3 (RFC 4291, 2.4).
+                IpAddr::V6(address) => address.segments()[0] >> 13 == 1,
+            };
+            device != "lo" && !but.contains(&device.as_str()) && (tunnel || public)
         })
     }
 

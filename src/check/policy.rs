@@ -1,6 +1,7 @@
 //! Policy routing as the captures have recorded it: the rules that choose a routing table, and these tables (ip-rule(8)).
 
 use std::fmt::Write as _;
+use std::fs;
 use std::net::IpAddr;
 
 use crate::check::network::next_hop;
@@ -17,6 +18,8 @@ pub struct Policy {
     tables: Vec<RoutingTable>,
     /// Virtual routers: name, table, and the devices of each.
     routers: Vec<(String, u32, Vec<String>)>,
+    /// Whether this kernel has no virtual routers, so that they could not be made.
+    lacks_routers: bool,
     /// Whether a capture was made by a version that did not record them, on a host that may have had some.
     unrecorded: bool,
 }
@@ -71,6 +74,26 @@ impl Policy {
     /// Whether a device belongs to a virtual router.
     pub fn is_of_router(&self, name: &str) -> bool {
         { self.routers.iter() }.any(|(.., devices)| devices.iter().any(|device| device == name))
+    }
+
+    /// Whether the virtual routers are there, in the calling thread's namespace.
+    pub fn routers_are_there(&self) -> bool {
+        let made = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+        let there = |name: &str| {
+            let mut names = made.lines().filter_map(|line| line.split_once(':'));
+            names.any(|(known, _)| known.trim() == name)
+        };
+        self.routers.iter().all(|(name, ..)| there(name))
+    }
+
+    /// The virtual routers could not be made.
+    pub fn give_up_routers(&mut self) {
+        self.lacks_routers = !self.routers.is_empty();
+    }
+
+    /// Whether virtual routers that could not be made may have routed what they do not here.
+    pub const fn lacks_routers(&self) -> bool {
+        self.lacks_routers
     }
 
     /// Whether there are rules for the packets of a family.

@@ -99,7 +99,7 @@ impl Setup {
         } = load(rulesets, &namespace, &mut |name| {
             namespace.run(|| wire.add(name))?
         })?;
-        let network = Network::new(captures, hints, &rules.devices);
+        let mut network = Network::new(captures, hints, &rules.devices);
         for name in network.devices() {
             namespace.run(|| wire.add(name))??;
         }
@@ -121,6 +121,10 @@ impl Setup {
             (Some("-6"), six),
         ] {
             notes.extend(set_up(&namespace, family, &commands)?);
+        }
+        // A kernel without CONFIG_NET_VRF.
+        if namespace.run(|| !network.policy.routers_are_there())? {
+            network.policy.give_up_routers();
         }
         let wanted: Vec<Ipv6Addr> = network.ipv6_addresses().collect();
         let lacking = namespace.run(|| wait_for(wanted))?;

@@ -199,7 +199,8 @@ fn an_address_that_can_not_be_set_up_is_told() {
         let host = HOST.replace("192.0.2.10/24 ", "192.0.2.10/24 ff02::1/64 ");
         let capture = Cases::parse(&format!("{host}{FLOW}")).file();
         let folder = Folder::new();
-        let [rules, capture] = files(&folder, "", &capture);
+        let accepting = "table inet f { chain i { type filter hook input priority 0; accept; }; }";
+        let [rules, capture] = files(&folder, accepting, &capture);
         let outcome = Launch::new(["check", &rules, &capture]).run();
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
         assert!(

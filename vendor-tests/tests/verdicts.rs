@@ -440,6 +440,36 @@ fn routes_are_chosen_as_on_the_host() {
     });
 }
 
+/// Where the kernel has no virtual routers nothing is known; where it has, the flow goes by the router's table.
+#[test]
+fn virtual_routers_are_made_or_leave_flows_undecided() {
+    netns::run("virtual_routers_are_made_or_leave_flows_undecided", || {
+        let given =
+            fs::read_to_string(ruleset("field/policy-routing.json")).expect("the cases are there");
+        let (head, flows) = given.split_once('\n').expect("two lines");
+        let mut head: Value = serde_json::from_str(head).expect("JSON");
+        head["marks_picked_up"] = true.into();
+        let interfaces = head["interfaces"].as_array_mut().expect("interfaces");
+        for interface in interfaces
+            .iter_mut()
+            .filter(|one| ["eth1", "wg0"].map(Value::from).contains(&one["name"]))
+        {
+            interface["master"] = "red".into();
+        }
+        interfaces.push(json!({"name": "red", "addresses": [], "kind": "vrf", "table": 100}));
+        head["tables"] =
+            json!([{"table": 100, "routes": [{"destination": "0.0.0.0/0", "interface": "wg0"}]}]);
+        let folder = Folder::new();
+        let path = folder.join("routers.json");
+        fs::write(&path, format!("{head}\n{flows}")).expect("the folder can be written");
+        for (rules, wrong) in [("@vpn-only.nft", "dropped"), ("@eth0-only.nft", "accepted")] {
+            let outcome = on(&format!("{rules} {}", text(&path)));
+            let found = verdicts(&outcome);
+            assert!(!found[0].starts_with(wrong), "{rules}: {}", outcome.text());
+        }
+    });
+}
+
 #[test]
 fn translation_is_done_where_the_ruleset_does_none() {
     netns::run("translation_is_done_where_the_ruleset_does_none", || {

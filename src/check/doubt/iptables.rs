@@ -226,6 +226,8 @@ fn judge(name: &str, own: &[&str], known: &Known<'_>) -> Option<Judged> {
             let set = value("--match-set")?;
             (!known.sets.contains(set)).then_some(Judged::Doubtful(why::IPSET))
         }
+        // All else that it asks for is the connection's own.
+        Nature::Doubtful(_) if name == "conntrack" && value("--ctexpire").is_none() => None,
         Nature::Doubtful(_) if name == "hl" && value("--hl-eq") == Some("255") => None,
         Nature::Doubtful(why) => Some(Judged::Doubtful(why)),
         Nature::Mark => {
@@ -360,6 +362,10 @@ mod tests {
         for (rule, why) in [
             ("-A INPUT -m set --match-set bad src -j DROP", why::IPSET),
             (
+                "-A INPUT -m conntrack --ctstate NEW --ctexpire 1:60 -j DROP",
+                why::EXPIRY,
+            ),
+            (
                 "-A INPUT -m recent --rcheck --name knock --rsource -j ACCEPT",
                 why::SEEN,
             ),
@@ -380,6 +386,7 @@ mod tests {
     fn rules_of_what_is_known_and_those_that_do_nothing_stay() {
         for rule in [
             "-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT",
+            "-A INPUT -m conntrack ! --ctstate NEW,RELATED -j ACCEPT",
             "-A INPUT -m set --match-set given src -j DROP",
             "-A INPUT -m limit --limit 5/min -j LOG",
             "-A INPUT -m comment --comment \"-m mark --mark 5\" -j DROP",

@@ -36,7 +36,28 @@ const fn doubtful(
 }
 
 /// All of them.
-pub const MATCHES: [Match; 31] = [
+pub const MATCHES: [Match; 34] = [
+    doubtful(
+        "conntrack",
+        why::EXPIRY,
+        &[
+            ("--ctstate", 1),
+            ("--ctproto", 1),
+            ("--ctorigsrc", 1),
+            ("--ctorigdst", 1),
+            ("--ctreplsrc", 1),
+            ("--ctrepldst", 1),
+            ("--ctorigsrcport", 1),
+            ("--ctorigdstport", 1),
+            ("--ctreplsrcport", 1),
+            ("--ctrepldstport", 1),
+            ("--ctstatus", 1),
+            ("--ctexpire", 1),
+            ("--ctdir", 1),
+        ],
+    ),
+    doubtful("esp", why::CONTENT, &[("--espspi", 1)]),
+    doubtful("ah", why::CONTENT, &[("--ahspi", 1)]),
     Match {
         name: "mark",
         nature: Nature::Mark,

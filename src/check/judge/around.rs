@@ -202,6 +202,11 @@ fn way_in_doubt(record: &Record, network: &Network) -> Option<&'static str> {
             return Some(why);
         }
     }
+    if network.policy.lacks_routers() {
+        return Some(
+            "the host has virtual routers (VRF) and this kernel can't make any: by which device it leaves is not known",
+        );
+    }
     if own && network.policy.is_of_router(network.towards(to)) {
         return Some(
             "the host's own packets that a virtual router (VRF) routes are not sent as on the host",
@@ -216,7 +221,7 @@ fn way_in_doubt(record: &Record, network: &Network) -> Option<&'static str> {
     };
     let (near, far) = (network.towards(identity.source), network.towards(to));
     let open = |end: IpAddr, device: &str, told: Option<IpAddr>| {
-        network.is_by_default(end) && !on(told, device) && network.has_others(&[near, far])
+        network.is_by_default(end) && !on(told, device) && network.has_other_ways_out(&[near, far])
     };
     let given = identity.snat().map(|snat| snat.address);
     let out = routed && open(to, far, if own { Some(identity.source) } else { given });
