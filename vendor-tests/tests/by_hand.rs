@@ -11,7 +11,7 @@ use vendor_tests::netns;
 use vendor_tests::temp::Folder;
 
 /// A gateway between a network of clients, one of administrators, and the Internet.
-const HEAD: &str = r#"{"type":"capture","schema":1,"host":"gw1","program":"conntracker 1.0.0","source":"batch","options":["--existing","--all-protocols"],"verdict":"complete","start":"2026-01-01T00:00:00.000000Z","end":"2026-01-01T23:59:59.000000Z","interfaces":[{"name":"lo","addresses":["127.0.0.1/8"]},{"name":"lan0","addresses":["10.1.0.1/24"]},{"name":"adm0","addresses":["10.0.9.1/24"]},{"name":"wan0","addresses":["203.0.113.1/24"]}],"routes":[{"destination":"0.0.0.0/0","gateway":"203.0.113.254","interface":"wan0"}]}"#;
+const HEAD: &str = r#"{"type":"capture","schema":1,"host":"gw1","program":"conntracker 1.0.0","source":"batch","options":["--existing","--all-protocols"],"verdict":"complete","marks_picked_up":true,"start":"2026-01-01T00:00:00.000000Z","end":"2026-01-01T23:59:59.000000Z","interfaces":[{"name":"lo","addresses":["127.0.0.1/8"]},{"name":"lan0","addresses":["10.1.0.1/24"]},{"name":"adm0","addresses":["10.0.9.1/24"]},{"name":"wan0","addresses":["203.0.113.1/24"]}],"routes":[{"destination":"0.0.0.0/0","gateway":"203.0.113.254","interface":"wan0"}]}"#;
 
 /// A flow: protocol, source, destination, port.
 type Flow = (&'static str, &'static str, &'static str, u16);

@@ -91,7 +91,7 @@ fn attacks() -> Vec<Flow> {
 /// A capture of some flows, all on one day of January.
 fn capture(day: u64, flows: &[Flow]) -> String {
     let mut text = format!(
-        r#"{{"type":"capture","schema":1,"host":"gw1","program":"conntracker 1.0.0","source":"batch","options":["--existing","--all-protocols"],"verdict":"complete","start":"2026-01-{day:02}T00:00:00.000000Z","end":"2026-01-{day:02}T23:59:59.000000Z",{GATEWAY}}}"#
+        r#"{{"type":"capture","schema":1,"host":"gw1","program":"conntracker 1.0.0","source":"batch","options":["--existing","--all-protocols"],"verdict":"complete","marks_picked_up":true,"start":"2026-01-{day:02}T00:00:00.000000Z","end":"2026-01-{day:02}T23:59:59.000000Z",{GATEWAY}}}"#
     );
     text.push('\n');
     for (index, (protocol, source, destination, port, dnat)) in flows.iter().enumerate() {
