@@ -303,3 +303,135 @@ const fn fixed(service: Service) -> Service {
         service => service,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::capture::{Capture, Interface, Route};
+    use crate::model::origin::Origin;
+    use crate::model::record::Identity;
+    use crate::rules::plan::Options;
+    use crate::rules::seen::Flows;
+
+    fn capture() -> Capture {
+        let interface = |name: &str, address: &str| Interface {
+            name: name.to_owned(),
+            addresses: vec![address.parse().unwrap()],
+            ..Interface::default()
+        };
+        Capture {
+            interfaces: vec![
+                interface("lan0", "10.1.0.1/24"),
+                interface("wan0", "203.0.113.2/30"),
+            ],
+            routes: vec![Route {
+                destination: "0.0.0.0/0".parse().unwrap(),
+                gateway: None,
+                interface: "wan0".to_owned(),
+            }],
+            ..Capture::default()
+        }
+    }
+
+    /// A flow of UDP, answered or not.
+    fn udp(from: (&str, u16), to: (&str, u16), confirmed: bool) -> Record {
+        Record {
+            identity: Identity {
+                source: from.0.parse().unwrap(),
+                destination: to.0.parse().unwrap(),
+                protocol: Protocol::UDP,
+                service: Service::Port(to.1),
+                source_port: SourcePort::Exact(from.1),
+                zone: 0,
+                netns: None,
+                translation: None,
+            },
+            confirmed,
+            connections: 1,
+            first_seen: None,
+            last_seen: None,
+            classic: Record::usual_classic(confirmed),
+            origin: Origin::default(),
+        }
+    }
+
+    /// What is taken, as chain, zones and port, and how much is left.
+    fn taken(records: &[Record]) -> (Vec<(Chain, String, Service, Kind)>, usize) {
+        let captures = [capture()];
+        let host = Host::new(&captures, &[]);
+        let (links, days) = (Links::new(&captures), Days::new(&captures));
+        let options = Options::default();
+        let (_, accepted, mut left_out) = Flows::sort_out(records, &host, &options, true);
+        let accepted: Vec<Flow> = accepted
+            .into_iter()
+            .map(|(seen, _, at)| (seen, at))
+            .collect();
+        let taken = take(records, &accepted, &mut left_out, (&host, &links, &days));
+        let keys = taken.into_iter().map(|(key, _)| {
+            let zone = links.name(key.from.or(key.to));
+            (key.chain, zone, key.service, key.kind)
+        });
+        (keys.collect(), left_out.len())
+    }
+
+    #[test]
+    fn a_server_of_dhcp_is_asked_and_answers() {
+        let question = udp(("0.0.0.0", 68), ("255.255.255.255", 67), false);
+        let answer = udp(("10.1.0.1", 67), ("10.1.0.50", 68), false);
+        let lan = "lan0".to_owned();
+        let asked = (Chain::Input, lan.clone(), Service::Port(67), Kind::Plain);
+        let answers = (Chain::Output, lan, Service::Port(68), Kind::From(67));
+        let (keys, left) = taken(&[question.clone(), answer.clone()]);
+        assert_eq!((keys, left), (vec![asked, answers.clone()], 0));
+        // It was only seen to renew a lease.
+        let renewal = udp(("10.1.0.50", 68), ("10.1.0.1", 67), true);
+        let other = udp(("10.1.0.1", 67), ("10.1.0.51", 68), false);
+        let (keys, left) = taken(&[renewal, other]);
+        assert_eq!((keys, left), (vec![answers], 0));
+        // Another host's server is none of ours.
+        let (keys, left) = taken(&[question]);
+        assert_eq!((keys, left), (Vec::new(), 1));
+    }
+
+    #[test]
+    fn who_takes_no_part_in_a_group_hears_nothing_of_it() {
+        let asked = udp(("10.1.0.50", 5353), ("224.0.0.251", 5353), false);
+        assert_eq!(taken(std::slice::from_ref(&asked)), (Vec::new(), 1));
+        let says = udp(("10.1.0.1", 5353), ("224.0.0.251", 5353), false);
+        let (keys, left) = taken(&[asked, says.clone()]);
+        assert_eq!((keys.len(), left), (2, 0));
+        // Nor does the Internet side.
+        let outside = udp(("203.0.113.1", 5353), ("224.0.0.251", 5353), false);
+        let (keys, left) = taken(&[outside, says]);
+        assert_eq!((keys.len(), left), (1, 1));
+    }
+
+    #[test]
+    fn an_own_lease_by_dhcp_goes_on() {
+        let lease = udp(("203.0.113.2", 68), ("203.0.113.1", 67), true);
+        let (keys, _) = taken(&[lease]);
+        let wan = "wan0".to_owned();
+        let asks = (
+            Chain::Output,
+            wan.clone(),
+            Service::Port(67),
+            Kind::From(68),
+        );
+        let gets = (Chain::Input, wan, Service::Port(68), Kind::From(67));
+        assert_eq!(keys, [asks, gets]);
+    }
+
+    #[test]
+    fn an_answer_comes_to_the_port_that_was_asked_from() {
+        let from = |ports: &[SourcePort]| ports.iter().copied().collect::<HashSet<_>>();
+        let exact = from(&[SourcePort::Exact(1900)]);
+        assert_eq!(
+            answered(Service::Port(1900), &exact),
+            Some(Service::Port(1900))
+        );
+        assert_eq!(answered(Service::Port(40_000), &exact), None);
+        let free = from(&[SourcePort::Ephemeral]);
+        assert_eq!(answered(Service::Port(40_000), &free), Some(Service::None));
+        assert_eq!(answered(Service::Port(22), &free), None);
+    }
+}

@@ -8,7 +8,7 @@ use super::General;
 use super::accept::{Accept, Match};
 use super::evidence::{Kind, Target};
 use super::links::{LINK_LOCAL, ZoneId};
-use super::nft::{self, HIGH, LOCAL};
+use super::words::{self, HIGH, LOCAL};
 use crate::model::record::{Protocol, Service};
 use crate::rules::baseline::Baseline;
 use crate::rules::block::{Block, Family, subtract};
@@ -37,7 +37,7 @@ pub fn write(
     families: Families,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    comment(out, &nft::top(plan, general))?;
+    comment(out, &words::top(plan, general))?;
     write_head(plan, families, out)?;
     write_chains(plan, out)?;
     let writer = Writer {
@@ -83,7 +83,7 @@ impl Writer<'_> {
         for rule in of_chain.filter(|rule| rule.place.key.chain == chain) {
             let key = &rule.place.key;
             if section.replace((key.from, key.to)) != Some((key.from, key.to)) {
-                let [from, to] = nft::section(self.general, key);
+                let [from, to] = words::section(self.general, key);
                 writeln!(out, "# {from} -> {to}")?;
             }
             self.rule(rule, out)?;
@@ -151,7 +151,7 @@ impl Writer<'_> {
             false if !self.families.has(key.family) => return Ok(()),
             false => self.mark(key.family),
         };
-        let note = nft::note(self.plan, self.general, rule, COMMENT);
+        let note = words::note(self.plan, self.general, rule, COMMENT);
         let (Some(from), Some(to)) = (self.interfaces("-i", rule), self.interfaces("-o", rule))
         else {
             return writeln!(
@@ -199,7 +199,7 @@ impl Writer<'_> {
             .flat_map(|zone| &links.zones[*zone].names)
             .collect();
         if option == "-i" && zone == Some(LINK_LOCAL) {
-            if let Some(outside) = nft::outside(self.general, key) {
+            if let Some(outside) = words::outside(self.general, key) {
                 let inside = links.zones.iter().flat_map(|zone| &zone.names);
                 names = inside.filter(|name| !outside.contains(name)).collect();
                 names.sort_unstable();
@@ -280,7 +280,7 @@ impl Writer<'_> {
         let colons = |range: &str| range.replace('-', ":");
         match (key.kind, key.target, services.first()) {
             (Kind::High(first, last), ..) => {
-                let except = nft::except(self.plan, self.general, protocol, (first, last));
+                let except = words::except(self.plan, self.general, protocol, (first, last));
                 let except: Vec<PortRange> = text::ports(&except);
                 let except: String = { port_matches(Protocol::UDPLITE, &except, "d").into_iter() }
                     .map(|(_, text)| text.replace("--dports", "! --dports"))

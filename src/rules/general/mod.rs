@@ -5,10 +5,13 @@
 //! 2. [`side`] and [`ladder`]: for each service the rungs from addresses to everything behind an interface, and what rules
 //!    of each rung would have stopped on each day.
 //! 3. [`choice`]: which rung each service gets. [`sensitive`] services with few clients do not climb.
-//! 4. [`accept`]: the rules; [`nft`] writes them. [`outlook`](mod@outlook): what to expect of them.
+//! 4. [`accept`]: the rules, and [`joined`] few of them; [`nft`] and [`iptables`] write them, [`admits`] holds them against
+//!    the flows. [`outlook`](mod@outlook): what to expect of them.
 
 pub mod accept;
 mod admits;
+mod busy;
+mod cells;
 pub mod choice;
 pub mod coverage;
 pub mod days;
@@ -18,7 +21,9 @@ mod found;
 pub mod groups;
 pub mod iptables;
 pub mod join;
+pub mod joined;
 pub mod ladder;
+mod levels;
 pub mod links;
 pub mod nft;
 pub mod outlook;
@@ -27,6 +32,7 @@ pub mod sensitive;
 pub mod side;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::collections::HashMap;
 
@@ -167,7 +173,7 @@ pub fn generalize(captures: &[Capture], records: &[Record], options: &Options, a
         let rules = services.flat_map(|(ladder, decision)| {
             accept::of_service(ladder, decision.trials[decision.chosen].rung)
         });
-        accept::joined(rules.collect(), &links)
+        joined::joined(rules.collect(), &links)
     };
     let mut most_a_day = aim.most_a_day.unwrap_or_else(|| few(&evidence));
     choose(&mut decisions, &evidence, most_a_day);

@@ -6,16 +6,15 @@ use std::io::{self, Write};
 use super::General;
 use super::accept::{Accept, Match};
 use super::evidence::{Key, Kind, Target};
-use super::links::{LINK_LOCAL, ZoneId};
-use super::outlook::Outlook;
+use super::links::ZoneId;
+use super::words::{HIGH, LOCAL, except, note, outside, section, title, top};
 use crate::model::record::{Protocol, Service};
 use crate::rules::block::{Block, Family};
 use crate::rules::direction::Chain;
-use crate::rules::header;
 use crate::rules::nft::{COMMENT, comment, icmp_name, ports, protocol_word, write_helpers};
 use crate::rules::nft_set::{Elements, Sets, kind};
 use crate::rules::plan::{Plan, Policy};
-use crate::rules::text::{self, counted, word};
+use crate::rules::text::{self, word};
 
 /// What the plan has to be written with.
 struct Writer<'a> {
@@ -59,30 +58,6 @@ pub fn write(plan: &Plan, general: &General, table: &str, out: &mut impl Write) 
     writeln!(out, "}}")
 }
 
-/// The lines above the rules: what to expect, and the warnings.
-pub(super) fn top(plan: &Plan, general: &General) -> Vec<String> {
-    let mut lines = vec![
-        format!(
-            "Written by conntracker {}: accepts what was observed, and new flows of the same kinds.",
-            env!("CARGO_PKG_VERSION")
-        ),
-        "The report (--report) says what each rule stands for, what it admits besides, and what was left out.".to_owned(),
-        String::new(),
-    ];
-    if general.aim.full_comments {
-        lines.extend(plan.captures.iter().map(header::capture));
-        lines.push(String::new());
-    }
-    for sentence in outlook(&general.outlook) {
-        lines.extend(sentence);
-    }
-    for text in &plan.warnings {
-        lines.push(String::new());
-        lines.extend(header::warning(text));
-    }
-    lines
-}
-
 /// How it is loaded, and the way back.
 fn loading(table: &str) -> [String; 6] {
     [
@@ -94,81 +69,6 @@ fn loading(table: &str) -> [String; 6] {
         "  nft -f FILE".to_owned(),
         "If a new connection gets through: systemctl stop rollback.timer".to_owned(),
     ]
-}
-
-fn outlook(outlook: &Outlook) -> Vec<Vec<String>> {
-    let sentences = outlook.sentences().into_iter();
-    sentences
-        .map(|sentence| header::wrapped(String::new(), &format!("{sentence}.")))
-        .collect()
-}
-
-/// Where a rule's packets come from and go to, in words.
-pub(super) fn section(general: &General, key: &Key) -> [String; 2] {
-    let name = |zone| general.links.name(zone);
-    match key.chain {
-        Chain::Input => [name(key.from), "the gateway".to_owned()],
-        Chain::Forward => [name(key.from), name(key.to)],
-        Chain::Output => ["the gateway".to_owned(), name(key.to)],
-    }
-}
-
-/// Link-local addresses lie behind every interface, and nothing tells by which one a flow came. A service that the gateway
-/// gives is not given on the Internet side then, whose interfaces these are, if there is any other; what answers it may
-/// come from there.
-pub(super) fn outside<'a>(general: &'a General, key: &Key) -> Option<&'a [String]> {
-    let links = &general.links;
-    let internet = links.internet(Family::V6)?;
-    let gives = matches!(key.kind, Kind::Plain | Kind::Both) && key.chain == Chain::Input;
-    let outside = &links.zones[internet].names;
-    let has_inside =
-        { links.zones.iter() }.any(|zone| zone.names.iter().any(|name| !outside.contains(name)));
-    let is_everywhere = key.from == Some(LINK_LOCAL);
-    (gives && has_inside && is_everywhere && matches!(key.service, Service::Port(_)))
-        .then_some(outside)
-}
-
-/// Ports of a range that are for rules of their own: sensitive ones, and those that something was given for.
-pub(super) fn except(
-    plan: &Plan,
-    general: &General,
-    protocol: Protocol,
-    range: (u16, u16),
-) -> Vec<Service> {
-    let mut except = general.aim.sensitive.within(protocol, range);
-    except.extend(plan.options.by_hand.within(protocol, range));
-    except.sort_unstable();
-    except.dedup();
-    except
-}
-
-/// What a rule is called.
-fn title(plan: &Plan, rule: &Accept) -> String {
-    let names = &plan.options.services;
-    let title = if let Kind::High(first, last) = rule.place.key.kind {
-        format!("{} ports {first} to {last}", rule.protocols[0])
-    } else if let Kind::From(port) = rule.place.key.kind {
-        let name = text::service(rule.protocols[0], Service::Port(port), names);
-        format!("from {name}")
-    } else if rule.services.is_empty() {
-        format!("{} of many services", rule.protocols[0])
-    } else {
-        text::titles(rule.protocols[0], &rule.services, names)
-    };
-    text::plain(&title, 80)
-}
-
-/// A rule's comment, of at most so many bytes.
-pub(super) fn note(plan: &Plan, general: &General, rule: &Accept, most: usize) -> String {
-    let mut text = title(plan, rule);
-    if let Target::Translated(..) = rule.place.key.target {
-        text += ", published";
-    }
-    if general.aim.full_comments {
-        text += &format!(": {}", counted(rule.flows, "flow"));
-    }
-    text.truncate(most);
-    text
 }
 
 impl Writer<'_> {
@@ -514,11 +414,6 @@ impl Writer<'_> {
         }
     }
 }
-
-/// The ports that programs choose freely.
-pub(super) const HIGH: &str = "1024-65535";
-/// The ports that Linux gives its own clients (`ip_local_port_range`), and those that others do.
-pub(super) const LOCAL: &str = "32768-65535";
 
 /// The protocols of a rule, and the word that their ports are said with: with several, wherever a transport header has them.
 fn transport(rule: &Accept) -> (String, &'static str) {
