@@ -123,6 +123,7 @@ struct FlowIn {
     from: Spanned<OneOrMore>,
     to: Spanned<OneOrMore>,
     service: Spanned<OneOrMore>,
+    source_port: Option<u16>,
     verdict: Wanted,
 }
 
@@ -310,7 +311,10 @@ fn records(flow: &FlowIn) -> Result<Vec<Record>, (Option<usize>, String)> {
                     continue;
                 }
                 let source_port = match service {
-                    Service::Port(_) => SourcePort::Ephemeral,
+                    Service::Port(_) => {
+                        let exact = flow.source_port.map(SourcePort::Exact);
+                        exact.unwrap_or(SourcePort::Ephemeral)
+                    }
                     Service::None | Service::Icmp(..) => SourcePort::None,
                 };
                 let tuple = Tuple {

@@ -53,6 +53,11 @@ impl Flow {
             None => Some(format!(
                 "not by the ruleset: there is no device {near} to come in by"
             )),
+            // `ip_route_input_slow`, net/ipv4/route.c: a martian destination unless `route_localnet` is set.
+            Some(End::Device(_)) if destination.is_loopback() => Some(
+                "not by the ruleset: the kernel drops what comes from outside to an address of the loopback network"
+                    .to_owned(),
+            ),
             Some(End::Device(_)) if is_link_local(source) && !local => Some(
                 "not by the ruleset: the kernel forwards nothing of link-local addresses"
                     .to_owned(),

@@ -1,7 +1,7 @@
 //! A ruleset under test: nft(8) or iptables-save(8) text, and loading it into the namespace.
 
-use std::fs;
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use crate::check::confine::becomes_nobody;
@@ -27,6 +27,21 @@ pub struct Ruleset {
     pub certain: bool,
     /// What it says.
     pub text: String,
+}
+
+/// What no ruleset reaches: iptables-save and nft(8) have to hold a multiple of it.
+const BYTES_MAX: u64 = 256 << 20;
+
+/// Reads a text, and nothing that has no end.
+fn text_of(file: impl Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > BYTES_MAX {
+        return Err(io::Error::other(
+            "it has more than 256 MiB, and no ruleset has",
+        ));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not text, and so no ruleset"))
 }
 
 impl Ruleset {
@@ -96,16 +111,13 @@ impl Ruleset {
     fn read_file(path: &Path) -> Result<Self, Error> {
         let wrong = |error| Error::file(path, format!("can't be read: {error}"));
         if path.as_os_str() == "-" {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).map_err(wrong)?;
+            let text = text_of(std::io::stdin()).map_err(wrong)?;
             if let Some(why) = form::refusal(&text) {
                 return Err(Error::new(format!("standard input {why}")));
             }
             return Ok(Self::new("standard input", text));
         }
-        let bytes = fs::read(path).map_err(wrong)?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Error::file(path, "is not a ruleset: it is not text"))?;
+        let text = File::open(path).and_then(text_of).map_err(wrong)?;
         if let Some(why) = form::refusal(&text) {
             return Err(Error::file(path, why));
         }

@@ -82,9 +82,15 @@ impl Known<'_> {
                 "mark" => why::MARK,
                 "label" if !self.labels => why::LABEL,
                 "expiration" => why::EXPIRY,
+                "id" => why::CHANCE,
+                "bytes" | "packets" | "avgpkt" => why::VOLUME,
                 "secmark" => why::IPSEC,
                 _ => return None,
             },
+            "tproxy" => why::PROXY,
+            "queue" if body["flags"] == "bypass" || mentions(&body["flags"], "bypass") => {
+                why::PROGRAM
+            }
             "numgen" | "symhash" => why::CHANCE,
             // The kernel makes the seed up (nft_jhash_init, net/netfilter/nft_hash.c).
             "jhash" if body["seed"].is_null() => why::CHANCE,
@@ -109,7 +115,8 @@ fn of_payload(body: &Value) -> Option<&'static str> {
         ("", "") => Some(why::CONTENT),
         ("ether" | "vlan" | "arp", _) => Some(why::LINK),
         (_, "ttl" | "hoplimit" | "dscp" | "ecn") => Some(why::HEADER),
-        ("ip", "id") | ("ip6", "flowlabel") => Some(why::CONTENT),
+        ("ip" | "icmp" | "icmpv6", "id") | ("ip6", "flowlabel") => Some(why::CONTENT),
+        ("tcp", "doff" | "urgptr") => Some(why::CONTENT),
         (_, "length" | "checksum" | "csumcov" | "window" | "sequence" | "ackseq" | "vtag") => {
             Some(why::CONTENT)
         }
@@ -176,6 +183,12 @@ pub fn note_mark(body: &Value, marks: &mut Marks) {
             marks.copy_to(kind);
         }
     }
+}
+
+fn mentions(value: &Value, word: &str) -> bool {
+    value
+        .as_array()
+        .is_some_and(|list| list.iter().any(|one| one == word))
 }
 
 fn mentions_mark(value: &Value, whose: &str) -> bool {

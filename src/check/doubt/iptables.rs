@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::marks::{Kind, Marks, number};
 use super::options::Nature;
+use super::ports::without_source_ports;
 use super::words::{conditions, groups, lookup, position, target, words};
-use super::{Doubt, Effect, comment, prefix, why};
+use super::{Concerns, Doubt, Effect, comment, prefix, why};
 use crate::check::guard::GROUP;
 use crate::check::verdict::Rule;
 
@@ -91,8 +92,23 @@ fn changed(
         .iter()
         .position(|word| ["-A", "-I", "--append", "--insert"].contains(word))?;
     let chain = *words.get(at + 1)?;
-    let found = Found::of(&words, known);
+    let mut found = Found::of(&words, known);
     let target = target(&words);
+    match target {
+        Some("TPROXY") => found.doubt = found.doubt.or(Some(why::PROXY)),
+        // Without that option nothing passes as long as no program runs.
+        Some("NFQUEUE") if words.contains(&"--queue-bypass") => {
+            found.doubt = found.doubt.or(Some(why::PROGRAM));
+        }
+        _ => {}
+    }
+    // The options of the SYN that is injected are not those of the client's.
+    if let Some(at) = { found.certain.iter() }.position(|word| *word == "--tcp-option") {
+        let begin = at - usize::from(at > 0 && found.certain[at - 1] == "!");
+        let end = (at + 2).min(found.certain.len());
+        found.certain.drain(begin..end);
+        found.doubt = found.doubt.or(Some(why::CONTENT));
+    }
     let effect = effect(target, table, setting);
     let effect = effect?;
     let rule = || {
@@ -105,10 +121,11 @@ fn changed(
         })
     };
     let number = known.first + done.doubts.len();
+    let unported = without_source_ports(&found.certain);
     let logging = || {
         format!(
             "{} -j NFLOG --nflog-group {GROUP} --nflog-threshold 1 --nflog-prefix {}",
-            conditions(&found.certain).join(" "),
+            conditions(unported.as_ref().unwrap_or(&found.certain)).join(" "),
             prefix(number)
         )
     };
@@ -118,7 +135,17 @@ fn changed(
         done.doubts.push(Doubt {
             why: why::OWN_MARK,
             effect: Effect::Other,
-            own_only: true,
+            concerns: Concerns::Own,
+            rule: rule(),
+        });
+        return Some(text);
+    }
+    if unported.is_some() && !found.is_changed() && words[at] == "-A" {
+        let text = format!("{}\n{line}", logging());
+        done.doubts.push(Doubt {
+            why: why::SOURCE_PORT,
+            effect: Effect::Other,
+            concerns: Concerns::Folded,
             rule: rule(),
         });
         return Some(text);
@@ -140,7 +167,7 @@ fn changed(
     done.doubts.push(Doubt {
         why,
         effect,
-        own_only: false,
+        concerns: Concerns::All,
         rule: rule(),
     });
     Some(text)

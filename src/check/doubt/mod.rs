@@ -13,6 +13,7 @@ mod iptables;
 pub mod marks;
 mod nft;
 mod options;
+mod ports;
 mod tables;
 pub mod why;
 mod words;
@@ -37,6 +38,17 @@ pub enum Effect {
     Other,
 }
 
+/// Packets of which it is not known whether a rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concerns {
+    /// All that come to it.
+    All,
+    /// Those of this host's programs, which may give them any mark.
+    Own,
+    /// Those whose source port is one of many, since it was folded, or is not said.
+    Folded,
+}
+
 /// A rule of which it is not known whether it matches.
 #[derive(Clone, Debug)]
 pub struct Doubt {
@@ -44,9 +56,8 @@ pub struct Doubt {
     pub why: &'static str,
     /// What follows if it does.
     pub effect: Effect,
-    /// Whether it is in doubt for packets of this host's programs only, which may give them any mark. The rule is loaded as
-    /// it is then.
-    pub own_only: bool,
+    /// The packets of which that is not known. Unless it is all, the rule is loaded as it is.
+    pub concerns: Concerns,
     /// The rule.
     pub rule: Arc<Rule>,
 }
@@ -54,7 +65,7 @@ pub struct Doubt {
 impl Doubt {
     /// Whether the verdict is the same if the rule matches. Of a rule that is there it is not known whether it has.
     fn agrees(&self, outcome: &Outcome) -> bool {
-        !self.own_only
+        self.concerns == Concerns::All
             && matches!(
                 (self.effect, outcome),
                 (Effect::Accept, Outcome::Accepted)
@@ -65,7 +76,8 @@ impl Doubt {
 
     fn undecided(&self) -> Outcome {
         let then = match self.effect {
-            _ if self.own_only => "programs of this host may give it too",
+            _ if self.concerns == Concerns::Own => "programs of this host may give it too",
+            _ if self.concerns == Concerns::Folded => "--source-ports keep captures them",
             Effect::Accept => "it would be accepted where this rule matches",
             Effect::Drop => "it would be dropped where this rule matches",
             Effect::Reject => "it would be rejected where this rule matches",
@@ -122,7 +134,7 @@ mod tests {
         let doubt = |effect| Doubt {
             why: why::MARK,
             effect,
-            own_only: false,
+            concerns: Concerns::All,
             rule: rule(),
         };
         let [accept, drop, other] = [Effect::Accept, Effect::Drop, Effect::Other].map(doubt);

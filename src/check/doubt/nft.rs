@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::conditions::{Known, note_mark};
 use super::marks::Marks;
+use super::ports::{asks_for_source_port, mentions_source_port};
 use super::tables::{Tables, effect, rules};
-use super::{Doubt, Effect, comment, prefix, why};
+use super::{Concerns, Doubt, Effect, comment, prefix, why};
 use crate::check::guard::GROUP;
 use crate::check::verdict::Rule;
 
@@ -80,17 +81,29 @@ pub fn edits(
             rule
         };
         let mut commands = Vec::new();
-        if found.is_of_own_mark() {
+        for (is_so, why, concerns) in [
+            (found.is_of_own_mark(), why::OWN_MARK, Concerns::Own),
+            (
+                found.source_port && found.effect.is_some(),
+                why::SOURCE_PORT,
+                Concerns::Folded,
+            ),
+        ] {
+            if !is_so {
+                continue;
+            }
             let expr = logging(&found, first + edits.doubts.len());
             edits
                 .commands
                 .push(vec![json!({"insert": {"rule": target(Some(expr), None)}})]);
             edits.doubts.push(Doubt {
-                why: why::OWN_MARK,
+                why,
                 effect: Effect::Other,
-                own_only: true,
-                rule: Arc::new(place),
+                concerns,
+                rule: Arc::new(place.clone()),
             });
+        }
+        if found.doubt.is_none() && !found.rates {
             continue;
         }
         if let (Some(why), false) = (found.doubt, found.never) {
@@ -105,7 +118,7 @@ pub fn edits(
             edits.doubts.push(Doubt {
                 why,
                 effect,
-                own_only: false,
+                concerns: Concerns::All,
                 rule: Arc::new(place.clone()),
             });
         } else if !found.never {
@@ -139,6 +152,8 @@ struct Found {
     rates: bool,
     /// Whether it asks for a mark that the ruleset sets.
     own_mark: bool,
+    /// Whether it asks for one source port of many that clients have.
+    source_port: bool,
     /// Whether it asks for more than a single flow can be.
     never: bool,
     /// What it does.
@@ -182,7 +197,10 @@ impl Found {
             };
             let own_mark = known.is_of_own_mark(&statement["match"]);
             found.own_mark |= own_mark;
-            if doubt.is_none() && statement["match"].is_object() && !own_mark {
+            let source_port = asks_for_source_port(&statement["match"])
+                || mentions_source_port(&statement["vmap"]["key"]);
+            found.source_port |= source_port;
+            if doubt.is_none() && statement["match"].is_object() && !own_mark && !source_port {
                 found.certain.push(statement.clone());
             }
         }
@@ -191,7 +209,8 @@ impl Found {
 
     /// Whether it has to be another rule: what only counts and logs is left as it is.
     const fn is_changed(&self) -> bool {
-        self.effect.is_some() && (self.doubt.is_some() || self.rates) || self.is_of_own_mark()
+        self.effect.is_some() && (self.doubt.is_some() || self.rates || self.source_port)
+            || self.is_of_own_mark()
     }
 
     /// Whether all that is in doubt is a mark that the ruleset gives, and programs may.

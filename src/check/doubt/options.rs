@@ -36,7 +36,7 @@ const fn doubtful(
 }
 
 /// All of them.
-pub const MATCHES: [Match; 34] = [
+pub const MATCHES: [Match; 35] = [
     doubtful(
         "conntrack",
         why::EXPIRY,
@@ -173,6 +173,7 @@ pub const MATCHES: [Match; 34] = [
         ],
     ),
     doubtful("mac", why::LINK, &[("--mac-source", 1)]),
+    doubtful("eui64", why::LINK, &[]),
     doubtful(
         "time",
         why::TIME,

@@ -3,6 +3,8 @@
 pub const MARK: &str = "a rule asks for a mark that nothing in the ruleset sets: programs, sockets and other tables do";
 pub const OWN_MARK: &str =
     "a rule asks a packet of this host for a mark that the ruleset gives to packets";
+pub const SOURCE_PORT: &str = "a rule asks for some of the ports from 1024 on, and which of them the flow came from is not known";
+pub const PROGRAM: &str = "a rule hands packets to a program, which may drop them";
 pub const PRIORITY: &str = "a rule asks for a priority, which programs and traffic control set";
 pub const CHANCE: &str = "a rule chooses by chance";
 pub const PROCESSOR: &str = "a rule asks for the processor that handles the packet";

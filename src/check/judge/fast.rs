@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 
 use super::{ANSWER, Judge, ROUND};
-use crate::check::doubt::settle;
+use crate::check::doubt::{Concerns, settle};
 use crate::check::flow::Flow;
 use crate::check::guard::TRACED;
 use crate::check::packet::{Packet, Step, Tuple};
@@ -217,7 +217,11 @@ impl Judge {
                 .filter(move |(of_answer, _)| *of_answer == answer);
             let doubts = met.filter_map(|(_, doubt)| doubts.get(*doubt));
             // The host sends the answers to what comes to it.
-            doubts.filter(move |doubt| !doubt.own_only || own != answer)
+            doubts.filter(move |doubt| match doubt.concerns {
+                Concerns::All => true,
+                Concerns::Own => own != answer,
+                Concerns::Folded => flow.free_port && !answer,
+            })
         };
         let first = settle(verdict.first, of(false));
         let passed = first == Outcome::Accepted;

@@ -159,6 +159,14 @@ impl Check {
             hints.interfaces.extend(read.hints.interfaces);
             expectations.extend(read.flows);
         }
+        for (at, (net, device)) in hints.interfaces.iter().enumerate() {
+            let before = &hints.interfaces[..at];
+            if let Some((_, other)) = before.iter().find(|(it, name)| it == net && name != device) {
+                return Err(Error::new(format!(
+                    "{net} can't lie behind {other} and {device} at once: leave one of them out"
+                )));
+            }
+        }
         let judged = records.len();
         records.extend(expectations.iter().map(|flow| flow.record.clone()));
         let mut judge = Judge::new(&rulesets, &captures, &hints)?;

@@ -1,0 +1,184 @@
+//! What a ruleset asks for and neither it nor the flow says: the verdict is undecided, whatever the injected packet has.
+
+use serde_json::Value;
+use vendor_tests::files::{file, on};
+use vendor_tests::netns;
+use vendor_tests::temp::Folder;
+
+const HOST: &str = "local = [\"192.168.1.1/24\", \"203.0.113.1/30\"]
+[interfaces]
+lan = \"192.168.0.0/16\"
+wan = \"0.0.0.0/0\"
+";
+
+/// The verdicts on one flow of a ruleset.
+fn verdict(folder: &Folder, rules: &str, flow: &str) -> (String, String) {
+    let rules = file(folder, "rules", rules);
+    let flow = format!("{HOST}\n[[flow]]\n{flow}\nverdict = \"accepted\"\n");
+    let expected = file(folder, "flow.toml", flow);
+    let words = format!("check --format json --expect {}", expected.display());
+    let outcome = on(&words, &[&rules]);
+    let text = outcome.text();
+    let line = text.lines().nth(1).unwrap_or_else(|| panic!("{outcome:?}"));
+    let line: Value = serde_json::from_str(line).expect("JSON");
+    let of = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+    (of("verdict"), of("reason"))
+}
+
+/// A forward chain of nft that drops, but for answers and what is said.
+fn forward(rules: &str) -> String {
+    format!(
+        "table inet f {{ chain c {{ type filter hook forward priority 0; policy drop
+         ct state established accept\n{rules}\n}}\n}}\n"
+    )
+}
+
+/// The same of iptables.
+fn forward_of_iptables(rules: &str) -> String {
+    format!(
+        "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]
+-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT\n{rules}\nCOMMIT\n"
+    )
+}
+
+const WEB: &str = "from = \"192.168.1.10\"\nto = \"198.51.100.7\"\nservice = \"tcp/443\"";
+const PING: &str =
+    "from = \"192.168.1.10\"\nto = \"198.51.100.7\"\nservice = \"icmp/echo-request\"";
+
+#[test]
+fn one_of_the_ports_that_clients_choose_from_is_not_known_of_a_folded_flow() {
+    netns::run(
+        "one_of_the_ports_that_clients_choose_from_is_not_known_of_a_folded_flow",
+        || {
+            let folder = Folder::new();
+            let known = format!("{WEB}\nsource_port = 51000");
+            for (rule, exact) in [
+                ("tcp sport 49152-65535 tcp dport 443 accept", "accepted"),
+                ("tcp sport 32768-49151 tcp dport 443 accept", "dropped"),
+                ("tcp sport 51000 accept", "accepted"),
+                ("th sport { 53, 40000-60000 } accept", "accepted"),
+                ("tcp sport & 1 == 1 accept", "dropped"),
+                (
+                    "meta l4proto tcp ct original proto-src 51000 accept",
+                    "accepted",
+                ),
+                ("tcp sport vmap { 51000 : accept }", "accepted"),
+            ] {
+                let (folded, why) = verdict(&folder, &forward(rule), WEB);
+                assert_eq!(folded, "undecided", "{rule}");
+                assert!(why.contains("ports from 1024 on"), "{rule}: {why}");
+                assert_eq!(verdict(&folder, &forward(rule), &known).0, exact, "{rule}");
+            }
+            for (rule, exact) in [
+                (
+                    "-A FORWARD -p tcp -m tcp --sport 49152:65535 --dport 443 -j ACCEPT",
+                    "accepted",
+                ),
+                (
+                    "-A FORWARD -p tcp -m multiport --sports 1024:2000,3000 -j ACCEPT",
+                    "dropped",
+                ),
+                (
+                    "-A FORWARD -p tcp -m tcp ! --sport 51000 -j ACCEPT",
+                    "dropped",
+                ),
+            ] {
+                let rules = forward_of_iptables(rule);
+                assert_eq!(verdict(&folder, &rules, WEB).0, "undecided", "{rule}");
+                assert_eq!(verdict(&folder, &rules, &known).0, exact, "{rule}");
+            }
+            // These do not tell them apart.
+            for (rules, expected) in [
+                (
+                    forward("tcp sport 1024-65535 tcp dport 443 accept"),
+                    "accepted",
+                ),
+                (forward("tcp sport >= 1024 accept"), "accepted"),
+                (forward("tcp sport 443 accept"), "dropped"),
+                (
+                    forward_of_iptables("-A FORWARD -p tcp --sport 1024: -j ACCEPT"),
+                    "accepted",
+                ),
+                (
+                    forward_of_iptables("-A FORWARD -p tcp --sport 1:1023 -j ACCEPT"),
+                    "dropped",
+                ),
+            ] {
+                assert_eq!(verdict(&folder, &rules, WEB).0, expected, "{rules}");
+            }
+        },
+    );
+}
+
+#[test]
+fn what_injected_packets_are_given_decides_nothing() {
+    netns::run("what_injected_packets_are_given_decides_nothing", || {
+        let folder = Folder::new();
+        for (rules, flow) in [
+            (forward("tcp doff 5 drop; accept"), WEB),
+            (forward("tcp urgptr 0 accept"), WEB),
+            (forward("icmp id 50000 accept"), PING),
+            (forward("ct id < 2147483648 accept"), WEB),
+            (forward("ct bytes < 50 accept"), WEB),
+            (forward("ct avgpkt 60 accept"), WEB),
+            (
+                forward_of_iptables("-A FORWARD -p tcp --tcp-option 8 -j ACCEPT"),
+                WEB,
+            ),
+            (
+                forward_of_iptables("-A FORWARD -p tcp ! --tcp-option 8 -j ACCEPT"),
+                WEB,
+            ),
+            (
+                forward_of_iptables("-A FORWARD -j NFQUEUE --queue-num 0 --queue-bypass"),
+                WEB,
+            ),
+        ] {
+            let (found, why) = verdict(&folder, &rules, flow);
+            assert_eq!(found, "undecided", "{rules}: {why}");
+        }
+        let proxy = format!(
+            "*mangle\n-A PREROUTING -p tcp --dport 443 -j TPROXY --on-port 3128 --on-ip 127.0.0.1 --tproxy-mark 1/1\nCOMMIT\n{}",
+            forward_of_iptables("")
+        );
+        assert_eq!(verdict(&folder, &proxy, WEB).0, "undecided");
+    });
+}
+
+#[test]
+fn nothing_comes_to_the_loopback_network_from_outside() {
+    netns::run("nothing_comes_to_the_loopback_network_from_outside", || {
+        let folder = Folder::new();
+        let rules = "table inet f { chain c { type filter hook input priority 0; policy drop; iifname \"lan\" accept\n}\n}\n";
+        let flow = "from = \"192.168.1.10\"\nto = \"127.0.0.1\"\nservice = \"tcp/22\"";
+        let (found, why) = verdict(&folder, rules, flow);
+        assert_eq!(found, "undecided");
+        assert!(why.contains("loopback network"), "{why}");
+    });
+}
+
+#[test]
+fn a_network_lies_behind_one_device_and_a_ruleset_has_an_end() {
+    netns::run(
+        "a_network_lies_behind_one_device_and_a_ruleset_has_an_end",
+        || {
+            let folder = Folder::new();
+            let rules = file(&folder, "rules.nft", forward("accept"));
+            let twice = HOST.replace("wan = \"0.0.0.0/0\"", "wan = \"192.168.0.0/16\"");
+            let expected = file(
+                &folder,
+                "flow.toml",
+                format!("{twice}\n[[flow]]\n{WEB}\nverdict = \"accepted\"\n"),
+            );
+            let outcome = on(&format!("check --expect {}", expected.display()), &[&rules]);
+            assert_eq!(outcome.code, Some(2), "{outcome:?}");
+            assert!(outcome.stderr.contains("at once"), "{outcome:?}");
+            let outcome = on(
+                &format!("check --expect {}", expected.display()),
+                &["/dev/zero".as_ref()],
+            );
+            assert_eq!(outcome.code, Some(2), "{outcome:?}");
+            assert!(outcome.stderr.contains("256 MiB"), "{outcome:?}");
+        },
+    );
+}
