@@ -10,6 +10,7 @@ use crate::model::capture::{Capture, PolicyRule, Route, RoutingTable};
 /// Numbers of the tables that every host has (`include/uapi/linux/rtnetlink.h`).
 const MAIN: u32 = 254;
 const LOCAL: u32 = 255;
+const DEFAULT: u32 = 253;
 
 /// Rules and tables, and what they leave open.
 #[derive(Clone, Debug, Default)]
@@ -138,6 +139,21 @@ impl Policy {
             let known = |word: &String| word.starts_with("suppress_prefixlength ");
             !rule.others.iter().all(known) || own && (rule.mark.is_some() || rule.oif.is_some())
         };
+        let lacks = |rule: &&PolicyRule| {
+            let table = rule
+                .table
+                .filter(|table| ![LOCAL, MAIN, DEFAULT].contains(table));
+            table.is_some_and(|table| !self.tables.iter().any(|known| known.table == table))
+        };
+        if { self.rules.iter() }
+            .filter(|rule| rule.is_ipv4() != v6 && !rule.l3mdev)
+            .any(|rule| lacks(&rule))
+        {
+            return Some(
+                "the host's rules of policy routing (ip rule) name a table that the capture does not have: by which device \
+                 the flow leaves is not known",
+            );
+        }
         rules.any(open).then_some(
             "the host's rules of policy routing (ip rule) ask for more than the capture tells of a flow, such as the mark \
              that a program gives to its packets: by which device it leaves is not known",

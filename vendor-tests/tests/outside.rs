@@ -122,6 +122,14 @@ fn what_injected_packets_are_given_decides_nothing() {
             (forward("ct bytes < 50 accept"), WEB),
             (forward("ct avgpkt 60 accept"), WEB),
             (
+                forward("ip saddr @s accept").replacen(
+                    "{ chain",
+                    "{\nset s { type ipv4_addr; limit rate 1/hour burst 1 packets; elements = { 192.168.1.10 }\n}\nchain",
+                    1,
+                ),
+                WEB,
+            ),
+            (
                 forward_of_iptables("-A FORWARD -p tcp --tcp-option 8 -j ACCEPT"),
                 WEB,
             ),

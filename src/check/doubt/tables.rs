@@ -45,6 +45,11 @@ impl Tables {
                     let sets = tables.sets.entry(table).or_default();
                     sets.insert(format!("@{}", name("name")));
                 }
+                // Their elements let pass what other packets have left.
+                "set" | "map" if body["stmt"].is_array() || keeps_state(&body["elem"]) => {
+                    let sets = tables.sets.entry(table).or_default();
+                    sets.insert(format!("@{}", name("name")));
+                }
                 "limit" => {
                     let limits = tables.limits.entry(table).or_default();
                     limits.insert(name("name"), body["inv"] == true);
@@ -86,6 +91,17 @@ impl Tables {
     pub fn sets_nothing(&self, table: &(String, String)) -> bool {
         !self.setting.contains(table)
     }
+}
+
+/// Whether an element of a set has a limit or a quota of its own.
+fn keeps_state(elements: &Value) -> bool {
+    let elements = elements.as_array().into_iter().flatten();
+    let mut bodies = elements.map(|element| &element["elem"]);
+    bodies.any(|body| {
+        ["limit", "quota", "ct count"]
+            .iter()
+            .any(|name| !body[name].is_null())
+    })
 }
 
 /// What a statement does to the way of a packet; `None` for conditions, and for what does nothing to it.
