@@ -216,6 +216,20 @@ pub fn refusal(text: &str) -> Option<String> {
                 .to_owned(),
         );
     }
+    let numbered = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let of_interface = |pair: &[&str]| {
+            ["iif", "oif"].contains(&pair[0]) && pair[1].bytes().all(|byte| byte.is_ascii_digit())
+        };
+        words.windows(2).any(of_interface)
+    };
+    if lines().any(|line| !line.starts_with('#') && numbered(line)) {
+        return Some(
+            "names an interface by its number, as nft lists it when the interface is gone, and numbers differ from host \
+             to host: name it (iifname \"lan\")"
+                .to_owned(),
+        );
+    }
     let opaque = |line: &str| line.contains("xt match \"") || line.contains("xt target \"");
     if lines().any(|line| opaque(line) && !line.starts_with('#')) {
         return Some(

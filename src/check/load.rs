@@ -128,11 +128,42 @@ fn native(
             )));
         }
         left_out.extend(ruleset.load(namespace, device)?.1);
-        native = json_listing(namespace)?;
+        let listing = json_listing(namespace)?;
+        if let (Some(first), true) = (first, removes(&native, &listing)) {
+            return Err(Error::new(format!(
+                "{}: it removes, flushes or switches off what {first} has loaded, which is judged then as if both were \
+                 there: put both into one file",
+                ruleset.name
+            )));
+        }
+        native = listing;
         owners.note(&native, &ruleset.name);
         first.get_or_insert(&ruleset.name);
     }
     Ok(native)
+}
+
+/// Whether a table or a rule of one listing of nft(8) is not in another one as it was.
+fn removes(before: &Value, after: &Value) -> bool {
+    let kept = |listing: &Value| -> BTreeSet<String> {
+        let objects = listing["nftables"].as_array().into_iter().flatten();
+        let shown = objects.filter_map(|object| {
+            let (table, rule) = (&object["table"], &object["rule"]);
+            if table.is_object() {
+                let what = [&table["family"], &table["name"], &table["flags"]];
+                return Some(format!("{what:?}"));
+            }
+            let what = [
+                &rule["family"],
+                &rule["table"],
+                &rule["chain"],
+                &rule["handle"],
+            ];
+            rule.is_object().then(|| format!("{what:?}"))
+        });
+        shown.collect()
+    };
+    !kept(before).is_subset(&kept(after))
 }
 
 /// Loads rules of iptables, changed by `prepare`, and returns the form that they were loaded in.

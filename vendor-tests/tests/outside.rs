@@ -145,6 +145,11 @@ fn what_injected_packets_are_given_decides_nothing() {
             let (found, why) = verdict(&folder, &rules, flow);
             assert_eq!(found, "undecided", "{rules}: {why}");
         }
+        let own = "from = \"192.168.1.10\"\nto = \"192.168.1.1\"\nservice = \"tcp/443\"";
+        let redirected = "table inet f { chain p { type nat hook prerouting priority -100
+            tcp dport 443 redirect to :1000-1001 random\n}
+            chain i { type filter hook input priority 0; policy drop; tcp dport 1000 accept\n}\n}\n";
+        assert_eq!(verdict(&folder, redirected, own).0, "undecided");
         let proxy = format!(
             "*mangle\n-A PREROUTING -p tcp --dport 443 -j TPROXY --on-port 3128 --on-ip 127.0.0.1 --tproxy-mark 1/1\nCOMMIT\n{}",
             forward_of_iptables("")
@@ -189,4 +194,46 @@ fn a_network_lies_behind_one_device_and_a_ruleset_has_an_end() {
             assert!(outcome.stderr.contains("256 MiB"), "{outcome:?}");
         },
     );
+}
+
+#[test]
+fn one_ruleset_can_not_take_away_what_another_one_has() {
+    netns::run("one_ruleset_can_not_take_away_what_another_one_has", || {
+        let folder = Folder::new();
+        let rules = file(&folder, "rules.nft", forward("accept"));
+        let expected = file(
+            &folder,
+            "flow.toml",
+            format!("{HOST}\n[[flow]]\n{WEB}\nverdict = \"accepted\"\n"),
+        );
+        for (text, code) in [
+            (
+                "table inet other { chain c { type filter hook forward priority 1\n}\n}\n",
+                0,
+            ),
+            ("flush table inet f\n", 2),
+            ("flush chain inet f c\n", 2),
+            (
+                "delete table inet f\ntable inet f { chain c { type filter hook forward priority 1\n}\n}\n",
+                2,
+            ),
+            ("table inet f { flags dormant\n}\n", 2),
+        ] {
+            let other = file(&folder, "other.nft", text);
+            let words = format!(
+                "check --expect {} --also {}",
+                expected.display(),
+                other.display()
+            );
+            let outcome = on(&words, &[&rules]);
+            assert_eq!(outcome.code, Some(code), "{text}: {outcome:?}");
+        }
+        let numbered = file(&folder, "numbered.nft", forward("iif 2 accept"));
+        let outcome = on(
+            &format!("check --expect {}", expected.display()),
+            &[&numbered],
+        );
+        assert_eq!(outcome.code, Some(2), "{outcome:?}");
+        assert!(outcome.stderr.contains("by its number"), "{outcome:?}");
+    });
 }

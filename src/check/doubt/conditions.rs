@@ -91,6 +91,8 @@ impl Known<'_> {
             "queue" if body["flags"] == "bypass" || mentions(&body["flags"], "bypass") => {
                 why::PROGRAM
             }
+            // One of them is taken (nf_nat_l4proto_unique_tuple, net/netfilter/nf_nat_core.c).
+            "dnat" | "redirect" if body["port"]["range"].is_array() => why::CHANCE,
             "numgen" | "symhash" => why::CHANCE,
             // The kernel makes the seed up (nft_jhash_init, net/netfilter/nft_hash.c).
             "jhash" if body["seed"].is_null() => why::CHANCE,
