@@ -22,6 +22,8 @@ pub const TRACED: u16 = 0x8000;
 /// - `ingress` are the devices of which rules see packets even before that; there is a table for those
 ///   only if the ruleset has one, since the kernel then takes another way.
 /// - `again` has every hook begin with that: rules of the ruleset may switch it off.
+/// - Connections are tracked, by a rule without a verdict: nat chains see no packet otherwise, and that a rule under
+///   test needs tracking may be what is in doubt of it (`nf_ct_netns_get`, net/netfilter/nf_conntrack_proto.c).
 /// - Behind all rules of the input hook, and before conntrack confirms the connection (at 2147483647,
 ///   `NF_IP_PRI_CONNTRACK_CONFIRM`), packets are logged.
 pub fn table(ingress: &[&str], again: bool) -> String {
@@ -44,6 +46,7 @@ pub fn table(ingress: &[&str], again: bool) -> String {
                 {trace}
             }}
             chain input {{ type filter hook input priority 2147483646
+                ct state new
                 log prefix \"{PREFIX}\" group {GROUP} queue-threshold 1
             }}
         }}\n"

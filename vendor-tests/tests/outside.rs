@@ -150,6 +150,14 @@ fn what_injected_packets_are_given_decides_nothing() {
             tcp dport 443 redirect to :1000-1001 random\n}
             chain i { type filter hook input priority 0; policy drop; tcp dport 1000 accept\n}\n}\n";
         assert_eq!(verdict(&folder, redirected, own).0, "undecided");
+        // The only rule that needs tracking is the one in doubt.
+        for nat in [
+            "meta mark 5 redirect to :1000",
+            "meta cpu 7 dnat ip to 192.168.1.1:1000",
+        ] {
+            let rules = redirected.replace("redirect to :1000-1001 random", nat);
+            assert_eq!(verdict(&folder, &rules, own).0, "undecided", "{nat}");
+        }
         let proxy = format!(
             "*mangle\n-A PREROUTING -p tcp --dport 443 -j TPROXY --on-port 3128 --on-ip 127.0.0.1 --tproxy-mark 1/1\nCOMMIT\n{}",
             forward_of_iptables("")
