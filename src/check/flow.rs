@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::check::doubt::Doubt;
 use crate::check::network::{Network, is_link_local};
 use crate::check::packet::{Packet, Tuple};
 use crate::check::policy::Way;
@@ -12,6 +13,8 @@ use crate::model::record::{Record, Service, SourcePort};
 /// Source ports for flows whose own was folded: Linux's range of ephemeral ports
 /// (`ip_local_port_range`, ip(7)).
 const EPHEMERAL: std::ops::Range<u32> = 32_768..61_000;
+/// So many have to be free of doubt to be used.
+const FREE_PORTS_MIN: usize = 64;
 
 /// What is injected for a flow, and where.
 #[derive(Clone, Debug)]
@@ -85,12 +88,11 @@ impl Flow {
         }
     }
 
-    /// The packet's tuple, with an ephemeral source port picked by `turn`, if any does.
-    pub fn tuple(&self, turn: u32) -> Tuple {
+    /// The packet's tuple, with one of these source ports picked by `turn`, if any ephemeral one does.
+    pub fn tuple(&self, ports: &[u16], turn: u32) -> Tuple {
         let mut tuple = self.packet.tuple;
         if self.free_port {
-            let port = EPHEMERAL.start + turn % (EPHEMERAL.end - EPHEMERAL.start);
-            tuple.source_port = port as u16;
+            tuple.source_port = ports[turn as usize % ports.len()];
             if tuple.protocol.is_icmp() {
                 // One identifier is both.
                 tuple.destination_port = tuple.source_port;
@@ -98,6 +100,26 @@ impl Flow {
         }
         tuple
     }
+}
+
+/// The source ports of flows whose own was folded, that no rule in doubt asks for; and whether there are such. Some at
+/// least, so that flows between the same ends can be told apart.
+pub fn free_ports(doubts: &[Doubt]) -> (Vec<u16>, bool) {
+    let mut asked = vec![false; 1 << 16];
+    for &(first, last) in doubts.iter().flat_map(|doubt| &doubt.ports) {
+        asked[usize::from(first)..=usize::from(last)].fill(true);
+    }
+    let not_asked = |range: std::ops::Range<u32>| -> Vec<u16> {
+        let ports = range.map(|port| port as u16);
+        ports.filter(|port| !asked[usize::from(*port)]).collect()
+    };
+    for range in [EPHEMERAL, 1024..EPHEMERAL.start, EPHEMERAL.end..1 << 16] {
+        let ports = not_asked(range);
+        if ports.len() >= FREE_PORTS_MIN {
+            return (ports, true);
+        }
+    }
+    (EPHEMERAL.map(|port| port as u16).collect(), false)
 }
 
 /// The device that a flow's packets come in by; of this host's own ones, the one of its address.

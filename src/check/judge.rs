@@ -13,7 +13,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::check::flow::Flow;
+use crate::check::doubt::{Concerns, Doubt, Effect};
+use crate::check::flow::{Flow, free_ports};
 use crate::check::groups::Groups;
 use crate::check::limits::{self, flows};
 use crate::check::network::Hints;
@@ -56,6 +57,8 @@ pub struct Judge {
     hopeless: u32,
     /// Makes ephemeral ports differ.
     turn: u32,
+    /// Source ports of flows whose own was folded.
+    ports: Vec<u16>,
     /// The conntrack zone that packets belong to.
     zone: u16,
     /// Whether the captures tell which flows helpers expected.
@@ -68,7 +71,15 @@ impl Judge {
     ///
     /// Errors: a lack of privilege, of programs or of the kernel's; a ruleset that does not load.
     pub fn new(rulesets: &[Ruleset], captures: &[Capture], hints: &Hints) -> Result<Self, Error> {
-        let setup = Setup::new(rulesets, captures, hints)?;
+        let mut setup = Setup::new(rulesets, captures, hints)?;
+        let (ports, are_free) = free_ports(&setup.doubts);
+        let of_ports = |doubt: &&mut Doubt| doubt.concerns == Concerns::Folded;
+        for doubt in setup.doubts.iter_mut().filter(of_ports) {
+            // A packet may have met such a rule then, or not.
+            if !are_free {
+                doubt.effect = Effect::Other;
+            }
+        }
         let max = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max");
         let max = max.ok().and_then(|text| text.trim().parse().ok());
         // 0 is no limit. Both ends of the table's life, entries being made and dying, need room.
@@ -94,6 +105,7 @@ impl Judge {
             last_number: 0,
             hopeless: 0,
             turn: 0,
+            ports,
             zone: 0,
             helpers_told: captures.iter().all(|capture| capture.marks_picked_up),
         })
@@ -152,7 +164,7 @@ impl Judge {
         let tries = if flow.free_port { 64 } else { 1 };
         for _ in 0..tries {
             self.turn = self.turn.wrapping_add(1);
-            let tuple = flow.tuple(self.turn);
+            let tuple = flow.tuple(&self.ports, self.turn);
             if !tuples.contains(&tuple) && !tuples.contains(&tuple.reversed()) {
                 return Some(Packet {
                     tuple,

@@ -87,6 +87,12 @@ fn one_of_the_ports_that_clients_choose_from_is_not_known_of_a_folded_flow() {
                 assert_eq!(verdict(&folder, &rules, WEB).0, "undecided", "{rule}");
                 assert_eq!(verdict(&folder, &rules, &known).0, exact, "{rule}");
             }
+            // Nothing hangs on the port.
+            let twice = "tcp sport 40000-50000 accept\ntcp dport 443 accept";
+            assert_eq!(verdict(&folder, &forward(twice), WEB).0, "accepted");
+            // No port is left that meets no rule.
+            let halves = "tcp sport 1024-40000 accept\ntcp sport 40001-65535 accept";
+            assert_eq!(verdict(&folder, &forward(halves), WEB).0, "undecided");
             // These do not tell them apart.
             for (rules, expected) in [
                 (

@@ -1,5 +1,7 @@
 //! Which expressions of nft(8), as its JSON has them (libnftables-json(5)), tell what stands outside the ruleset.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::marks::{Kind, Marks};
@@ -16,6 +18,8 @@ pub struct Known<'a> {
     pub labels: bool,
     /// Whether it sets priorities.
     pub priorities: bool,
+    /// The elements of the table's sets, by their names with `@`.
+    pub elements: &'a BTreeMap<String, Value>,
 }
 
 impl Known<'_> {
@@ -213,6 +217,7 @@ mod tests {
             filled: vec!["@seen".to_owned()],
             labels: false,
             priorities: false,
+            elements: &BTreeMap::new(),
         };
         known.doubt_of_match(&serde_json::from_str(text).unwrap())
     }

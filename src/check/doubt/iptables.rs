@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::marks::{Kind, Marks, number};
 use super::options::Nature;
-use super::ports::without_source_ports;
+use super::ports::{Division, without_source_ports};
 use super::words::{conditions, groups, lookup, position, target, words};
 use super::{Concerns, Doubt, Effect, comment, prefix, why};
 use crate::check::guard::GROUP;
@@ -125,7 +125,7 @@ fn changed(
     let logging = || {
         format!(
             "{} -j NFLOG --nflog-group {GROUP} --nflog-threshold 1 --nflog-prefix {}",
-            conditions(unported.as_ref().unwrap_or(&found.certain)).join(" "),
+            conditions(unported.as_ref().map_or(&found.certain, |(words, _)| words)).join(" "),
             prefix(number)
         )
     };
@@ -136,16 +136,22 @@ fn changed(
             why: why::OWN_MARK,
             effect: Effect::Other,
             concerns: Concerns::Own,
+            ports: Vec::new(),
             rule: rule(),
         });
         return Some(text);
     }
-    if unported.is_some() && !found.is_changed() && words[at] == "-A" {
+    if let (Some((_, division)), false, "-A") = (&unported, found.is_changed(), words[at]) {
         let text = format!("{}\n{line}", logging());
+        let (effect, ports) = match division {
+            Division::Of(ports) => (effect, ports.clone()),
+            Division::Unknown => (Effect::Other, Vec::new()),
+        };
         done.doubts.push(Doubt {
             why: why::SOURCE_PORT,
-            effect: Effect::Other,
+            effect,
             concerns: Concerns::Folded,
+            ports,
             rule: rule(),
         });
         return Some(text);
@@ -168,6 +174,7 @@ fn changed(
         why,
         effect,
         concerns: Concerns::All,
+        ports: Vec::new(),
         rule: rule(),
     });
     Some(text)

@@ -13,7 +13,7 @@ mod iptables;
 pub mod marks;
 mod nft;
 mod options;
-mod ports;
+pub mod ports;
 mod tables;
 pub mod why;
 mod words;
@@ -58,6 +58,8 @@ pub struct Doubt {
     pub effect: Effect,
     /// The packets of which that is not known. Unless it is all, the rule is loaded as it is.
     pub concerns: Concerns,
+    /// The source ports that it asks for, if that is what is in doubt and they are known.
+    pub ports: Vec<(u16, u16)>,
     /// The rule.
     pub rule: Arc<Rule>,
 }
@@ -65,7 +67,7 @@ pub struct Doubt {
 impl Doubt {
     /// Whether the verdict is the same if the rule matches. Of a rule that is there it is not known whether it has.
     fn agrees(&self, outcome: &Outcome) -> bool {
-        self.concerns == Concerns::All
+        self.concerns != Concerns::Own
             && matches!(
                 (self.effect, outcome),
                 (Effect::Accept, Outcome::Accepted)
@@ -77,7 +79,6 @@ impl Doubt {
     fn undecided(&self) -> Outcome {
         let then = match self.effect {
             _ if self.concerns == Concerns::Own => "programs of this host may give it too",
-            _ if self.concerns == Concerns::Folded => "--source-ports keep captures them",
             Effect::Accept => "it would be accepted where this rule matches",
             Effect::Drop => "it would be dropped where this rule matches",
             Effect::Reject => "it would be rejected where this rule matches",
@@ -135,6 +136,7 @@ mod tests {
             why: why::MARK,
             effect,
             concerns: Concerns::All,
+            ports: Vec::new(),
             rule: rule(),
         };
         let [accept, drop, other] = [Effect::Accept, Effect::Drop, Effect::Other].map(doubt);

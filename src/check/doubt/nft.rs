@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::conditions::{Known, note_mark};
 use super::marks::Marks;
-use super::ports::{asks_for_source_port, mentions_source_port};
+use super::ports::{Division, division, mentions_source_port};
 use super::tables::{Tables, effect, rules};
 use super::{Concerns, Doubt, Effect, comment, prefix, why};
 use crate::check::guard::GROUP;
@@ -55,6 +55,7 @@ pub fn edits(
             filled: tables.filled(&table),
             labels: tables.labels,
             priorities: tables.priorities,
+            elements: tables.elements(&table),
         };
         let found = Found::of(expressions, &known, tables.limits.get(&table));
         if !found.is_changed() {
@@ -84,7 +85,7 @@ pub fn edits(
         for (is_so, why, concerns) in [
             (found.is_of_own_mark(), why::OWN_MARK, Concerns::Own),
             (
-                found.source_port && found.effect.is_some(),
+                found.source_port.is_some() && found.effect.is_some(),
                 why::SOURCE_PORT,
                 Concerns::Folded,
             ),
@@ -96,10 +97,20 @@ pub fn edits(
             edits
                 .commands
                 .push(vec![json!({"insert": {"rule": target(Some(expr), None)}})]);
+            let (effect, ports) = match (&found.source_port, concerns) {
+                (Some(Division::Of(ports)), Concerns::Folded) => {
+                    let accepts =
+                        found.effect == Some(Effect::Accept) && !tables.sets_nothing(&table);
+                    let effect = found.effect.filter(|_| !accepts);
+                    (effect.unwrap_or(Effect::Other), ports.clone())
+                }
+                _ => (Effect::Other, Vec::new()),
+            };
             edits.doubts.push(Doubt {
                 why,
-                effect: Effect::Other,
+                effect,
                 concerns,
+                ports,
                 rule: Arc::new(place.clone()),
             });
         }
@@ -119,6 +130,7 @@ pub fn edits(
                 why,
                 effect,
                 concerns: Concerns::All,
+                ports: Vec::new(),
                 rule: Arc::new(place.clone()),
             });
         } else if !found.never {
@@ -152,8 +164,8 @@ struct Found {
     rates: bool,
     /// Whether it asks for a mark that the ruleset sets.
     own_mark: bool,
-    /// Whether it asks for one source port of many that clients have.
-    source_port: bool,
+    /// How it divides the source ports that clients choose from.
+    source_port: Option<Division>,
     /// Whether it asks for more than a single flow can be.
     never: bool,
     /// What it does.
@@ -197,10 +209,17 @@ impl Found {
             };
             let own_mark = known.is_of_own_mark(&statement["match"]);
             found.own_mark |= own_mark;
-            let source_port = asks_for_source_port(&statement["match"])
-                || mentions_source_port(&statement["vmap"]["key"]);
-            found.source_port |= source_port;
-            if doubt.is_none() && statement["match"].is_object() && !own_mark && !source_port {
+            let source_port = if mentions_source_port(&statement["vmap"]["key"]) {
+                Some(Division::Unknown)
+            } else {
+                division(&statement["match"], |name| known.elements.get(name))
+            };
+            let divides = source_port.is_some();
+            found.source_port = match (found.source_port.take(), source_port) {
+                (Some(_), Some(_)) => Some(Division::Unknown),
+                (before, new) => before.or(new),
+            };
+            if doubt.is_none() && statement["match"].is_object() && !own_mark && !divides {
                 found.certain.push(statement.clone());
             }
         }
@@ -209,7 +228,7 @@ impl Found {
 
     /// Whether it has to be another rule: what only counts and logs is left as it is.
     const fn is_changed(&self) -> bool {
-        self.effect.is_some() && (self.doubt.is_some() || self.rates || self.source_port)
+        self.effect.is_some() && (self.doubt.is_some() || self.rates || self.source_port.is_some())
             || self.is_of_own_mark()
     }
 

@@ -1,34 +1,53 @@
 //! Rules that tell source ports from 1024 on apart. Captures fold those into one, as clients choose them at random, so that
 //! of a folded flow it is not known whether it meets such a condition: `tcp sport 49152-65535`, `--sport 5353`. All of
 //! them meet `sport 1024-65535`, and none meets `sport 53`.
+//!
+//! Folded flows are injected with a port that meets none of these conditions, if there is one. What becomes of them then
+//! is known where no such rule matches, as with other doubts.
 
 use serde_json::Value;
 
 /// The ports that clients choose from at random, as captures fold them.
 const FIRST: u16 = 1024;
 
-/// Whether a comparison of nft(8), as its JSON has it, is true of some of these ports and false of others.
-pub(super) fn asks_for_source_port(body: &Value) -> bool {
+/// How a condition divides these ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Division {
+    /// True of these, and false of the others.
+    Of(Vec<(u16, u16)>),
+    /// True of some, perhaps.
+    Unknown,
+}
+
+/// How a comparison of nft(8), as its JSON has it, divides these ports; `None` if it is true of all or of none of them.
+/// `set` has the elements of named sets.
+pub(super) fn division<'a>(
+    body: &'a Value,
+    set: impl Fn(&str) -> Option<&'a Value>,
+) -> Option<Division> {
     let left = &body["left"];
     if !mentions_source_port(left) {
-        return false;
+        return None;
     }
     let is_alone = left["payload"].is_object() || left["ct"].is_object();
-    let bounds = bounds(&body["right"]).filter(|_| is_alone);
-    // Of a mask, a concatenation or a named set, it may be.
-    let Some(bounds) = bounds else { return true };
-    let op = body["op"].as_str().unwrap_or("==");
-    let holds = |port: u16| {
-        bounds.iter().any(|&(first, last)| match op {
-            "<" => port < first,
-            "<=" => port <= first,
-            ">" => port > last,
-            ">=" => port >= last,
-            // "!=" divides them as "==" does.
-            _ => (first..=last).contains(&port),
-        })
+    let right = match body["right"].as_str() {
+        Some(name) => set(name).and_then(elements),
+        None => bounds(&body["right"]),
     };
-    divides(&bounds, holds)
+    // Of a mask or a concatenation it is not worked out.
+    let Some(bounds) = right.filter(|_| is_alone) else {
+        return Some(Division::Unknown);
+    };
+    let first = bounds.first().map_or(0, |(first, _)| *first);
+    let holds = match body["op"].as_str().unwrap_or("==") {
+        "<" => vec![(0, first.saturating_sub(1))],
+        "<=" => vec![(0, first)],
+        ">" => vec![(first.saturating_add(1), u16::MAX)],
+        ">=" => vec![(first, u16::MAX)],
+        "!=" => others(&bounds),
+        _ => bounds,
+    };
+    divides(&holds).then_some(Division::Of(holds))
 }
 
 /// Whether an expression of nft(8) yields the source port, among other things perhaps.
@@ -45,9 +64,8 @@ pub(super) fn mentions_source_port(value: &Value) -> bool {
 
 /// The numbers and ranges that something is compared with.
 fn bounds(right: &Value) -> Option<Vec<(u16, u16)>> {
-    if let Some(list) = right["set"].as_array() {
-        let all: Option<Vec<_>> = list.iter().map(bounds).collect();
-        return Some(all?.concat());
+    if right["set"].is_array() {
+        return elements(&right["set"]);
     }
     let port = |value: &Value| u16::try_from(value.as_u64()?).ok();
     if let Some([first, last]) = right["range"].as_array().map(Vec::as_slice) {
@@ -57,10 +75,34 @@ fn bounds(right: &Value) -> Option<Vec<(u16, u16)>> {
     Some(vec![(port, port)])
 }
 
-/// A rule of iptables(8) without its conditions on source ports; `None` if these tell none of them apart.
-pub(super) fn without_source_ports<'a>(words: &[&'a str]) -> Option<Vec<&'a str>> {
+/// The elements of a set of ports.
+fn elements(list: &Value) -> Option<Vec<(u16, u16)>> {
+    let all: Option<Vec<_>> = list.as_array()?.iter().map(bounds).collect();
+    Some(all?.concat())
+}
+
+/// The numbers that ranges leave out.
+fn others(bounds: &[(u16, u16)]) -> Vec<(u16, u16)> {
+    let mut sorted = bounds.to_vec();
+    sorted.sort_unstable();
+    let mut left = Vec::new();
+    let mut next = 0_u32;
+    for (first, last) in sorted {
+        if u32::from(first) > next {
+            left.push((next as u16, first - 1));
+        }
+        next = next.max(u32::from(last) + 1);
+    }
+    if next <= u32::from(u16::MAX) {
+        left.push((next as u16, u16::MAX));
+    }
+    left
+}
+
+/// A rule of iptables(8) without its conditions on source ports, and how these divide them; `None` if they do not.
+pub(super) fn without_source_ports<'a>(words: &[&'a str]) -> Option<(Vec<&'a str>, Division)> {
     let mut kept: Vec<&str> = Vec::new();
-    let mut divided = false;
+    let mut divided = None;
     let mut rest = words.iter().copied();
     while let Some(word) = rest.next() {
         let is_option = ["--sport", "--source-port", "--sports", "--source-ports"].contains(&word);
@@ -70,19 +112,17 @@ pub(super) fn without_source_ports<'a>(words: &[&'a str]) -> Option<Vec<&'a str>
         }
         let value = rest.next()?;
         let bounds: Option<Vec<_>> = value.split(',').map(range).collect();
-        let divides = bounds.is_none_or(|bounds| {
-            divides(&bounds, |port| {
-                bounds
-                    .iter()
-                    .any(|&(first, last)| (first..=last).contains(&port))
-            })
-        });
-        if !divides {
+        if bounds.as_ref().is_some_and(|bounds| !divides(bounds)) {
             kept.extend([word, value]);
             continue;
         }
-        divided = true;
-        if kept.last() == Some(&"!") {
+        let inverted = kept.last() == Some(&"!");
+        divided = Some(match bounds {
+            Some(bounds) if inverted => Division::Of(others(&bounds)),
+            Some(bounds) => Division::Of(bounds),
+            None => Division::Unknown,
+        });
+        if inverted {
             kept.pop();
         }
         // It takes ports of one side only, and nothing without them.
@@ -90,7 +130,7 @@ pub(super) fn without_source_ports<'a>(words: &[&'a str]) -> Option<Vec<&'a str>
             kept.truncate(kept.len() - 2);
         }
     }
-    divided.then_some(kept)
+    divided.map(|divided| (kept, divided))
 }
 
 /// `53`, `1024:65535`, `:1023`, `49152:`.
@@ -106,15 +146,20 @@ fn range(text: &str) -> Option<(u16, u16)> {
     Some((number(first, 0)?, number(last, u16::MAX)?))
 }
 
-/// Whether a condition holds for some of the ports and not for others: it can change at its bounds only.
-fn divides(bounds: &[(u16, u16)], holds: impl Fn(u16) -> bool) -> bool {
+/// Whether some of the ports are in ranges and others are not: that can change at bounds only.
+fn divides(bounds: &[(u16, u16)]) -> bool {
+    let holds = |port: u16| {
+        bounds
+            .iter()
+            .any(|&(first, last)| (first..=last).contains(&port))
+    };
     let at_bounds = bounds
         .iter()
         .flat_map(|&(first, last)| [first.saturating_sub(1), first, last, last.saturating_add(1)]);
     let mut ports = at_bounds
         .chain([FIRST, u16::MAX])
         .filter(|&port| port >= FIRST);
-    let first = ports.next().is_some_and(&holds);
+    let first = ports.next().is_some_and(holds);
     ports.any(|port| holds(port) != first)
 }
 
@@ -144,20 +189,32 @@ mod tests {
         ] {
             let body = format!(r#"{{"op":"{op}","left":{sport},"right":{right}}}"#);
             let body = serde_json::from_str(&body).unwrap();
-            assert_eq!(asks_for_source_port(&body), expected, "{body}");
+            assert_eq!(division(&body, |_| None).is_some(), expected, "{body}");
         }
         let concat = r#"{"op":"==","left":{"concat":[{"meta":{"key":"iifname"}},{"payload":{"protocol":"th","field":"sport"}}]},"right":"@x"}"#;
-        assert!(asks_for_source_port(&serde_json::from_str(concat).unwrap()));
+        let concat = serde_json::from_str(concat).unwrap();
+        assert_eq!(division(&concat, |_| None), Some(Division::Unknown));
         let dport =
             r#"{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":5353}"#;
-        assert!(!asks_for_source_port(&serde_json::from_str(dport).unwrap()));
+        let dport = serde_json::from_str(dport).unwrap();
+        assert_eq!(division(&dport, |_| None), None);
+        let unequal =
+            r#"{"op":"!=","left":{"payload":{"protocol":"tcp","field":"sport"}},"right":5353}"#;
+        let unequal = serde_json::from_str(unequal).unwrap();
+        let expected = vec![(0, 5352), (5354, 65535)];
+        assert_eq!(division(&unequal, |_| None), Some(Division::Of(expected)));
+        let named =
+            r#"{"op":"==","left":{"payload":{"protocol":"tcp","field":"sport"}},"right":"@s"}"#;
+        let named = serde_json::from_str(named).unwrap();
+        let elements = serde_json::from_str(r#"[512,{"range":[1024,65535]}]"#).unwrap();
+        assert_eq!(division(&named, |_| Some(&elements)), None);
     }
 
     #[test]
     fn rules_of_iptables_are_told_by_their_words() {
         let without = |rule: &'static str| {
             let words: Vec<&str> = rule.split(' ').collect();
-            without_source_ports(&words).map(|words| words.join(" "))
+            without_source_ports(&words).map(|(words, _)| words.join(" "))
         };
         assert_eq!(
             without("-A FORWARD -p tcp -m tcp --sport 49152:65535 --dport 443 -j ACCEPT")

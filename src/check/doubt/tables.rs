@@ -28,6 +28,9 @@ pub(super) struct Tables {
     setting: BTreeSet<(String, String)>,
     pub labels: bool,
     pub priorities: bool,
+    /// Elements of sets, by table and by name with `@`.
+    elements: BTreeMap<(String, String), BTreeMap<String, Value>>,
+    none: BTreeMap<String, Value>,
 }
 
 impl Tables {
@@ -40,6 +43,10 @@ impl Tables {
             };
             let name = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
             let table = (name("family"), name("table"));
+            if kind == "set" {
+                let sets = tables.elements.entry(table.clone()).or_default();
+                sets.insert(format!("@{}", name("name")), body["elem"].clone());
+            }
             match kind.as_str() {
                 "set" | "map" if body["elem"].as_array().is_none_or(Vec::is_empty) => {
                     let sets = tables.sets.entry(table).or_default();
@@ -80,6 +87,10 @@ impl Tables {
             }
         }
         tables
+    }
+
+    pub fn elements(&self, table: &(String, String)) -> &BTreeMap<String, Value> {
+        self.elements.get(table).unwrap_or(&self.none)
     }
 
     pub fn filled(&self, table: &(String, String)) -> Vec<String> {
