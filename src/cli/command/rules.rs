@@ -110,7 +110,7 @@ pub struct Rules {
     #[arg(long, value_name = "[SERVICE=]NETWORK", value_parser = given::parse)]
     pub servers: Vec<Value>,
 
-    /// Names of networks and hosts: TOML with [networks] and [hosts], a file like /etc/hosts, or the leases of dnsmasq
+    /// Names of networks and hosts: TOML with tables `networks` and `hosts`, a file like /etc/hosts, or the leases of dnsmasq
     ///
     /// Rules for nft have them instead of the addresses, as definitions at their top; --clients and --servers take them as
     /// values. Can be given several times.
