@@ -90,7 +90,7 @@ fn command_page(name: &str, command: &Command) -> io::Result<Vec<u8>> {
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ").trim();
     let about = command.get_about().map(ToString::to_string);
-    let man = Man::new(command.clone())
+    let man = Man::new(with_all_help(command.clone()))
         .title(name.to_uppercase())
         .section("8")
         .date(date())
@@ -129,6 +129,11 @@ fn command_page(name: &str, command: &Command) -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
+/// A page has the help of every option, and `-h` that of the usual ones.
+fn with_all_help(command: Command) -> Command {
+    command.mut_args(|option| option.hide_short_help(false))
+}
+
 /// Text as it stands in a page.
 fn roff(text: &str) -> String {
     let escaped = text.replace('\\', "\\e").replace('-', "\\-");
@@ -143,7 +148,7 @@ fn roff(text: &str) -> String {
 }
 
 fn page() -> io::Result<Vec<u8>> {
-    let man = Man::new(conntracker::command_line())
+    let man = Man::new(with_all_help(conntracker::command_line()))
         .title("CONNTRACKER")
         .section("8")
         .date(date())
