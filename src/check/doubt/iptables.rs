@@ -320,7 +320,10 @@ fn effect(target: Option<&str>, table: &str, setting: &BTreeSet<String>) -> Opti
         "SECMARK",
     ];
     match target? {
-        "ACCEPT" if table == "filter" && !setting.contains(table) => Some(Effect::Accept),
+        // What `security` accepts, `filter` has accepted before: it comes last in the same hooks.
+        "ACCEPT" if ["filter", "security"].contains(&table) && !setting.contains(table) => {
+            Some(Effect::Accept)
+        }
         "DROP" => Some(Effect::Drop),
         "REJECT" => Some(Effect::Reject),
         name if NOTHING.contains(&name) => None,
