@@ -5,6 +5,7 @@ mod host;
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -176,10 +177,14 @@ impl Stage {
 
     fn any_message(&self) -> String {
         let mut buffer = [0; 256];
-        let len = self
-            .socket
-            .recv(&mut buffer)
-            .expect("a message to the service manager");
+        // With a time limit a call is not begun again after a signal, such as that of a child's end (signal(7)).
+        let received = loop {
+            match self.socket.recv(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                received => break received,
+            }
+        };
+        let len = received.expect("a message to the service manager");
         String::from_utf8_lossy(&buffer[..len])
             .trim_end()
             .to_owned()
