@@ -202,26 +202,16 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::record::{Classic, Identity, Protocol, Service, SourcePort};
+    use crate::model::record::Identity;
+    use crate::model::tuple::Tuple;
 
     fn record(destination: &str, confirmed: bool) -> Record {
         Record {
-            identity: Identity {
-                source: "10.0.0.1".parse().unwrap(),
-                destination: destination.parse().unwrap(),
-                protocol: Protocol::TCP,
-                service: Service::Port(22),
-                source_port: SourcePort::Ephemeral,
-                zone: 0,
-                netns: None,
-                translation: None,
-            },
-            confirmed,
             connections: 1,
-            first_seen: None,
-            last_seen: None,
-            classic: Classic::Listed,
-            origin: crate::model::origin::Origin::default(),
+            ..Record::new(
+                Identity::of(&Tuple::tcp("10.0.0.1", destination, 22)),
+                confirmed,
+            )
         }
     }
 

@@ -12,8 +12,8 @@ use super::direction::Chain;
 use super::group::Matching;
 use super::*;
 use crate::model::capture::Capture;
-use crate::model::origin::Origin;
-use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
+use crate::model::record::{Identity, Protocol, Record, SourcePort};
+use crate::model::tuple::Tuple;
 
 use generated::{capture, neighbours, records};
 use model::Model;
@@ -144,22 +144,8 @@ proptest! {
 
 fn tcp(source: &str, destination: &str, port: u16) -> Record {
     Record {
-        identity: Identity {
-            source: source.parse().unwrap(),
-            destination: destination.parse().unwrap(),
-            protocol: Protocol::TCP,
-            service: Service::Port(port),
-            source_port: SourcePort::Ephemeral,
-            zone: 0,
-            netns: None,
-            translation: None,
-        },
-        confirmed: true,
         connections: 1,
-        first_seen: None,
-        last_seen: None,
-        classic: Record::usual_classic(true),
-        origin: Origin::default(),
+        ..Record::new(Identity::of(&Tuple::tcp(source, destination, port)), true)
     }
 }
 

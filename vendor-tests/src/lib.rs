@@ -7,6 +7,7 @@ pub mod capture;
 pub mod checking;
 pub mod estate;
 pub mod faults;
+pub mod field;
 pub mod files;
 pub mod findings;
 pub mod flooding;

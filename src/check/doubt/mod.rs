@@ -11,10 +11,12 @@
 mod conditions;
 mod iptables;
 pub mod marks;
+mod matches;
 mod nft;
 mod options;
 pub mod ports;
 mod tables;
+mod targets;
 pub mod why;
 mod words;
 

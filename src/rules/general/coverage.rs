@@ -82,9 +82,9 @@ pub fn write(general: &General, once: Option<Once>, out: &mut impl Write) -> io:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::origin::Origin;
-    use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
+    use crate::model::record::{Identity, Record};
     use crate::model::timestamp::Timestamp;
+    use crate::model::tuple::Tuple;
 
     #[test]
     fn days_are_counted_by_their_captures() {
@@ -97,22 +97,8 @@ mod tests {
         let flow = |seen_in: &[u32]| Flow {
             seen_in: seen_in.iter().map(|at| (*at, 1)).collect(),
             record: Record {
-                identity: Identity {
-                    source: "10.0.0.2".parse().unwrap(),
-                    destination: "10.2.0.2".parse().unwrap(),
-                    protocol: Protocol::TCP,
-                    service: Service::Port(443),
-                    source_port: SourcePort::Ephemeral,
-                    zone: 0,
-                    netns: None,
-                    translation: None,
-                },
-                confirmed: true,
                 connections: 1,
-                first_seen: None,
-                last_seen: None,
-                classic: Record::usual_classic(true),
-                origin: Origin::default(),
+                ..Record::new(Identity::of(&Tuple::tcp("10.0.0.2", "10.2.0.2", 443)), true)
             },
         };
         let captures = [capture(0), capture(1), capture(2)];

@@ -308,8 +308,8 @@ const fn fixed(service: Service) -> Service {
 mod tests {
     use super::*;
     use crate::model::capture::{Capture, Interface, Route};
-    use crate::model::origin::Origin;
     use crate::model::record::Identity;
+    use crate::model::tuple::Tuple;
     use crate::rules::plan::Options;
     use crate::rules::seen::Flows;
 
@@ -335,23 +335,14 @@ mod tests {
 
     /// A flow of UDP, answered or not.
     fn udp(from: (&str, u16), to: (&str, u16), confirmed: bool) -> Record {
+        let tuple = Tuple {
+            protocol: Protocol::UDP,
+            source_port: SourcePort::Exact(from.1),
+            ..Tuple::tcp(from.0, to.0, to.1)
+        };
         Record {
-            identity: Identity {
-                source: from.0.parse().unwrap(),
-                destination: to.0.parse().unwrap(),
-                protocol: Protocol::UDP,
-                service: Service::Port(to.1),
-                source_port: SourcePort::Exact(from.1),
-                zone: 0,
-                netns: None,
-                translation: None,
-            },
-            confirmed,
             connections: 1,
-            first_seen: None,
-            last_seen: None,
-            classic: Record::usual_classic(confirmed),
-            origin: Origin::default(),
+            ..Record::new(Identity::of(&tuple), confirmed)
         }
     }
 

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::model::capture::{Interface, Route};
-use crate::model::origin::Origin;
-use crate::model::record::{Identity, SourcePort};
+use crate::model::record::Identity;
 use crate::model::timestamp::Timestamp;
+use crate::model::tuple::Tuple;
 use crate::rules::nft;
 
 const DAY_US: u64 = 86_400_000_000;
@@ -36,22 +36,10 @@ fn captures(days: u64) -> Vec<Capture> {
 fn record(source: &str, destination: &str, port: u16, days: (u64, u64)) -> Record {
     let time = |day: u64| Timestamp::from_us(1 + day * DAY_US + DAY_US / 2);
     Record {
-        identity: Identity {
-            source: source.parse().unwrap(),
-            destination: destination.parse().unwrap(),
-            protocol: Protocol::TCP,
-            service: Service::Port(port),
-            source_port: SourcePort::Ephemeral,
-            zone: 0,
-            netns: None,
-            translation: None,
-        },
-        confirmed: true,
         connections: 1,
         first_seen: time(days.0),
         last_seen: time(days.1),
-        classic: Record::usual_classic(true),
-        origin: Origin::default(),
+        ..Record::new(Identity::of(&Tuple::tcp(source, destination, port)), true)
     }
 }
 
