@@ -249,3 +249,111 @@ fn json_of_other_programs_is_named_once_and_never_an_empty_capture() {
         0,
     );
 }
+
+const NFDUMP: &str = "ts,te,td,sa,da,sp,dp,pr,flg,fwd,stos,ipkt,ibyt,opkt,obyt";
+
+/// A row of nfdump: source and destination with their ports or type, protocol, packets.
+fn row(from: (&str, &str), to: (&str, &str), protocol: &str, packets: u32) -> String {
+    let ((source, sport), (destination, dport)) = (from, to);
+    format!(
+        "2026-11-26 10:00:01,2026-11-26 10:00:02,1.0,{source},{destination},{sport},{dport},{protocol},..,0,0,{packets},252,0,0\n"
+    )
+}
+
+#[test]
+fn what_is_no_answer_confirms_nothing() {
+    let (a, b) = ("192.0.2.1", "198.51.100.1");
+    // Errors and advertisements answer no echo request; another kind of request is another flow.
+    let ping = row((a, "0"), (b, "8.0"), "ICMP", 3);
+    let echo = "icmp 192.0.2.1 198.51.100.1  false 1";
+    for (back, flows) in [
+        (row((b, "0"), (a, "3.13"), "ICMP", 3), vec![echo]),
+        (row((a, "0"), (b, "13.0"), "ICMP", 3), vec![echo, echo]),
+        (
+            row((b, "0"), (a, "0.0"), "ICMP", 3),
+            vec!["icmp 192.0.2.1 198.51.100.1  true 1"],
+        ),
+    ] {
+        says(&format!("{NFDUMP}\n{ping}{back}"), &flows, 0);
+    }
+    let asked = row((a, "40000"), (b, "443"), "TCP", 3);
+    let nothing = row((b, "443"), (a, "40000"), "TCP", 0);
+    let unanswered = "tcp 192.0.2.1 198.51.100.1 443 false 1";
+    says(&format!("{NFDUMP}\n{asked}{nothing}"), &[unanswered], 0);
+
+    // A mark that is glued to the word before, by a blank that is none.
+    let icmp = "icmp     1 29 src=192.0.2.10 dst=198.51.100.5 type=8 code=0 id=77";
+    let rest = "src=198.51.100.5 dst=192.0.2.10 type=0 code=0 id=77 mark=0 use=1";
+    for glue in ["", "\u{a0}"] {
+        says(&format!("{icmp}{glue}[UNREPLIED] {rest}\n"), &[], 1);
+    }
+    let half = "sctp     132 100 ESTABLISHED src=192.0.2.10 dst=198.51.100.5 src=198.51.100.5 dst=192.0.2.10 sport=443 dport=40001 [ASSURED]";
+    says(&format!("{half}\n"), &[], 1);
+
+    let meta = |direction: &str, from: &str, to: &str, ports: (u16, u16)| {
+        format!(
+            "<meta direction=\"{direction}\"><layer3 protonum=\"2\" protoname=\"ipv4\"><src>{from}</src><dst>{to}</dst></layer3>\
+             <layer4 protonum=\"6\" protoname=\"tcp\"><sport>{}</sport><dport>{}</dport></layer4></meta>",
+            ports.0, ports.1
+        )
+    };
+    let tuples = meta("original", a, b, (40001, 443)) + &meta("reply", b, a, (443, 40001));
+    let flow = |rest: &str| {
+        format!("<flow>{tuples}<meta direction=\"independent\">{rest}<id>1</id></meta></flow>\n")
+    };
+    says(&flow(""), &["tcp 192.0.2.1 198.51.100.1 443 true 1"], 0);
+    for unreplied in [
+        "<unreplied/>",
+        "<unreplied></unreplied>",
+        "<state> SYN_SENT </state>",
+    ] {
+        says(&flow(unreplied), &[unanswered], 0);
+    }
+    for odd in ["<!--<unreplied/>-->", "<UNREPLIED/>"] {
+        says(&flow(odd), &[], 1);
+    }
+    says(&flow("").replace("<flow>", "<flow type='new'>"), &[], 1);
+}
+
+#[test]
+fn what_is_lost_beside_a_flow_is_said() {
+    let web = row(("192.0.2.1", "40000"), ("198.51.100.1", "80"), "TCP", 3);
+    let flow = "tcp 192.0.2.1 198.51.100.1 80 false 1";
+    let sums = "Summary\nflows,bytes,packets,avg_bps,avg_pps,avg_bpp\n1,252,3,0,0,84\n";
+    says(&format!("{NFDUMP}\n{web}{sums}"), &[flow], 0);
+    let failed =
+        "conntrack v1.4.7 (conntrack-tools): Operation failed: No buffer space available\n";
+    says(&format!("{NFDUMP}\n{web}{sums}{failed}"), &[flow], 3);
+    let cut = &web[..web.len() - 8];
+    says(&format!("{NFDUMP}\n{web}{cut}"), &[flow], 3);
+    let glued = format!("{UNREPLIED} WARNING: We have hit ENOBUFS! We are losing events.\n");
+    says(&format!("{TABLE}\n{glued}"), &[TCP], 3);
+}
+
+#[test]
+fn of_two_times_before_an_entry_none_is_taken() {
+    let first_seen = |prefix: &str| {
+        let folder = Folder::new();
+        let path = file(&folder, "pasted.txt", format!("{prefix}{TABLE}\n"));
+        let list = on("show --format csv", &[&path]).list();
+        list.lines()
+            .nth(1)
+            .map(|line| line.split(',').nth(13).unwrap_or("").to_owned())
+    };
+    for (prefix, expected) in [
+        ("2026-11-26T10:22:20.5Z ", "2026-11-26T10:22:20.500000Z"),
+        (
+            "2026-11-26T10:22:20.5Z Nov 26 11:22:20 gw1 conntrack[812]: ",
+            "",
+        ),
+        ("2026-11-26T11:22:20 -0500 gw 2026-11-26T16:22:20 ct: ", ""),
+        ("2026-11-26 11:22:20 gw -12 ", ""),
+        ("7 Nov 26 2026 11:22:20 UTC ", ""),
+        (
+            "Thu 26 Nov 2026 11:22:20 p.m. UTC ",
+            "2026-11-26T23:22:20.000000Z",
+        ),
+    ] {
+        assert_eq!(first_seen(prefix).as_deref(), Some(expected), "{prefix}");
+    }
+}

@@ -60,9 +60,6 @@ impl Pairs {
                 own.classic = Record::usual_classic(own.confirmed);
                 // Those who export split a connection into records by time, so that their number says nothing.
                 own.connections = own.connections.max(record.connections);
-                if is_request(&record.identity) && !is_request(&own.identity) {
-                    own.identity = record.identity;
-                }
             }
         }
     }
@@ -100,10 +97,14 @@ impl Pairs {
 
 fn key(kind: Kind, identity: &Identity) -> Key {
     let source = identity.source_port.number().unwrap_or_default();
-    let port = match identity.service {
-        Service::Port(port) => port,
-        // Types differ between the directions.
-        Service::None | Service::Icmp(..) => 0,
+    let (source, port) = match identity.service {
+        Service::Port(port) => (source, port),
+        Service::None => (0, 0),
+        // Types differ between the directions, and both stand for the request.
+        Service::Icmp(icmp_type, _) => {
+            let asked = request_of(identity.protocol, icmp_type);
+            (asked, asked)
+        }
     };
     let source = (identity.source, source);
     let destination = (identity.destination, port);
@@ -159,6 +160,17 @@ fn by_ports(identity: &Identity) -> Ordering {
         return Ordering::Equal;
     }
     destination.cmp(&source)
+}
+
+/// The type of the request that a type of ICMP is or answers (`invmap` of nf_conntrack_proto_icmp.c and
+/// nf_conntrack_proto_icmpv6.c), and one more, so that it is not 0; what neither asks nor answers stands for itself.
+fn request_of(protocol: Protocol, icmp_type: u8) -> u16 {
+    let request = match (protocol, icmp_type) {
+        (Protocol::ICMP, 0) => 8,
+        (Protocol::ICMP, 14 | 16 | 18) | (Protocol::ICMPV6, 129 | 140) => icmp_type - 1,
+        _ => icmp_type,
+    };
+    u16::from(request) + 1
 }
 
 /// Whether it may begin a flow: of ICMP, requests do (`nf_conntrack_proto_icmp.c` and `nf_conntrack_proto_icmpv6.c`,

@@ -43,12 +43,16 @@ pub(super) fn read<'a>(
         }
         left = rest;
         last = word;
+        // Glued to something else, as by a blank that is none, it would be passed over.
+        if word.contains("UNREPLIED") && word != "[UNREPLIED]" {
+            return Err(format!("{} is not expected there", quoted(word)));
+        }
         let Some((key, value)) = word.split_once('=') else {
             match word {
                 "[UNREPLIED]" if count == 1 && !unreplied => unreplied = true,
                 "[ASSURED]" if count == 2 => assured = true,
                 // Colour or a blank took its brackets away, or the line is not what conntrack wrote.
-                _ if count == 1 || word.contains("UNREPLIED") => {
+                _ if count == 1 || word == "[UNREPLIED]" => {
                     return Err(format!("{} is not expected there", quoted(word)));
                 }
                 _ => {}
@@ -221,6 +225,9 @@ fn identity(
         return Err("the addresses are not of one address family".into());
     }
     let reply_ports = self::ports(protocol, reply)?;
+    if original.source_port.is_some() != reply.source_port.is_some() {
+        return Err("one direction has no ports".into());
+    }
     let icmp = icmp(protocol, source, original)?;
     if icmp.is_some() {
         self::icmp(protocol, source, reply)?;

@@ -157,6 +157,8 @@ struct Date<'a> {
     afternoon: Option<bool>,
     /// Seconds by which the time is east of UTC, if it says so.
     zone: Option<i64>,
+    /// Whether there are two times, or two numbers that may be the day: which one is meant does not show.
+    is_ambiguous: bool,
 }
 
 impl<'a> Date<'a> {
@@ -187,14 +189,25 @@ impl<'a> Date<'a> {
             return;
         }
         if let Some(month) = MONTHS.iter().position(|month| *month == word) {
+            self.is_ambiguous |= self.month.is_some();
             self.month = Some(month as u64 + 1);
             self.day = day(before);
             return;
         }
+        let follows_month = MONTHS.contains(&before);
         match word {
-            "AM" | "PM" | "am" | "pm" => self.afternoon = Some(word.eq_ignore_ascii_case("pm")),
+            "AM" | "PM" | "am" | "pm" | "a.m." | "p.m." => {
+                self.afternoon = Some(word.starts_with(['p', 'P']));
+            }
             "UTC" | "GMT" | "Z" => self.zone = Some(0),
-            _ if self.clock.is_some() && word.starts_with(['+', '-']) => {
+            _ if follows_month && self.day.is_some() && day(word).is_some() => {
+                self.is_ambiguous = true;
+            }
+            _ if self.clock.is_some()
+                && word.starts_with(['+', '-'])
+                && before
+                    .ends_with(|c: char| c.is_ascii_digit() || matches!(c, 'M' | 'm' | '.')) =>
+            {
                 self.zone = self.zone.or_else(|| offset(word));
             }
             _ if self.month.is_some() && self.day.is_none() => self.day = day(word),
@@ -216,6 +229,7 @@ impl<'a> Date<'a> {
         else {
             return false;
         };
+        self.is_ambiguous |= self.month.is_some();
         (self.year, self.month, self.day) = (Some(year), Some(month), Some(day));
         true
     }
@@ -227,6 +241,7 @@ impl<'a> Date<'a> {
         if clock.splitn(3, ':').count() != 3 || !clock.starts_with(|c: char| c.is_ascii_digit()) {
             return false;
         }
+        self.is_ambiguous |= self.clock.is_some();
         self.clock = Some(clock);
         if !zone.is_empty() {
             self.zone = offset(zone);
@@ -235,7 +250,7 @@ impl<'a> Date<'a> {
     }
 
     fn timestamp(&self) -> Option<Timestamp> {
-        let clock = self.clock?;
+        let clock = self.clock.filter(|_| !self.is_ambiguous)?;
         let (year, month, day) = (self.year?, self.month?, self.day?);
         let (hour, rest) = clock.split_once(':')?;
         let hour = match (number(hour)?, self.afternoon) {

@@ -17,9 +17,11 @@ pub(super) fn of(line: &str) -> Option<Remark> {
         "This message means that the current netlink socket buffer size is too small.",
         "Please, check --buffer-size in conntrack(8) manpage.",
     ];
-    // Entries have an address, and remarks have none.
+    let lost = ["ENOBUFS", "losing events", "Operation failed:"];
+    let is_lost = lost.iter().any(|lost| line.contains(lost));
+    // Entries have an address, and remarks have none. Where both are on a line, ends of lines were lost.
     if line.contains("src=") {
-        return None;
+        return is_lost.then_some(Remark::Trouble);
     }
     if line.starts_with("conntrack v") || line.contains(" (conntrack-tools): ") {
         // "conntrack v1.4.7 (conntrack-tools): 19 flow entries have been shown."
@@ -31,8 +33,7 @@ pub(super) fn of(line: &str) -> Option<Remark> {
             Remark::Trouble
         });
     }
-    let lost = ["ENOBUFS", "losing events", "Operation failed:"];
-    if line.starts_with("WARNING: ") || lost.iter().any(|lost| line.contains(lost)) {
+    if line.starts_with("WARNING: ") || is_lost {
         return Some(Remark::Trouble);
     }
     let advice = ADVICE.iter().any(|advice| line.ends_with(advice));

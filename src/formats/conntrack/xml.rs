@@ -130,6 +130,9 @@ enum Meta {
 /// Reads what stands before `</flow>`.
 fn flow(entry: &str) -> Result<Record, String> {
     let (tag, mut rest) = entry.split_once('>').ok_or("an element has no end")?;
+    if tag.contains('\'') {
+        return Err(format!("<{}> is not as conntrack writes it", shown(tag)));
+    }
     let event = attribute(tag, "type");
     if !matches!(event, None | Some("new" | "update" | "destroy")) {
         return Err("an event that is not known".into());
@@ -141,6 +144,13 @@ fn flow(entry: &str) -> Result<Record, String> {
     while let Some((text, behind)) = rest.split_once('<') {
         let (tag, behind) = behind.split_once('>').ok_or("an element has no end")?;
         rest = behind;
+        // As conntrack writes them: no comments, double quotes, small letters.
+        let own = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let name = tag.trim_start_matches('/').split([' ', '/']).next();
+        if tag.contains('\'') || !name.is_some_and(|name| !name.is_empty() && name.chars().all(own))
+        {
+            return Err(format!("<{}> is not as conntrack writes it", shown(tag)));
+        }
         if let Some(name) = tag.strip_prefix('/') {
             if open.pop() != Some(name) {
                 return Err(format!("</{}> is not expected there", shown(name)));
@@ -159,7 +169,7 @@ fn flow(entry: &str) -> Result<Record, String> {
                 ("packets", Some(tuple)) => set(&mut tuple.packets, name, text)?,
                 // That of the reply is not the one that the flow's packets come in by.
                 ("zone", _) if meta != Meta::Reply => zone = number(name, text)?,
-                ("state", _) if meta == Meta::Independent => state = Some(text),
+                ("state", _) if meta == Meta::Independent => state = Some(text.trim()),
                 _ => {}
             }
             continue;
@@ -183,6 +193,8 @@ fn flow(entry: &str) -> Result<Record, String> {
                 };
             }
             ("meta", _) => return Err("<meta> is not expected there".into()),
+            ("unreplied", Meta::Independent) => unreplied = true,
+            ("assured", Meta::Independent) => assured = true,
             ("layer4", Meta::Original) => set_protocol(&mut original, tag)?,
             ("layer4", Meta::Reply) => set_protocol(&mut reply, tag)?,
             _ => {}
@@ -194,7 +206,7 @@ fn flow(entry: &str) -> Result<Record, String> {
     }
     let answered = !unreplied
         && reply.packets != Some(0)
-        && state != Some("SYN_SENT")
+        && !matches!(state, Some("SYN_SENT" | "REQUEST"))
         && (event != Some("new") || assured || reply.packets > Some(0));
     Ok(Record {
         connections: u64::from(matches!(event, None | Some("new"))),

@@ -25,6 +25,8 @@ const COLUMNS: [[&str; 2]; 8] = [
 #[derive(Debug, Default)]
 pub(super) struct Table {
     columns: Option<[Option<usize>; COLUMNS.len()]>,
+    /// How many cells each row has.
+    width: usize,
     /// Whether what comes sums the table up.
     is_summary: bool,
 }
@@ -35,6 +37,7 @@ impl Table {
         let columns = COLUMNS.map(|names| cells.iter().position(|cell| names.contains(cell)));
         if let [Some(_), Some(_), Some(_), Some(_), Some(_), ..] = columns {
             (self.columns, self.is_summary) = (Some(columns), false);
+            self.width = cells.len();
             return Some(Ok(Line::Beside(Program::Nfdump)));
         }
         let columns = self.columns?;
@@ -42,13 +45,36 @@ impl Table {
             self.is_summary = true;
         }
         if self.is_summary {
-            return Some(Ok(Line::Beside(Program::Nfdump)));
+            // Behind it another kind of text may begin.
+            return is_of_summary(line).then_some(Ok(Line::Beside(Program::Nfdump)));
         }
         let get = |which: usize| columns[which].and_then(|at| cells.get(at)).copied();
         let is_one = get(0).is_some_and(|cell| cell.parse::<std::net::IpAddr>().is_ok());
         // Another kind of text may follow it.
-        is_one.then(|| table_line(get))
+        is_one.then(|| {
+            if cells.len() < self.width {
+                return Err("cells are missing: the line was cut".to_owned());
+            }
+            table_line(get)
+        })
     }
+}
+
+/// Whether a line is one of those with which nfdump sums a table up.
+fn is_of_summary(line: &str) -> bool {
+    let begins = [
+        "Summary",
+        "No matched flows",
+        "flows,bytes,packets",
+        "Time window",
+        "Total ",
+        "Blocks ",
+        "Bytes read",
+        "Sys:",
+        "Wall:",
+    ];
+    let is_number = |cell: &str| cell.trim().parse::<f64>().is_ok();
+    begins.iter().any(|begin| line.starts_with(begin)) || line.split(',').all(is_number)
 }
 
 fn table_line<'a>(get: impl Fn(usize) -> Option<&'a str>) -> Result<Line, String> {
@@ -132,6 +158,10 @@ fn line(
     (sent, answers): (Option<u64>, Option<u64>),
     order: Option<u64>,
 ) -> Result<Line, String> {
+    // A record without a packet is of no flow: devices write such for what they have dropped or only know of.
+    if sent == Some(0) && answers.unwrap_or(0) == 0 {
+        return Ok(Line::Beside(Program::Nfdump));
+    }
     let answered = sent.unwrap_or(0) > 0 && answers.unwrap_or(0) > 0;
     let seen = Seen {
         protocol,

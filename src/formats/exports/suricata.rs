@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::flow::{Seen, protocol};
 use super::json::{Json, needed, optional, text};
 use super::{Line, Program};
+use crate::model::record::Protocol;
 use crate::model::timestamp::Timestamp;
 
 /// Reads an object; `None` if it is none of Suricata.
@@ -30,6 +31,18 @@ fn read(object: &Json, is_direction: bool) -> Result<Line, String> {
     let protocol = protocol(&name)?;
     let ports = optional(object, "src_port")?.zip(optional(object, "dest_port")?);
     let icmp = optional(object, "icmp_type")?.zip(optional(object, "icmp_code")?);
+    if is_direction && optional::<u64>(flow, "pkts")? == Some(0) {
+        return Ok(Line::Other(Program::Suricata));
+    }
+    // The kernel takes no flow from an error or an answer (`valid_new`, nf_conntrack_proto_icmp.c).
+    let begins = match (protocol, icmp) {
+        (Protocol::ICMP, Some((icmp_type, _))) => matches!(icmp_type, 8 | 13 | 15 | 17),
+        (Protocol::ICMPV6, Some((icmp_type, _))) => matches!(icmp_type, 128 | 139),
+        _ => true,
+    };
+    if !begins && !is_direction {
+        return Ok(Line::Other(Program::Suricata));
+    }
     let answered = !is_direction
         && needed::<u64>(flow, "pkts_toclient")? > 0
         && needed::<u64>(flow, "pkts_toserver")? > 0;

@@ -29,6 +29,8 @@ const MIDDLE: [&str; 3] = ["OTH", "SHR", "RSTRH"];
 pub(super) struct Table {
     /// Which column each of [`FIELDS`] is in.
     columns: Option<[Option<usize>; FIELDS.len()]>,
+    /// How many cells each row has.
+    width: usize,
     is_zeek: bool,
 }
 
@@ -38,6 +40,7 @@ impl Table {
             let names: Vec<&str> = names.split('\t').collect();
             self.columns = Some(FIELDS.map(|field| names.iter().position(|name| *name == field)));
             self.is_zeek = true;
+            self.width = names.len();
             if names.contains(&"id.orig_h") && !names.contains(&"conn_state") {
                 let why = "this is another log of Zeek: conn.log has the flows";
                 self.columns = None;
@@ -59,6 +62,9 @@ impl Table {
             return None;
         }
         let cells: Vec<&str> = line.split('\t').collect();
+        if cells.len() < self.width {
+            return Some(Err("cells are missing: the line was cut".into()));
+        }
         let get = |field: &str| {
             let at = FIELDS.iter().position(|name| *name == field)?;
             let cell = cells.get(columns[at]?)?;
@@ -86,7 +92,7 @@ fn read(get: impl Fn(&str) -> Option<String>) -> Result<Line, String> {
     let destination = parsed("id.resp_h", &needed("id.resp_h")?)?;
     let name = needed("proto")?;
     if name == "unknown_transport" {
-        return Ok(Line::Beside(Program::Zeek));
+        return Err("Zeek has no name for its protocol, and so it is not listed".into());
     }
     let mut protocol = protocol(&name)?;
     let v6 = matches!(source, std::net::IpAddr::V6(_));

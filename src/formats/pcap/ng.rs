@@ -16,6 +16,8 @@ pub(super) const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 const INTERFACE_DESCRIPTION: u32 = 1;
 const SIMPLE_PACKET: u32 = 3;
+/// Obsolete, and in old files still.
+const PACKET: u32 = 2;
 const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
 /// Type and length before the body of a block, and the length again behind it.
@@ -29,6 +31,8 @@ const INTERFACES_MAX: usize = 4096;
 
 const OPTION_TICKS: u16 = 9;
 const OPTION_OFFSET: u16 = 14;
+/// `epb_dropcount`: packets lost before this one.
+const OPTION_DROPPED_BEFORE: u16 = 4;
 const OPTION_DROPPED: u16 = 5;
 const OPTION_DROPPED_BY_SYSTEM: u16 = 7;
 
@@ -84,7 +88,7 @@ impl Section {
             let Some(len) = self.length(input)? else {
                 return Ok(Some(Packet::Truncated));
             };
-            let is_packet = matches!(kind, ENHANCED_PACKET | SIMPLE_PACKET);
+            let is_packet = matches!(kind, ENHANCED_PACKET | SIMPLE_PACKET | PACKET);
             if len > BODY_MAX {
                 let rest = (len + 4) as u64;
                 if io::copy(&mut input.take(rest), &mut io::sink())? < rest {
@@ -101,9 +105,12 @@ impl Section {
             match kind {
                 INTERFACE_DESCRIPTION => self.describe(buffer)?,
                 INTERFACE_STATISTICS => self.statistics(buffer),
-                ENHANCED_PACKET => return Ok(Some(self.packet(buffer))),
-                // It has no time, and nobody who records netlink writes it.
-                SIMPLE_PACKET => return Ok(Some(Packet::Unreadable)),
+                ENHANCED_PACKET => {
+                    self.drops(buffer);
+                    return Ok(Some(self.packet(buffer)));
+                }
+                // The one has no time, the other is obsolete, and nobody who records netlink writes them.
+                SIMPLE_PACKET | PACKET => return Ok(Some(Packet::Unreadable)),
                 _ => {}
             }
         }
@@ -190,6 +197,24 @@ impl Section {
         let dropped = self
             .options(options)
             .filter(|(option, _)| matches!(*option, OPTION_DROPPED | OPTION_DROPPED_BY_SYSTEM))
+            .filter_map(|(_, value)| self.long(value))
+            .fold(0, u64::saturating_add);
+        self.dropped = self.dropped.saturating_add(dropped);
+    }
+
+    /// Counts what was lost before the packet of an enhanced packet block (`epb_dropcount`).
+    fn drops(&mut self, body: &[u8]) {
+        let captured = body.get(12..16).and_then(|bytes| bytes.try_into().ok());
+        let captured = captured.map_or(0, |bytes| word(bytes, self.big_endian)) as usize;
+        let begin = captured
+            .checked_next_multiple_of(4)
+            .map(|len| len.saturating_add(PACKET_HEADER));
+        let options = begin
+            .and_then(|begin| body.get(begin..))
+            .unwrap_or_default();
+        let dropped = self
+            .options(options)
+            .filter(|(option, _)| *option == OPTION_DROPPED_BEFORE)
             .filter_map(|(_, value)| self.long(value))
             .fold(0, u64::saturating_add);
         self.dropped = self.dropped.saturating_add(dropped);
