@@ -326,6 +326,10 @@ fn what_is_lost_beside_a_flow_is_said() {
     says(&format!("{NFDUMP}\n{web}{sums}{failed}"), &[flow], 3);
     let cut = &web[..web.len() - 8];
     says(&format!("{NFDUMP}\n{web}{cut}"), &[flow], 3);
+    says(&format!("{UNREPLIED} zone=1"), &[], 1);
+    for sign in ["12:# ", "> # ", "<!-- "] {
+        says(&format!("{sign}{TABLE}\n"), &[], 1);
+    }
     let glued = format!("{UNREPLIED} WARNING: We have hit ENOBUFS! We are losing events.\n");
     says(&format!("{TABLE}\n{glued}"), &[TCP], 3);
 }

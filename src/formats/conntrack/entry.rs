@@ -121,6 +121,9 @@ pub(super) fn read<'a>(
         ended: ended || next_word(left).is_some(),
         follows: next_word(left).is_some(),
     };
+    if !cut.ended && last.starts_with("zone") {
+        return Err("the line has no end, and may have been cut inside its zone".into());
+    }
     let identity = identity(head.protocol, &original, &reply, zone, &cut)?;
     if head.v4.is_some_and(|v4| v4 != identity.source.is_ipv4()) {
         return Err("the addresses are of the other address family".into());

@@ -40,6 +40,14 @@ pub(super) fn time<'a>(
     let mut names = 0;
     let mut in_brackets = false;
     for word in words.clone() {
+        // Behind what grep -n or a quotation put before it, too: "12:#", "> #".
+        let comments = ["#", "//", "<!--", "/*"];
+        if word.ends_with(":#")
+            || comments.iter().any(|sign| word.starts_with(sign))
+            || word == "REM"
+        {
+            return Err("this is commented out".into());
+        }
         judge(word, &mut in_brackets)?;
         names += usize::from(!is_of_date_or_mark(word));
     }
@@ -380,6 +388,9 @@ mod tests {
             ("-", "gone"),
             ("< x", "gone"),
             ("# x", "commented out"),
+            ("12:#", "commented out"),
+            ("> #", "commented out"),
+            ("<!--", "commented out"),
             ("[UPDTE]", "no event"),
             ("NEW", "no event"),
             ("[NEW", "no event"),
