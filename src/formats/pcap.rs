@@ -193,6 +193,14 @@ impl<R: Read> Reader<R> {
         self.as_written
     }
 
+    /// Whether it is a recording of netlink alone.
+    const fn is_netlink(&self) -> bool {
+        match &self.form {
+            Form::Classic(classic) => classic.link == link::NETLINK,
+            Form::Ng(_) => false,
+        }
+    }
+
     /// The link type, if it is one that has netlink among other things.
     pub const fn cooked(&self) -> Option<u32> {
         match &self.form {

@@ -45,7 +45,7 @@ pub fn read_netlink(input: impl io::Read, intake: &Intake) -> Result<Read, Heade
 fn take_in(mut reader: Reader<impl io::Read>, intake: &Intake) -> Result<Read, HeaderError> {
     let mut pending = Pending::default();
     let mut read = Read {
-        audit: Audit::new(reader.as_written()),
+        audit: Audit::new(&reader),
         ..Read::default()
     };
     let mut monitor = Monitor::default();

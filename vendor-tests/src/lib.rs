@@ -23,6 +23,7 @@ pub mod program;
 pub mod properties;
 pub mod room;
 pub mod rulegen;
+pub mod said;
 pub mod schema;
 pub mod sieve;
 pub mod soak;

@@ -1,35 +1,8 @@
 //! What people paste: each is read as what it says, or refused, and never as something else.
 
-use std::path::Path;
-
 use vendor_tests::files::{file, on};
+use vendor_tests::said::{NFDUMP, row, says};
 use vendor_tests::temp::Folder;
-
-/// Flows as `protocol source destination port confirmed connections`, and the exit status.
-fn read(name: &str, text: &[u8]) -> (Vec<String>, Option<i32>, String) {
-    let folder = Folder::new();
-    shown(&file(&folder, name, text))
-}
-
-fn shown(path: &Path) -> (Vec<String>, Option<i32>, String) {
-    let outcome = on("show --format csv", &[path]);
-    assert!(!outcome.stderr.contains('\x1b'), "{}", outcome.stderr);
-    let text = outcome.text();
-    let flows = text.lines().skip(1).map(|line| {
-        let cells: Vec<&str> = line.split(',').collect();
-        [1, 3, 6, 7, 11, 12].map(|cell| cells[cell]).join(" ")
-    });
-    (flows.collect(), outcome.code, outcome.stderr)
-}
-
-/// What a text says, with its exit status.
-#[track_caller]
-fn says(text: &str, flows: &[&str], status: i32) -> String {
-    let (found, code, stderr) = read("pasted.txt", text.as_bytes());
-    assert_eq!(found, flows, "{text}\n{stderr}");
-    assert_eq!(code, Some(status), "{text}\n{stderr}");
-    stderr
-}
 
 const TCP: &str = "tcp 192.0.2.10 198.51.100.5 443 true 1";
 const UDP: &str = "udp 192.0.2.11 198.51.100.53 53 false 1";
@@ -248,16 +221,6 @@ fn json_of_other_programs_is_named_once_and_never_an_empty_capture() {
         &[],
         0,
     );
-}
-
-const NFDUMP: &str = "ts,te,td,sa,da,sp,dp,pr,flg,fwd,stos,ipkt,ibyt,opkt,obyt";
-
-/// A row of nfdump: source and destination with their ports or type, protocol, packets.
-fn row(from: (&str, &str), to: (&str, &str), protocol: &str, packets: u32) -> String {
-    let ((source, sport), (destination, dport)) = (from, to);
-    format!(
-        "2026-11-26 10:00:01,2026-11-26 10:00:02,1.0,{source},{destination},{sport},{dport},{protocol},..,0,0,{packets},252,0,0\n"
-    )
 }
 
 #[test]

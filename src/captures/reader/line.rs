@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::formats::classic;
 use crate::formats::conntrack::{self, xml};
 use crate::formats::csv;
-use crate::formats::exports::{self, Foreign, Program};
+use crate::formats::exports::{self, Foreign, Program, Span};
 use crate::formats::json::{self, Unreadable};
 use crate::model::printable::is_harmful;
 use crate::model::record::Record;
@@ -19,8 +19,8 @@ pub enum Said {
     Json(json::Line),
     /// Flows in text: one, or several where ends of lines were lost.
     Text(Kind, Vec<Record>),
-    /// Packets in one direction, which may be those of a flow or answers. The number orders those of a file by time.
-    Direction(Kind, Box<Record>, Option<u64>),
+    /// Packets in one direction, which may be those of a flow or answers, and when they came.
+    Direction(Kind, Box<Record>, Option<Span>),
     /// A part of a file that is read, which tells of no flow: a header, a sum.
     Beside,
     /// A record of that kind of something else than a flow.
@@ -129,7 +129,8 @@ impl Forms {
         if text.is_empty() {
             return Ok(Said::Nothing);
         }
-        if self.gathering.is_open() || text.starts_with(['{', '[', '}', ']']) && !is_event(text) {
+        let of_json = text.starts_with(['{', '[', '}', ']']) && !is_event(text);
+        if self.gathering.is_open() || self.gathering.goes_on(text) || of_json {
             return self.object(text);
         }
         let is_plain = |byte: u8| matches!(byte, b'\t' | b'\r' | b' '..=b'~');
@@ -150,6 +151,8 @@ impl Forms {
             Some("the XML is cut: the line that ends it is missing")
         } else if self.gathering.is_open() {
             Some("the JSON is cut: its last object has no end")
+        } else if self.gathering.is_cut() {
+            Some("the JSON is cut: its array lacks its end or its beginning")
         } else {
             None
         }
@@ -162,18 +165,19 @@ impl Forms {
                 classic::Line::Direction(record) => {
                     Said::Direction(Kind::Classic, Box::new(record), None)
                 }
-                classic::Line::Trace => Said::Nothing,
+                classic::Line::Trace => Said::Beside,
             });
         }
         match self.csv.read(text) {
-            Some(Ok(csv::Line::Header)) => return Ok(Said::Nothing),
+            Some(Ok(csv::Line::Header)) => return Ok(Said::Beside),
             Some(Ok(csv::Line::Flow(record))) => return Ok(Said::Text(Kind::Csv, vec![*record])),
             Some(Err(why)) => return Err(why),
             None => {}
         }
         if let Some(read) = self.xml.read(text) {
             return Ok(match read? {
-                xml::Xml::Part => Said::Beside,
+                xml::Xml::Part if self.xml.has_begun() => Said::Beside,
+                xml::Xml::Part => Said::Nothing,
                 xml::Xml::Flows(records) => Said::Text(Kind::Conntrack, records),
             });
         }
@@ -185,7 +189,7 @@ impl Forms {
         }
         match conntrack::parse(text, ended) {
             Some(read) => Ok(Said::Text(Kind::Conntrack, read?)),
-            None => Ok(Said::Nothing),
+            None => Ok(Said::Beside),
         }
     }
 
@@ -228,6 +232,7 @@ fn exported(line: exports::Line) -> Said {
             Said::Direction(Kind::of(program), record, order)
         }
         exports::Line::Beside(_) => Said::Beside,
+        exports::Line::Nothing => Said::Nothing,
         exports::Line::Other(program) => Said::Other(Kind::of(program)),
         exports::Line::Lost(program, why) => Said::Lost(Kind::of(program), why),
     }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::line::Kind;
+use crate::formats::exports::Span;
 use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
 use crate::model::timestamp::{Timestamp, earliest};
 
@@ -16,6 +17,9 @@ use crate::model::timestamp::{Timestamp, earliest};
 const CLIENT_PORT_MIN: u16 = 32_768;
 /// Ports below belong to services (RFC 6335, 6).
 const SERVICE_PORT_MAX: u16 = 1023;
+/// Packets that are farther apart belong to different flows that happen to have the same addresses and ports. The longest
+/// time over which those who export sum packets up without telling when they came is that of AWS, 10 minutes.
+const APART_MAX_US: u64 = 600_000_000;
 
 /// Records of one direction of one file.
 #[derive(Debug, Default)]
@@ -31,8 +35,8 @@ type Key = (Kind, End, End, u8, u16);
 #[derive(Debug)]
 struct Half {
     record: Record,
-    /// When it began, by its own time or by a number that orders the records of a file.
-    began: Option<u64>,
+    /// When its packets came: times that are near one another are one of them. None where no time is known.
+    spans: Vec<Span>,
 }
 
 /// An address and a port.
@@ -40,19 +44,32 @@ type End = (IpAddr, u16);
 
 impl Pairs {
     /// Takes in a record of one direction, its source port as it was.
-    pub fn add(&mut self, kind: Kind, record: Record, order: Option<u64>) {
-        let began = order.or(record.first_seen.map(Timestamp::us));
+    pub fn add(&mut self, kind: Kind, mut record: Record, span: Option<Span>) {
+        let of_record = || {
+            let first = record.first_seen?.us();
+            Some((
+                first,
+                record.last_seen.map_or(first, Timestamp::us).max(first),
+            ))
+        };
+        let span = span.or_else(of_record);
+        // A record of both directions that goes from a service to a client stands the wrong way round.
+        if record.confirmed && by_ports(&record.identity).is_gt() {
+            record.confirmed = false;
+            record.classic = Record::usual_classic(false);
+        }
         let key = key(kind, &record.identity);
         match self.halves.get_mut(&key) {
             None => {
                 self.order.push(key);
-                self.halves.insert(key, Half { record, began });
+                let spans = span.into_iter().collect();
+                self.halves.insert(key, Half { record, spans });
             }
             Some(half) => {
-                half.began = match (half.began, began) {
-                    (Some(one), Some(other)) => Some(one.min(other)),
-                    (one, other) => one.or(other),
-                };
+                half.spans.extend(span);
+                if half.spans.len() == half.spans.capacity() {
+                    join(&mut half.spans);
+                }
                 let own = &mut half.record;
                 own.first_seen = earliest(own.first_seen, record.first_seen);
                 own.last_seen = own.last_seen.max(record.last_seen);
@@ -67,6 +84,9 @@ impl Pairs {
     /// The flows that they are, in the order in which they came.
     pub fn finish(mut self) -> Vec<(Kind, Record)> {
         let mut flows = Vec::with_capacity(self.order.len());
+        for half in self.halves.values_mut() {
+            join(&mut half.spans);
+        }
         for key in &self.order {
             let Some(one) = self.halves.remove(key) else {
                 continue;
@@ -74,7 +94,9 @@ impl Pairs {
             let (kind, from, to, protocol, zone) = *key;
             let back = (kind, to, from, protocol, zone);
             let other = self.halves.get(&back);
-            let asked = other.map(|other| asked_first(&one, other));
+            let asked = other
+                .filter(|other| are_near(&one.spans, &other.spans))
+                .map(|other| asked_first(&one, other));
             match asked {
                 Some(Ordering::Less) => {
                     if let Some(other) = self.halves.remove(&back) {
@@ -117,6 +139,37 @@ fn key(kind: Kind, identity: &Identity) -> Key {
     )
 }
 
+/// Sorts spans and joins those that are near one another.
+fn join(spans: &mut Vec<Span>) {
+    spans.sort_unstable();
+    spans.dedup_by(|next, one| {
+        let is_near = next.0.saturating_sub(one.1) <= APART_MAX_US;
+        if is_near {
+            one.1 = one.1.max(next.1);
+        }
+        is_near
+    });
+}
+
+/// Whether some of two directions' packets came near one another, as far as times tell. Both are sorted, and have no two
+/// that are near.
+fn are_near(one: &[Span], other: &[Span]) -> bool {
+    let (mut left, mut right) = (one.iter().peekable(), other.iter().peekable());
+    if left.peek().is_none() || right.peek().is_none() {
+        return true;
+    }
+    while let (Some(one), Some(other)) = (left.peek(), right.peek()) {
+        if one.1.saturating_add(APART_MAX_US) < other.0 {
+            left.next();
+        } else if other.1.saturating_add(APART_MAX_US) < one.0 {
+            right.next();
+        } else {
+            return true;
+        }
+    }
+    false
+}
+
 fn answered(asked: Record, answer: &Record) -> Record {
     let last_seen = asked.last_seen.max(answer.last_seen);
     Record {
@@ -129,8 +182,8 @@ fn answered(asked: Record, answer: &Record) -> Record {
 
 /// Whether `one` asked (`Less`) or `other` did; `Equal` if it can't be told.
 fn asked_first(one: &Half, other: &Half) -> Ordering {
-    let by_time = match (one.began, other.began) {
-        (Some(one), Some(other)) => one.cmp(&other),
+    let by_time = match (one.spans.first(), other.spans.first()) {
+        (Some((one, _)), Some((other, _))) => one.cmp(other),
         _ => Ordering::Equal,
     };
     let (one, other) = (&one.record, &other.record);

@@ -76,8 +76,12 @@ struct Seen {
     lost: BTreeSet<String>,
     /// Whether there was a header or the like, behind which there may be no flow.
     beside: bool,
+    /// Whether there were lines that say nothing: blank ones, or what begins a table that does not follow.
+    blank: bool,
     /// Whether there was JSON over several lines.
     parts: bool,
+    /// Whether Suricata told of flows, so that its records of one direction say the same again.
+    suricata_flows: bool,
 }
 
 struct Text<'a> {
@@ -89,8 +93,8 @@ struct Text<'a> {
     forms: Forms,
     seen: Seen,
     pairs: Pairs,
-    /// The kind of the last line, if it was a text's.
-    last: Option<Kind>,
+    /// The kind of the last line, if it was a text's, and whether a line that was cut may say something else there.
+    last: Option<(Kind, bool)>,
     complaints: Complaints,
 }
 
@@ -173,6 +177,9 @@ impl Text<'_> {
     /// What can be said only when all has been read.
     fn finish(&mut self, ended: bool) -> Result<(), Error> {
         for (kind, record) in std::mem::take(&mut self.pairs).finish() {
+            if kind == Kind::Suricata && self.seen.suricata_flows {
+                continue;
+            }
             let seen_in = [(self.of_kind(kind), record.connections)];
             if self.sink.flow(record, &seen_in).is_break() {
                 return Ok(());
@@ -188,7 +195,7 @@ impl Text<'_> {
         self.nothing_of_use()?;
         // A line that was cut says something else: without "(confirmed)" for example. Conntrack's own are pasted
         // from screens, and end as may be.
-        if let (false, Some(kind @ (Kind::Classic | Kind::Csv))) = (ended, self.last) {
+        if let (false, Some((kind, true))) = (ended, self.last) {
             let captures: Vec<u32> = self.context.text[kind as usize].into_iter().collect();
             self.fault(
                 &captures,
@@ -234,7 +241,9 @@ impl Text<'_> {
         let why = match others.as_slice() {
             _ if any => return Ok(()),
             [] if self.seen.parts => "this is JSON without any record of a flow".to_owned(),
-            [] => return Ok(()),
+            // What is wrong with its lines has been said.
+            [] if self.complaints.any() || !self.seen.blank => return Ok(()),
+            [] => "there is no flow in it, and nothing that says that there was none".to_owned(),
             others => format!(
                 "there are records of {} in it, and none of a flow",
                 others.join(", ")
@@ -262,11 +271,15 @@ impl Text<'_> {
 
     fn take(&mut self, said: Said, line: &[u8]) -> Result<ControlFlow<()>, Stopped> {
         self.last = match &said {
-            Said::Text(kind, _) | Said::Direction(kind, ..) => Some(*kind),
+            Said::Text(kind, _) | Said::Direction(kind, ..) => {
+                let shows_cut = *kind == Kind::Conntrack || line.ends_with(b"}");
+                Some((*kind, !shows_cut))
+            }
             _ => None,
         };
         match said {
-            Said::Nothing | Said::Json(json::Line::Other) => {}
+            Said::Nothing => self.seen.blank = true,
+            Said::Json(json::Line::Other) => {}
             Said::Part => self.seen.parts = true,
             Said::Beside => self.seen.beside = true,
             Said::Other(kind) => {
@@ -304,6 +317,7 @@ impl Text<'_> {
                 self.context.described.clear();
             }
             Said::Text(kind, records) => {
+                self.seen.suricata_flows |= kind == Kind::Suricata;
                 let number = self.of_kind(kind);
                 for record in records {
                     let seen_in = [(number, record.connections)];
@@ -312,9 +326,9 @@ impl Text<'_> {
                     }
                 }
             }
-            Said::Direction(kind, record, order) => {
+            Said::Direction(kind, record, span) => {
                 self.of_kind(kind);
-                self.pairs.add(kind, *record, order);
+                self.pairs.add(kind, *record, span);
             }
         }
         Ok(ControlFlow::Continue(()))

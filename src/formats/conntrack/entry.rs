@@ -51,6 +51,8 @@ pub(super) fn read<'a>(
             match word {
                 "[UNREPLIED]" if count == 1 && !unreplied => unreplied = true,
                 "[ASSURED]" if count == 2 => assured = true,
+                // What diff --side-by-side puts behind what stands on the left only.
+                "<" => return Err("this is what a difference says is gone".into()),
                 // Colour or a blank took its brackets away, or the line is not what conntrack wrote.
                 _ if count == 1 || word == "[UNREPLIED]" => {
                     return Err(format!("{} is not expected there", quoted(word)));

@@ -95,12 +95,17 @@ impl<'a> Head<'a> {
                 at -= back;
             }
         }
-        let mut prefix = words[..at].iter().copied().chain(glued);
-        if is_first {
-            head.time = prefix::time(prefix)?;
-        } else if let Some(last) = prefix.next_back() {
-            head.time = prefix::epoch(last);
+        let from = if is_first {
+            0
+        } else {
+            end_of_rest(&words[..at])
+        };
+        if let (false, [sign @ ("|" | ">")]) = (is_first, &words[from..at]) {
+            let why =
+                format!("{sign} stands between two entries: a difference side by side is not read");
+            return Err(Some(why));
         }
+        head.time = prefix::time(words[from..at].iter().copied().chain(glued))?;
         Ok(head)
     }
 }
@@ -124,6 +129,27 @@ fn protocol<'a>(words: &[&'a str]) -> Result<(usize, Option<&'a str>, Protocol),
         }
     }
     Err(misfit)
+}
+
+/// Where, of the words between an entry and the protocol of the next one on the line, those of the former end: the last
+/// of them has a `=`, or is a mark in brackets, or ends `[start=Thu Nov 26 11:22:20 2026]`.
+fn end_of_rest(words: &[&str]) -> usize {
+    let is_mark = |word: &str| {
+        let inner = word
+            .strip_prefix('[')
+            .and_then(|word| word.strip_suffix(']'));
+        inner.is_some_and(|inner| inner.bytes().all(|byte| byte.is_ascii_uppercase()))
+            && event(word).is_none()
+    };
+    let last = words
+        .iter()
+        .rposition(|word| word.contains('=') || is_mark(word));
+    let Some(last) = last else {
+        return 0;
+    };
+    let is_open = words[last].starts_with('[') && !words[last].ends_with(']');
+    let end = words[last..].iter().position(|word| word.ends_with(']'));
+    last + 1 + end.filter(|_| is_open).unwrap_or(0)
 }
 
 /// A word, and what of a prefix is glued to it.

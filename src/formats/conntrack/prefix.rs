@@ -13,6 +13,9 @@ const NAMES_MAX: usize = 4;
 /// The first second of the epoch with ten digits, in 2001: less is the time since a start.
 const SECONDS_MIN: u64 = 1_000_000_000;
 
+/// Why an entry behind the signs of diff(1) is none.
+const GONE: &str = "this is what a difference says is gone";
+
 const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
@@ -29,9 +32,7 @@ pub(super) fn time<'a>(
     };
     match first {
         // "<30>" is the priority of syslog.
-        first if first == "<" || first.starts_with('-') || first.starts_with("<[") => {
-            return Err("this is what a difference says is gone".into());
-        }
+        first if first.starts_with('-') || first.starts_with("<[") => return Err(GONE.into()),
         first if first.starts_with(['#', ';']) || first.starts_with("//") => {
             return Err("this is commented out".into());
         }
@@ -39,7 +40,14 @@ pub(super) fn time<'a>(
     }
     let mut names = 0;
     let mut in_brackets = false;
+    // What a difference says stands first, or behind what grep -n and a quotation put there: "12:-", "> -", "| -". Syslog
+    // has a "-" behind its words where something is not known.
+    let mut is_quoted = true;
     for word in words.clone() {
+        if word == "<" || (is_quoted && (word == "-" || word.ends_with(":-") || word == "+-")) {
+            return Err(GONE.into());
+        }
+        is_quoted &= word.ends_with([':', '>', '|']);
         // Behind what grep -n or a quotation put before it, too: "12:#", "> #".
         let comments = ["#", "//", "<!--", "/*"];
         if word.ends_with(":#")
@@ -73,7 +81,15 @@ fn judge(word: &str, in_brackets: &mut bool) -> Result<(), String> {
     let shouted = !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_uppercase());
     // "[2026-11-26 11:22:20 UTC]" ends with the name of a time zone.
     let ends_time = *in_brackets && word.strip_suffix(']') == Some(bare) && bare.len() <= 5;
-    let names_event = matches!(bare, "NEW" | "UPDATE" | "DESTROY");
+    // In whatever brackets, colons and letters: as an event it would have been read already.
+    let inner = word.rsplit('[').next().unwrap_or(word);
+    let names_event = [word, inner].into_iter().any(|part| {
+        let letters = part.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        let events = ["NEW", "UPDATE", "DESTROY"];
+        events
+            .iter()
+            .any(|event| letters.eq_ignore_ascii_case(event))
+    });
     if names_event || (shouted && bare.len() < word.len() && !ends_time) {
         return Err(format!("{word} is no event of conntrack -E"));
     }
@@ -213,8 +229,9 @@ impl<'a> Date<'a> {
             }
             _ if self.clock.is_some()
                 && word.starts_with(['+', '-'])
-                && before
-                    .ends_with(|c: char| c.is_ascii_digit() || matches!(c, 'M' | 'm' | '.')) =>
+                && (self.clock.is_some_and(|clock| before.ends_with(clock))
+                    || (self.year.is_some() && number(before) == self.year)
+                    || matches!(before, "AM" | "PM" | "am" | "pm" | "a.m." | "p.m.")) =>
             {
                 self.zone = self.zone.or_else(|| offset(word));
             }
@@ -287,6 +304,9 @@ fn offset(zone: &str) -> Option<i64> {
     }
     let (sign, digits) = zone.split_at_checked(1)?;
     let digits = digits.replace(':', "");
+    if !matches!(digits.len(), 2 | 4) {
+        return None;
+    }
     let (hours, minutes) = digits.split_at_checked(2)?;
     let (hours, minutes) = (
         number(hours)?,

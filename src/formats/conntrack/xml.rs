@@ -26,6 +26,10 @@ pub enum Xml {
 pub struct Document {
     /// Whether it has begun and not ended.
     is_open: bool,
+    /// Whether one was met at all.
+    has_begun: bool,
+    /// Whether one of several lacks its end or its beginning.
+    lacks_some: bool,
     /// An entry that goes on in the next line.
     begun: String,
 }
@@ -45,7 +49,12 @@ impl Document {
 
     /// Whether it was cut: it has begun, and its end is missing.
     pub fn is_cut(&self) -> bool {
-        self.is_open || !self.begun.is_empty()
+        self.is_open || self.lacks_some || !self.begun.is_empty()
+    }
+
+    /// Whether it has begun, so that no entry in it says that there was none.
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     fn part(&mut self, text: &str) -> Result<Xml, String> {
@@ -70,9 +79,15 @@ impl Document {
                 rest.strip_prefix('<').and_then(|rest| rest.split_once('>'))
             {
                 match tag {
-                    "conntrack" => self.is_open = true,
-                    "/conntrack" => self.is_open = false,
-                    tag if tag.starts_with("?xml") => {}
+                    "conntrack" => {
+                        self.lacks_some |= self.is_open;
+                        (self.is_open, self.has_begun) = (true, true);
+                    }
+                    "/conntrack" => {
+                        self.lacks_some |= !self.is_open;
+                        self.is_open = false;
+                    }
+                    tag if tag.starts_with("?xml") => self.lacks_some |= self.is_open,
                     tag => return Err(format!("<{}> is not expected there", shown(tag))),
                 }
                 rest = behind;

@@ -255,7 +255,10 @@ impl Fields<'_> {
     }
 
     fn maybe<T: FromStr>(&self, column: &str) -> Result<Option<T>, String> {
-        self.read(column, |text| text.parse().ok())
+        // Standard parsers take a sign, which is never written.
+        self.read(column, |text| {
+            text.parse().ok().filter(|_| !text.starts_with('+'))
+        })
     }
 
     fn needed<T: FromStr>(&self, column: &str) -> Result<T, String> {
@@ -283,7 +286,14 @@ impl Fields<'_> {
     fn source_port(&self, port: &str, collapsed: &str) -> Result<SourcePort, String> {
         Ok(match (self.maybe(port)?, self.flag(collapsed)?) {
             (None, _) => SourcePort::None,
-            (Some(_), Some(true)) => SourcePort::Ephemeral,
+            (number, Some(true)) if number == SourcePort::Ephemeral.number() => {
+                SourcePort::Ephemeral
+            }
+            (Some(number), Some(true)) => {
+                return Err(format!(
+                    "{collapsed} says true, and {port} is {number} and not 1024"
+                ));
+            }
             (Some(port), _) => SourcePort::Exact(port),
         })
     }
@@ -332,6 +342,34 @@ fn record(fields: &Fields<'_>) -> Result<Record, String> {
         return Err("the addresses are not all of the family".into());
     }
     let protocol = fields.protocol()?;
+    if protocol.is_icmp() && !protocol.is_icmp_of(source) {
+        return Err(format!(
+            "protocol {protocol} is of the other address family"
+        ));
+    }
+    let icmp = (fields.maybe("icmp_type")?, fields.maybe("icmp_code")?);
+    match icmp {
+        (None, None) => {}
+        (Some(_), Some(_)) if protocol.is_icmp() => {}
+        (Some(_), Some(_)) => {
+            return Err(format!(
+                "icmp_type is there, and the protocol is {protocol}"
+            ));
+        }
+        _ => return Err("icmp_type and icmp_code go together".into()),
+    }
+    for (port, address) in [("dnat_port", dnat_address), ("snat_port", snat_address)] {
+        if fields.text(port).is_some() && address.is_none() {
+            return Err(format!("{port} is there without its address"));
+        }
+    }
+    let (first_seen, last_seen) = (fields.time("first_seen")?, fields.time("last_seen")?);
+    if first_seen
+        .zip(last_seen)
+        .is_some_and(|(first, last)| last < first)
+    {
+        return Err("last_seen is before first_seen".into());
+    }
     let (service, source_port) = if protocol.has_ports() {
         let _: u16 = fields.needed("src_port")?;
         (
@@ -339,9 +377,8 @@ fn record(fields: &Fields<'_>) -> Result<Record, String> {
             fields.source_port("src_port", "src_port_collapsed")?,
         )
     } else {
-        let icmp = (fields.maybe("icmp_type")?, fields.maybe("icmp_code")?);
         let service = match icmp {
-            (Some(icmp_type), Some(code)) if protocol.is_icmp() => Service::Icmp(icmp_type, code),
+            (Some(icmp_type), Some(code)) => Service::Icmp(icmp_type, code),
             _ => Service::None,
         };
         (service, SourcePort::None)
@@ -371,16 +408,14 @@ fn record(fields: &Fields<'_>) -> Result<Record, String> {
             service,
             source_port,
             zone: fields.maybe("zone")?.unwrap_or(0),
-            netns: fields
-                .maybe::<String>("netns")?
-                .map(|name| unmarked(&name).into()),
+            netns: fields.text("netns").map(|name| unmarked(name).into()),
             translation: (dnat.is_some() || snat.is_some())
                 .then(|| Box::new(Translation { dnat, snat })),
         },
         confirmed,
         connections: fields.maybe("connections")?.unwrap_or(1),
-        first_seen: fields.time("first_seen")?,
-        last_seen: fields.time("last_seen")?,
+        first_seen,
+        last_seen,
         classic: match fields.text("classic") {
             None => Record::usual_classic(confirmed),
             Some("absent") => Classic::Absent,

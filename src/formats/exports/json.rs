@@ -32,6 +32,10 @@ pub enum Gathered {
 #[derive(Debug, Default)]
 pub struct Gathering {
     text: String,
+    /// Whether an array has begun and not ended.
+    in_array: bool,
+    /// Whether an array ended that had not begun.
+    lacks_begin: bool,
 }
 
 impl Gathering {
@@ -40,10 +44,21 @@ impl Gathering {
         !self.text.is_empty()
     }
 
+    /// Whether an array lacks its end or its beginning, and with it perhaps some of its objects.
+    pub fn is_cut(&self) -> bool {
+        self.is_open() || self.in_array || self.lacks_begin
+    }
+
+    /// Whether a line that is none of an object belongs to the array that has begun.
+    pub fn goes_on(&self, line: &str) -> bool {
+        self.in_array && line.trim() == ","
+    }
+
     /// Takes a line.
     pub fn line(&mut self, line: &str) -> Gathered {
         let trimmed = line.trim().trim_start_matches(['[', ',']).trim_start();
         let trimmed = trimmed.trim_end_matches([',', ']']).trim_end();
+        self.count_brackets(line, trimmed);
         if self.text.is_empty() && trimmed.is_empty() {
             return Gathered::Part;
         }
@@ -88,6 +103,26 @@ impl Gathering {
                 self.text.clear();
                 Gathered::Bad(cause(&error))
             }
+        }
+    }
+}
+
+impl Gathering {
+    /// Takes down the brackets of an array around what is left of a line without them.
+    fn count_brackets(&mut self, line: &str, trimmed: &str) {
+        let line = line.trim();
+        let at = line.find(trimmed).unwrap_or_default();
+        let (before, behind) = (&line[..at], &line[at + trimmed.len()..]);
+        // An array within an object that goes on is a part of that.
+        if self.is_open() && !trimmed.starts_with('}') {
+            return;
+        }
+        let begins = !self.is_open() && (before.contains('[') || line.starts_with('['));
+        let ends = behind.contains(']') || (trimmed.is_empty() && line.contains(']'));
+        self.in_array |= begins;
+        if ends {
+            self.lacks_begin |= !self.in_array;
+            self.in_array = false;
         }
     }
 }

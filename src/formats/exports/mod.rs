@@ -15,6 +15,10 @@ use crate::model::record::Record;
 
 pub use json::{Foreign, Gathered, Gathering, Json};
 
+/// The microseconds at which something began and ended, on a clock that may be of any time zone: they order the records of a
+/// file, and say how far apart these are.
+pub type Span = (u64, u64);
+
 /// Which program a record is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Program {
@@ -30,10 +34,12 @@ pub enum Program {
 pub enum Line {
     /// A flow, of which the source tells whether it was answered.
     Flow(Program, Box<Record>),
-    /// Packets in one direction. The number orders the records of a file by time, where their times say no more.
-    Direction(Program, Box<Record>, Option<u64>),
+    /// Packets in one direction, and when the first and the last of them came, where the times of the record don't say.
+    Direction(Program, Box<Record>, Option<Span>),
     /// A line that belongs to such a file and tells of no flow.
     Beside(Program),
+    /// What says nothing without what follows it.
+    Nothing,
     /// A record of something else than a flow.
     Other(Program),
     /// What the program itself says to have left out.

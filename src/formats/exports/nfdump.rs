@@ -6,11 +6,11 @@
 
 use super::flow::{Seen, order, parsed, protocol};
 use super::json::{Json, needed, optional, text};
-use super::{Line, Program};
+use super::{Line, Program, Span};
 use crate::model::record::Protocol;
 
 /// Columns by their names in version 1.6 and in 1.7.5.
-const COLUMNS: [[&str; 2]; 8] = [
+const COLUMNS: [[&str; 2]; 10] = [
     ["sa", "srcAddr"],
     ["da", "dstAddr"],
     ["sp", "srcPort"],
@@ -19,6 +19,8 @@ const COLUMNS: [[&str; 2]; 8] = [
     ["ts", "firstSeen"],
     ["ipkt", "packets"],
     ["opkt", "outPackets"],
+    ["te", "lastSeen"],
+    ["td", "duration"],
 ];
 
 /// The table that is being read.
@@ -100,7 +102,12 @@ fn table_line<'a>(get: impl Fn(usize) -> Option<&'a str>) -> Result<Line, String
             .transpose()
     };
     let (sent, answers) = (count(6)?, count(7)?);
-    let order = get(5).and_then(order);
+    let began = get(5).and_then(order);
+    let ended = get(8).and_then(order).or_else(|| {
+        let seconds: f64 = get(9)?.parse().ok()?;
+        // Saturating, and 0 where it is no number.
+        Some(began?.saturating_add((seconds * 1e6) as u64))
+    });
     let (source, destination) = (parsed("sa", needed(0)?)?, parsed("da", needed(1)?)?);
     line(
         source,
@@ -108,7 +115,7 @@ fn table_line<'a>(get: impl Fn(usize) -> Option<&'a str>) -> Result<Line, String
         protocol,
         (ports, icmp),
         (sent, answers),
-        order,
+        span(began, ended),
     )
 }
 
@@ -137,15 +144,22 @@ fn read(object: &Json) -> Result<Line, String> {
         optional(object, "in_packets")?,
         optional(object, "out_packets")?,
     );
-    let order = text(object, "first").and_then(|first| order(&first));
+    let time = |key: &str| text(object, key).and_then(|time| order(&time));
+    let began = time("first").or_else(|| time("t_first"));
+    let ended = time("last").or_else(|| time("t_last"));
     line(
         address("src")?,
         address("dst")?,
         protocol,
         (ports, icmp),
         counts,
-        order,
+        span(began, ended),
     )
+}
+
+fn span(began: Option<u64>, ended: Option<u64>) -> Option<Span> {
+    let began = began?;
+    Some((began, ended.unwrap_or(began).max(began)))
 }
 
 type Service = (Option<(u16, u16)>, Option<(u8, u8)>);
@@ -156,11 +170,21 @@ fn line(
     protocol: Protocol,
     (ports, icmp): Service,
     (sent, answers): (Option<u64>, Option<u64>),
-    order: Option<u64>,
+    span: Option<Span>,
 ) -> Result<Line, String> {
     // A record without a packet is of no flow: devices write such for what they have dropped or only know of.
     if sent == Some(0) && answers.unwrap_or(0) == 0 {
         return Ok(Line::Beside(Program::Nfdump));
+    }
+    // What is summed up over protocols or ports (`nfdump -A`) lacks them, and so does what is not the first fragment of a
+    // packet.
+    if protocol.0 == 0 {
+        let why = "records without a protocol: they are summed up over protocols, and say nothing of a flow";
+        return Ok(Line::Lost(Program::Nfdump, why.into()));
+    }
+    if ports.is_some_and(|(from, to)| from == 0 || to == 0) {
+        let why = "records without a port: they are summed up over ports, or of fragments, and say nothing of a flow";
+        return Ok(Line::Lost(Program::Nfdump, why.into()));
     }
     let answered = sent.unwrap_or(0) > 0 && answers.unwrap_or(0) > 0;
     let seen = Seen {
@@ -176,5 +200,5 @@ fn line(
         reply: None,
     };
     let record = seen.record()?;
-    Ok(Line::Direction(Program::Nfdump, record, order))
+    Ok(Line::Direction(Program::Nfdump, record, span))
 }

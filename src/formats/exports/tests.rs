@@ -22,7 +22,7 @@ fn said(lines: &str) -> Vec<String> {
         said.push(match read {
             Ok(Line::Flow(_, record)) => shown(&record),
             Ok(Line::Direction(_, record, _)) => format!("-> {}", shown(&record)),
-            Ok(Line::Beside(_)) => continue,
+            Ok(Line::Beside(_) | Line::Nothing) => continue,
             Ok(Line::Other(_)) => "other".into(),
             Ok(Line::Lost(..)) => "lost".into(),
             Err(why) => format!("error: {why}"),

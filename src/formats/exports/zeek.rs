@@ -55,7 +55,13 @@ impl Table {
             return None;
         }
         if line.starts_with('#') {
-            return Some(Ok(Line::Beside(Program::Zeek)));
+            // Without the names of its columns it is no table yet, and what it lacks does not show.
+            let said = if self.columns.is_some() {
+                Line::Beside(Program::Zeek)
+            } else {
+                Line::Nothing
+            };
+            return Some(Ok(said));
         }
         let columns = self.columns?;
         if !line.contains('\t') {

@@ -3,14 +3,18 @@
 use std::borrow::Cow;
 
 use super::mark::Mark;
-use super::{Record, SystemTime, byte_order};
+use super::{Reader, Record, SystemTime, byte_order};
 use crate::model::capture::Completeness;
 use crate::model::units::show_count;
+use crate::netlink::framing::messages;
+use crate::netlink::uapi::{NFNL_SUBSYS_CTNETLINK, NFNL_SUBSYS_CTNETLINK_EXP, NLM_F_DUMP_INTR};
 
 /// What was met in reading a recording.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audit {
     as_written: bool,
+    /// Whether the file can hold nothing but netlink, so that without a record it says that there was no message.
+    is_netlink: bool,
     records: u64,
     begun: u64,
     ended: u64,
@@ -25,16 +29,21 @@ pub struct Audit {
     packets: u64,
     link: u32,
     dropped: u64,
+    /// Whether a message of connection tracking was met.
+    of_conntrack: bool,
+    /// Whether a list of the table was recorded that changed while it was read.
+    interrupted: bool,
     unreadable: u64,
     truncated: bool,
     failure: Option<String>,
 }
 
 impl Audit {
-    /// Of a file whose header is as this program writes it, or is not.
-    pub fn new(as_written: bool) -> Self {
+    /// Of a file that has been opened.
+    pub fn new<R: std::io::Read>(reader: &Reader<R>) -> Self {
         Self {
-            as_written,
+            as_written: reader.as_written(),
+            is_netlink: reader.is_netlink(),
             ..Self::default()
         }
     }
@@ -73,8 +82,19 @@ impl Audit {
                 self.datagrams += 1;
                 // As it was recorded, which is what the mark at the end sums up.
                 self.add(datagram);
+                self.look_at(&own);
                 Some((time, own))
             }
+        }
+    }
+
+    /// Takes down what the messages of a datagram say of what is missing.
+    fn look_at(&mut self, datagram: &[u8]) {
+        for message in messages(datagram).map_while(Result::ok) {
+            let subsystem = message.kind >> 8;
+            let is_own = matches!(subsystem, NFNL_SUBSYS_CTNETLINK | NFNL_SUBSYS_CTNETLINK_EXP);
+            self.of_conntrack |= is_own;
+            self.interrupted |= is_own && message.flags & NLM_F_DUMP_INTR != 0;
         }
     }
 
@@ -153,6 +173,12 @@ impl Audit {
                 show_count(self.dropped)
             ));
         }
+        if self.interrupted {
+            reasons.push(
+                "a list of the table in it was read while the table changed, and may lack entries"
+                    .to_owned(),
+            );
+        }
         let unreadable = self.unreadable + malformed;
         if unreadable > 0 {
             reasons.push(format!(
@@ -163,6 +189,11 @@ impl Audit {
         // Recordings of other programs and of versions before 1.1 have no marks, and nothing is asked of them.
         if self.as_written && self.records == 0 {
             reasons.push("the recording was cut: there is not one record in it".to_owned());
+        } else if !self.of_conntrack && self.begun == 0 && (self.records > 0 || !self.is_netlink) {
+            reasons.push(
+                "there is no message of connection tracking in it: nothing shows that any would have been recorded"
+                    .to_owned(),
+            );
         } else if self.begun > self.ended {
             reasons.push("the recording was cut: the mark that ends it is missing".to_owned());
         } else if self.ended > self.begun {
@@ -260,7 +291,21 @@ mod tests {
         assert_eq!(verdict, Some(Completeness::Incomplete));
         assert_eq!(reasons, ["missed"]);
         // Of another program.
-        assert_eq!(judged(&[b"one".to_vec()]), (None, vec![]));
+        let message = |kind: u16, flags: u16| {
+            let mut message = 16_u32.to_ne_bytes().to_vec();
+            message.extend_from_slice(&kind.to_ne_bytes());
+            message.extend_from_slice(&flags.to_ne_bytes());
+            message.extend_from_slice(&[0; 8]);
+            message
+        };
+        let event = message(NFNL_SUBSYS_CTNETLINK << 8, 0);
+        assert_eq!(judged(std::slice::from_ref(&event)), (None, vec![]));
+        for lacking in [
+            vec![message(0, 0)],
+            vec![message(NFNL_SUBSYS_CTNETLINK << 8, NLM_F_DUMP_INTR)],
+        ] {
+            assert_eq!(judged(&lacking).0, Some(Completeness::Incomplete));
+        }
     }
 
     #[test]
