@@ -18,6 +18,10 @@ POSTGRESQL := target/postgresql
 # Programs that export flows, whose services would listen if they were installed.
 EXPORTERS := target/exporters
 EXPORTER_PACKAGES := ulogd2 ulogd2-json nfdump libnetfilter-log1 libnetfilter-acct1 libjansson4
+# ufw, whose package switches itself on at boot.
+UFW := target/ufw
+# Aerleon, which no Debian has as a package.
+AERLEON := target/aerleon
 # ClickHouse's embedded form, for the statements of docs/fleet: 555 MB, so only with `make test FLEET=1`.
 CHDB := target/chdb
 # Installs packages that are missing, and only then asks the network for anything.
@@ -130,6 +134,13 @@ test-packages:
 		apt-get download -q $(EXPORTER_PACKAGES) 2>/dev/null && \
 		for deb in *.deb; do dpkg -x $$deb . || exit 1; done && rm *.deb; } || \
 		echo 'ulogd2 and nfdump can not be had: the test of what they export will be skipped'
+	@test -x $(UFW)/usr/sbin/ufw || { mkdir -p $(UFW) && cd $(UFW) && \
+		apt-get download -q ufw 2>/dev/null && dpkg -x ufw*.deb . && rm ufw*.deb; } || \
+		echo 'ufw can not be had: the test of rules for it will be skipped'
+	@test -x $(AERLEON)/bin/aclgen || { \
+		$(call install,python3-pip) && \
+		python3 -m pip install --quiet --target $(AERLEON) 'aerleon<2'; } || \
+		echo 'Aerleon can not be had: the test of rules for it will be skipped'
 	@test -e $(POSTGRESQL)/usr/lib/postgresql || { \
 		server=$$(apt-cache depends postgresql | sed -n 's/^ *Depends: \(postgresql-[0-9]*\)$$/\1/p') && \
 		mkdir -p $(POSTGRESQL)/archives/partial && $(SUDO) apt-get install -q -y --download-only \

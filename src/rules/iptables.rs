@@ -403,6 +403,13 @@ pub(super) fn port_matches(
     if let ([one], true) = (ranges, protocol != Protocol::UDPLITE) {
         return vec![(true, format!("--{side}port {} ", one.show(':')))];
     }
+    { port_lists(ranges).into_iter() }
+        .map(|list| (false, format!("-m multiport --{side}ports {list} ")))
+        .collect()
+}
+
+/// Ports in lists that a match of many ports takes.
+pub(super) fn port_lists(ranges: &[PortRange]) -> Vec<String> {
     let mut lists: Vec<(usize, Vec<String>)> = Vec::new();
     for range in ranges {
         let weight = if range.first == range.last { 1 } else { 2 };
@@ -415,14 +422,7 @@ pub(super) fn port_matches(
         }
     }
     let lists = lists.into_iter();
-    lists
-        .map(|(_, list)| {
-            (
-                false,
-                format!("-m multiport --{side}ports {} ", list.join(",")),
-            )
-        })
-        .collect()
+    lists.map(|(_, list)| list.join(",")).collect()
 }
 
 /// Names that iptables has of its own; it looks others up in /etc/protocols, which a host need not have.

@@ -6,6 +6,7 @@
 
 #[cfg(any(test, feature = "oracle"))]
 mod admission;
+pub mod aerleon;
 pub mod baseline;
 pub mod block;
 pub mod bundle;
@@ -13,6 +14,7 @@ pub mod by_hand;
 mod covering;
 pub mod direction;
 pub mod extra;
+pub mod foreign;
 pub mod general;
 pub mod group;
 pub mod header;
@@ -28,9 +30,11 @@ pub mod related;
 pub mod report;
 pub mod rule;
 pub mod seen;
+pub mod term;
 #[cfg(test)]
 mod tests;
 pub mod text;
+pub mod ufw;
 mod warnings;
 pub mod widening;
 

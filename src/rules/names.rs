@@ -225,10 +225,30 @@ impl Names {
         &self.named[at].identifiers[usize::from(family == Family::V6)]
     }
 
+    /// What the names that are used are called in a ruleset, and what they stand for, in the order of the files.
+    pub fn meanings(
+        &self,
+        used: &BTreeSet<(usize, Family)>,
+    ) -> impl Iterator<Item = (&str, Family, Vec<Block>)> {
+        let used = used.iter();
+        used.map(|&(at, family)| {
+            (
+                self.identifier_of(at, family),
+                family,
+                self.blocks(at, family),
+            )
+        })
+    }
+
+    /// All that names are called in a ruleset.
+    pub fn identifiers(&self) -> impl Iterator<Item = &str> {
+        let named = self.named.iter();
+        named.flat_map(|one| one.identifiers.iter().map(String::as_str))
+    }
+
     /// The definitions of names that are used, in the order of the files.
     pub fn definitions(&self, used: &BTreeSet<(usize, Family)>) -> Vec<String> {
-        let lines = used.iter().map(|&(at, family)| {
-            let blocks = self.blocks(at, family);
+        let lines = self.meanings(used).map(|(name, family, blocks)| {
             let shown: Vec<String> = { blocks.iter() }
                 .map(|block| block.show(family).to_string())
                 .collect();
@@ -236,7 +256,7 @@ impl Names {
                 [one] => one.clone(),
                 several => format!("{{ {} }}", several.join(", ")),
             };
-            format!("define {} = {value}", self.identifier_of(at, family))
+            format!("define {name} = {value}")
         });
         lines.collect()
     }

@@ -25,6 +25,12 @@ impl PortRange {
         last: COLLAPSED_SOURCE_PORT - 1,
     };
 
+    /// The ports that Linux gives its own clients (`ip_local_port_range`), and those that others do.
+    pub const LOCAL: Self = Self {
+        first: 32768,
+        last: u16::MAX,
+    };
+
     /// The range of one port alone.
     pub const fn single(port: u16) -> Self {
         Self {
@@ -77,6 +83,32 @@ pub fn joined(mut ranges: Vec<PortRange>) -> Vec<PortRange> {
     joined
 }
 
+/// A range without some others, which are in order and do not overlap.
+pub fn without(range: PortRange, except: &[PortRange]) -> Vec<PortRange> {
+    let mut left = Vec::new();
+    let mut first = u32::from(range.first);
+    for other in except.iter().filter(|other| other.last >= range.first) {
+        if u32::from(other.first) > first {
+            let last = (other.first - 1).min(range.last);
+            left.extend(
+                u16::try_from(first)
+                    .ok()
+                    .filter(|&first| first <= last)
+                    .map(|first| PortRange { first, last }),
+            );
+        }
+        first = first.max(u32::from(other.last) + 1);
+    }
+    let last = range.last;
+    left.extend(
+        u16::try_from(first)
+            .ok()
+            .filter(|&first| first <= last)
+            .map(|first| PortRange { first, last }),
+    );
+    left
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +123,23 @@ mod tests {
         assert_eq!(
             joined(vec![PortRange::single(u16::MAX), PortRange::single(1023)]).len(),
             2
+        );
+    }
+
+    #[test]
+    fn what_is_taken_out_of_a_range_leaves_the_rest() {
+        let range = |first, last| PortRange { first, last };
+        let (all, high) = (range(1024, 65535), range(60000, 65535));
+        assert_eq!(without(all, &[]), [all]);
+        assert_eq!(
+            without(all, &[range(1, 2000), range(3000, 3000)]),
+            [range(2001, 2999), range(3001, 65535)]
+        );
+        assert_eq!(without(all, &[high]), [range(1024, 59999)]);
+        assert_eq!(without(high, &[range(70, 80), range(1024, 65535)]), []);
+        assert_eq!(
+            without(range(10, 20), &[range(15, 15), range(30, 40)]),
+            [range(10, 14), range(16, 20)]
         );
     }
 }

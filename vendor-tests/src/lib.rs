@@ -31,6 +31,7 @@ pub mod temp;
 pub mod terminal;
 pub mod vectors;
 pub mod wait;
+pub mod week;
 pub mod witness;
 pub mod world;
 pub mod worlds;

@@ -22,10 +22,13 @@ use crate::model::record::Record;
 use crate::model::services::{self, Services};
 use crate::rules::block::Family;
 use crate::rules::direction::Chain;
+use crate::rules::foreign::Foreign;
 use crate::rules::general::sensitive::Sensitive;
 use crate::rules::general::{self, Aim, explain};
 use crate::rules::iptables::{self, Families};
-use crate::rules::{Options, Plan, Policies, Policy, header, nft, nft_words, plan, report, text};
+use crate::rules::{
+    Options, Plan, Policies, Policy, aerleon, header, nft, nft_words, plan, report, text, ufw,
+};
 use crate::ui::console::Console;
 
 /// The firewall that rules are for.
@@ -35,7 +38,25 @@ pub enum Firewall {
     Nft,
     /// iptables-restore and ip6tables-restore
     Iptables,
+    /// ufw: commands, one a line
+    Ufw,
+    /// Aerleon: a policy in YAML and its definitions, in a folder
+    Aerleon,
 }
+
+impl Firewall {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Nft => "nftables",
+            Self::Iptables => "iptables",
+            Self::Ufw => "ufw",
+            Self::Aerleon => "Aerleon",
+        }
+    }
+}
+
+/// The exit status where rules may be too few.
+const TOO_FEW: u8 = 3;
 
 /// What comments of generalized rules say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -57,8 +78,8 @@ Exit status:
   0  the rules are written
   1  error, or nothing of a file could be read
   2  bad arguments
-  3  the rules are written, but may be too few: a capture is incomplete, a file was cut or changed, or lines
-     were skipped";
+  3  the rules are written, but may be too few: a capture is incomplete, a file was cut or changed, lines
+     were skipped, or the firewall has no words for some of them";
 
 /// Arguments of `conntracker rules`.
 #[derive(Clone, Debug, Args)]
@@ -158,7 +179,8 @@ pub struct Rules {
 
     /// Write the rules to FILE, replaced atomically; - is standard output
     ///
-    /// For iptables a folder gets two files, rules.v4 and rules.v6, as netfilter-persistent wants them.
+    /// For iptables a folder gets two files, rules.v4 and rules.v6, as netfilter-persistent wants them. For Aerleon it has to
+    /// be a folder, which gets policies/pol/conntracker.yaml and def/conntracker.yaml.
     #[arg(short, long, value_name = "FILE|DIR", default_value = "-")]
     pub output: PathBuf,
 
@@ -219,17 +241,29 @@ impl Rules {
         for warning in &plan.warnings {
             console.note(&format!("warning: {warning}"));
         }
-        match &plan.general {
+        let unsaid = match &plan.general {
             Some(general) if self.explain => {
                 put(Path::new("-"), |out| explain::write(&plan, general, out))?;
-                if self.output != Path::new("-") {
-                    self.write(&plan)?;
+                match self.output == Path::new("-") {
+                    true => 0,
+                    false => self.write(&plan)?,
                 }
             }
             _ => self.write(&plan)?,
-        }
+        };
         if let Some(path) = &self.report {
             put(path, |out| report::write(&plan, out))?;
+        }
+        let mut status = read.outcome.exit_status();
+        if unsaid > 0 {
+            if status == 0 {
+                status = TOO_FEW;
+            }
+            console.note(&format!(
+                "warning: {} can't be said to {} and will not be accepted: see the head of what was written",
+                text::counted(unsaid as u64, "rule"),
+                self.firewall.name()
+            ));
         }
         if let Some(general) = &plan.general {
             for sentence in general.outlook.sentences() {
@@ -241,7 +275,7 @@ impl Rules {
                 text::counted(plan.carried().flows, "flow"),
                 text::counted(plan.missing().flows, "flow"),
             ));
-            return Ok(read.outcome.exit_status());
+            return Ok(status);
         }
         console.note(&format!(
             "{} for {}, {} admitted that were not observed; {} left out",
@@ -250,7 +284,7 @@ impl Rules {
             header::show_extra(header::extra(&plan)),
             text::counted(plan.missing().flows, "flow"),
         ));
-        Ok(read.outcome.exit_status())
+        Ok(status)
     }
 
     /// What its options ask for that can't be.
@@ -261,6 +295,26 @@ impl Rules {
                 "{}: this is no network or address; a name needs --names FILE",
                 value.text()
             );
+            return Some((ErrorKind::ValueValidation, why.into()));
+        }
+        if !matches!(self.firewall, Firewall::Nft | Firewall::Iptables) {
+            let options = [
+                (self.counter, "--counter"),
+                (self.log_denied, "--log-denied"),
+            ];
+            if let Some((_, option)) = options.into_iter().find(|(is_given, _)| *is_given) {
+                let name = self.firewall.name();
+                let why = format!(
+                    "{option} is for nft and iptables: {name} counts and logs in its own way"
+                );
+                return Some((ErrorKind::ArgumentConflict, why.into()));
+            }
+        }
+        let is_folder = matches!(self.firewall, Firewall::Aerleon);
+        let shows_only = self.explain && self.output == Path::new("-");
+        if is_folder && !shows_only && (self.output == Path::new("-") || self.output.is_file()) {
+            let name = self.firewall.name();
+            let why = format!("what {name} reads are several files: write -o FOLDER");
             return Some((ErrorKind::ValueValidation, why.into()));
         }
         self.generalize?;
@@ -307,14 +361,17 @@ impl Rules {
         policies
     }
 
-    fn write(&self, plan: &Plan) -> Result<(), Error> {
+    /// Writes the rules where they go.
+    ///
+    /// Returns how many of them the firewall has no words for.
+    fn write(&self, plan: &Plan) -> Result<usize, Error> {
         let only = match (self.reading.filters.ipv4, self.reading.filters.ipv6) {
             (true, _) => Families::Only(Family::V4),
             (_, true) => Families::Only(Family::V6),
             _ => Families::Both,
         };
         match self.firewall {
-            Firewall::Nft => put(&self.output, |out| nft::write(plan, &self.table, out)),
+            Firewall::Nft => put(&self.output, |out| nft::write(plan, &self.table, out))?,
             Firewall::Iptables if self.output.is_dir() => {
                 let files = [(Family::V4, "rules.v4"), (Family::V6, "rules.v6")];
                 let wanted =
@@ -325,10 +382,27 @@ impl Rules {
                         iptables::write(plan, Families::Only(family), out)
                     })?;
                 }
-                Ok(())
             }
-            Firewall::Iptables => put(&self.output, |out| iptables::write(plan, only, out)),
+            Firewall::Iptables => put(&self.output, |out| iptables::write(plan, only, out))?,
+            Firewall::Ufw => return self.write_foreign(&ufw::write(plan, only)),
+            Firewall::Aerleon => return self.write_foreign(&aerleon::write(plan, only)),
         }
+        Ok(0)
+    }
+
+    /// Writes what is for a program above the kernel's firewall.
+    fn write_foreign(&self, foreign: &Foreign) -> Result<usize, Error> {
+        for (name, text) in &foreign.files {
+            let path = match name.as_str() {
+                "" => self.output.clone(),
+                name => self.output.join(name),
+            };
+            if let Some(folder) = path.parent().filter(|_| !name.is_empty()) {
+                fs::create_dir_all(folder).map_err(|error| Error::unwritable(folder, error))?;
+            }
+            put(&path, |out| out.write_all(text.as_bytes()))?;
+        }
+        Ok(foreign.unsaid.count())
     }
 }
 

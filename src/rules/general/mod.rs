@@ -30,9 +30,10 @@ pub mod outlook;
 mod policy;
 pub mod sensitive;
 pub mod side;
+pub mod terms;
 #[cfg(test)]
 mod tests;
-mod words;
+pub(crate) mod words;
 
 use std::collections::HashMap;
 

@@ -18,7 +18,7 @@ pub(super) const HIGH: &str = "1024-65535";
 pub(super) const LOCAL: &str = "32768-65535";
 
 /// The lines above the rules: what to expect, and the warnings.
-pub(super) fn top(plan: &Plan, general: &General) -> Vec<String> {
+pub(crate) fn top(plan: &Plan, general: &General) -> Vec<String> {
     let mut lines = vec![
         format!(
             "Written by conntracker {}: accepts what was observed, and new flows of the same kinds.",
