@@ -10,7 +10,7 @@ BUILD_PACKAGES := gcc libc6-dev pkg-config libnetfilter-conntrack-dev libclang-d
 CARGO_PACKAGES = $(if $(findstring /usr/bin/cargo,$(shell command -v $(CARGO))),rustfmt rust-clippy)
 # To test: the real counterparts on this kernel.
 TEST_PACKAGES = g++ conntrack xz-utils zstd nftables iptables ipset iproute2 iputils-ping netbase netcat-openbsd tshark mount \
-	util-linux procps kmod strace python3-jsonschema tzdata dnsmasq-base busybox python3-pyftpdlib $(CARGO_PACKAGES) $(DEB_TEST_PACKAGES)
+	util-linux procps kmod strace python3-jsonschema python3-gi python3-dbus tzdata dnsmasq-base busybox python3-pyftpdlib $(CARGO_PACKAGES) $(DEB_TEST_PACKAGES)
 # Servers and their tools, out of Debian's packages but not installed: that would start them. What a test
 # needs of them and can't be had skips it.
 PROMETHEUS := target/prometheus
@@ -18,8 +18,9 @@ POSTGRESQL := target/postgresql
 # Programs that export flows, whose services would listen if they were installed.
 EXPORTERS := target/exporters
 EXPORTER_PACKAGES := ulogd2 ulogd2-json nfdump libnetfilter-log1 libnetfilter-acct1 libjansson4
-# ufw, whose package switches itself on at boot.
+# ufw and firewalld, whose packages would make them start.
 UFW := target/ufw
+FIREWALLD := target/firewalld
 # Aerleon, which no Debian has as a package.
 AERLEON := target/aerleon
 # ClickHouse's embedded form, for the statements of docs/fleet: 555 MB, so only with `make test FLEET=1`.
@@ -137,6 +138,10 @@ test-packages:
 	@test -x $(UFW)/usr/sbin/ufw || { mkdir -p $(UFW) && cd $(UFW) && \
 		apt-get download -q ufw 2>/dev/null && dpkg -x ufw*.deb . && rm ufw*.deb; } || \
 		echo 'ufw can not be had: the test of rules for it will be skipped'
+	@test -d $(FIREWALLD)/usr/lib/firewalld || { mkdir -p $(FIREWALLD) && cd $(FIREWALLD) && \
+		apt-get download -q firewalld python3-firewall python3-nftables 2>/dev/null && \
+		for deb in *.deb; do dpkg -x $$deb . || exit 1; done && rm *.deb; } || \
+		echo 'firewalld can not be had: the test of rules for it will be skipped'
 	@test -x $(AERLEON)/bin/aclgen || { \
 		$(call install,python3-pip) && \
 		python3 -m pip install --quiet --target $(AERLEON) 'aerleon<2'; } || \

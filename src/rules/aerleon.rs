@@ -107,6 +107,8 @@ pub fn write(plan: &Plan, families: Families) -> Foreign {
             (DEFINITIONS.to_owned(), definitions.text()),
         ],
         unsaid,
+        head: POLICY,
+        owned: None,
     }
 }
 

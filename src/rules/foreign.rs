@@ -21,6 +21,11 @@ pub struct Foreign {
     pub files: Vec<(String, String)>,
     /// What they do not say.
     pub unsaid: Unsaid,
+    /// Which of them has that at its head.
+    pub head: &'static str,
+    /// How names of ours begin in folders that are shared with others, and what such files of ours say: those that are not
+    /// among these files any more are of rules that are no more.
+    pub owned: Option<(&'static str, &'static str)>,
 }
 
 /// Terms that a program has no words for, by reason. What they would accept is not accepted.

@@ -14,6 +14,7 @@ pub mod by_hand;
 mod covering;
 pub mod direction;
 pub mod extra;
+pub mod firewalld;
 pub mod foreign;
 pub mod general;
 pub mod group;

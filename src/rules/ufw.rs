@@ -83,6 +83,8 @@ pub fn write(plan: &Plan, families: Families) -> Foreign {
     Foreign {
         files: vec![(String::new(), text)],
         unsaid,
+        head: "",
+        owned: None,
     }
 }
 

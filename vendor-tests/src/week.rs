@@ -60,6 +60,44 @@ pub fn day(number: u16) -> Vec<Flow> {
     flows
 }
 
+/// Flows of every kind that rules have words for: several ports and protocols of one server, ports of both sides that are
+/// the same (`peers`), types of ICMP, protocols without ports.
+pub fn odd() -> Vec<Flow> {
+    let mut flows = Vec::new();
+    for client in ["10.1.0.20", "10.1.0.21", "10.1.0.40"] {
+        flows.extend(
+            [53, 8000, 8001, 8002, 8443].map(|port| flow("tcp", client, "10.2.0.53", port)),
+        );
+        flows.push(flow("udp", client, "10.2.0.53", 53));
+        flows.extend((0..20).map(|number| flow("tcp", client, "10.2.0.60", 3000 + number * 7)));
+        flows.extend([8, 13].map(|icmp_type| flow("icmp", client, "10.2.0.53", icmp_type)));
+        flows.push(flow("icmp", client, "10.1.0.1", 8));
+        flows.push(flow("udp", client, "10.1.0.1", 53));
+    }
+    flows.push(flow("peers", "10.1.0.20", "198.51.100.123", 123));
+    flows.push(flow("gre", "10.1.0.20", "198.51.100.47", 0));
+    flows.push(flow("sctp", "10.1.0.20", "10.2.0.38", 3868));
+    flows.push(flow("peers", "203.0.113.1", "198.51.100.123", 123));
+    flows.push(flow("icmp", "203.0.113.1", "198.51.100.53", 8));
+    flows.push(flow("gre", "203.0.113.1", "198.51.100.47", 0));
+    flows
+}
+
+/// The flows between the same that were not seen, and the same services between others.
+pub fn others(seen: &[Flow]) -> Vec<Flow> {
+    let mut others = Vec::new();
+    for (protocol, source, destination, port, dnat) in seen {
+        if dnat.is_none() && !matches!(*protocol, "icmp" | "gre") {
+            others.push(flow(protocol, source, destination, port + 2));
+            others.push(flow(protocol, destination, source, *port));
+            others.push(flow(protocol, "10.1.0.99", destination, *port));
+        }
+    }
+    let is_seen = |one: &Flow| seen.iter().any(|seen| seen == one);
+    others.retain(|one| !is_seen(one));
+    others
+}
+
 /// What no rules of these days may let pass.
 pub fn attacks() -> Vec<Flow> {
     vec![
@@ -86,18 +124,24 @@ pub fn capture(day: u16, flows: &[Flow]) -> String {
         let dnat = dnat.map_or(String::new(), |address| {
             format!(r#","dnat":{{"address":"{address}","port":443}}"#)
         });
-        let what = match *protocol {
-            "icmp" => format!(r#""protocol_number":1,"icmp_type":{port},"icmp_code":0"#),
-            "tcp" => format!(
-                r#""protocol_number":6,"src_port":1024,"src_port_collapsed":true,"dst_port":{port}"#
+        let ports = |number: u8, from: &str| {
+            format!(r#""protocol_number":{number},"src_port":{from},"dst_port":{port}"#)
+        };
+        let folded = r#"1024,"src_port_collapsed":true"#;
+        let (name, what) = match *protocol {
+            "icmp" => (
+                "icmp",
+                format!(r#""protocol_number":1,"icmp_type":{port},"icmp_code":0"#),
             ),
-            _ => format!(
-                r#""protocol_number":17,"src_port":1024,"src_port_collapsed":true,"dst_port":{port}"#
-            ),
+            "gre" => ("gre", r#""protocol_number":47"#.to_owned()),
+            "sctp" => ("sctp", ports(132, folded)),
+            "tcp" => ("tcp", ports(6, folded)),
+            "peers" => ("udp", ports(17, &port.to_string())),
+            _ => ("udp", ports(17, folded)),
         };
         let _ = writeln!(
             text,
-            r#"{{"type":"flow","family":"{family}","protocol":"{protocol}",{what},"src":"{source}","dst":"{destination}","confirmed":true,"connections":1,"first_seen":"{time}","last_seen":"{time}"{dnat}}}"#
+            r#"{{"type":"flow","family":"{family}","protocol":"{name}",{what},"src":"{source}","dst":"{destination}","confirmed":true,"connections":1,"first_seen":"{time}","last_seen":"{time}"{dnat}}}"#
         );
     }
     text
@@ -167,4 +211,28 @@ pub fn judged(folder: &Folder, rulesets: &[&str], flows: &[Flow]) -> BTreeMap<St
             )
         })
         .collect()
+}
+
+/// The flows that our own rules accept and others do not, by protocol, port and type of ICMP.
+///
+/// Panics: if the others accept what ours do not, or have no verdict.
+pub fn missed(
+    by_others: &BTreeMap<String, String>,
+    by_us: &BTreeMap<String, String>,
+) -> Vec<String> {
+    assert_eq!(by_others.len(), by_us.len());
+    let mut missed: Vec<String> = Vec::new();
+    for (flow, verdict) in by_us {
+        let other = &by_others[flow];
+        match (verdict.as_str(), other.as_str()) {
+            ("accepted", "dropped") => {
+                let words: Vec<&str> = flow.split(' ').collect();
+                missed.push(format!("{} {}", words[0], words[3..].join(" ")).replace(" null", ""));
+            }
+            (verdict, other) => assert_eq!(verdict, other, "{flow}"),
+        }
+    }
+    missed.sort_unstable();
+    missed.dedup();
+    missed
 }

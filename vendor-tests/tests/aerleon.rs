@@ -6,12 +6,17 @@ use std::path::{Path, PathBuf};
 use vendor_tests::netns::{self, sh};
 use vendor_tests::skipped;
 use vendor_tests::temp::Folder;
-use vendor_tests::week::{self, Flow, attacks, day, flow, text};
+use vendor_tests::week::{self, Flow, attacks, day, text};
 
 /// Writes a policy, has Aerleon compile it, and writes our own rules.
 ///
 /// Returns the policy, what was compiled and our own rules; `None` if Aerleon can't be had.
-fn compiled(folder: &Folder, files: &[PathBuf], more: &[&str]) -> Option<(String, [PathBuf; 2])> {
+fn compiled(
+    folder: &Folder,
+    files: &[PathBuf],
+    more: &[&str],
+    status: i32,
+) -> Option<(String, [PathBuf; 2])> {
     let aerleon = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/aerleon");
     if !aerleon.join("bin/aclgen").exists() {
         skipped!("Aerleon is not there: make test fetches it");
@@ -20,7 +25,7 @@ fn compiled(folder: &Folder, files: &[PathBuf], more: &[&str]) -> Option<(String
     let (site, own) = (folder.join("site"), folder.join("own.nft"));
     let mut args = vec!["--for", "aerleon", "-o", text(&site)];
     args.extend(more);
-    assert_eq!(week::rules_of(files, &args), 3);
+    assert_eq!(week::rules_of(files, &args), status);
     let mut args = vec!["-o", text(&own)];
     args.extend(more);
     assert_eq!(week::rules_of(files, &args), 0);
@@ -55,7 +60,7 @@ fn what_aerleon_compiles_accepts_what_our_own_rules_do() {
             )
             .expect("a file");
             let more = ["--generalize", "--names", text(&names)];
-            let Some((policy, [compiled, own])) = compiled(&folder, &files, &more) else {
+            let Some((policy, [compiled, own])) = compiled(&folder, &files, &more, 3) else {
                 return;
             };
             let [published, wanted]: [Vec<Flow>; 2] = [true, false].map(|one| {
@@ -106,7 +111,8 @@ fn exact_rules_are_as_exact_in_aerleon() {
     netns::run("exact_rules_are_as_exact_in_aerleon", || {
         let folder = Folder::new();
         let seen = day(1);
-        let Some((policy, [compiled, own])) = compiled(&folder, &week::files(&folder, 1..=1), &[])
+        let Some((policy, [compiled, own])) =
+            compiled(&folder, &week::files(&folder, 1..=1), &[], 3)
         else {
             return;
         };
@@ -118,19 +124,33 @@ fn exact_rules_are_as_exact_in_aerleon() {
         let by_us = judged(&own, &wanted);
         assert!(by_us.values().all(|one| one == "accepted"), "{by_us:?}");
         assert_eq!(judged(&compiled, &wanted), by_us, "{policy}");
-        // The same services between others, and other services between the same.
-        let mut others = attacks();
-        for (protocol, source, destination, port, _) in
-            wanted.iter().filter(|flow| flow.0 != "icmp")
-        {
-            others.push(flow(protocol, source, destination, port + 1));
-            others.push(flow(protocol, destination, source, *port));
-        }
+        let others = [attacks(), week::others(&wanted)].concat();
         let by_aerleon = judged(&compiled, &others);
         assert_eq!(by_aerleon, judged(&own, &others), "{policy}");
         assert!(
             by_aerleon.values().all(|one| one == "dropped"),
             "{by_aerleon:?}"
+        );
+    });
+}
+
+#[test]
+fn what_aerleon_has_words_for_is_said() {
+    netns::run("what_aerleon_has_words_for_is_said", || {
+        let folder = Folder::new();
+        let seen = week::odd();
+        let file = folder.join("seen.json");
+        fs::write(&file, week::capture(1, &seen)).expect("a file");
+        let Some((policy, [compiled, own])) = compiled(&folder, &[file], &[], 0) else {
+            return;
+        };
+        let judged = |rules: &Path, flows: &[Flow]| week::judged(&folder, &[text(rules)], flows);
+        assert_eq!(judged(&compiled, &seen), judged(&own, &seen), "{policy}");
+        let others = week::others(&seen);
+        assert_eq!(
+            judged(&compiled, &others),
+            judged(&own, &others),
+            "{policy}"
         );
     });
 }

@@ -9,7 +9,7 @@ use vendor_tests::program::{conntracker, flood};
 use vendor_tests::temp::Disk;
 
 /// Commands that are run elsewhere, by how they begin.
-const ELSEWHERE: [(&str, &str); 13] = [
+const ELSEWHERE: [(&str, &str); 14] = [
     ("make ", "what builds and tests this"),
     ("psql -f docs/fleet", "the test of the fleet"),
     (
@@ -23,15 +23,17 @@ const ELSEWHERE: [(&str, &str); 13] = [
     ("cargo build ", "what builds and tests this"),
     ("sh gw1.sh", "the test of rules for ufw"),
     ("conntracker check ufw.v4", "the test of rules for ufw"),
+    ("cat gw1/", "the test of rules for firewalld"),
     ("aclgen ", "the test of rules for Aerleon"),
     ("conntracker check site/", "the test of rules for Aerleon"),
     ("pkill -USR1 ", "the test of signals"),
 ];
 
 /// Commands whose exit status may be another than 0, and which.
-const STATUS: [(&str, &[i32]); 6] = [
+const STATUS: [(&str, &[i32]); 7] = [
     // The firewall may have no words for some of the rules.
     ("conntracker rules --for ufw", &[0, 3]),
+    ("conntracker rules --for firewalld", &[0, 3]),
     ("conntracker rules --for aerleon", &[0, 3]),
     ("conntracker diff ", &[0, 1]),
     ("conntracker check ", &[0, 1]),

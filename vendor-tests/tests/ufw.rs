@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use vendor_tests::netns::{self, sh};
 use vendor_tests::skipped;
 use vendor_tests::temp::Folder;
-use vendor_tests::week::{self, Flow, attacks, day, flow, text};
+use vendor_tests::week::{self, Flow, attacks, day, text};
 
 /// ufw in a folder of its own, as its package sets it up, for `sh`: what has to stand before a command.
 ///
@@ -127,16 +127,38 @@ fn exact_rules_are_as_exact_in_ufw() {
         let [by_ufw, by_us] = both(&folder, &own, &wanted);
         assert_eq!(by_ufw, by_us, "{script}");
         assert!(by_us.values().all(|one| one == "accepted"), "{by_us:?}");
-        // The same services between others, and other services between the same.
-        let mut others = attacks();
-        for (protocol, source, destination, port, _) in
-            wanted.iter().filter(|flow| flow.0 != "icmp")
-        {
-            others.push(flow(protocol, source, destination, port + 1));
-            others.push(flow(protocol, destination, source, *port));
-        }
+        let others = [attacks(), week::others(&wanted)].concat();
         let [by_ufw, by_us] = both(&folder, &own, &others);
         assert_eq!(by_ufw, by_us, "{script}");
         assert!(by_ufw.values().all(|one| one == "dropped"), "{by_ufw:?}");
     });
+}
+
+#[test]
+fn what_ufw_has_no_words_for_is_left_out_and_nothing_else() {
+    netns::run(
+        "what_ufw_has_no_words_for_is_left_out_and_nothing_else",
+        || {
+            let folder = Folder::new();
+            let Some(ufw) = ufw(&folder) else { return };
+            let seen = week::odd();
+            let file = folder.join("seen.json");
+            fs::write(&file, week::capture(1, &seen)).expect("a file");
+            let [rules, own] = written(&folder, &[file], &[]);
+            let script = fs::read_to_string(&rules).expect("it was written");
+            sh(&format!("{ufw} sh {}; ufw --force enable", text(&rules)));
+            let [by_ufw, by_us] = both(&folder, &own, &seen);
+            let missed = week::missed(&by_ufw, &by_us);
+            assert_eq!(missed, ["icmp 13", "icmp 8", "sctp 3868"], "{script}");
+            for part in [
+                "LEFT OUT: 3 rules",
+                "types of ICMP",
+                "does not know the protocol",
+            ] {
+                assert!(script.contains(part), "{script}");
+            }
+            let [by_ufw, by_us] = both(&folder, &own, &week::others(&seen));
+            assert_eq!(week::missed(&by_ufw, &by_us), [""; 0], "{script}");
+        },
+    );
 }

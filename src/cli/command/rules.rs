@@ -2,6 +2,7 @@
 
 mod given;
 
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
@@ -27,7 +28,8 @@ use crate::rules::general::sensitive::Sensitive;
 use crate::rules::general::{self, Aim, explain};
 use crate::rules::iptables::{self, Families};
 use crate::rules::{
-    Options, Plan, Policies, Policy, aerleon, header, nft, nft_words, plan, report, text, ufw,
+    Options, Plan, Policies, Policy, aerleon, firewalld, header, nft, nft_words, plan, report,
+    text, ufw,
 };
 use crate::ui::console::Console;
 
@@ -42,6 +44,8 @@ pub enum Firewall {
     Ufw,
     /// Aerleon: a policy in YAML and its definitions, in a folder
     Aerleon,
+    /// firewalld: zones, policies, services and ipsets, in a folder
+    Firewalld,
 }
 
 impl Firewall {
@@ -51,6 +55,7 @@ impl Firewall {
             Self::Iptables => "iptables",
             Self::Ufw => "ufw",
             Self::Aerleon => "Aerleon",
+            Self::Firewalld => "firewalld",
         }
     }
 }
@@ -180,7 +185,8 @@ pub struct Rules {
     /// Write the rules to FILE, replaced atomically; - is standard output
     ///
     /// For iptables a folder gets two files, rules.v4 and rules.v6, as netfilter-persistent wants them. For Aerleon it has to
-    /// be a folder, which gets policies/pol/conntracker.yaml and def/conntracker.yaml.
+    /// be a folder, which gets policies/pol/conntracker.yaml and def/conntracker.yaml, and for firewalld one like
+    /// /etc/firewalld; files of such rules before, whose names begin with ct-, are removed there if they are no longer needed.
     #[arg(short, long, value_name = "FILE|DIR", default_value = "-")]
     pub output: PathBuf,
 
@@ -245,25 +251,21 @@ impl Rules {
             Some(general) if self.explain => {
                 put(Path::new("-"), |out| explain::write(&plan, general, out))?;
                 match self.output == Path::new("-") {
-                    true => 0,
-                    false => self.write(&plan)?,
+                    true => None,
+                    false => self.write(&plan, console)?,
                 }
             }
-            _ => self.write(&plan)?,
+            _ => self.write(&plan, console)?,
         };
         if let Some(path) = &self.report {
             put(path, |out| report::write(&plan, out))?;
         }
         let mut status = read.outcome.exit_status();
-        if unsaid > 0 {
+        if let Some(unsaid) = unsaid {
             if status == 0 {
                 status = TOO_FEW;
             }
-            console.note(&format!(
-                "warning: {} can't be said to {} and will not be accepted: see the head of what was written",
-                text::counted(unsaid as u64, "rule"),
-                self.firewall.name()
-            ));
+            console.note(&format!("warning: {unsaid}"));
         }
         if let Some(general) = &plan.general {
             for sentence in general.outlook.sentences() {
@@ -310,7 +312,7 @@ impl Rules {
                 return Some((ErrorKind::ArgumentConflict, why.into()));
             }
         }
-        let is_folder = matches!(self.firewall, Firewall::Aerleon);
+        let is_folder = matches!(self.firewall, Firewall::Aerleon | Firewall::Firewalld);
         let shows_only = self.explain && self.output == Path::new("-");
         if is_folder && !shows_only && (self.output == Path::new("-") || self.output.is_file()) {
             let name = self.firewall.name();
@@ -363,8 +365,8 @@ impl Rules {
 
     /// Writes the rules where they go.
     ///
-    /// Returns how many of them the firewall has no words for.
-    fn write(&self, plan: &Plan) -> Result<usize, Error> {
+    /// Returns a warning of those that the firewall has no words for.
+    fn write(&self, plan: &Plan, console: &Console) -> Result<Option<String>, Error> {
         let only = match (self.reading.filters.ipv4, self.reading.filters.ipv6) {
             (true, _) => Families::Only(Family::V4),
             (_, true) => Families::Only(Family::V6),
@@ -384,26 +386,81 @@ impl Rules {
                 }
             }
             Firewall::Iptables => put(&self.output, |out| iptables::write(plan, only, out))?,
-            Firewall::Ufw => return self.write_foreign(&ufw::write(plan, only)),
-            Firewall::Aerleon => return self.write_foreign(&aerleon::write(plan, only)),
+            Firewall::Ufw => return self.write_foreign(&ufw::write(plan, only), console),
+            Firewall::Aerleon => return self.write_foreign(&aerleon::write(plan, only), console),
+            Firewall::Firewalld => {
+                return self.write_foreign(&firewalld::write(plan, only), console);
+            }
         }
-        Ok(0)
+        Ok(None)
     }
 
     /// Writes what is for a program above the kernel's firewall.
-    fn write_foreign(&self, foreign: &Foreign) -> Result<usize, Error> {
+    ///
+    /// Returns a warning of what it does not say.
+    fn write_foreign(&self, foreign: &Foreign, console: &Console) -> Result<Option<String>, Error> {
+        let place = |name: &str| match name {
+            "" => self.output.clone(),
+            name => self.output.join(name),
+        };
         for (name, text) in &foreign.files {
-            let path = match name.as_str() {
-                "" => self.output.clone(),
-                name => self.output.join(name),
-            };
+            let path = place(name);
             if let Some(folder) = path.parent().filter(|_| !name.is_empty()) {
                 fs::create_dir_all(folder).map_err(|error| Error::unwritable(folder, error))?;
             }
             put(&path, |out| out.write_all(text.as_bytes()))?;
         }
-        Ok(foreign.unsaid.count())
+        if let Some((prefix, mark)) = foreign.owned {
+            let written: HashSet<PathBuf> = { foreign.files.iter() }
+                .map(|(name, _)| place(name))
+                .collect();
+            let folders: BTreeSet<&Path> =
+                written.iter().filter_map(|path| path.parent()).collect();
+            for folder in folders {
+                remove_others(folder, (prefix, mark), &written, console)?;
+            }
+        }
+        let count = foreign.unsaid.count();
+        Ok((count > 0).then(|| {
+            let place = place(foreign.head);
+            let place = match place.to_str() {
+                Some("-") | None => "what was written".to_owned(),
+                Some(path) => path.to_owned(),
+            };
+            format!(
+                "{} can't be said to {} and will not be accepted: the head of {place} lists them",
+                text::counted(count as u64, "rule"),
+                self.firewall.name(),
+            )
+        }))
     }
+}
+
+/// Removes files of ours that earlier rules needed and these do not, since they would go on accepting what they do.
+fn remove_others(
+    folder: &Path,
+    (prefix, mark): (&str, &str),
+    written: &HashSet<PathBuf>,
+    console: &Console,
+) -> Result<(), Error> {
+    let entries = fs::read_dir(folder).map_err(|error| Error::file(folder, error))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| Error::file(folder, error))?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let is_ours = name.to_str().is_some_and(|name| name.starts_with(prefix));
+        if !is_ours || written.contains(&path) || !path.is_file() {
+            continue;
+        }
+        let text = fs::read_to_string(&path).map_err(|error| Error::file(&path, error))?;
+        if text.contains(mark) {
+            fs::remove_file(&path).map_err(|error| Error::unwritable(&path, error))?;
+            console.note(&format!(
+                "{}: removed, since these rules have no such file",
+                path.display()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Has a file written as a whole. A reader of standard output that has gone, as head(1) does, is no error.
