@@ -84,10 +84,13 @@ vendor: build-packages test-packages deb-lint man-lint
 
 BENCHES := decode table dump replay bpf
 PROPERTY_CASES ?= 1000
+MUTATION_CASES ?= 500
 properties: build-packages test-packages
 	PROPTEST_CASES=$(PROPERTY_CASES) $(CARGO) test --release --locked -p conntracker --lib -- rules:: captures::union::
 	PROPTEST_CASES=$(PROPERTY_CASES) $(CARGO) test --release --locked -p vendor-tests --test rules --test round_trip \
 		--test differential -- whatever_is_written_loads check_accepts generated_captures packets_never_contradict
+	PROPTEST_CASES=$(MUTATION_CASES) $(CARGO) test --release --locked -p vendor-tests --test coverage -- dead_shadowed_and_wide
+	PROPTEST_CASES=$(PROPERTY_CASES) $(CARGO) test --release --locked -p vendor-tests --test against -- edits_that_matter
 
 # Every bench once, to see that it works and that what it computes is right: built as tests are, which takes a tenth
 # of the time.

@@ -4,6 +4,8 @@
 
 mod around;
 mod fast;
+pub mod paths;
+pub mod probing;
 mod slow;
 mod zones;
 
@@ -13,6 +15,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use self::paths::Paths;
 use crate::check::doubt::{Concerns, Doubt, Effect};
 use crate::check::flow::{Flow, free_ports};
 use crate::check::groups::Groups;
@@ -22,7 +25,7 @@ use crate::check::packet::{Packet, Step, Tuple};
 use crate::check::ruleset::Ruleset;
 use crate::check::setup::Setup;
 use crate::check::tool::NFT;
-use crate::check::trace::Place;
+use crate::check::trace::{Place, Tracer};
 use crate::check::translation::Translations;
 use crate::check::verdict::{Rule, Verdict};
 use crate::check::wire::End;
@@ -63,6 +66,8 @@ pub struct Judge {
     zone: u16,
     /// Whether the captures tell which flows helpers expected.
     helpers_told: bool,
+    /// The rules that flows come to, where that is asked for.
+    paths: Option<Paths>,
 }
 
 impl Judge {
@@ -108,7 +113,29 @@ impl Judge {
             ports,
             zone: 0,
             helpers_told: captures.iter().all(|capture| capture.marks_picked_up),
+            paths: None,
         })
+    }
+
+    /// From now on notes which rules each flow comes to. That takes a trace of each packet.
+    ///
+    /// Errors: the namespace can't be entered; the kernel's trace can't be had.
+    pub fn note_paths(&mut self) -> Result<(), Error> {
+        let tracer = self.setup.namespace.run(|| Tracer::new(true))?;
+        self.setup.tracer = tracer
+            .map_err(|error| Error::caused(format!("rules can't be traced: {error}"), error))?;
+        self.paths = Some(Paths::default());
+        Ok(())
+    }
+
+    /// The rules that the flows judged last came to, if that was asked for.
+    pub const fn paths(&self) -> Option<&Paths> {
+        self.paths.as_ref()
+    }
+
+    /// What is loaded, and where.
+    pub const fn setup(&self) -> &Setup {
+        &self.setup
     }
 
     /// What can't be judged as on the host, as far as it is known by now.
@@ -142,10 +169,13 @@ impl Judge {
             ))
         })?;
         let all: Vec<&Record> = records.iter().collect();
-        let plan = |judge: &Self, record: &Record| {
+        let plan = |judge: &Self, _, record: &Record| {
             Flow::new(record, &judge.setup.network, &judge.setup.wire)
         };
         let mut verdicts = self.in_zones(&all, &plan, progress)?;
+        if let Some(paths) = &mut self.paths {
+            paths.settle();
+        }
         self.question_ways(records, &mut verdicts);
         self.question_helpers(records, &mut verdicts);
         self.question_devices(records, &mut verdicts)?;

@@ -24,6 +24,10 @@ pub struct Loaded {
     pub doubts: Vec<Doubt>,
     /// What was left out of the rulesets.
     pub left_out: Vec<String>,
+    /// The rules of nft(8) as they were given, in its JSON.
+    pub native: Value,
+    /// Rules for what is beyond a limit, which no flow is by itself: they are taken out.
+    pub beyond: Vec<Rule>,
 }
 
 /// Who has loaded which table, by family and name.
@@ -79,7 +83,15 @@ pub fn load(
         forms.push(form.0);
         left_out.extend(form.1);
     }
-    let given = change(namespace, &native, &marks, &mut doubts, &mut replaced)?;
+    let mut beyond = Vec::new();
+    let given = change(
+        namespace,
+        &native,
+        &marks,
+        &mut doubts,
+        &mut replaced,
+        &mut beyond,
+    )?;
     let mut rules = Rules::read(namespace, &forms)?;
     rules.nft_texts.extend(given);
     rules.replaced = replaced;
@@ -99,6 +111,8 @@ pub fn load(
         rules,
         doubts,
         left_out,
+        native,
+        beyond,
     })
 }
 
@@ -204,6 +218,7 @@ fn change(
     marks: &Marks,
     doubts: &mut Vec<Doubt>,
     replaced: &mut Vec<(Option<u64>, String)>,
+    beyond: &mut Vec<Rule>,
 ) -> Result<Vec<String>, Error> {
     let texts: OnceCell<BTreeMap<(ChainName, u64), String>> = OnceCell::new();
     let text = |rule: &Rule| {
@@ -223,6 +238,7 @@ fn change(
     let edits = doubt::edits(native, marks, doubts.len(), replaced.len(), &text);
     doubts.extend(edits.doubts);
     replaced.extend(edits.replaced);
+    beyond.extend(edits.beyond);
     let apply = |commands: &[Value]| -> Result<(), Error> {
         let batch = json!({"nftables": commands}).to_string();
         NFT.output(namespace, &["-j", "-f", "-"], batch.as_bytes())

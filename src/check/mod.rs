@@ -8,8 +8,11 @@
 //!
 //! May import: `model`, `netlink`, `os`, `formats` (how JSON writes strings and flows).
 
+pub mod against;
+pub mod catalog;
 pub mod checksum;
 pub mod confine;
+pub mod coverage;
 pub mod device;
 pub mod doubt;
 pub mod expectation;
@@ -31,6 +34,7 @@ pub mod report;
 pub mod rules;
 pub mod ruleset;
 pub mod setup;
+pub mod shape;
 pub mod stand_in;
 pub mod tool;
 pub mod trace;

@@ -39,6 +39,8 @@ pub struct Hints {
     pub local: Vec<IpNet>,
     /// Networks, and the devices they lie behind.
     pub interfaces: Vec<(IpNet, String)>,
+    /// Devices that are there besides, with `*` for anything at the end.
+    pub devices: Vec<String>,
 }
 
 /// A route, to a network behind a device.
@@ -85,7 +87,7 @@ impl Network {
             network.routes.retain(|route| route.to != *net);
             network.route(*net, None, device);
         }
-        for name in named {
+        for name in named.iter().chain(&hints.devices) {
             network.named(name);
         }
         network.sort();
@@ -190,6 +192,11 @@ impl Network {
         text
     }
 
+    /// Whether some addresses of a family lie behind a device that is only assumed.
+    pub const fn assumes(&self, v4: bool) -> bool {
+        self.assumed[if v4 { 0 } else { 1 }].is_some()
+    }
+
     /// The device of an address that no known route leads to; `None` if one does.
     pub fn assumed(&self, address: IpAddr) -> Option<&str> {
         if self.routes.iter().any(|route| route.to.contains(&address)) {
@@ -202,6 +209,12 @@ impl Network {
     pub fn device_of(&self, address: IpAddr) -> Option<&str> {
         let found = self.addresses.iter().find(|(net, _)| net.addr() == address);
         found.map(|(_, device)| device.as_str())
+    }
+
+    /// The host's addresses, but those of the loopback network.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let addresses = self.addresses.iter().map(|(net, _)| net.addr());
+        addresses.filter(|address| !address.is_loopback())
     }
 
     /// The host's IPv6 addresses.
@@ -417,6 +430,7 @@ mod tests {
         let hints = Hints {
             local: vec!["10.0.0.1/24".parse().unwrap()],
             interfaces: vec![("10.0.0.0/8".parse().unwrap(), "lan".to_owned())],
+            devices: Vec::new(),
         };
         let network = Network::new(&[], &hints, &BTreeSet::new());
         assert_eq!(network.towards("10.9.0.1".parse().unwrap()), "lan");

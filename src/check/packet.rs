@@ -52,6 +52,8 @@ pub enum Step {
     First,
     /// The first one of the other direction.
     Answer,
+    /// A later one of the first direction, once the other side has answered.
+    Later,
 }
 
 /// A packet to build, or one that came out.
@@ -209,15 +211,17 @@ impl Packet {
     }
 }
 
-/// A SYN as Linux sends it, or its answer: maximum segment size, selective acknowledgment, window scale (RFC 9293, 3.1).
+/// A SYN as Linux sends it, its answer, or what acknowledges that: maximum segment size, selective acknowledgment, window scale (RFC 9293, 3.1).
 fn tcp(ports: &[u8], step: Step) -> Vec<u8> {
     let (acknowledged, flags) = match step {
         Step::First => (0, 0x02),
         Step::Answer => (SEQUENCE + 1, 0x12),
+        Step::Later => (SEQUENCE + 1, 0x10),
     };
+    let sequence = SEQUENCE + u32::from(step == Step::Later);
     [
         ports,
-        &SEQUENCE.to_be_bytes(),
+        &sequence.to_be_bytes(),
         &u32::to_be_bytes(acknowledged),
         &[8 << 4, flags, 0xfa, 0xf0, 0, 0, 0, 0],
         &[2, 4, 5, 0xb4, 4, 2, 1, 1, 1, 3, 3, 7],
@@ -235,7 +239,7 @@ fn udp(ports: &[u8]) -> Vec<u8> {
 /// INIT, or INIT ACK with a state cookie (RFC 9260, 3.3.2 and 3.3.3).
 fn sctp(ports: &[u8], step: Step) -> Vec<u8> {
     let (tag, kind, len, cookie): (_, _, _, &[u8]) = match step {
-        Step::First => (0, 1, 20, &[]),
+        Step::First | Step::Later => (0, 1, 20, &[]),
         Step::Answer => (TAG, 2, 28, &[0, 7, 0, 8, 0, 0, 0, 1]),
     };
     [
@@ -254,7 +258,7 @@ fn sctp(ports: &[u8], step: Step) -> Vec<u8> {
 /// Request or Response with a long sequence number (RFC 4340, 5.1 to 5.3).
 fn dccp(ports: &[u8], step: Step) -> Vec<u8> {
     let (kind, words, acknowledged): (_, _, &[u8]) = match step {
-        Step::First => (0, 5, &[]),
+        Step::First | Step::Later => (0, 5, &[]),
         Step::Answer => (1, 7, &[0, 0, 0, 0, 0, 0, 0, 1]),
     };
     [

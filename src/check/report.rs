@@ -1,5 +1,7 @@
 //! The report on a check: for people (`text`), as JSON, and for what runs checks (JUnit, SARIF, Markdown).
 
+pub mod against;
+mod coverage;
 mod expected;
 mod groups;
 mod junit;
@@ -13,6 +15,7 @@ use serde::Serialize;
 
 use self::expected::Tally;
 
+use crate::check::coverage::Coverage;
 use crate::check::expectation::Expectation;
 use crate::check::ruleset::Ruleset;
 use crate::check::verdict::{Outcome, Rule, Verdict};
@@ -38,6 +41,8 @@ pub struct Report<'a> {
     pub expectations: &'a [Expectation],
     /// What the kernel decided of each expected flow, in the same order.
     pub expected: &'a [Verdict],
+    /// What each rule is for, if that was asked for.
+    pub coverage: Option<&'a Coverage>,
 }
 
 /// How many flows had which verdict.
@@ -93,6 +98,8 @@ struct HeadOut<'a> {
     limits: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     expectations: Option<Tally>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coverage: Option<coverage::Head>,
 }
 
 #[derive(Serialize)]
@@ -165,14 +172,24 @@ impl Report<'_> {
             summary: self.summary(),
             limits: self.limits,
             expectations: (!self.expectations.is_empty()).then(|| self.tally()),
+            coverage: self.coverage.map(coverage::Head::new),
         };
         json::to_writer(out, &head)?;
         out.write_all(b"\n")?;
-        for (record, verdict) in self.records.iter().zip(self.verdicts) {
+        for (at, (record, verdict)) in self.records.iter().zip(self.verdicts).enumerate() {
             out.write_all(b"{\"type\":\"verdict\",")?;
+            let by = self
+                .coverage
+                .and_then(|coverage| coverage.accepted_by.get(at));
+            if let Some(Some(by)) = by {
+                out.write_all(b"\"accepted_by\":")?;
+                json::to_writer(out, &**by)?;
+                out.write_all(b",")?;
+            }
             write_verdict(record, verdict, out)?;
         }
-        self.write_expected_json(out)
+        self.write_expected_json(out)?;
+        self.write_coverage_json(out)
     }
 
     /// Names of the rulesets.
@@ -232,7 +249,12 @@ mod tests {
             record("10.0.0.4", true),
             record("10.0.0.5", false),
         ];
-        let verdict = |first, reply| Verdict { first, reply };
+        let verdict = |first, reply| Verdict {
+            first,
+            reply,
+            later: None,
+            exit: None,
+        };
         let verdicts = [
             verdict(Outcome::Dropped(rule(None, "policy drop")), None),
             verdict(
@@ -252,6 +274,7 @@ mod tests {
             incomplete: false,
             expectations: &[],
             expected: &[],
+            coverage: None,
         };
         let mut text = Vec::new();
         report.write_text(&mut text).unwrap();

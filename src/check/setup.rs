@@ -6,6 +6,8 @@ use std::net::Ipv6Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::check::device;
 use crate::check::doubt::Doubt;
 use crate::check::guard;
@@ -16,6 +18,7 @@ use crate::check::rules::Rules;
 use crate::check::ruleset::Ruleset;
 use crate::check::tool::{IP, NFT};
 use crate::check::trace::Tracer;
+use crate::check::verdict::Rule;
 use crate::check::wire::Wire;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
@@ -72,6 +75,10 @@ pub struct Setup {
     pub doubts: Vec<Doubt>,
     /// What could not be set up as it was.
     pub notes: Vec<String>,
+    /// The rules of nft(8) as they were given, in its JSON.
+    pub native: Value,
+    /// Rules for what is beyond a limit, which no flow is by itself: they are taken out.
+    pub beyond: Vec<Rule>,
 }
 
 impl Setup {
@@ -84,7 +91,7 @@ impl Setup {
         namespace.run(settings)??;
         let mut wire = namespace.run(Wire::new)??;
         let lacking = |error| Error::caused(format!("netfilter can't be asked: {error}"), error);
-        let tracer = namespace.run(Tracer::new)?.map_err(lacking)?;
+        let tracer = namespace.run(|| Tracer::new(false))?.map_err(lacking)?;
         let conntrack = namespace
             .run(|| request::open(Family::Netfilter, 0))?
             .map_err(lacking)?;
@@ -96,6 +103,8 @@ impl Setup {
             rules,
             doubts,
             left_out,
+            native,
+            beyond,
         } = load(rulesets, &namespace, &mut |name| {
             namespace.run(|| wire.add(name))?
         })?;
@@ -143,6 +152,8 @@ impl Setup {
             rules,
             doubts,
             notes,
+            native,
+            beyond,
         })
     }
 }

@@ -77,6 +77,15 @@ pub enum Ending {
     Stolen(Place),
 }
 
+/// A rule that has matched, or a policy that was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// Which.
+    pub place: Place,
+    /// Whether it has accepted the packet.
+    pub accepts: bool,
+}
+
 /// Receives trace events.
 #[derive(Debug)]
 pub struct Tracer {
@@ -85,13 +94,16 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Opens it in the calling thread's namespace.
+    /// Opens it in the calling thread's namespace. It hears of each rule that matches if `all`, else only of those that
+    /// end a packet's way.
     ///
     /// Errors: those of socket(2) and bind(2).
-    pub fn new() -> io::Result<Self> {
+    pub fn new(all: bool) -> io::Result<Self> {
         let socket = open(Family::Netfilter, TRACE_GROUP)?;
         enlarge(&socket);
-        attach_filter(&socket, &terminal())?;
+        if !all {
+            attach_filter(&socket, &terminal())?;
+        }
         Ok(Self {
             socket,
             batch: Batch::new(),
@@ -103,6 +115,13 @@ impl Tracer {
     ///
     /// Errors: those of recvmmsg(2).
     pub fn ending(&mut self) -> io::Result<Option<Ending>> {
+        self.path(&mut Vec::new())
+    }
+
+    /// The same, with the rules on its way, which are added to `path`.
+    ///
+    /// Errors: those of recvmmsg(2).
+    pub fn path(&mut self, path: &mut Vec<Passed>) -> io::Result<Option<Ending>> {
         let mut ending = Ending::Unseen;
         let mut whole = true;
         loop {
@@ -118,7 +137,8 @@ impl Tracer {
             for datagram in self.batch.datagrams(received) {
                 for message in messages(datagram.bytes).flatten() {
                     if message.kind == NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_TRACE {
-                        if let Some(next) = event(message.payload) {
+                        if let Some((next, passed)) = event(message.payload) {
+                            path.extend(passed);
                             // A packet ends once; copies of it (`dup`) may go on.
                             if matches!(ending, Ending::Unseen | Ending::Passed) {
                                 ending = next;
@@ -131,8 +151,9 @@ impl Tracer {
     }
 }
 
-/// Reads an event; `None` for those of our own table, and what can't be read.
-fn event(payload: &[u8]) -> Option<Ending> {
+/// Reads an event: what it says of the packet's end, and the rule or policy. `None` for those of our own table, and what
+/// can't be read.
+fn event(payload: &[u8]) -> Option<(Ending, Option<Passed>)> {
     let body = payload.get(NFGENMSG_LEN..)?;
     let family = match payload[0] {
         1 => "inet",
@@ -165,7 +186,7 @@ fn event(payload: &[u8]) -> Option<Ending> {
                 .find(|(kind, _)| *kind == NFTA_VERDICT_CODE)?;
             word(code)?
         }
-        _ => return Some(Ending::Passed),
+        _ => return Some((Ending::Passed, None)),
     };
     let handle = find(NFTA_TRACE_RULE_HANDLE).and_then(|value| value.first_chunk());
     let place = Place {
@@ -176,13 +197,17 @@ fn event(payload: &[u8]) -> Option<Ending> {
             .filter(|_| kind == NFT_TRACETYPE_RULE)
             .map(|handle| u64::from_be_bytes(*handle)),
     };
+    let passed = |accepts| {
+        let place = place.clone();
+        Some(Passed { place, accepts })
+    };
     if verdict >= NFT_RETURN {
-        return Some(Ending::Passed);
+        return Some((Ending::Passed, passed(false)));
     }
     Some(match verdict & NF_VERDICT_MASK {
-        NF_DROP => Ending::Dropped(place),
-        NF_STOLEN => Ending::Stolen(place),
-        NF_QUEUE => Ending::Queued(place),
-        _ => Ending::Passed,
+        NF_DROP => (Ending::Dropped(place.clone()), passed(false)),
+        NF_STOLEN => (Ending::Stolen(place.clone()), passed(false)),
+        NF_QUEUE => (Ending::Queued(place.clone()), passed(false)),
+        _ => (Ending::Passed, passed(true)),
     })
 }

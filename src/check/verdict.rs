@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::check::packet::Tuple;
+use crate::check::wire::End;
+
 /// The rule that decided.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Rule {
@@ -70,6 +73,19 @@ pub struct Verdict {
     /// On the first packet of the other direction: of confirmed flows whose first one is accepted.
     /// `None` too where the kind of packet has no answer.
     pub reply: Option<Outcome>,
+    /// On a later packet of the first direction: of flows whose answer is accepted, where rules are traced.
+    pub later: Option<Outcome>,
+    /// How the first packet has come out, if it has.
+    pub exit: Option<Exit>,
+}
+
+/// How a packet has come out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// By which end.
+    pub end: End,
+    /// What it was then, if it was translated.
+    pub translated: Option<Box<Tuple>>,
 }
 
 impl Verdict {

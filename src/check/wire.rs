@@ -94,6 +94,16 @@ impl Wire {
         self.numbers.get(name).copied().map(End::Device)
     }
 
+    /// The name of an end; `None` is the host's own.
+    pub fn name(&self, end: End) -> Option<&str> {
+        let End::Device(number) = end else {
+            return None;
+        };
+        let mut names = self.numbers.iter();
+        let found = names.find(|(_, known)| **known == number);
+        found.map(|(name, _)| name.as_str())
+    }
+
     /// Index in the kernel of the device of a name.
     pub fn index(&self, name: &str) -> Option<u32> {
         let number = *self.numbers.get(name)?;

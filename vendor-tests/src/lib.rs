@@ -10,6 +10,7 @@ pub mod faults;
 pub mod field;
 pub mod files;
 pub mod findings;
+pub mod firewall;
 pub mod flooding;
 pub mod judging;
 pub mod lab;

@@ -26,6 +26,7 @@ use crate::check::verdict::{Outcome, Rule};
 
 pub use iptables::{Known as Given, note_marks as note_marks_of_text, rewrite};
 pub use nft::{edits, note_marks};
+pub use words::words;
 
 /// How a rule that doubts concern ends a packet's way if it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -23,6 +23,8 @@ pub struct Edits {
     pub doubts: Vec<Doubt>,
     /// Rules that others stand for, by the numbers in the comments of these.
     pub replaced: Vec<(Option<u64>, String)>,
+    /// Rules for what is beyond a limit, which no flow is by itself: they are taken out.
+    pub beyond: Vec<Rule>,
 }
 
 /// Notes the marks that loaded rules set.
@@ -138,6 +140,9 @@ pub fn edits(
             let expr = Some(found.without_rates.clone());
             commands.push(json!({"insert": {"rule": target(expr, Some(comment(number)))}}));
             edits.replaced.push((place.handle, place.text.clone()));
+        }
+        if found.never {
+            edits.beyond.push(place.clone());
         }
         commands.push(json!({"delete": {"rule": target(None, None)}}));
         edits.commands.push(commands);

@@ -3,7 +3,7 @@
 use super::options::{HOP_LIMIT, IPSET, MATCHES, Match};
 
 /// The words of a line, with their quotes.
-pub(super) fn words(line: &str) -> Vec<&str> {
+pub fn words(line: &str) -> Vec<&str> {
     let (mut words, mut begin, mut quote, mut escaped) = (Vec::new(), None, None, false);
     for (at, c) in line.char_indices() {
         match (quote, c) {

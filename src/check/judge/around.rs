@@ -106,7 +106,7 @@ impl Judge {
         for (out, by) in worlds.iter().filter(|_| tried) {
             self.assume(out)?;
             let asked: Vec<&Record> = open.iter().map(|&at| &records[at]).collect();
-            let plan = |judge: &Self, record: &Record| judge.plan_by(record, *by);
+            let plan = |judge: &Self, _, record: &Record| judge.plan_by(record, *by);
             let found = self.in_zones(&asked, &plan, &mut |_| ())?;
             let pairs = open.into_iter().zip(found);
             open = pairs
@@ -129,7 +129,7 @@ impl Judge {
     }
 
     /// Takes another device for what no route leads to.
-    fn assume(&mut self, device: &str) -> Result<(), Error> {
+    pub(super) fn assume(&mut self, device: &str) -> Result<(), Error> {
         let setup = &mut self.setup;
         let wire = &mut setup.wire;
         setup.namespace.run(|| wire.add(device))??;
@@ -140,6 +140,20 @@ impl Judge {
         );
         setup::set_up(&setup.namespace, None, &up)?;
         Ok(())
+    }
+
+    /// Plans a flow that comes in by this device, unless it is the host's own.
+    pub(super) fn plan_coming_by(&self, record: &Record, by: Option<&str>) -> Flow {
+        let (network, wire) = (&self.setup.network, &self.setup.wire);
+        let mut flow = Flow::new(record, network, wire);
+        if let (Some(end), false) = (
+            by.and_then(|by| wire.end(by)),
+            network.is_local(record.identity.source),
+        ) {
+            flow.entrance = end;
+            flow.impossible = None;
+        }
+        flow
     }
 
     /// Plans a flow, which comes in by this device if it is not known by which.
@@ -164,6 +178,8 @@ fn undecided(why: &str) -> Verdict {
     Verdict {
         first: Outcome::Undecided(Arc::from(why), None),
         reply: None,
+        later: None,
+        exit: None,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::check::doubt::{Concerns, settle};
 use crate::check::flow::Flow;
 use crate::check::guard::TRACED;
 use crate::check::packet::{Packet, Step, Tuple};
-use crate::check::verdict::{Outcome, Verdict};
+use crate::check::verdict::{Exit, Outcome, Verdict};
 use crate::check::wire::{End, Heard};
 
 /// Packets under way at once: what comes out of them fits the queue of a device (500 packets,
@@ -107,7 +107,8 @@ impl Judge {
             for (slot, ((flow, _), arrived)) in round.sent.iter().zip(&round.arrivals).enumerate() {
                 if arrived.mistaken {
                     later.push(*flow);
-                } else if let Some(verdict) = accepted(&flows[*flow], arrived) {
+                } else if let Some(verdict) = accepted(&flows[*flow], &round.sent[slot].1, arrived)
+                {
                     let met = met.remove(&slot).unwrap_or_default();
                     verdicts[*flow] = Some(self.settle(&flows[*flow], verdict, &met));
                     judged += 1;
@@ -228,16 +229,29 @@ impl Judge {
         Verdict {
             first,
             reply: { verdict.reply.filter(|_| passed) }.map(|reply| settle(reply, of(true))),
+            later: verdict.later.filter(|_| passed),
+            exit: verdict.exit,
         }
     }
 }
 
+/// How a packet has come out.
+pub(super) fn exit(end: End, sent: &Packet, seen: &Packet) -> Exit {
+    let translated = seen.tuple != sent.tuple;
+    Exit {
+        end,
+        translated: translated.then(|| Box::new(seen.tuple)),
+    }
+}
+
 /// The verdict on a flow whose packets have come out: the first one and, if it was answered and can be, the answer.
-fn accepted(flow: &Flow, arrived: &Arrivals) -> Option<Verdict> {
-    let (_, packet) = arrived.first?;
+fn accepted(flow: &Flow, sent: &Packet, arrived: &Arrivals) -> Option<Verdict> {
+    let (end, packet) = arrived.first?;
     let answered = flow.answered && packet.answer(1).is_some();
     (arrived.answer || !answered).then_some(Verdict {
         first: Outcome::Accepted,
         reply: answered.then_some(Outcome::Accepted),
+        later: None,
+        exit: Some(exit(end, sent, &packet)),
     })
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ANSWER, Judge};
+use super::{ANSWER, Judge, fast};
 use crate::check::flow::Flow;
 use crate::check::guard::TRACED;
 use crate::check::limits::without_quoted;
@@ -13,6 +13,7 @@ use crate::check::packet::{Packet, Step, Tuple};
 use crate::check::trace::{Ending, Place};
 use crate::check::verdict::{Outcome, Rule, Verdict};
 use crate::check::wire::{End, Heard};
+use crate::model::record::Protocol;
 
 /// How often a packet is sent that neither comes out nor is dropped by a rule.
 const ATTEMPTS: u32 = 3;
@@ -44,7 +45,7 @@ impl Judge {
     ) -> io::Result<()> {
         let mut tuples: HashSet<Tuple> = HashSet::new();
         self.forget()?;
-        for (flow, verdict) in flows.iter().zip(verdicts) {
+        for (at, (flow, verdict)) in flows.iter().zip(verdicts).enumerate() {
             if verdict.is_some() {
                 continue;
             }
@@ -57,6 +58,9 @@ impl Judge {
             let packet = packet.expect("nothing is in the way of the only one");
             tuples.insert(packet.tuple);
             *verdict = Some(self.trace(flow, &packet, &mut tuples)?);
+            if let Some(paths) = &mut self.paths {
+                paths.end(at);
+            }
             progress(1);
         }
         Ok(())
@@ -72,6 +76,9 @@ impl Judge {
         let mut attempt = 0;
         loop {
             attempt += 1;
+            if let Some(paths) = &mut self.paths {
+                paths.begin();
+            }
             let mut met = Vec::new();
             // Another one each time, so that a late packet is not taken for the next.
             self.last_number = self.last_number % (ANSWER - 1) + 1;
@@ -80,14 +87,20 @@ impl Judge {
             let last = attempt == ATTEMPTS || self.hopeless >= HOPELESS;
             let at = (flow.entrance, flow.scope);
             let first = self.follow(at, &packet, Step::First, last, &mut met)?;
-            let (at, seen) = match first {
+            let (at, seen, exit) = match first {
                 Fate::Arrived(at, seen) => {
                     tuples.insert(seen.tuple);
-                    (at, seen)
+                    (at, seen, Some(fast::exit(at, &packet, &seen)))
                 }
                 Fate::Ended(first) => {
                     self.learn(attempt, &first);
-                    return Ok(self.settle(flow, Verdict { first, reply: None }, &met));
+                    let verdict = Verdict {
+                        first,
+                        reply: None,
+                        later: None,
+                        exit: None,
+                    };
+                    return Ok(self.settle(flow, verdict, &met));
                 }
                 Fate::Unclear => {
                     self.again(attempt)?;
@@ -96,13 +109,26 @@ impl Judge {
             };
             let accepted = |judge: &Self, reply, met: &[_]| {
                 let first = Outcome::Accepted;
-                judge.settle(flow, Verdict { first, reply }, met)
+                let exit = exit.clone();
+                let verdict = Verdict {
+                    first,
+                    reply,
+                    later: None,
+                    exit,
+                };
+                judge.settle(flow, verdict, met)
             };
             let Some(answer) = seen.answer(number | ANSWER).filter(|_| flow.answered) else {
                 return Ok(accepted(self, None, &met));
             };
             match self.follow((at, flow.scope), &answer, Step::Answer, last, &mut met)? {
-                Fate::Arrived(..) => return Ok(accepted(self, Some(Outcome::Accepted), &met)),
+                Fate::Arrived(..) => {
+                    let mut verdict = accepted(self, Some(Outcome::Accepted), &met);
+                    if verdict.passes() {
+                        verdict.later = self.later(flow, &packet)?;
+                    }
+                    return Ok(verdict);
+                }
                 Fate::Ended(reply) => {
                     self.learn(attempt, &reply);
                     return Ok(accepted(self, Some(reply), &met));
@@ -110,6 +136,35 @@ impl Judge {
                 Fate::Unclear => self.again(attempt)?,
             }
         }
+    }
+
+    /// Where it is asked which rules are needed, sends another packet of the first direction: it is of an established
+    /// connection by then, for which there are rules of their own. For protocols whose later packets are not built here
+    /// that is left out.
+    fn later(&mut self, flow: &Flow, packet: &Packet) -> io::Result<Option<Outcome>> {
+        let built = ![Protocol::SCTP, Protocol::DCCP].contains(&packet.tuple.protocol);
+        if self.paths.is_none() || !built {
+            return Ok(None);
+        }
+        self.last_number = self.last_number % (ANSWER - 1) + 1;
+        let packet = Packet {
+            number: TRACED | self.last_number,
+            ..*packet
+        };
+        let at = (flow.entrance, flow.scope);
+        let mut met = Vec::new();
+        let outcome = match self.follow(at, &packet, Step::Later, true, &mut met)? {
+            Fate::Arrived(..) => Outcome::Accepted,
+            Fate::Ended(outcome) => outcome,
+            Fate::Unclear => return Ok(None),
+        };
+        let verdict = Verdict {
+            first: outcome,
+            reply: None,
+            later: None,
+            exit: None,
+        };
+        Ok(Some(self.settle(flow, verdict, &met).first))
     }
 
     /// Takes in how the attempts on a flow ended.
@@ -141,14 +196,25 @@ impl Judge {
         self.setup.tracer.ending()?;
         let sent = self.send(at, scope, packet, step);
         let mut arrived = None;
+        let mut doubts = Vec::new();
         let whole = self.setup.wire.drain(|heard, bytes| {
             let read = Packet::read(bytes).filter(|read| read.number == packet.number);
             match (heard, read) {
-                (Heard::Doubt(doubt), Some(_)) => met.push((step == Step::Answer, doubt)),
+                (Heard::Doubt(doubt), Some(_)) => {
+                    met.push((step == Step::Answer, doubt));
+                    doubts.push(doubt);
+                }
                 (Heard::Out(end), Some(read)) => arrived = arrived.or(Some((end, read))),
                 (_, None) => {}
             }
         })?;
+        let mut followed = None;
+        if let Some(paths) = &mut self.paths {
+            let mut passed = Vec::new();
+            let ending = self.setup.tracer.path(&mut passed)?;
+            paths.add(step, &passed, &doubts, whole && ending.is_some());
+            followed = Some(ending);
+        }
         if !whole && !self.setup.doubts.is_empty() {
             if !last {
                 return Ok(Fate::Unclear);
@@ -158,7 +224,10 @@ impl Judge {
         if let Some((end, packet)) = arrived {
             return Ok(Fate::Arrived(end, packet));
         }
-        let ending = self.setup.tracer.ending()?;
+        let ending = match followed {
+            Some(ending) => ending,
+            None => self.setup.tracer.ending()?,
+        };
         let undecided = |why: &str, rule| Outcome::Undecided(Arc::from(why), rule);
         Ok(Fate::Ended(match ending {
             Some(Ending::Dropped(place)) => {

@@ -11,11 +11,11 @@ use crate::model::error::Error;
 use crate::model::record::Record;
 
 impl Judge {
-    /// Judges each flow in its zone. The flows are planned by `plan`.
+    /// Judges each flow in its zone. The flows are planned by `plan`, which also gets the place of each.
     pub(super) fn in_zones(
         &mut self,
         records: &[&Record],
-        plan: &dyn Fn(&Self, &Record) -> Flow,
+        plan: &dyn Fn(&Self, usize, &Record) -> Flow,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Vec<Verdict>, Error> {
         let mut zones: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
@@ -28,9 +28,13 @@ impl Judge {
         for (zone, members) in zones {
             self.enter(zone)?;
             let flows: Vec<Flow> = { members.iter() }
-                .map(|&at| plan(self, records[at]))
+                .map(|&at| plan(self, at, records[at]))
                 .collect();
-            for (at, verdict) in members.into_iter().zip(self.pass(&flows, progress)?) {
+            let found = self.pass(&flows, progress)?;
+            if let Some(paths) = &mut self.paths {
+                paths.sort_in(&members, records.len());
+            }
+            for (at, verdict) in members.into_iter().zip(found) {
                 verdicts[at] = Some(verdict);
             }
         }
@@ -61,12 +65,17 @@ impl Judge {
             Some(Verdict {
                 first: Outcome::Undecided(why, None),
                 reply: None,
+                later: None,
+                exit: None,
             })
         };
         let mut verdicts: Vec<Option<Verdict>> = flows.iter().map(impossible).collect();
         let broken =
             |error: std::io::Error| Error::caused(format!("judging failed: {error}"), error);
-        self.fast(flows, &mut verdicts, progress).map_err(broken)?;
+        match &mut self.paths {
+            None => self.fast(flows, &mut verdicts, progress).map_err(broken)?,
+            Some(paths) => paths.expect(flows.len()),
+        }
         self.slow(flows, &mut verdicts, progress).map_err(broken)?;
         let verdicts = verdicts.into_iter();
         Ok(verdicts

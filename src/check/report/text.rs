@@ -53,6 +53,7 @@ impl Report<'_> {
         }
         self.groups(out)?;
         self.write_expected_text(out)?;
+        self.write_coverage_text(out)?;
         if !self.limits.is_empty() {
             writeln!(out, "\nLimits: what could not be judged as on the host")?;
             for limit in self.limits {

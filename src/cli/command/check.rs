@@ -8,12 +8,15 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
 use super::reading::{self, Outcome, Reading};
+use crate::check::against;
+use crate::check::coverage::Coverage;
 use crate::check::device::is_device_name;
 use crate::check::expectation::Expectations;
 use crate::check::judge::Judge;
 use crate::check::namespace::gain_privilege;
 use crate::check::network::Hints;
 use crate::check::report::Report;
+use crate::check::report::against::Against;
 use crate::check::ruleset::Ruleset;
 use crate::model::error::Error;
 use crate::model::evidence;
@@ -36,11 +39,14 @@ const AFTER_HELP: &str = "\
 Examples:
   sudo conntracker check fw.nft flows.json
   sudo conntracker check rules.v4 --also rules.v6 flows.json
+  sudo conntracker check fw.nft month.json --coverage
+  sudo conntracker check old.nft --against new.nft
   sudo conntracker check fw.nft flows.json --interface 192.168.0.0/16=lan --interface 0.0.0.0/0=wan
 
 Exit status:
-  0  every confirmed flow passes, in both directions, and every expected one is as it should be
-  1  some confirmed flow does not, or an expected one is not
+  0  every confirmed flow passes, in both directions, and every expected one is as it should be; with --against, no
+     difference was found
+  1  some confirmed flow does not, or an expected one is not; the rulesets differ
   2  error, or of some flow it is not known
   3  every confirmed flow passes, but flows may be missing from the captures";
 
@@ -54,12 +60,22 @@ pub struct Check {
     pub ruleset: PathBuf,
 
     /// Captures with the flows to judge
-    #[arg(value_name = "FILE", required_unless_present = "expect")]
+    #[arg(value_name = "FILE", required_unless_present_any = ["expect", "against"])]
     pub files: Vec<PathBuf>,
 
     /// Flows that have to pass, and such as must not, from a file in TOML: docs/check.md. No capture is needed then
     #[arg(long, value_name = "FILE")]
     pub expect: Vec<PathBuf>,
+
+    /// Tell what each rule is for: which flows need it, which rules none needs, which can't be reached, and how much of
+    /// their networks and sets was used. Written as text and JSON
+    #[arg(long)]
+    pub coverage: bool,
+
+    /// Compare with this ruleset, which is to take the other one's place: what newly passes, what is newly stopped, and by
+    /// which rules. No capture is needed then. Several files of one ruleset may be given
+    #[arg(long, value_name = "NEW", conflicts_with_all = ["expect", "coverage"])]
+    pub against: Vec<PathBuf>,
 
     /// Load this ruleset too, such as that of ip6tables-save, or the sets of ipset save
     #[arg(long, value_name = "RULESET")]
@@ -113,8 +129,20 @@ impl Check {
     }
 
     fn check(&self, console: &Console) -> Result<u8, Error> {
+        if self.coverage && ![Format::Text, Format::Json].contains(&self.format) {
+            return Err(Error::new(
+                "what --coverage finds is written as text or JSON: use --format text or --format json",
+            ));
+        }
+        if !self.against.is_empty() && ![Format::Text, Format::Json].contains(&self.format) {
+            return Err(Error::new(
+                "what --against finds is written as text or JSON: use --format text or --format json",
+            ));
+        }
         let paths = std::iter::once(&self.ruleset).chain(&self.also);
-        reading::check_inputs(paths.clone().chain(&self.files))?;
+        reading::check_inputs(paths.clone().chain(&self.against).chain(&self.files))?;
+        let others = self.against.iter().map(|path| Ruleset::read(path));
+        let others: Vec<Ruleset> = others.collect::<Result<_, _>>()?;
         let rulesets: Vec<Ruleset> = paths
             .map(|path| Ruleset::read(path))
             .collect::<Result<_, _>>()?;
@@ -140,11 +168,17 @@ impl Check {
             ));
         }
         records.sort_unstable_by(|a, b| a.identity.cmp(&b.identity));
-        let before = records.len();
-        records.retain(|record| self.all || record.confirmed);
-        let left_out = (before - records.len()) as u64;
-        let open = set_aside(&mut records, console);
-        if records.is_empty() && self.expect.is_empty() {
+        let (mut records, unconfirmed): (Vec<Record>, Vec<Record>) =
+            { records.into_iter() }.partition(|record| self.all || record.confirmed);
+        let left_out = unconfirmed.len() as u64;
+        let unconfirmed = if self.coverage {
+            unconfirmed
+        } else {
+            Vec::new()
+        };
+        let mut unclear = set_aside(&mut records, console);
+        let open = !unclear.is_empty();
+        if records.is_empty() && self.expect.is_empty() && !self.files.is_empty() {
             console.note("there are no confirmed flows in the captures, so none was judged");
         }
         // Before any thread is started, and after files that only this user may read have been read.
@@ -152,6 +186,7 @@ impl Check {
         let mut hints = Hints {
             local: self.local.clone(),
             interfaces: self.interface.clone(),
+            devices: Vec::new(),
         };
         let mut expectations = Vec::new();
         for read in expected {
@@ -167,9 +202,36 @@ impl Check {
                 )));
             }
         }
+        if !others.is_empty() {
+            let mut progress = Progress::new(console, "judging", None);
+            let sides = [rulesets.as_slice(), others.as_slice()];
+            let comparison = against::compare(sides, &captures, &records, &hints, &mut |more| {
+                progress.advance(more)
+            })?;
+            drop(progress);
+            let report = Against {
+                sides,
+                comparison: &comparison,
+                incomplete: read.outcome != Outcome::Whole,
+            };
+            written(|out| match self.format {
+                Format::Json => report.write_json(out),
+                _ => report.write_text(out),
+            })?;
+            return Ok(match (comparison.differs(), read.outcome) {
+                (_, Outcome::Unreadable) | (None, _) => TROUBLE,
+                (Some(true), _) => DROPPED,
+                (Some(false), _) if open => TROUBLE,
+                (Some(false), Outcome::Incomplete) => INCOMPLETE,
+                (Some(false), Outcome::Whole) => 0,
+            });
+        }
         let judged = records.len();
         records.extend(expectations.iter().map(|flow| flow.record.clone()));
         let mut judge = Judge::new(&rulesets, &captures, &hints)?;
+        if self.coverage {
+            judge.note_paths()?;
+        }
         let number = records.len() as u64;
         let began = Instant::now();
         let mut progress = Progress::new(console, "judging", Some(number));
@@ -182,6 +244,15 @@ impl Check {
             elapsed.as_secs_f64(),
             show_count((number as f64 / elapsed.as_secs_f64()) as u64),
         ));
+        let coverage = if self.coverage {
+            unclear.extend(unconfirmed);
+            let (records, verdicts) = (&records[..judged], &verdicts[..judged]);
+            Some(Coverage::new(
+                &judge, records, verdicts, &unclear, &captures,
+            )?)
+        } else {
+            None
+        };
         let report = Report {
             rulesets: &rulesets,
             records: &records[..judged],
@@ -190,10 +261,15 @@ impl Check {
             expected: &verdicts[judged..],
             left_out,
             limits: judge.limits(),
+            coverage: coverage.as_ref(),
             incomplete: read.outcome != Outcome::Whole,
         };
-        self.print(&report).map_err(|error| {
-            Error::caused(format!("the report can't be written: {error}"), error)
+        written(|out| match self.format {
+            Format::Text => report.write_text(out),
+            Format::Json => report.write_json(out),
+            Format::Junit => report.write_junit(out),
+            Format::Sarif => report.write_sarif(out),
+            Format::Markdown => report.write_markdown(out),
         })?;
         Ok(match (report.is_as_it_should_be(), read.outcome) {
             (_, Outcome::Unreadable) | (None, _) => TROUBLE,
@@ -203,39 +279,35 @@ impl Check {
             (Some(true), Outcome::Whole) => 0,
         })
     }
+}
 
-    fn print(&self, report: &Report<'_>) -> io::Result<()> {
-        let mut out = BufWriter::new(io::stdout().lock());
-        let written = match self.format {
-            Format::Text => report.write_text(&mut out),
-            Format::Json => report.write_json(&mut out),
-            Format::Junit => report.write_junit(&mut out),
-            Format::Sarif => report.write_sarif(&mut out),
-            Format::Markdown => report.write_markdown(&mut out),
-        };
-        match written.and_then(|()| out.flush()) {
-            // Whoever reads has seen enough; the exit status still tells.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            result => result,
-        }
+/// Writes a report to standard output.
+fn written(
+    write: impl FnOnce(&mut BufWriter<io::StdoutLock<'static>>) -> io::Result<()>,
+) -> Result<(), Error> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
+        // Whoever reads has seen enough; the exit status still tells.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result
+            .map_err(|error| Error::caused(format!("the report can't be written: {error}"), error)),
     }
 }
 
-/// Takes flows out that can't be judged by themselves, and says so. Returns whether one of them may or may not pass.
-fn set_aside(records: &mut Vec<Record>, console: &Console) -> bool {
-    let mut count = |what: fn(&Record) -> bool| {
-        let before = records.len();
-        records.retain(|record| !what(record));
-        (before - records.len()) as u64
-    };
-    let unclear = count(|record| record.origin.begun == Begun::Unclear);
-    if unclear > 0 {
+/// Takes flows out that can't be judged by themselves, and says so. Returns them: they may pass or not.
+fn set_aside(records: &mut Vec<Record>, console: &Console) -> Vec<Record> {
+    let (unclear, clear): (Vec<Record>, Vec<Record>) = std::mem::take(records)
+        .into_iter()
+        .partition(|record| record.origin.begun == Begun::Unclear);
+    *records = clear;
+    let number = unclear.len() as u64;
+    if number > 0 {
         console.note(&format!(
             "{} open before they were tracked: not judged, since it is not known which side opened them",
-            counted(unclear, "flow")
+            counted(number, "flow")
         ));
     }
-    unclear > 0
+    unclear
 }
 
 fn parse_address(text: &str) -> Result<IpNet, String> {
