@@ -26,6 +26,7 @@ pub(crate) mod output;
 pub(crate) mod rules;
 pub(crate) mod service;
 pub(crate) mod sources;
+pub(crate) mod trace;
 pub(crate) mod ui;
 
 #[cfg(test)]

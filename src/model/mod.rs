@@ -11,6 +11,7 @@ pub mod icmp;
 pub mod listing;
 pub mod order;
 pub mod origin;
+pub mod path;
 pub mod printable;
 pub mod record;
 pub mod selection;

@@ -6,7 +6,7 @@ use crate::model::flow::{Flow, Key, Transport, collapse, icmp_service};
 use crate::model::record::{Dnat, Protocol, Service, Snat, SourcePort, Translation};
 
 /// What a flow is, untranslated: what filters look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tuple {
     /// The address that the first packet came from, before translation.
     pub source: IpAddr,

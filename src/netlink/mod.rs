@@ -5,5 +5,6 @@
 pub mod build;
 pub mod conntrack;
 pub mod framing;
+pub mod nftables;
 pub mod request;
 pub mod uapi;

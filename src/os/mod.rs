@@ -9,6 +9,7 @@ pub mod host;
 pub mod namespace;
 pub mod namespaces;
 mod nsid;
+pub mod own_table;
 mod policy;
 pub mod prefilter;
 pub mod signals;

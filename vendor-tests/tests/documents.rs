@@ -155,7 +155,9 @@ fn soon_over(command: &str) -> String {
     let captures = |part: &str| {
         let mut words = part.split_whitespace();
         words.next() == Some("conntracker")
-            && words.next().is_none_or(|word| word.starts_with('-'))
+            && words
+                .next()
+                .is_none_or(|word| word.starts_with('-') || word == "trace")
             && !part.contains("--duration")
             && !part.contains(" -r ")
             && !part.contains(" -d ")

@@ -9,6 +9,7 @@ pub mod merge;
 pub mod reading;
 pub mod rules;
 pub mod show;
+pub mod trace;
 
 use std::borrow::Cow;
 
@@ -31,6 +32,8 @@ pub enum Command {
     Diff(diff::Diff),
     /// Write firewall rules that accept the flows of captures
     Rules(rules::Rules),
+    /// Follow the first packet of each flow through the rules: which let it pass, which stopped it?
+    Trace(trace::Trace),
     /// Say why there are no events or why some are lost, and what to do
     Doctor(doctor::Doctor),
 }
@@ -48,6 +51,7 @@ impl Command {
             Self::Diff(_) => "diff",
             Self::Rules(_) => "rules",
             Self::Doctor(_) => "doctor",
+            Self::Trace(_) => "trace",
         }
     }
 
@@ -71,6 +75,7 @@ impl Command {
             Self::Diff(diff) => Ok(diff.run(console)),
             Self::Rules(rules) => rules.run(console),
             Self::Doctor(doctor) => doctor.run(console),
+            Self::Trace(trace) => trace.run(console),
         }
     }
 }

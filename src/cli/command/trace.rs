@@ -1,0 +1,207 @@
+//! `conntracker trace`.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+
+use super::reading;
+use crate::files::destination::Destination;
+use crate::model::error::Error;
+use crate::model::path::Outcome;
+use crate::model::units::{parse_duration, show_count};
+use crate::os::namespace;
+use crate::os::signals::Signals;
+use crate::trace::listener::Listener;
+use crate::trace::report::Report;
+use crate::trace::ruleset::Ruleset;
+use crate::ui::console::{Console, REDRAW};
+
+/// Shown behind `--help`.
+const AFTER_HELP: &str = "\
+The first packet of each distinct flow is followed through the rules of nftables and iptables-nft; rules of
+iptables-legacy can't be seen. No rule of yours is touched: a table of its own picks the packets, and is gone
+when the program ends, however it ends.
+
+Examples:
+  sudo conntracker trace --denied             what is being stopped, once each, and by which rule
+  sudo conntracker trace --duration 1h --by-rule
+                                              flows of each rule: which does nothing use?
+
+Exit status:
+  0  the list is complete
+  1  error
+  3  flows may be missing; standard error says why";
+
+/// Arguments of `conntracker trace`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Trace {
+    /// Only flows that were dropped or rejected
+    #[arg(long, conflicts_with = "by_rule")]
+    pub denied: bool,
+
+    /// The rules that are loaded, with the number of flows that each decided on
+    #[arg(long)]
+    pub by_rule: bool,
+
+    /// The form of the list
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    pub format: Format,
+
+    /// Print the list and end after TIME (90, 60s, 5m, 1h30m); without it, at Ctrl-C
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+
+    /// Write the list to FILE, replaced atomically; - is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+
+    /// Listen in this network namespace: a name of ip-netns(8), a process number, or a path
+    #[arg(long, value_name = "NAME")]
+    pub netns: Option<String>,
+
+    /// Follow at most N distinct flows
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_flows: u32,
+}
+
+/// The form of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A line for each flow
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl Trace {
+    /// Listens until told to stop, prints, and returns the exit status.
+    ///
+    /// Errors: no privilege, or what the kernel or this machine lacks.
+    pub fn run(&self, console: &Console) -> Result<u8, Error> {
+        let destination = Destination::new(&self.output);
+        destination
+            .check()
+            .map_err(|error| Error::unwritable(&self.output, error))?;
+        if let Some(name) = &self.netns {
+            namespace::enter(name)
+                .map_err(|error| Error::caused(format!("--netns: {error}"), error))?;
+        }
+        let signals = Signals::install()
+            .map_err(|error| Error::caused(format!("can't take signals: {error}"), error))?;
+        // Whoever lacks nft(8) is told before waiting for an hour.
+        let before = texts()?;
+        let mut listener = Listener::new(self.max_flows).map_err(|error| refused(&error))?;
+        let began = Instant::now();
+        console.detail("tracing the first packet of each flow");
+        self.listen(&mut listener, &signals, console)?;
+        console.clear_status();
+        let ruleset = texts()?;
+        let mut reasons = listener.reasons();
+        reasons.extend(unseen());
+        let mut flows: Vec<_> = listener.paths().iter().collect();
+        if self.denied {
+            flows.retain(|(_, path)| path.outcome() == Outcome::Dropped);
+        }
+        flows.sort_by_key(|(tuple, _)| {
+            (
+                tuple.source,
+                tuple.destination,
+                tuple.protocol,
+                tuple.service,
+            )
+        });
+        let report = Report {
+            flows,
+            ruleset: &ruleset,
+            before: &before,
+            reasons: &reasons,
+            seconds: began.elapsed().as_secs(),
+        };
+        reading::put(&destination, console, |out| {
+            match (self.format, self.by_rule) {
+                (Format::Text, false) => report.write_text(out),
+                (Format::Json, false) => report.write_json(out),
+                (Format::Text, true) => report.write_by_rule(listener.table(), out),
+                (Format::Json, true) => report.write_by_rule_json(out),
+            }
+        })?;
+        for reason in &reasons {
+            console.note(&format!("the list is incomplete: {reason}"));
+        }
+        Ok(if reasons.is_empty() { 0 } else { INCOMPLETE })
+    }
+
+    fn listen(
+        &self,
+        listener: &mut Listener,
+        signals: &Signals,
+        console: &Console,
+    ) -> Result<(), Error> {
+        let began = Instant::now();
+        loop {
+            signals.drain();
+            let left = self
+                .duration
+                .map(|duration| duration.saturating_sub(began.elapsed()));
+            if signals.end() || left == Some(Duration::ZERO) {
+                // What was under way has a moment to come to its end.
+                return listener
+                    .listen(signals.descriptor(), LAST)
+                    .map_err(|error| lost(&error));
+            }
+            if console.shows_status() {
+                let (all, denied) = listener.paths().counts();
+                console.draw(&format!(
+                    "{} flows, {} of them denied",
+                    show_count(all),
+                    show_count(denied)
+                ));
+            }
+            let time = left.map_or(REDRAW, |left| left.min(REDRAW));
+            listener
+                .listen(signals.descriptor(), time)
+                .map_err(|error| lost(&error))?;
+        }
+    }
+}
+
+/// Exit status of a list that may lack flows.
+const INCOMPLETE: u8 = 3;
+/// How long events are still taken in when told to stop.
+const LAST: Duration = Duration::from_millis(50);
+
+fn texts() -> Result<Ruleset, Error> {
+    Ruleset::read().map_err(|error| {
+        Error::caused(
+            format!("nft, which makes text of rules, can't be used: {error} (package nftables)"),
+            error,
+        )
+    })
+}
+
+/// What rules there are that make no trace events.
+fn unseen() -> Option<String> {
+    let tables = ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"];
+    let any = { tables.iter() }.any(|path| {
+        std::fs::metadata(path).is_ok() && !std::fs::read(path).unwrap_or_default().is_empty()
+    });
+    any.then(|| "tables of iptables-legacy are loaded, whose rules can't be seen".to_owned())
+}
+
+fn lost(error: &std::io::Error) -> Error {
+    Error::new(format!("tracing ended: {error}"))
+}
+
+fn refused(error: &std::io::Error) -> Error {
+    Error::new(match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "tracing rules needs CAP_NET_ADMIN: run with sudo".to_owned()
+        }
+        _ => format!(
+            "this kernel refuses the table that picks packets ({error}): it takes nf_tables with nft_ct and dynamic sets, \
+             Linux 4.1 or later"
+        ),
+    })
+}

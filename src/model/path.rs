@@ -1,0 +1,63 @@
+//! What the rules of a firewall did with the first packet of a flow.
+
+use std::sync::Arc;
+
+use crate::model::timestamp::Timestamp;
+
+/// What a rule or the policy of a chain did with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// It may go on.
+    Accepted,
+    /// It was dropped, or rejected with an answer.
+    Dropped,
+    /// It was handed to a program (`queue`).
+    Queued,
+    /// The kernel took it for something else, as a proxy or a `synproxy` does.
+    Stolen,
+}
+
+impl Outcome {
+    /// Its name in lists.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Dropped => "dropped",
+            Self::Queued => "queued",
+            Self::Stolen => "stolen",
+        }
+    }
+}
+
+/// A rule, or the policy of a chain, that decided on a packet at one hook.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Step {
+    /// `ip`, `ip6`, `inet`, `netdev`….
+    pub family: &'static str,
+    /// The table that it is in.
+    pub table: Arc<str>,
+    /// The chain that it is in.
+    pub chain: Arc<str>,
+    /// Handle of the rule, as `nft -a list ruleset` shows it; `None` is the policy of the chain.
+    pub handle: Option<u64>,
+    /// What it did.
+    pub outcome: Outcome,
+}
+
+/// The rules and policies that decided on the first packet of a flow, in the order in which it met them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Path {
+    /// One for each chain of a hook that decided.
+    pub steps: Vec<Step>,
+    /// When the packet came.
+    pub seen: Option<Timestamp>,
+}
+
+impl Path {
+    /// What became of the packet, as far as it was seen: a hook that does not let it pass is the last one.
+    pub fn outcome(&self) -> Outcome {
+        self.steps
+            .last()
+            .map_or(Outcome::Accepted, |step| step.outcome)
+    }
+}

@@ -1,0 +1,80 @@
+//! Requests to nf_tables, which the kernel carries out together or not at all.
+//!
+//! Layouts: `include/uapi/linux/netfilter/nf_tables.h`; `nfnetlink_rcv_batch` of net/netfilter/nfnetlink.c.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use super::build::{Body, netfilter_message};
+use super::request;
+use super::uapi::{
+    NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NLM_F_ACK,
+    NLM_F_REQUEST,
+};
+
+/// Messages that the kernel carries out as one transaction.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    requests: usize,
+}
+
+impl Batch {
+    /// A transaction of what `write` asks for.
+    pub fn new(write: impl FnOnce(&mut Self)) -> Self {
+        let mut batch = Self::default();
+        batch.begin();
+        write(&mut batch);
+        batch.end();
+        batch
+    }
+
+    /// Has the kernel carry it out.
+    ///
+    /// Errors: the kernel's, which then has done nothing of it.
+    pub fn transact(&self, socket: impl AsFd) -> io::Result<()> {
+        request::transact(socket, &self.bytes, self.requests)
+    }
+
+    fn begin(&mut self) {
+        let control = NFNL_SUBSYS_NFTABLES;
+        self.message(NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, 0, control, |_| {});
+    }
+
+    fn end(&mut self) {
+        let control = NFNL_SUBSYS_NFTABLES;
+        self.message(NFNL_MSG_BATCH_END, NLM_F_REQUEST, 0, control, |_| {});
+    }
+
+    /// A request that is to be answered: the message's number in nf_tables, and its attributes.
+    pub fn request(&mut self, kind: u16, flags: u16, write: impl FnOnce(&mut Body<'_>)) {
+        self.requests += 1;
+        let flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        self.message(
+            NFNL_SUBSYS_NFTABLES << 8 | kind,
+            flags,
+            NFPROTO_INET,
+            0,
+            write,
+        );
+    }
+
+    fn message(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        family: u8,
+        resource: u16,
+        write: impl FnOnce(&mut Body<'_>),
+    ) {
+        netfilter_message(&mut self.bytes, kind, flags, family, resource, write);
+    }
+}
+
+/// An expression of a rule, with its attributes.
+pub fn expression(body: &mut Body<'_>, name: &str, write: impl FnOnce(&mut Body<'_>)) {
+    body.nest(1, |body| {
+        body.text(1, name);
+        body.nest(2, write);
+    });
+}

@@ -1,0 +1,141 @@
+//! Paths of flows through the rules, put together from the events of their first packets.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::model::path::{Outcome, Path, Step};
+use crate::model::record::SourcePort;
+use crate::model::timestamp::Timestamp;
+use crate::model::tuple::Tuple;
+
+use super::event::Met;
+
+/// So many packets are under way at a time, on all processors. A packet that has gone makes room for the next with its number.
+const PACKETS_MAX: usize = 1 << 16;
+/// So many chains decide on one packet, also in rulesets of several programs.
+const STEPS_MAX: usize = 64;
+
+/// The paths of distinct flows.
+#[derive(Debug)]
+pub struct Paths {
+    /// The table of the gate, whose rules are none of the firewall's.
+    gate: String,
+    max: usize,
+    by_flow: HashMap<Tuple, Path>,
+    /// The flow that each packet under way began.
+    packets: HashMap<u32, Tuple>,
+    /// Names that are in many steps.
+    names: HashSet<Arc<str>>,
+    refused: u64,
+    /// Packets whose flow can't be told.
+    unread: u64,
+}
+
+impl Paths {
+    /// Of at most `max` flows, picked by the gate of that table.
+    pub fn new(gate: &str, max: usize) -> Self {
+        Self {
+            gate: gate.to_owned(),
+            max,
+            by_flow: HashMap::new(),
+            packets: HashMap::new(),
+            names: HashSet::new(),
+            refused: 0,
+            unread: 0,
+        }
+    }
+
+    /// Takes in an event. A packet begins with that of the gate, which has it as it came, before any translation.
+    pub fn add(&mut self, met: &Met<'_>) {
+        if met.table == self.gate {
+            self.begin(met);
+            return;
+        }
+        let (Some(flow), Some(outcome)) = (self.packets.get(&met.packet), met.outcome) else {
+            return;
+        };
+        let flow = *flow;
+        let step = Step {
+            family: met.family,
+            table: self.name(met.table),
+            chain: self.name(met.chain),
+            handle: met.handle,
+            outcome,
+        };
+        if let Some(path) = self.by_flow.get_mut(&flow) {
+            if path.steps.len() < STEPS_MAX {
+                path.steps.push(step);
+            }
+        }
+    }
+
+    fn begin(&mut self, met: &Met<'_>) {
+        let Some(flow) = met.flow.map(folded) else {
+            // Its policy, or a packet that is none of a flow that is told apart.
+            if met.handle.is_some() {
+                self.packets.remove(&met.packet);
+                self.unread += 1;
+            }
+            return;
+        };
+        if !self.by_flow.contains_key(&flow) && self.by_flow.len() >= self.max {
+            self.refused += 1;
+            self.packets.remove(&met.packet);
+            return;
+        }
+        // Told again, after the gate was flushed, it may fare otherwise.
+        let path = Path {
+            steps: Vec::new(),
+            seen: Some(Timestamp::now()),
+        };
+        self.by_flow.insert(flow, path);
+        if self.packets.len() >= PACKETS_MAX {
+            self.packets.clear();
+        }
+        self.packets.insert(met.packet, flow);
+    }
+
+    fn name(&mut self, name: &str) -> Arc<str> {
+        match self.names.get(name) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let name: Arc<str> = name.into();
+                self.names.insert(Arc::clone(&name));
+                name
+            }
+        }
+    }
+
+    /// All flows with their paths, in no order. Their source ports are those of nobody.
+    pub fn iter(&self) -> impl Iterator<Item = (&Tuple, &Path)> {
+        self.by_flow.iter()
+    }
+
+    /// How many flows there are, and how many of them did not get through.
+    pub fn counts(&self) -> (u64, u64) {
+        let denied = self
+            .by_flow
+            .values()
+            .filter(|path| path.outcome() == Outcome::Dropped);
+        (self.by_flow.len() as u64, denied.count() as u64)
+    }
+
+    /// First packets whose flow is not told by their headers: IPv6 with extension headers.
+    pub fn unread(&self) -> u64 {
+        self.unread
+    }
+
+    /// Flows that found no room.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+}
+
+/// A flow as the gate tells flows apart: without its source port and zone.
+fn folded(tuple: Tuple) -> Tuple {
+    Tuple {
+        source_port: SourcePort::None,
+        zone: 0,
+        ..tuple
+    }
+}

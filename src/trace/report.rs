@@ -1,0 +1,385 @@
+//! Flows with the rules that decided on them, as text and as JSON, and the ruleset with the flows of each rule.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::model::icmp;
+use crate::model::path::{Outcome, Path, Step};
+use crate::model::printable::printable;
+use crate::model::record::Service;
+use crate::model::timestamp::Timestamp;
+use crate::model::tuple::Tuple;
+
+use super::ruleset::Ruleset;
+
+/// Distinct flows whose first packets were followed through the rules.
+#[derive(Debug)]
+pub struct Report<'a> {
+    /// In the order of lists.
+    pub flows: Vec<(&'a Tuple, &'a Path)>,
+    /// The rules that are loaded.
+    pub ruleset: &'a Ruleset,
+    /// Those that were loaded at the beginning, for the texts of rules that are gone.
+    pub before: &'a Ruleset,
+    /// Why flows may be missing, which makes the report incomplete.
+    pub reasons: &'a [String],
+    /// How long was listened, in whole seconds.
+    pub seconds: u64,
+}
+
+#[derive(Serialize)]
+struct FlowLine<'a> {
+    r#type: &'static str,
+    family: &'static str,
+    protocol: String,
+    protocol_number: u8,
+    src: IpAddr,
+    dst: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dst_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    icmp_type: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    icmp_code: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen: Option<Timestamp>,
+    verdict: &'static str,
+    rules: Vec<RuleLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct RuleLine<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hook: Option<&'a str>,
+    family: &'a str,
+    table: &'a str,
+    chain: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handle: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    verdict: &'static str,
+}
+
+#[derive(Serialize)]
+struct UseLine<'a> {
+    r#type: &'static str,
+    #[serde(flatten)]
+    rule: RuleLine<'a>,
+    flows: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_seen: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct EndLine<'a> {
+    r#type: &'static str,
+    flows: usize,
+    seconds: u64,
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    reasons: &'a [String],
+}
+
+impl Report<'_> {
+    /// A line for each flow, those that did not get through first.
+    ///
+    /// Errors: those of `out`.
+    pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for (tuple, path) in self.by_outcome() {
+            let protocol = tuple.protocol.to_string();
+            let flow = format!("{} > {}", tuple.source, destination(tuple));
+            let told = self.told(path);
+            writeln!(
+                out,
+                "{:<8}  {protocol:<6}  {flow:<45}  {}",
+                path.outcome().name(),
+                printable(&told)
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The rules that are worth a line: those that are rules, and of policies the one that ended it.
+    fn told(&self, path: &Path) -> String {
+        let last = path.steps.last();
+        let worth = path.steps.iter().filter(|step| {
+            step.handle.is_some() || (Some(*step) == last && step.outcome != Outcome::Accepted)
+        });
+        let told: Vec<String> = worth.map(|step| self.step(step)).collect();
+        match (told.is_empty(), last) {
+            (false, _) => told.join("; "),
+            (true, Some(step)) => self.step(step),
+            (true, None) => "no rule and no policy decided".to_owned(),
+        }
+    }
+
+    fn step(&self, step: &Step) -> String {
+        let (family, table, chain) = (step.family, &step.table, &step.chain);
+        match (self.text(step), step.handle) {
+            (Some(text), _) => format!("{family} {table} {chain}: {text}"),
+            (None, Some(handle)) => {
+                format!("{family} {table} {chain}: rule {handle}, which is not loaded any more")
+            }
+            (None, None) => format!("{family} {table} {chain}: its policy"),
+        }
+    }
+
+    fn text(&self, step: &Step) -> Option<String> {
+        self.ruleset.text(step).or_else(|| self.before.text(step))
+    }
+
+    fn by_outcome(&self) -> Vec<(&Tuple, &Path)> {
+        let mut flows = self.flows.clone();
+        // Stable, so that the order of lists stays within each.
+        flows.sort_by_key(|(_, path)| path.outcome() == Outcome::Accepted);
+        flows
+    }
+
+    /// One object a line: flows, and a line at the end that says whether the list is whole.
+    ///
+    /// Errors: those of `out`.
+    pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
+        for (tuple, path) in &self.flows {
+            let (dst_port, icmp) = match tuple.service {
+                Service::None => (None, None),
+                Service::Port(port) => (Some(port), None),
+                Service::Icmp(icmp_type, code) => (None, Some((icmp_type, code))),
+            };
+            line(
+                out,
+                &FlowLine {
+                    r#type: "traced",
+                    family: if tuple.source.is_ipv4() {
+                        "ipv4"
+                    } else {
+                        "ipv6"
+                    },
+                    protocol: tuple.protocol.to_string(),
+                    protocol_number: tuple.protocol.0,
+                    src: tuple.source,
+                    dst: tuple.destination,
+                    dst_port,
+                    icmp_type: icmp.map(|(icmp_type, _)| icmp_type),
+                    icmp_code: icmp.map(|(_, code)| code),
+                    seen: path.seen,
+                    verdict: path.outcome().name(),
+                    rules: path.steps.iter().map(|step| self.rule(step)).collect(),
+                },
+            )?;
+        }
+        self.write_end(out)
+    }
+
+    fn write_end(&self, out: &mut dyn Write) -> io::Result<()> {
+        let complete = self.reasons.is_empty();
+        line(
+            out,
+            &EndLine {
+                r#type: "end",
+                flows: self.flows.len(),
+                seconds: self.seconds,
+                verdict: if complete { "complete" } else { "incomplete" },
+                reasons: self.reasons,
+            },
+        )
+    }
+
+    fn rule<'a>(&'a self, step: &'a Step) -> RuleLine<'a> {
+        RuleLine {
+            hook: self
+                .ruleset
+                .chain(step)
+                .and_then(|chain| chain.hook.as_deref()),
+            family: step.family,
+            table: &step.table,
+            chain: &step.chain,
+            handle: step.handle,
+            text: self.text(step),
+            verdict: step.outcome.name(),
+        }
+    }
+
+    /// Flows of each rule and policy that decided on any, and when it did so last.
+    fn uses(&self) -> BTreeMap<&Step, Use> {
+        let mut uses: BTreeMap<&Step, Use> = BTreeMap::new();
+        for (_, path) in &self.flows {
+            for step in &path.steps {
+                let entry = uses.entry(step).or_default();
+                entry.flows += 1;
+                entry.last = entry.last.max(path.seen);
+            }
+        }
+        uses
+    }
+
+    /// The ruleset but for the table `own`, with the number of flows that each rule decided on, and when it did so last. What
+    /// first packets can't tell of a rule is not claimed: see [`shows`].
+    ///
+    /// Errors: those of `out`.
+    pub fn write_by_rule(&self, own: &str, out: &mut dyn Write) -> io::Result<()> {
+        let uses = self.uses();
+        let (flows, seconds) = (self.flows.len(), self.seconds);
+        writeln!(out, "# the first packets of {flows} flows, in {seconds} s")?;
+        writeln!(
+            out,
+            "# -: can't be told, since the rule decides on packets that begin no flow, or leaves the decision to others"
+        )?;
+        for ((family, table, chain), listed) in self.ruleset.chains(own) {
+            let (table, chain) = (&**table, &**chain);
+            let hook = listed.hook.as_deref();
+            let hook = hook.map_or(String::new(), |hook| format!(" (hook {hook})"));
+            writeln!(
+                out,
+                "{family} {} {}{hook}",
+                printable(table),
+                printable(chain)
+            )?;
+            let of = |handle: Option<u64>| {
+                let place = (&**family, table, chain, handle);
+                let own = uses.iter().filter(|(step, _)| {
+                    (step.family, &*step.table, &*step.chain, step.handle) == place
+                });
+                own.fold(Use::default(), |sum, (_, one)| Use {
+                    flows: sum.flows + one.flows,
+                    last: sum.last.max(one.last),
+                })
+            };
+            for (handle, text) in &listed.rules {
+                let used = of(Some(*handle));
+                let flows = match used.flows {
+                    0 if !shows(text) => "-".to_owned(),
+                    flows => flows.to_string(),
+                };
+                used_line(&flows, used.last, text, out)?;
+            }
+            if let Some(policy) = &listed.policy {
+                let used = of(None);
+                used_line(
+                    &used.flows.to_string(),
+                    used.last,
+                    &format!("policy {policy}"),
+                    out,
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same, as JSON: an object for each rule and policy that decided on a flow.
+    ///
+    /// Errors: those of `out`.
+    pub fn write_by_rule_json(&self, out: &mut dyn Write) -> io::Result<()> {
+        for (step, used) in self.uses() {
+            line(
+                out,
+                &UseLine {
+                    r#type: "rule",
+                    rule: self.rule(step),
+                    flows: used.flows,
+                    last_seen: used.last,
+                },
+            )?;
+        }
+        self.write_end(out)
+    }
+}
+
+/// How a rule was used.
+#[derive(Clone, Copy, Default)]
+struct Use {
+    flows: u64,
+    last: Option<Timestamp>,
+}
+
+fn used_line(
+    flows: &str,
+    last: Option<Timestamp>,
+    text: &str,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let last = last.map_or(String::new(), |last| {
+        let text = last.to_string();
+        text.split('.').next().unwrap_or_default().to_owned() + "Z"
+    });
+    writeln!(out, "{flows:>9}  {last:<20}  {}", printable(text))
+}
+
+/// Whether a rule that was used would show among the first packets of flows: it ends a packet's way at its hook, and does not
+/// ask for packets of connections that are open, as nft(8) and iptables(8) write that. Matches that nft(8) has no words for may
+/// ask for that as well.
+fn shows(rule: &str) -> bool {
+    const ENDS: [&str; 9] = [
+        "accept",
+        "drop",
+        "reject",
+        "dnat",
+        "snat",
+        "masquerade",
+        "redirect",
+        "queue",
+        "tproxy",
+    ];
+    let rule = rule.to_lowercase();
+    let states = [
+        "ct state",
+        "ct status",
+        "--ctstate",
+        "--state",
+        "--ctstatus",
+    ];
+    let asks_for_state = states.iter().any(|state| rule.contains(state));
+    let may_be_new = rule.contains("new") && !rule.contains('!');
+    rule.split_whitespace().any(|word| ENDS.contains(&word))
+        && (!asks_for_state || may_be_new)
+        && !rule.contains("xt match")
+        && !rule.contains("xt target")
+}
+
+fn destination(tuple: &Tuple) -> String {
+    match (tuple.service, tuple.destination) {
+        (Service::Port(port), IpAddr::V4(address)) => format!("{address}:{port}"),
+        (Service::Port(port), IpAddr::V6(address)) => format!("[{address}]:{port}"),
+        (Service::Icmp(icmp_type, code), address) => match icmp::name(tuple.protocol, icmp_type) {
+            Some(name) => format!("{address} {name}"),
+            None => format!("{address} type {icmp_type} code {code}"),
+        },
+        (Service::None, address) => address.to_string(),
+    }
+}
+
+fn line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    out.write_all(b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_first_packets_cannot_tell_is_not_claimed() {
+        for rule in [
+            "tcp dport 22 accept",
+            "ct state new drop",
+            "-A INPUT -p tcp -j DROP",
+        ] {
+            assert!(shows(rule), "{rule}");
+        }
+        for rule in [
+            "ct state established,related accept",
+            "ct state invalid drop",
+            "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            "-A INPUT -m conntrack ! --ctstate NEW -j DROP",
+            "ct state != new drop",
+            "tcp dport 22 jump ssh",
+            "tcp dport 22 counter",
+            "xt match \"x\" accept",
+        ] {
+            assert!(!shows(rule), "{rule}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The rules that are loaded, as `nft -a -s list ruleset` writes them: the kernel has expressions and handles, and only nft(8)
+//! makes words of these.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::model::path::Step;
+
+/// Where administrators' programs are, which is not in everybody's PATH.
+const FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
+/// Tables of iptables-nft, whose rules nft(8) can't always show.
+const OF_IPTABLES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
+
+/// Family, table and chain.
+type ChainName = (String, String, String);
+
+/// What is loaded.
+#[derive(Clone, Debug, Default)]
+pub struct Ruleset {
+    /// The rules of each chain, by handle, in their order.
+    chains: Vec<(ChainName, Chain)>,
+    index: HashMap<ChainName, usize>,
+}
+
+/// A chain and its rules.
+#[derive(Clone, Debug, Default)]
+pub struct Chain {
+    /// The hook at which the kernel calls it; `None` where only rules do.
+    pub hook: Option<String>,
+    /// What it does with what no rule decides.
+    pub policy: Option<String>,
+    /// Handles and texts.
+    pub rules: Vec<(u64, String)>,
+}
+
+impl Ruleset {
+    /// Asks nft(8) for what is loaded in this network namespace.
+    ///
+    /// Errors: nft is missing, or says why it can't.
+    pub fn read() -> io::Result<Self> {
+        let mut ruleset = Self::parse(&output("nft", &["-a", "-s", "list", "ruleset"])?);
+        for (family, program) in [("ip", "iptables-nft-save"), ("ip6", "ip6tables-nft-save")] {
+            let is_there = ruleset
+                .chains
+                .iter()
+                .any(|((of, table, _), _)| of == family && OF_IPTABLES.contains(&table.as_str()));
+            // It fails where other programs have put rules into its tables: nft's words serve as well.
+            if let (true, Ok(saved)) = (is_there, output(program, &[])) {
+                ruleset.use_texts_of_iptables(family, &saved);
+            }
+        }
+        Ok(ruleset)
+    }
+
+    /// Takes the texts of iptables-save(8) for rules that iptables has made: the n-th line of a chain is the n-th rule.
+    fn use_texts_of_iptables(&mut self, family: &str, saved: &str) {
+        let mut texts: HashMap<(&str, &str), Vec<&str>> = HashMap::new();
+        let mut table = "";
+        for line in saved.lines() {
+            if let Some(name) = line.strip_prefix('*') {
+                table = name.trim();
+            } else if let Some(rule) = line.strip_prefix("-A ") {
+                let chain = rule.split(' ').next().unwrap_or_default();
+                texts.entry((table, chain)).or_default().push(line);
+            }
+        }
+        for ((of, table, name), chain) in &mut self.chains {
+            let own = texts.get(&(table.as_str(), name.as_str()));
+            let own = own.filter(|own| of == family && own.len() == chain.rules.len());
+            for ((_, text), own) in chain.rules.iter_mut().zip(own.into_iter().flatten()) {
+                (*own).clone_into(text);
+            }
+        }
+    }
+
+    /// Reads the text of nft(8), which indents by tabs: table, chain, rule.
+    pub fn parse(text: &str) -> Self {
+        let mut ruleset = Self::default();
+        let (mut family, mut table) = ("", "");
+        let mut chain: Option<usize> = None;
+        for line in text.lines() {
+            let depth = line.len() - line.trim_start_matches('\t').len();
+            let line = line.trim();
+            let mut words = line.split_whitespace();
+            match (depth, words.next()) {
+                (0, Some("table")) => {
+                    family = words.next().unwrap_or_default();
+                    table = words.next().unwrap_or_default();
+                }
+                (1, Some("chain")) => {
+                    let name = words.next().unwrap_or_default();
+                    let name = (family.to_owned(), table.to_owned(), name.to_owned());
+                    chain = Some(ruleset.chains.len());
+                    ruleset.index.insert(name.clone(), ruleset.chains.len());
+                    ruleset.chains.push((name, Chain::default()));
+                }
+                (1, _) => chain = None,
+                (2, Some(first)) => {
+                    let Some((_, chain)) = chain.and_then(|at| ruleset.chains.get_mut(at)) else {
+                        continue;
+                    };
+                    if first == "type" && chain.hook.is_none() && line.contains(" hook ") {
+                        chain.hook = behind(line, "hook");
+                        chain.policy = behind(line, "policy").or_else(|| Some("accept".into()));
+                    } else if let Some((rule, handle)) = line.rsplit_once(" # handle ") {
+                        chain
+                            .rules
+                            .extend(handle.parse().ok().map(|handle| (handle, rule.to_owned())));
+                    }
+                }
+                _ => {}
+            }
+        }
+        ruleset
+    }
+
+    /// The chain of a step, if it is still loaded.
+    pub fn chain(&self, step: &Step) -> Option<&Chain> {
+        let name = (
+            step.family.to_owned(),
+            step.table.to_string(),
+            step.chain.to_string(),
+        );
+        self.index.get(&name).map(|&at| &self.chains[at].1)
+    }
+
+    /// The text of the rule of a step; of a policy, what it says.
+    pub fn text(&self, step: &Step) -> Option<String> {
+        let chain = self.chain(step)?;
+        match step.handle {
+            None => Some(format!("policy {}", chain.policy.as_deref()?)),
+            Some(handle) => {
+                let found = chain.rules.iter().find(|(known, _)| *known == handle);
+                found.map(|(_, text)| text.clone())
+            }
+        }
+    }
+
+    /// All chains but those of one table, in the order in which they are listed.
+    pub fn chains(&self, but: &str) -> impl Iterator<Item = (&ChainName, &Chain)> {
+        let chains = self.chains.iter().map(|(name, chain)| (name, chain));
+        chains.filter(move |((_, table, _), _)| table != but)
+    }
+}
+
+/// What a program writes.
+fn output(program: &str, arguments: &[&str]) -> io::Result<String> {
+    let places = FOLDERS.map(|folder| Path::new(folder).join(program));
+    let found = places.iter().find(|path| path.exists());
+    let output = Command::new(found.map_or(Path::new(program), PathBuf::as_path))
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(io::Error::other(said.trim().to_owned()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The word behind another one: `drop` of `policy drop;`.
+fn behind(line: &str, key: &str) -> Option<String> {
+    let mut words = line.split_whitespace().skip_while(|word| *word != key);
+    let word = words.nth(1)?;
+    Some(word.trim_end_matches(';').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::path::Outcome;
+
+    #[test]
+    fn rules_of_iptables_have_its_words() {
+        let mut ruleset = Ruleset::parse(
+            "table ip filter {\n\tchain FORWARD { # handle 1\n\t\ttype filter hook forward priority filter; policy accept;\n\t\txt match \"x\" # handle 4\n\t}\n}\n",
+        );
+        ruleset.use_texts_of_iptables(
+            "ip",
+            "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m x -j DROP\nCOMMIT\n",
+        );
+        assert_eq!(
+            ruleset.chains[0].1.rules,
+            [(4, "-A FORWARD -m x -j DROP".to_owned())]
+        );
+        // Not where somebody else's rules are among them.
+        ruleset.use_texts_of_iptables("ip", "*filter\n-A FORWARD -j ACCEPT\n-A FORWARD -j LOG\n");
+        assert_eq!(ruleset.chains[0].1.rules[0].1, "-A FORWARD -m x -j DROP");
+    }
+
+    const LISTING: &str = "\
+table inet filter { # handle 3
+\tset lan { # handle 5
+\t\ttype ipv4_addr
+\t}
+
+\tchain forward { # handle 1
+\t\ttype filter hook forward priority filter; policy drop;
+\t\tct state established,related accept # handle 7
+\t\ttcp dport 443 counter packets 0 bytes 0 jump web # handle 8
+\t}
+
+\tchain web { # handle 2
+\t\tip saddr 10.0.0.0/8 accept # handle 9
+\t}
+}
+";
+
+    #[test]
+    fn rules_are_found_by_their_handles() {
+        let ruleset = Ruleset::parse(LISTING);
+        let step = |chain: &str, handle| Step {
+            family: "inet",
+            table: "filter".into(),
+            chain: chain.into(),
+            handle,
+            outcome: Outcome::Accepted,
+        };
+        let text = |chain, handle| ruleset.text(&step(chain, handle));
+        assert_eq!(
+            text("web", Some(9)).as_deref(),
+            Some("ip saddr 10.0.0.0/8 accept")
+        );
+        assert_eq!(text("forward", None).as_deref(), Some("policy drop"));
+        assert_eq!(text("forward", Some(9)), None);
+        assert_eq!(text("other", None), None);
+        let hook = |chain| ruleset.chain(&step(chain, None)).unwrap().hook.clone();
+        assert_eq!(hook("forward").as_deref(), Some("forward"));
+        assert_eq!(hook("web"), None);
+        assert_eq!(ruleset.chains("filter").count(), 0);
+        assert_eq!(ruleset.chains("x").count(), 2);
+    }
+}

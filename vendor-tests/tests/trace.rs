@@ -1,0 +1,358 @@
+//! `conntracker trace`: which rule let a flow through, and which stopped it. The counters of the rules are the oracle: the rule
+//! that is named is the one whose counter moved.
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use vendor_tests::capture::{Capture, Launch};
+use vendor_tests::lab::Namespace;
+use vendor_tests::netns::{self, sh};
+use vendor_tests::program::run;
+use vendor_tests::wait::until_true;
+
+/// A neighbour behind a pair of devices: it has 10.9.0.2 and fd09::2, this host 10.9.0.1 and fd09::1.
+fn neighbour() -> Namespace {
+    let other = Namespace::new();
+    let thread = other.thread_id();
+    sh(&format!(
+        "ip link add v0 type veth peer name v1 netns {thread}"
+    ));
+    sh("ip addr add 10.9.0.1/24 dev v0; ip addr add fd09::1/64 dev v0 nodad; ip link set v0 up");
+    other.run(|| {
+        sh("ip addr add 10.9.0.2/24 dev v1; ip addr add fd09::2/64 dev v1 nodad; ip link set v1 up");
+    });
+    until_true("the link", || {
+        run("ip", ["-br", "link", "show", "v0"]).contains("UP")
+    });
+    other
+}
+
+/// Loads a ruleset.
+fn load(rules: &str) {
+    let folder = vendor_tests::temp::Folder::new();
+    let path = vendor_tests::files::file(&folder, "rules.nft", rules);
+    run("nft", ["-f", path.to_str().expect("a path")]);
+}
+
+fn start(args: &[&str]) -> Capture {
+    let capture = Launch::new(["trace"].iter().chain(args)).spawn();
+    until_true("the table", || {
+        run("nft", ["list", "tables"]).contains("conntracker-trace-")
+    });
+    capture
+}
+
+/// Sends a datagram from the neighbour to each port of an address.
+fn send(from: &Namespace, to: &'static str, ports: std::ops::Range<u16>) {
+    from.run(move || {
+        let own = if to.contains(':') {
+            "[::]:0"
+        } else {
+            "0.0.0.0:0"
+        };
+        let socket = UdpSocket::bind(own).expect("a socket");
+        for port in ports {
+            // The one before may have been answered by an error.
+            let sent = || socket.send_to(b"x", (to, port));
+            sent().or_else(|_| sent()).expect("sent");
+        }
+    });
+}
+
+/// Flows by port: the verdict, and the texts of the rules that decided.
+fn flows(list: &str) -> Vec<(String, u64, String, Vec<String>)> {
+    let lines = list
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let flows = lines.filter(|line| line["type"] == "traced");
+    let mut flows: Vec<_> = flows
+        .map(|flow| {
+            let rules = flow["rules"].as_array().expect("rules").iter();
+            let rules =
+                rules.filter(|rule| rule["handle"].is_u64() || rule["verdict"] != "accepted");
+            (
+                flow["dst"].as_str().expect("dst").to_owned(),
+                flow["dst_port"].as_u64().unwrap_or(0),
+                flow["verdict"].as_str().expect("verdict").to_owned(),
+                rules
+                    .map(|rule| rule["text"].as_str().expect("text").to_owned())
+                    .collect(),
+            )
+        })
+        .filter(|(dst, ..)| dst.starts_with("10.9.") || dst.starts_with("fd09:"))
+        .collect();
+    flows.sort();
+    flows
+}
+
+const RULES: &str = "
+table inet filter {
+	counter web { }
+	counter refused { }
+	counter mapped { }
+	chain input {
+		type filter hook input priority 0; policy drop;
+		icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+		ct state established,related accept
+		udp dport 80 counter name web accept
+		udp dport 22 counter name refused reject
+		udp dport 90-99 jump nineties
+		udp dport vmap { 70 : goto seventy, 71 : drop }
+	}
+	chain nineties {
+		udp dport 95 return
+		udp dport 90-96 accept
+	}
+	chain seventy {
+		counter name mapped accept
+	}
+}
+table ip nat {
+	chain prerouting {
+		type nat hook prerouting priority dstnat;
+		udp dport 8080 redirect to :80
+	}
+}
+";
+
+#[test]
+fn the_rule_that_is_named_is_the_one_whose_counter_moved() {
+    netns::run(
+        "the_rule_that_is_named_is_the_one_whose_counter_moved",
+        || {
+            let other = neighbour();
+            load(RULES);
+            let capture = start(&["--format", "json"]);
+            for to in ["10.9.0.1", "fd09::1"] {
+                // Each twice: a flow is told once.
+                for port in [80, 22, 23, 90, 95, 70, 71, 80, 22, 23] {
+                    send(&other, to, port..port + 1);
+                }
+            }
+            send(&other, "10.9.0.1", 8080..8081);
+            // Refused ones were answered 2 times each, and the others 2 or 1 times: each went by its rule.
+            let counter = |name: &str| {
+                let text = run("nft", ["list", "counter", "inet", "filter", name]);
+                let words: Vec<&str> = text.split_whitespace().collect();
+                let at = words
+                    .iter()
+                    .position(|word| *word == "packets")
+                    .expect("packets");
+                words[at + 1].parse::<u64>().expect("a number")
+            };
+            until_true("all packets", || {
+                counter("web") == 5 && counter("refused") == 4
+            });
+            assert_eq!(counter("mapped"), 2);
+            let outcome = capture.finish();
+            assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+            let of = |port: u64, verdict: &str, rules: &[&str]| {
+                (
+                    port,
+                    verdict.to_owned(),
+                    rules
+                        .iter()
+                        .map(|&rule| rule.to_owned())
+                        .collect::<Vec<_>>(),
+                )
+            };
+            let (accepted, dropped) = ("accepted", "dropped");
+            let web = "udp dport 80 counter name \"web\" accept";
+            let expected = [
+                of(
+                    22,
+                    dropped,
+                    &["udp dport 22 counter name \"refused\" reject"],
+                ),
+                of(23, dropped, &["policy drop"]),
+                of(70, accepted, &["counter name \"mapped\" accept"]),
+                of(
+                    71,
+                    dropped,
+                    &["udp dport vmap { 70 : goto seventy, 71 : drop }"],
+                ),
+                of(80, accepted, &[web]),
+                of(90, accepted, &["udp dport 90-96 accept"]),
+                of(95, dropped, &["policy drop"]),
+            ];
+            let found = flows(&outcome.text());
+            for to in ["10.9.0.1", "fd09::1"] {
+                let mut expected = expected.to_vec();
+                if to.contains('.') {
+                    expected.push(of(8080, accepted, &["udp dport 8080 redirect to :80", web]));
+                }
+                let found: Vec<_> = found
+                    .iter()
+                    .filter(|(dst, ..)| dst == to)
+                    .map(|(_, port, verdict, rules)| (*port, verdict.clone(), rules.clone()))
+                    .collect();
+                assert_eq!(found, expected, "{to}");
+            }
+            assert!(!run("nft", ["list", "tables"]).contains("conntracker"));
+        },
+    );
+}
+
+#[test]
+fn every_denied_flow_is_told_once() {
+    netns::run("every_denied_flow_is_told_once", || {
+        let other = neighbour();
+        load(
+            "table inet filter {\n chain input {\n type filter hook input priority 0; policy drop;\n }\n}\n",
+        );
+        let capture = start(&["--denied"]);
+        for _ in 0..2 {
+            send(&other, "10.9.0.1", 10_000..13_000);
+        }
+        let outcome = capture.finish();
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        let list = outcome.text();
+        let own = list.lines().filter(|line| line.contains(" > 10.9.0.1:"));
+        let mut ports: Vec<u16> = own
+            .map(|line| {
+                assert!(line.starts_with("dropped   udp "), "{line}");
+                assert!(line.ends_with("inet filter input: policy drop"), "{line}");
+                let port = line.split("10.9.0.1:").nth(1).expect("a port");
+                port.split(' ')
+                    .next()
+                    .expect("a port")
+                    .parse()
+                    .expect("a port")
+            })
+            .collect();
+        ports.sort_unstable();
+        assert_eq!(ports, (10_000..13_000).collect::<Vec<u16>>());
+    });
+}
+
+#[test]
+fn rules_of_iptables_have_its_words() {
+    netns::run("rules_of_iptables_have_its_words", || {
+        let other = neighbour();
+        for command in [
+            "iptables-nft -A INPUT -p udp -m multiport --dports 80,81 -j ACCEPT",
+            "iptables-nft -A INPUT -p udp --dport 22 -j REJECT",
+            "iptables-nft -P INPUT DROP",
+            "ip6tables-nft -A INPUT -p udp --dport 80 -m comment --comment web -j DROP",
+        ] {
+            sh(command);
+        }
+        let capture = start(&["--format", "json"]);
+        for (to, ports) in [("10.9.0.1", [81, 22, 23]), ("fd09::1", [80, 22, 23])] {
+            for port in ports {
+                send(&other, to, port..port + 1);
+            }
+        }
+        let outcome = capture.finish();
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        let found = flows(&outcome.text());
+        let rule = |to: &str, port: u64| {
+            let flow = found.iter().find(|(dst, of, ..)| dst == to && *of == port);
+            let (_, _, verdict, rules) = flow.expect("listed");
+            (verdict.clone(), rules.join("; "))
+        };
+        let is = |to, port, verdict: &str, text: &str| {
+            assert_eq!(
+                rule(to, port),
+                (verdict.to_owned(), text.to_owned()),
+                "{to} {port}"
+            );
+        };
+        is(
+            "10.9.0.1",
+            81,
+            "accepted",
+            "-A INPUT -p udp -m multiport --dports 80,81 -j ACCEPT",
+        );
+        let (verdict, text) = rule("10.9.0.1", 22);
+        assert_eq!(verdict, "dropped");
+        assert!(
+            text.starts_with("-A INPUT -p udp -m udp --dport 22 -j REJECT"),
+            "{text}"
+        );
+        is("10.9.0.1", 23, "dropped", "policy drop");
+        let text = "-A INPUT -p udp -m udp --dport 80 -m comment --comment web -j DROP";
+        is("fd09::1", 80, "dropped", text);
+        is("fd09::1", 22, "accepted", "");
+    });
+}
+
+#[test]
+fn rules_are_listed_with_their_flows() {
+    netns::run("rules_are_listed_with_their_flows", || {
+        let other = neighbour();
+        load(RULES);
+        let capture = start(&["--by-rule"]);
+        send(&other, "10.9.0.1", 80..81);
+        send(&other, "fd09::1", 80..81);
+        send(&other, "10.9.0.1", 23..24);
+        let list = capture.finish().text();
+        let flows = |rule: &str| {
+            let line = list.lines().find(|line| line.ends_with(rule));
+            let line = line.unwrap_or_else(|| panic!("{rule}:\n{list}"));
+            line.split_whitespace().next().expect("a number").to_owned()
+        };
+        assert_eq!(flows("  udp dport 80 counter name \"web\" accept"), "2");
+        assert_eq!(flows("  udp dport 22 counter name \"refused\" reject"), "0");
+        // It decides on packets that begin no flow; this one leaves the decision to another chain.
+        assert_eq!(flows("  ct state established,related accept"), "-");
+        assert_eq!(flows("  udp dport 90-99 jump nineties"), "-");
+        assert!(list.contains("inet filter input (hook input)\n"), "{list}");
+        assert!(!list.contains("conntracker-trace"), "{list}");
+    });
+}
+
+#[test]
+fn when_rules_change_every_flow_is_told_again() {
+    netns::run("when_rules_change_every_flow_is_told_again", || {
+        let other = neighbour();
+        load(RULES);
+        let capture = start(&["--format", "json"]);
+        send(&other, "10.9.0.1", 80..81);
+        // Behind the pause after which the gate may be opened anew.
+        std::thread::sleep(Duration::from_millis(1100));
+        sh("nft insert rule inet filter input udp dport 80 drop");
+        std::thread::sleep(Duration::from_millis(1100));
+        send(&other, "10.9.0.1", 80..81);
+        let found = flows(&capture.finish().text());
+        let (_, _, verdict, rules) = &found[0];
+        assert_eq!(
+            (verdict.as_str(), rules.join("; ").as_str()),
+            ("dropped", "udp dport 80 drop")
+        );
+        assert_eq!(found.len(), 1, "{found:?}");
+    });
+}
+
+#[test]
+fn what_does_not_fit_is_owned_up_to() {
+    netns::run("what_does_not_fit_is_owned_up_to", || {
+        let other = neighbour();
+        load(
+            "table inet filter {\n chain input {\n type filter hook input priority 0; policy drop;\n }\n}\n",
+        );
+        let capture = start(&["--denied", "--max-flows", "64"]);
+        send(&other, "10.9.0.1", 10_000..11_000);
+        let outcome = capture.finish();
+        assert_eq!(outcome.code, Some(3), "{}", outcome.stderr);
+        assert!(
+            outcome.said.contains("untraced") || outcome.said.contains("no room"),
+            "{}",
+            outcome.said
+        );
+    });
+}
+
+#[test]
+fn nothing_is_left_of_one_that_is_killed() {
+    netns::run("nothing_is_left_of_one_that_is_killed", || {
+        let capture = start(&[]);
+        capture.signal(Signal::KILL);
+        capture.wait();
+        until_true("the table is gone", || {
+            !run("nft", ["list", "tables"]).contains("conntracker")
+        });
+    });
+}
