@@ -85,8 +85,8 @@ if [ "$extent" = quick ]; then
 	fi
 else
 	step "make test TEST_FLAGS=--no-fail-fast"
-	# As long as it takes to see it listen; the signal that ends it is what Ctrl-C sends.
-	step "make build && { timeout --foreground -s INT 20 unshare --net make run || test \$? = 124; }"
+	# As long as it takes to see it listen; the signal that ends it goes to the whole group, as that of Ctrl-C does.
+	step "make build && { timeout -s INT 20 unshare --net make run || test \$? = 124; }"
 fi
 rm -rf --one-file-system "$root"
 echo "== $suite, $extent: as it should be"
