@@ -6,7 +6,7 @@
 //! itself, through a raw socket. Where it comes out, if it does, is the verdict; if it does not, a trace
 //! tells the rule. [`judge::Judge`] does all that.
 //!
-//! May import: `model`, `netlink`, `os`, `formats` (how JSON writes strings and flows).
+//! May import: `model`, `netlink`, `os`, `formats` (how JSON writes strings and flows), `trace` (trace events).
 
 pub mod against;
 pub mod catalog;

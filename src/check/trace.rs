@@ -7,20 +7,17 @@ use std::os::fd::OwnedFd;
 
 use crate::check::guard::TABLE;
 use crate::check::local::enlarge;
-use crate::netlink::framing::{HEADER_LEN, NFGENMSG_LEN, attributes, messages};
+use crate::model::path::Outcome;
+use crate::netlink::framing::{HEADER_LEN, Message, NFGENMSG_LEN, messages};
 use crate::netlink::request::{Family, open};
-use crate::netlink::uapi::{
-    NF_DROP, NF_QUEUE, NF_STOLEN, NF_VERDICT_MASK, NFNL_SUBSYS_NFTABLES, NFNLGRP_NFTRACE,
-    NFT_MSG_TRACE, NFT_RETURN, NFT_TRACETYPE_POLICY, NFT_TRACETYPE_RULE, NFTA_TRACE_CHAIN,
-    NFTA_TRACE_POLICY, NFTA_TRACE_RULE_HANDLE, NFTA_TRACE_TABLE, NFTA_TRACE_TYPE,
-    NFTA_TRACE_VERDICT, NFTA_VERDICT_CODE,
-};
+use crate::netlink::uapi::{NFNLGRP_NFTRACE, NFT_RETURN, NFTA_TRACE_VERDICT, NFTA_VERDICT_CODE};
 use crate::os::classic_bpf::Step::{At, Do, If};
 use crate::os::classic_bpf::{
     Instruction, JEQ, JGE, LD_IMM, LD_WORD, LD_WORD_X, LDX_IMM, NLATTR, NLATTR_NEST, RET, TAX,
     assemble,
 };
 use crate::os::socket::{Batch, attach_filter};
+use crate::trace::event::{self, Event};
 
 /// `NFNLGRP_NFTRACE` is 9; bits count from 1.
 const TRACE_GROUP: u32 = 1 << (NFNLGRP_NFTRACE - 1);
@@ -136,13 +133,11 @@ impl Tracer {
             };
             for datagram in self.batch.datagrams(received) {
                 for message in messages(datagram.bytes).flatten() {
-                    if message.kind == NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_TRACE {
-                        if let Some((next, passed)) = event(message.payload) {
-                            path.extend(passed);
-                            // A packet ends once; copies of it (`dup`) may go on.
-                            if matches!(ending, Ending::Unseen | Ending::Passed) {
-                                ending = next;
-                            }
+                    if let Some((next, passed)) = event(&message) {
+                        path.extend(passed);
+                        // A packet ends once; copies of it (`dup`) may go on.
+                        if matches!(ending, Ending::Unseen | Ending::Passed) {
+                            ending = next;
                         }
                     }
                 }
@@ -153,61 +148,31 @@ impl Tracer {
 
 /// Reads an event: what it says of the packet's end, and the rule or policy. `None` for those of our own table, and what
 /// can't be read.
-fn event(payload: &[u8]) -> Option<(Ending, Option<Passed>)> {
-    let body = payload.get(NFGENMSG_LEN..)?;
-    let family = match payload[0] {
-        1 => "inet",
-        2 => "ip",
-        5 => "netdev",
-        7 => "bridge",
-        10 => "ip6",
-        _ => "other",
+fn event(message: &Message<'_>) -> Option<(Ending, Option<Passed>)> {
+    let Event::Met(met) = event::read(message)? else {
+        return None;
     };
-    let find = |wanted| {
-        attributes(body)
-            .find(|(kind, _)| *kind == wanted)
-            .map(|(_, value)| value)
-    };
-    let word = |value: &[u8]| Some(u32::from_be_bytes(*value.first_chunk()?));
-    let text = |value: &[u8]| {
-        let end = value.iter().position(|byte| *byte == 0);
-        String::from_utf8_lossy(&value[..end.unwrap_or(value.len())]).into_owned()
-    };
-    let table = text(find(NFTA_TRACE_TABLE)?);
     // Also the one that translates.
-    if table.starts_with(TABLE) {
+    if met.table.starts_with(TABLE) {
         return None;
     }
-    let kind = word(find(NFTA_TRACE_TYPE)?)?;
-    let verdict = match kind {
-        NFT_TRACETYPE_POLICY => word(find(NFTA_TRACE_POLICY)?)?,
-        NFT_TRACETYPE_RULE => {
-            let (_, code) = attributes(find(NFTA_TRACE_VERDICT)?)
-                .find(|(kind, _)| *kind == NFTA_VERDICT_CODE)?;
-            word(code)?
-        }
-        _ => return Some((Ending::Passed, None)),
-    };
-    let handle = find(NFTA_TRACE_RULE_HANDLE).and_then(|value| value.first_chunk());
     let place = Place {
-        family,
-        table,
-        chain: text(find(NFTA_TRACE_CHAIN)?),
-        handle: handle
-            .filter(|_| kind == NFT_TRACETYPE_RULE)
-            .map(|handle| u64::from_be_bytes(*handle)),
+        family: met.family,
+        table: met.table.to_owned(),
+        chain: met.chain.to_owned(),
+        handle: met.handle,
     };
     let passed = |accepts| {
         let place = place.clone();
         Some(Passed { place, accepts })
     };
-    if verdict >= NFT_RETURN {
-        return Some((Ending::Passed, passed(false)));
-    }
-    Some(match verdict & NF_VERDICT_MASK {
-        NF_DROP => (Ending::Dropped(place.clone()), passed(false)),
-        NF_STOLEN => (Ending::Stolen(place.clone()), passed(false)),
-        NF_QUEUE => (Ending::Queued(place.clone()), passed(false)),
-        _ => (Ending::Passed, passed(true)),
+    Some(match met.outcome {
+        // Back from another chain.
+        None if met.handle.is_none() => (Ending::Passed, None),
+        None => (Ending::Passed, passed(false)),
+        Some(Outcome::Accepted) => (Ending::Passed, passed(true)),
+        Some(Outcome::Dropped) => (Ending::Dropped(place.clone()), passed(false)),
+        Some(Outcome::Stolen) => (Ending::Stolen(place.clone()), passed(false)),
+        Some(Outcome::Queued) => (Ending::Queued(place.clone()), passed(false)),
     })
 }
