@@ -18,6 +18,7 @@ mod tests;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::ops::ControlFlow;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use crate::formats::pcap::is_magic;
@@ -58,6 +59,11 @@ pub struct Reader<'a> {
     pub keep_ports: bool,
 }
 
+/// Whether a device is one of /dev/zero, full, random and urandom (Documentation/admin-guide/devices.txt).
+fn is_endless(device: u64) -> bool {
+    rustix::fs::major(device) == 1 && [5, 7, 8, 9].contains(&rustix::fs::minor(device))
+}
+
 impl Reader<'_> {
     /// Reads a file (`-` is standard input) into `sink`, and returns what is wrong with its lines, which
     /// it has skipped.
@@ -73,6 +79,12 @@ impl Reader<'_> {
         let found = file.metadata().map_err(failed)?;
         if found.is_dir() {
             return Err(Error::file(path, "is a directory: name the files in it"));
+        }
+        if found.file_type().is_char_device() && is_endless(found.rdev()) {
+            return Err(Error::file(
+                path,
+                "is a device that has no end: name a file",
+            ));
         }
         let size = Some(found.len()).filter(|_| found.is_file());
         self.read_from(file, path, size, sink)

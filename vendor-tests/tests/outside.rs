@@ -251,3 +251,84 @@ fn one_ruleset_can_not_take_away_what_another_one_has() {
         assert!(outcome.stderr.contains("by its number"), "{outcome:?}");
     });
 }
+
+#[test]
+fn flags_of_ecn_ranges_of_destinations_and_hashes_are_chance() {
+    netns::run(
+        "flags_of_ecn_ranges_of_destinations_and_hashes_are_chance",
+        || {
+            let folder = Folder::new();
+            for (rules, expected) in [
+                // A client that knows ECN sets two more flags (RFC 3168, 6.1.1).
+                (forward("tcp flags == syn accept"), "undecided"),
+                (
+                    forward("tcp flags & (syn | cwr) == syn accept"),
+                    "undecided",
+                ),
+                (
+                    forward("tcp flags & (fin | syn | rst | ack) == syn accept"),
+                    "accepted",
+                ),
+                (
+                    forward("tcp flags == 0x0 drop\ntcp dport 443 accept"),
+                    "accepted",
+                ),
+                (
+                    forward("meta mark set jhash tcp sport mod 2 seed 0x1\nmeta mark 1 accept"),
+                    "undecided",
+                ),
+                (
+                    format!(
+                        "*nat\n-A PREROUTING -p tcp --dport 443 -j DNAT --to-destination 198.51.100.8-198.51.100.9\nCOMMIT\n{}",
+                        forward_of_iptables("-A FORWARD -d 198.51.100.8 -j ACCEPT")
+                    ),
+                    "undecided",
+                ),
+                (
+                    format!(
+                        "table ip n {{ chain p {{ type nat hook prerouting priority dstnat\n\
+                         tcp dport 443 dnat to 198.51.100.8-198.51.100.9\n}}\n}}\n{}",
+                        forward("ip daddr 198.51.100.8 accept")
+                    ),
+                    "undecided",
+                ),
+            ] {
+                assert_eq!(verdict(&folder, &rules, WEB).0, expected, "{rules}");
+            }
+        },
+    );
+}
+
+#[test]
+fn a_capture_without_an_end_is_refused() {
+    netns::run("a_capture_without_an_end_is_refused", || {
+        let folder = Folder::new();
+        let rules = file(&folder, "rules", forward("tcp dport 443 accept"));
+        for device in ["/dev/zero", "/dev/urandom"] {
+            let outcome = on("check", &[&rules, std::path::Path::new(device)]);
+            assert_eq!(outcome.code, Some(2), "{outcome:?}");
+            assert!(outcome.stderr.contains("has no end"), "{outcome:?}");
+        }
+    });
+}
+
+#[test]
+fn a_set_that_other_flows_fill_up_is_not_full() {
+    netns::run("a_set_that_other_flows_fill_up_is_not_full", || {
+        let folder = Folder::new();
+        let rules = "table inet f {\nset s { type ipv4_addr; size 2; flags dynamic; }\n\
+                     chain c { type filter hook forward priority 0; policy drop\n\
+                     ct state established accept\nadd @s { ip saddr } accept\n}\n}\n";
+        let rules = file(&folder, "rules", rules);
+        let many: Vec<String> = (10..20)
+            .map(|host| format!("\"192.168.1.{host}\""))
+            .collect();
+        let flow = format!(
+            "{HOST}\n[[flow]]\nfrom = [{}]\nto = \"198.51.100.7\"\nservice = \"tcp/443\"\nverdict = \"accepted\"\n",
+            many.join(", ")
+        );
+        let expected = file(&folder, "flow.toml", flow);
+        let outcome = on(&format!("check --expect {}", expected.display()), &[&rules]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    });
+}

@@ -34,6 +34,8 @@ pub struct Corner {
     pub devices: Vec<Condition>,
     /// Combinations that it enumerates, such as the elements of a set of pairs.
     pub tuples: Vec<Vec<Condition>>,
+    /// Number of the way to its chain.
+    pub way: usize,
     /// What the rules before it in its chain take: all of these.
     pub earlier: Vec<Vec<Condition>>,
 }
@@ -45,6 +47,7 @@ impl Corner {
             numbers: BTreeMap::new(),
             devices: Vec::new(),
             tuples: Vec::new(),
+            way: usize::MAX,
             earlier: Vec::new(),
         };
         for condition in conditions {
@@ -59,6 +62,26 @@ impl Corner {
             }
         }
         corner
+    }
+
+    /// What meets both this and another one, but for what this one says of one field; `None` if nothing does.
+    pub fn and(&self, other: &Self, but: Option<Field>) -> Option<Self> {
+        let mut both = other.clone();
+        both.tuples.clear();
+        if self.earlier.len() < other.earlier.len() {
+            both.earlier.clone_from(&self.earlier);
+        }
+        for (field, ranges) in self
+            .numbers
+            .iter()
+            .filter(|(field, _)| Some(**field) != but)
+        {
+            let known = both.numbers.entry(*field).or_insert_with(|| ranges.clone());
+            *known = known.and(ranges);
+            known.iter().next()?;
+        }
+        both.devices.extend(self.devices.iter().cloned());
+        Some(both)
     }
 
     /// One that asks for nothing.
@@ -101,8 +124,10 @@ pub fn corners(catalog: &Catalog) -> Vec<Corner> {
         follow(catalog, &chains, chain, way, 0, &mut ways);
     }
     let mut corners = Vec::new();
+    let mut number = 0;
     for (chain, ways) in &ways {
         for way in ways {
+            number += 1;
             let mut earlier: Vec<Vec<Condition>> = Vec::new();
             for &at in chains.get(chain).into_iter().flatten() {
                 let shape = &catalog.rules[at].shape;
@@ -112,6 +137,7 @@ pub fn corners(catalog: &Catalog) -> Vec<Corner> {
                     let all = [way.conditions.as_slice(), &own].concat();
                     let mut corner = Corner::new(way.positions, &all);
                     corner.earlier = earlier.clone();
+                    corner.way = number;
                     let combined = shape.lists.iter().filter(|list| {
                         list.elements
                             .first()

@@ -5,7 +5,10 @@
 //! else: rulesets are not interpreted.
 
 mod corners;
-pub mod draw;
+pub mod draft;
+mod draw;
+mod fates;
+mod pair;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,13 +18,14 @@ use ipnet::IpNet;
 
 use self::corners::{Corner, Position, corners};
 use self::draw::Drawing;
+use self::fates::{by_no_rule, exit, fate, kind};
+use self::pair::Pair;
 use crate::check::catalog::Catalog;
-use crate::check::judge::Judge;
 use crate::check::judge::probing::Probe;
 use crate::check::network::Hints;
 use crate::check::ruleset::Ruleset;
 use crate::check::shape::Field;
-use crate::check::verdict::{Outcome, Rule, Verdict};
+use crate::check::verdict::{Outcome, Rule};
 use crate::model::capture::Capture;
 use crate::model::error::Error;
 use crate::model::record::Record;
@@ -121,51 +125,6 @@ impl Comparison {
             return None;
         }
         Some(false)
-    }
-}
-
-/// The two rulesets, loaded beside each other.
-struct Pair {
-    judges: [Judge; 2],
-}
-
-impl Pair {
-    /// With the devices of both in each.
-    fn new(sides: [&[Ruleset]; 2], captures: &[Capture], hints: &Hints) -> Result<Self, Error> {
-        let load = |hints: &Hints| -> Result<[Judge; 2], Error> {
-            let mut judges = [
-                Judge::new(sides[0], captures, hints)?,
-                Judge::new(sides[1], captures, hints)?,
-            ];
-            for judge in &mut judges {
-                judge.note_paths()?;
-            }
-            Ok(judges)
-        };
-        let judges = load(hints)?;
-        let [old, new] = [0, 1].map(|at| judges[at].setup().rules.devices.clone());
-        if old == new {
-            return Ok(Self { judges });
-        }
-        drop(judges);
-        let devices = old.union(&new).cloned().collect();
-        let hints = Hints {
-            devices,
-            ..hints.clone()
-        };
-        Ok(Self {
-            judges: load(&hints)?,
-        })
-    }
-
-    /// Texts of the rules with limits of rates and numbers, which no single flow shows.
-    fn limited(&self, side: usize) -> Vec<&str> {
-        let setup = self.judges[side].setup();
-        let replaced = setup.rules.replaced.iter().map(|(_, text)| text.as_str());
-        let beyond = setup.beyond.iter().map(|rule| rule.text.as_str());
-        let mut texts: Vec<&str> = replaced.chain(beyond).collect();
-        texts.sort_unstable();
-        texts
     }
 }
 
@@ -348,65 +307,4 @@ fn own_addresses(corners: &[Corner], hints: &Hints) -> BTreeSet<IpAddr> {
         draw::is_usable(*address) && !hints.local.iter().any(|net| net.addr() == *address)
     });
     found.into_iter().take(OWN_MAX).collect()
-}
-
-/// How a flow has come out: the device, and addresses and port after translation.
-type Exit = (Option<String>, Option<(IpAddr, IpAddr, u16)>);
-
-fn exit(judge: &Judge, verdict: &Verdict) -> Option<Exit> {
-    let exit = verdict.exit.as_ref()?;
-    let name = judge.setup().wire.name(exit.end).map(str::to_owned);
-    // Which port a translated client is given is the kernel's choice.
-    let translated = exit.translated.as_deref();
-    let to = translated.map(|tuple| (tuple.source, tuple.destination, tuple.destination_port));
-    Some((name, to))
-}
-
-/// What decides about a flow: the first packet that does not pass.
-fn deciding(verdict: &Verdict) -> (&Outcome, Which) {
-    let rest = [
-        (verdict.reply.as_ref(), Which::Answer),
-        (verdict.later.as_ref(), Which::Later),
-    ];
-    let stopped = rest
-        .into_iter()
-        .filter_map(|(outcome, which)| Some((outcome?, which)))
-        .find(|(outcome, _)| **outcome != Outcome::Accepted);
-    match &verdict.first {
-        Outcome::Accepted => stopped.unwrap_or((&verdict.first, Which::First)),
-        first => (first, Which::First),
-    }
-}
-
-fn fate(verdict: &Verdict, accepted_by: Option<Arc<Rule>>) -> Fate {
-    let (outcome, which) = deciding(verdict);
-    Fate {
-        outcome: outcome.clone(),
-        which,
-        accepted_by: accepted_by.filter(|_| verdict.first == Outcome::Accepted),
-    }
-}
-
-/// Whether the kernel, and no rule, keeps a flow from coming out.
-fn by_no_rule(verdict: &Verdict) -> bool {
-    verdict
-        .first
-        .reason()
-        .is_some_and(|reason| reason.starts_with("not by the ruleset"))
-}
-
-fn kind(old: &Verdict, new: &Verdict, exits: &[Option<Exit>; 2]) -> Option<Kind> {
-    let (old, new) = (deciding(old).0, deciding(new).0);
-    let passes = |outcome: &Outcome| match outcome {
-        Outcome::Accepted => Some(true),
-        Outcome::Dropped(_) | Outcome::Rejected(_) => Some(false),
-        Outcome::Undecided(..) => None,
-    };
-    match (passes(old), passes(new)) {
-        (None, _) | (_, None) => Some(Kind::Undecided),
-        (Some(false), Some(true)) => Some(Kind::NewlyPasses),
-        (Some(true), Some(false)) => Some(Kind::NewlyStopped),
-        (Some(true), Some(true)) => (exits[0] != exits[1]).then_some(Kind::Elsewhere),
-        (Some(false), Some(false)) => None,
-    }
 }

@@ -42,6 +42,9 @@ impl Known<'_> {
         if hop_limit && body["op"] == "==" {
             return None;
         }
+        if asks_for_ecn(body) {
+            return Some(why::HEADER);
+        }
         self.doubt(left).or_else(|| self.doubt(&body["right"]))
     }
 
@@ -96,7 +99,7 @@ impl Known<'_> {
                 why::PROGRAM
             }
             // One of them is taken (nf_nat_l4proto_unique_tuple, net/netfilter/nf_nat_core.c).
-            "dnat" | "redirect" if body["port"]["range"].is_array() => why::CHANCE,
+            "dnat" | "redirect" if chooses(body) => why::CHANCE,
             "numgen" | "symhash" => why::CHANCE,
             // The kernel makes the seed up (nft_jhash_init, net/netfilter/nft_hash.c).
             "jhash" if body["seed"].is_null() => why::CHANCE,
@@ -111,6 +114,12 @@ impl Known<'_> {
             _ => return None,
         })
     }
+}
+
+/// Whether a destination is chosen out of a range. A network that another one is mapped to (`dnat prefix to`) is none.
+fn chooses(body: &Value) -> bool {
+    let of_network = body["addr"]["prefix"].is_object() && body["type_flags"].is_null();
+    body["port"]["range"].is_array() || body["addr"]["range"].is_array() || of_network
 }
 
 /// A field of the packet: addresses, ports, types and flags are those of the flow.
@@ -129,6 +138,69 @@ fn of_payload(body: &Value) -> Option<&'static str> {
         ("esp" | "ah" | "comp" | "gre" | "geneve" | "vxlan", _) => Some(why::CONTENT),
         _ => None,
     }
+}
+
+/// The flags of TCP by their names (RFC 9293, 3.1; RFC 3168, 6.1).
+const TCP_FLAGS: [(&str, u64); 8] = [
+    ("fin", 0x01),
+    ("syn", 0x02),
+    ("rst", 0x04),
+    ("psh", 0x08),
+    ("ack", 0x10),
+    ("urg", 0x20),
+    ("ecn", 0x40),
+    ("cwr", 0x80),
+];
+/// Those that say whether a host knows ECN: a SYN has both or none, and its answer one or none.
+const ECN: u64 = 0xc0;
+/// The others of a SYN, its answer, and later packets.
+const USUAL: [u64; 3] = [0x02, 0x12, 0x10];
+
+/// Whether a comparison of TCP's flags hangs on whether hosts know ECN, which captures do not tell.
+fn asks_for_ecn(body: &Value) -> bool {
+    let left = &body["left"];
+    let is_flags = |value: &Value| {
+        value["payload"]["protocol"] == "tcp" && value["payload"]["field"] == "flags"
+    };
+    let (mask, known) = match left["&"].as_array().map(Vec::as_slice) {
+        Some([flags, mask]) if is_flags(flags) => (tcp_flags(mask), true),
+        _ => (Some(0xff), is_flags(left)),
+    };
+    if !known {
+        return false;
+    }
+    let right = &body["right"];
+    let values: Vec<&Value> = match right["set"].as_array() {
+        Some(list) => list.iter().collect(),
+        None => vec![right],
+    };
+    let Some(mask) = mask else { return true };
+    values.into_iter().any(|value| match tcp_flags(value) {
+        None => true,
+        // Any of these flags.
+        Some(value) if body["op"] == "in" => {
+            let value = value & mask;
+            value & ECN != 0 && USUAL.iter().any(|usual| usual & value == 0)
+        }
+        Some(value) => {
+            let other = |usual: &u64| (usual ^ value) & mask & !ECN != 0;
+            mask & ECN != 0 && !USUAL.iter().all(other)
+        }
+    })
+}
+
+/// Flags by name or number, alone or together.
+fn tcp_flags(value: &Value) -> Option<u64> {
+    if let Some(number) = value.as_u64() {
+        return Some(number);
+    }
+    if let Some(name) = value.as_str() {
+        let found = TCP_FLAGS.iter().find(|(known, _)| *known == name);
+        return found.map(|(_, bit)| *bit);
+    }
+    let all = value.as_array().or_else(|| value["|"].as_array())?;
+    all.iter()
+        .try_fold(0, |flags, one| Some(flags | tcp_flags(one)?))
 }
 
 /// The kind of a mark that is compared, and the bits of it that count.
@@ -268,6 +340,37 @@ mod tests {
             ),
         ] {
             assert_eq!(doubts(body, &marks), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn flags_are_in_doubt_where_ecn_decides() {
+        let flags = r#"{"payload":{"protocol":"tcp","field":"flags"}}"#;
+        let masked = |mask: &str| format!(r#"{{"&":[{flags},{mask}]}}"#);
+        let four = masked(r#"["fin","syn","rst","ack"]"#);
+        let six = masked(r#"{"|":["syn",{"|":["ack","cwr"]}]}"#);
+        for (op, left, right, expected) in [
+            ("==", flags, r#""syn""#, Some(why::HEADER)),
+            ("!=", flags, r#""syn""#, Some(why::HEADER)),
+            (
+                "==",
+                flags,
+                r#"{"set":["fin",["syn","ack"]]}"#,
+                Some(why::HEADER),
+            ),
+            ("in", flags, r#""cwr""#, Some(why::HEADER)),
+            ("in", flags, r#"["ecn","syn"]"#, Some(why::HEADER)),
+            ("in", flags, r#""syn""#, None),
+            // None has no flag at all, and none has three of these.
+            ("==", flags, "0", None),
+            ("==", flags, r#"["fin","psh","urg"]"#, None),
+            ("==", &four, r#""syn""#, None),
+            ("==", &six, r#""syn""#, Some(why::HEADER)),
+            ("==", &six, r#"["syn","cwr"]"#, Some(why::HEADER)),
+            ("==", &six, r#""cwr""#, None),
+        ] {
+            let body = format!(r#"{{"op":"{op}","left":{left},"right":{right}}}"#);
+            assert_eq!(doubts(&body, &Marks::default()), expected, "{body}");
         }
     }
 

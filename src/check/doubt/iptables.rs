@@ -97,6 +97,10 @@ fn changed(
     let target = target(&words);
     match target {
         Some("TPROXY") => found.doubt = found.doubt.or(Some(why::PROXY)),
+        // One of several addresses or ports is taken (`nf_nat_l4proto_unique_tuple`, net/netfilter/nf_nat_core.c).
+        Some("DNAT" | "REDIRECT") if chooses(&words) => {
+            found.doubt = found.doubt.or(Some(why::CHANCE));
+        }
         // Without that option nothing passes as long as no program runs.
         Some("NFQUEUE") if words.contains(&"--queue-bypass") => {
             found.doubt = found.doubt.or(Some(why::PROGRAM));
@@ -188,6 +192,14 @@ fn changed(
     Some(text)
 }
 
+/// Whether a destination is chosen out of a range. One that is moved together with its range (`80-90/8080`) is not.
+fn chooses(words: &[&str]) -> bool {
+    words.windows(2).any(|pair| {
+        let to = ["--to-destination", "--to-ports", "--to-port"].contains(&pair[0]);
+        to && pair[1].contains('-') && !pair[1].contains('/')
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,6 +263,14 @@ mod tests {
                 why::CHANCE,
             ),
             (
+                "-A INPUT -p tcp -j DNAT --to-destination 10.0.0.1-10.0.0.3:80",
+                why::CHANCE,
+            ),
+            (
+                "-A INPUT -p tcp -j REDIRECT --to-ports 8000-8010 --random",
+                why::CHANCE,
+            ),
+            (
                 "-A INPUT -m string --string \"a -j b\" --algo bm -j DROP",
                 why::CONTENT,
             ),
@@ -266,6 +286,8 @@ mod tests {
             "-A INPUT -m conntrack ! --ctstate NEW,RELATED -j ACCEPT",
             "-A INPUT -m set --match-set given src -j DROP",
             "-A INPUT -m limit --limit 5/min -j LOG",
+            "-A INPUT -p tcp -j DNAT --to-destination 10.0.0.1:80-90/8080",
+            "-A INPUT -p tcp -j REDIRECT --to-ports 8080 --random",
             "-A INPUT -m comment --comment \"-m mark --mark 5\" -j DROP",
             "-A INPUT -m hl --hl-eq 255 -j ACCEPT",
             ":INPUT DROP [0:0]",

@@ -214,7 +214,13 @@ impl Found {
             };
             let own_mark = known.is_of_own_mark(&statement["match"]);
             found.own_mark |= own_mark;
-            let source_port = if mentions_source_port(&statement["vmap"]["key"]) {
+            // Also where a mark or a destination is made of it.
+            let made_of_it = || {
+                statement["match"].is_null()
+                    && effect(statement).is_some()
+                    && mentions_source_port(statement)
+            };
+            let source_port = if mentions_source_port(&statement["vmap"]["key"]) || made_of_it() {
                 Some(Division::Unknown)
             } else {
                 division(&statement["match"], |name| known.elements.get(name))
@@ -269,6 +275,14 @@ fn rate(statement: &Value, limits: Option<&BTreeMap<String, bool>>) -> Option<bo
         };
         if stateful.is_some() {
             return stateful;
+        }
+        // A set that is full takes none, and the rule does not match then (`nft_dynset_eval`, net/netfilter/nft_dynset.c):
+        // by a flow that is the only one it is not full.
+        if ["add", "update"]
+            .iter()
+            .any(|op| statement[kind]["op"] == *op)
+        {
+            return Some(false);
         }
     }
     None
@@ -338,6 +352,30 @@ mod tests {
             found.commands[0][0]["insert"]["rule"]["expr"],
             json!([{"accept": null}])
         );
+    }
+
+    #[test]
+    fn no_flow_finds_a_set_full() {
+        let found = of(r#"[
+            [{"set": {"op": "update", "elem": {"payload": {"protocol": "ip", "field": "saddr"}}, "set": "@seen"}}, {"accept": null}],
+            [{"set": {"op": "add", "elem": 1, "set": "@seen"}}, {"counter": null}]
+        ]"#);
+        assert!(found.doubts.is_empty());
+        assert_eq!(found.commands.len(), 1);
+        let expr = &found.commands[0][0]["insert"]["rule"]["expr"];
+        assert_eq!(*expr, json!([{"accept": null}]));
+    }
+
+    #[test]
+    fn what_is_made_of_the_source_port_is_in_doubt_for_folded_flows() {
+        let hash = r#"{"jhash": {"mod": 2, "seed": 1, "expr": {"payload": {"protocol": "tcp", "field": "sport"}}}}"#;
+        let found = of(&format!(
+            r#"[[{{"match": {{"op": "==", "left": {hash}, "right": 0}}}}, {{"drop": null}}],
+                [{{"mangle": {{"key": {{"meta": {{"key": "mark"}}}}, "value": {hash}}}}}],
+                [{{"dnat": {{"addr": {{"map": {{"key": {hash}, "data": "@m"}}}}}}}}]]"#
+        ));
+        let concerns: Vec<_> = found.doubts.iter().map(|doubt| doubt.concerns).collect();
+        assert_eq!(concerns, [Concerns::Folded; 3]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::OutcomeOut;
 use super::text::{show_flow, show_place};
-use crate::check::against::draw::is_any;
+use crate::check::against::draft::is_any;
 use crate::check::against::{Comparison, Difference, Fate, Kind, Which};
 use crate::check::limits::flows;
 use crate::check::ruleset::Ruleset;

@@ -5,6 +5,7 @@
 mod iptables;
 mod nft;
 pub mod ranges;
+mod values;
 
 use std::net::IpAddr;
 
