@@ -214,6 +214,27 @@ pub fn subtract(blocks: &[Block], others: &[Block]) -> Vec<Block> {
     left
 }
 
+/// The fewest blocks that are the same as some, which are in order and disjoint.
+pub fn halves_joined(blocks: Vec<Block>) -> Vec<Block> {
+    let mut joined: Vec<Block> = Vec::with_capacity(blocks.len());
+    for mut block in blocks {
+        while let Some(&low) = joined.last() {
+            let both = Block::new(low.first, low.host_bits + 1);
+            let is_half = low.host_bits == block.host_bits && low.host_bits < 127;
+            if !is_half
+                || low.first & !low_bits(both.host_bits) != low.first
+                || block.last() != both.last()
+            {
+                break;
+            }
+            joined.pop();
+            block = both;
+        }
+        joined.push(block);
+    }
+    joined
+}
+
 /// Adds the blocks that make up a range.
 fn range_into(mut first: u128, last: u128, blocks: &mut Vec<Block>) {
     loop {
@@ -252,6 +273,28 @@ mod tests {
     fn numbers(texts: &[&str]) -> Vec<u128> {
         let addresses = texts.iter().map(|text| number(text.parse().unwrap()));
         addresses.collect()
+    }
+
+    #[test]
+    fn halves_become_the_block_that_they_make() {
+        let blocks = |list: &[(u128, u8)]| -> Vec<Block> {
+            list.iter()
+                .map(|&(first, bits)| Block::new(first, bits))
+                .collect()
+        };
+        let joined = halves_joined(blocks(&[
+            (3, 0),
+            (4, 0),
+            (5, 0),
+            (6, 1),
+            (8, 0),
+            (9, 0),
+            (10, 0),
+            (12, 2),
+        ]));
+        assert_eq!(joined, blocks(&[(3, 0), (4, 2), (8, 1), (10, 0), (12, 2)]));
+        let all: Vec<Block> = (0..256).map(Block::single).collect();
+        assert_eq!(halves_joined(all), [Block::new(0, 8)]);
     }
 
     #[test]

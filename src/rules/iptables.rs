@@ -218,8 +218,7 @@ fn write_chain(
 }
 
 fn write_rule(plan: &Plan, rule: &Rule, mark: &str, out: &mut impl Write) -> io::Result<()> {
-    let names = &plan.options.services;
-    let note = text::comment(rule, names, COMMENT);
+    let note = text::comment(rule, &plan.options, COMMENT);
     if rule.protocols[0] == Protocol(0) {
         // To iptables 0 is every protocol.
         return writeln!(

@@ -1,6 +1,7 @@
 //! Names of networks and hosts, from files that somebody keeps: for the command line, and as definitions of rulesets.
 //!
-//! Nothing of a file gets into a ruleset but addresses, and names of which nothing is left but letters, digits and `_`.
+//! Nothing of a file gets into a ruleset but addresses, names of which nothing is left but letters, digits and `_`, and in
+//! comments a few harmless signs more.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -8,18 +9,22 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
-use super::block::{Block, Family};
+use super::block::{Block, Family, halves_joined};
 use super::by_hand::Networks;
 use super::nft_words::KEYWORDS;
 
 /// No identifier is longer.
 const LONGEST: usize = 40;
+/// More names than this are not said in a comment.
+const SAID: usize = 3;
 /// The tables that a file in TOML has.
 const TABLES: [&str; 2] = ["networks", "hosts"];
 
 /// A name and what it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Named {
+    /// As it stands in the file.
+    given: String,
     networks: Vec<IpNet>,
     /// What it is called in a ruleset: for IPv4 and for IPv6.
     identifiers: [String; 2],
@@ -41,6 +46,12 @@ impl Names {
     ///
     /// Errors: what is wrong with it, in words that name the line or the entry.
     pub fn read(&mut self, text: &str) -> Result<(), String> {
+        let read = self.read_any(text);
+        self.index();
+        read
+    }
+
+    fn read_any(&mut self, text: &str) -> Result<(), String> {
         let mut lines = text
             .lines()
             .map(|line| line.split('#').next().unwrap_or("").trim());
@@ -141,6 +152,7 @@ impl Names {
             let identifiers =
                 [name.to_owned(), format!("{name}6")].map(|name| self.identifier(&name));
             self.named.push(Named {
+                given: name.to_owned(),
                 networks: Vec::new(),
                 identifiers,
             });
@@ -149,8 +161,18 @@ impl Names {
         if !self.named[at].networks.contains(&net) {
             self.named[at].networks.push(net);
         }
-        let key = (Family::of(net.addr()), Block::of_net(net));
-        self.by_block.entry(key).or_insert(at);
+    }
+
+    /// Finds out which blocks have names.
+    fn index(&mut self) {
+        self.by_block.clear();
+        for at in 0..self.named.len() {
+            for family in [Family::V4, Family::V6] {
+                for block in self.blocks(at, family) {
+                    self.by_block.entry((family, block)).or_insert(at);
+                }
+            }
+        }
     }
 
     /// A name that nft(8) takes for an identifier and that no other has.
@@ -183,12 +205,12 @@ impl Names {
         Some(&self.named[*at].networks)
     }
 
-    /// The blocks of one family that a name stands for, none within another.
+    /// The blocks of one family that a name stands for, as few as there can be.
     fn blocks(&self, at: usize, family: Family) -> Vec<Block> {
         let networks = self.named[at].networks.iter();
         let of_family = networks.filter(|net| Family::of(net.addr()) == family);
         let blocks = of_family.map(|net| Block::of_net(*net)).collect();
-        Networks::new(blocks).into_blocks()
+        halves_joined(Networks::new(blocks).into_blocks())
     }
 
     /// Blocks as elements of a set, those that have a name by it: `$name`. The names are added to `used`.
@@ -219,6 +241,58 @@ impl Names {
             None => left.contains(block).then(|| block.show(family).to_string()),
         });
         shown.collect()
+    }
+
+    /// The names of blocks, as text that is safe in a comment. `None` unless all have one, and these are few.
+    pub fn said(&self, blocks: &[Block], family: Family) -> Option<String> {
+        let mut left: BTreeSet<Block> = blocks.iter().copied().collect();
+        let mut said = Vec::new();
+        for block in blocks.iter().filter(|_| !self.is_empty()) {
+            if !left.contains(block) {
+                continue;
+            }
+            let at = *self.by_block.get(&(family, *block))?;
+            if !self
+                .blocks(at, family)
+                .iter()
+                .all(|block| left.remove(block))
+                || said.len() == SAID
+            {
+                return None;
+            }
+            said.push(in_comment(&self.named[at].given));
+        }
+        (!said.is_empty()).then(|| said.join(", "))
+    }
+
+    /// Where something comes from and goes to, as far as that has names: `from office to printer`.
+    pub fn between(
+        &self,
+        sources: Option<&[Block]>,
+        destinations: Option<&[Block]>,
+        family: Family,
+    ) -> Option<String> {
+        let said = |word: &str, blocks: Option<&[Block]>| {
+            let said = self.said(blocks?, family)?;
+            Some(format!("{word} {said}"))
+        };
+        let both = [said("from", sources), said("to", destinations)];
+        let both: Vec<String> = both.into_iter().flatten().collect();
+        (!both.is_empty()).then(|| both.join(" "))
+    }
+
+    /// What a word of [`elements`](Self::elements) is called, if it stands for several blocks.
+    pub fn several(&self, element: &str) -> Option<(&str, String)> {
+        let name = element.strip_prefix('$')?;
+        let named = self.named.iter().enumerate();
+        for (at, one) in named {
+            for (identifier, family) in one.identifiers.iter().zip([Family::V4, Family::V6]) {
+                if identifier == name && self.blocks(at, family).len() > 1 {
+                    return Some((identifier, in_comment(&one.given)));
+                }
+            }
+        }
+        None
     }
 
     fn identifier_of(&self, at: usize, family: Family) -> &str {
@@ -260,6 +334,18 @@ impl Names {
         });
         lines.collect()
     }
+}
+
+/// What is left of a name in a comment: nothing that any firewall's language takes for more than a letter.
+fn in_comment(name: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || " ._-:/@+".contains(c) {
+            c
+        } else {
+            '?'
+        }
+    };
+    name.chars().map(plain).take(LONGEST).collect()
 }
 
 /// An address or a network, host bits or not.
@@ -392,5 +478,53 @@ mod tests {
         assert_eq!(elements, ["10.1.0.0/24", "10.3.0.0/24"]);
         assert!(definitions.is_empty());
         assert_eq!(number("10.1.0.0".parse().unwrap()), 0x0a01_0000);
+    }
+
+    #[test]
+    fn hosts_side_by_side_are_known_as_the_block_that_they_are() {
+        let toml = "[hosts]\n\"the admins\" = [\"10.1.0.4\", \"10.1.0.5\", \"10.1.0.6\", \"10.1.0.7\", \"10.1.0.9\"]\n";
+        let names = names(&[toml, "10.1.0.6 six\n"]);
+        let nets = ["10.1.0.4/30", "10.1.0.9/32"];
+        let (elements, definitions) = shown(&names, &nets);
+        assert_eq!(elements, ["$the_admins"]);
+        assert_eq!(
+            definitions,
+            ["define the_admins = { 10.1.0.4/30, 10.1.0.9 }"]
+        );
+        assert_eq!(
+            names.several("$the_admins"),
+            Some(("the_admins", "the admins".to_owned()))
+        );
+        assert_eq!(
+            [names.several("$six"), names.several("10.1.0.9")],
+            [const { None }; 2]
+        );
+        let blocks = |nets: &[&str]| -> Vec<Block> {
+            nets.iter()
+                .map(|net| Block::of_net(net.parse().unwrap()))
+                .collect()
+        };
+        let said = |nets: &[&str]| names.said(&blocks(nets), Family::V4);
+        assert_eq!(said(&nets).as_deref(), Some("the admins"));
+        assert_eq!(said(&nets[..1]), None);
+        assert_eq!(said(&["10.1.0.6/32", "10.1.0.8/32"]), None);
+        assert_eq!(said(&[]), None);
+        let between = names.between(
+            Some(&blocks(&nets)),
+            Some(&blocks(&["10.1.0.6/32"])),
+            Family::V4,
+        );
+        assert_eq!(between.as_deref(), Some("from the admins to six"));
+    }
+
+    #[test]
+    fn names_do_not_get_out_of_comments() {
+        let odd = "[hosts]\n\"x\\\"; flush ruleset\\n#$(reboot)\" = \"10.0.0.5\"\n";
+        let block = Block::of_net("10.0.0.5/32".parse().unwrap());
+        let said = names(&[odd]).said(&[block], Family::V4).unwrap();
+        assert!(
+            !said.contains(['"', '\'', '\\', '$', '`', '\n', ';', '#']),
+            "{said}"
+        );
     }
 }

@@ -243,7 +243,7 @@ fn line(plan: &Plan, rule: &Rule, sets: &mut Sets<'_>) -> String {
     format!(
         "{} accept comment \"{}\"",
         parts.join(" "),
-        text::comment(rule, names, COMMENT)
+        text::comment(rule, &plan.options, COMMENT)
     )
 }
 

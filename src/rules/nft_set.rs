@@ -89,7 +89,11 @@ impl<'a> Sets<'a> {
     /// What a rule says to match these: a value, a set without a name, or the name of a set.
     pub fn refer(&mut self, elements: Elements, name: &str, comment: &str) -> String {
         if let [one] = elements.elements.as_slice() {
-            return one.clone();
+            // What several addresses are called stays theirs in the kernel, which knows no definitions.
+            return match self.addresses.several(one) {
+                Some((name, given)) => self.refer_by_name(elements, name, &given),
+                None => one.clone(),
+            };
         }
         let length: usize = elements
             .elements

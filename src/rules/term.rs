@@ -162,7 +162,7 @@ fn of_rule(plan: &Plan, rule: &Rule) -> Vec<Term> {
         is_translated: rule.translated,
         zone: rule.zone.unwrap_or(0),
         title: text::title(rule, names),
-        note: text::comment(rule, names, COMMENT),
+        note: text::comment(rule, &plan.options, COMMENT),
         ..Term::new(rule.chain)
     };
     let elements = match &rule.matching {

@@ -8,6 +8,7 @@ use super::block::{Block, Family, cover};
 use super::direction::Chain;
 use super::group::Matching;
 use super::left_out::LeftOut;
+use super::plan::Options;
 use super::ports::{PortRange, joined};
 use super::rule::Rule;
 use super::seen::{Asked, Tally};
@@ -99,8 +100,21 @@ pub fn titles(protocol: Protocol, services: &[Service], names: &Services) -> Str
 }
 
 /// What a rule stands for, in at most `most` bytes.
-pub fn comment(rule: &Rule, names: &Services, most: usize) -> String {
-    let mut text = format!("{}: ", title(rule, names));
+pub fn comment(rule: &Rule, options: &Options, most: usize) -> String {
+    let mut text = title(rule, &options.services);
+    if let Matching::Product {
+        sources,
+        destinations,
+    } = &rule.matching
+    {
+        let between = options
+            .names
+            .between(Some(sources), Some(destinations), rule.family);
+        if let Some(between) = between {
+            let _ = write!(text, " {between}");
+        }
+    }
+    text.push_str(": ");
     if let Asked::Translated(address, port) = rule.tally.asked {
         let _ = write!(text, "asked for as {}, ", asked(address, port));
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use vendor_tests::capture::{Launch, Outcome};
 use vendor_tests::netns;
 use vendor_tests::temp::Folder;
+use vendor_tests::week;
 
 /// A gateway between a network of clients, one of administrators, and the Internet.
 const HEAD: &str = r#"{"type":"capture","schema":1,"host":"gw1","program":"conntracker 1.0.0","source":"batch","options":["--existing","--all-protocols"],"verdict":"complete","marks_picked_up":true,"start":"2026-01-01T00:00:00.000000Z","end":"2026-01-01T23:59:59.000000Z","interfaces":[{"name":"lo","addresses":["127.0.0.1/8"]},{"name":"lan0","addresses":["10.1.0.1/24"]},{"name":"adm0","addresses":["10.0.9.1/24"]},{"name":"wan0","addresses":["203.0.113.1/24"]}],"routes":[{"destination":"0.0.0.0/0","gateway":"203.0.113.254","interface":"wan0"}]}"#;
@@ -187,11 +188,49 @@ fn names_of_files_are_definitions_of_the_ruleset() {
                 assert!(ruleset.contains(line), "{ruleset}");
             }
             assert!(ruleset.contains("ip daddr $build_example tcp"), "{ruleset}");
-            assert!(!ruleset.contains("flush ruleset"), "{ruleset}");
+            // In comments nothing is left of them that ends one.
+            assert!(!ruleset.contains("; flush ruleset"), "{ruleset}");
+            assert!(!ruleset.contains("flush ruleset #"), "{ruleset}");
+            let is_told = ruleset.contains("ssh from admins to build.example");
+            assert!(is_told || !mode.is_empty(), "{ruleset}");
             assert_eq!(passed(&folder, &path, &SEEN), SEEN.len(), "{ruleset}");
             assert_eq!(passed(&folder, &path, &CLOSED), 0, "{ruleset}");
             netns::sh(&format!("nft -f {0} && nft -f {0}", text(&path)));
         }
+    });
+}
+
+#[test]
+fn several_hosts_with_a_name_are_a_set_of_that_name() {
+    netns::run("several_hosts_with_a_name_are_a_set_of_that_name", || {
+        let folder = Folder::new();
+        let names = folder.join("hosts.toml");
+        // The hosts of the flow's clients and one beside, so that two of them fill a block.
+        fs::write(&names, "[hosts]\n\"the \\\"admins\\\"\" = [\"10.0.9.4\", \"10.0.9.5\", \"10.0.9.9\"]\nserver = \"10.1.0.80\"\n")
+            .expect("a file");
+        let seen: Vec<week::Flow> = ["10.0.9.4", "10.0.9.5", "10.0.9.9"]
+            .map(|client| week::flow("tcp", client, "10.1.0.80", 22))
+            .to_vec();
+        let path = folder.join("rules.nft");
+        let file = folder.join("seen.json");
+        fs::write(&file, week::capture(1, &seen)).expect("a file");
+        let args = ["--names", text(&names), "-o", text(&path)];
+        assert_eq!(week::rules_of(&[file], &args), 0);
+        let ruleset = fs::read_to_string(&path).expect("it was written");
+        for part in [
+            "define the__admins_ = { 10.0.9.4/31, 10.0.9.9 }\n",
+            "\tset the__admins_ {",
+            "comment \"the ?admins?\"",
+            "ip saddr @the__admins_ ip daddr $server",
+            "ssh from the ?admins? to server: 3 clients",
+        ] {
+            assert!(ruleset.contains(part), "{part}: {ruleset}");
+        }
+        let verdicts = week::judged(&folder, &[text(&path)], &seen);
+        assert!(verdicts.values().all(|one| one == "accepted"), "{ruleset}");
+        let other = [week::flow("tcp", "10.0.9.6", "10.1.0.80", 22)];
+        let verdicts = week::judged(&folder, &[text(&path)], &other);
+        assert!(verdicts.values().all(|one| one == "dropped"), "{ruleset}");
     });
 }
 

@@ -138,8 +138,8 @@ pub struct Rules {
 
     /// Names of networks and hosts: TOML with tables `networks` and `hosts`, a file like /etc/hosts, or the leases of dnsmasq
     ///
-    /// Rules for nft have them instead of the addresses, as definitions at their top; --clients and --servers take them as
-    /// values. Can be given several times.
+    /// Rules for nft have them instead of the addresses, as definitions at their top, and comments of all rules have them;
+    /// --clients and --servers take them as values. Can be given several times.
     #[arg(long, value_name = "FILE")]
     pub names: Vec<PathBuf>,
 

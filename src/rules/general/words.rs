@@ -1,7 +1,7 @@
 //! What rulesets in any language say of general rules.
 
 use super::General;
-use super::accept::Accept;
+use super::accept::{Accept, Match};
 use super::evidence::{Key, Kind, Target};
 use super::links::LINK_LOCAL;
 use super::outlook::Outlook;
@@ -106,6 +106,17 @@ pub(super) fn title(plan: &Plan, rule: &Accept) -> String {
 /// A rule's comment, of at most so many bytes.
 pub(super) fn note(plan: &Plan, general: &General, rule: &Accept, most: usize) -> String {
     let mut text = title(plan, rule);
+    if rule.pairs.is_empty() {
+        let [sources, destinations] = [&rule.sources, &rule.destinations].map(|side| match side {
+            Match::Blocks(blocks) => Some(&blocks[..]),
+            Match::All => None,
+        });
+        let names = &plan.options.names;
+        let family = rule.place.key.family;
+        if let Some(between) = names.between(sources, destinations, family) {
+            text += &format!(" {between}");
+        }
+    }
     if let Target::Translated(..) = rule.place.key.target {
         text += ", published";
     }
