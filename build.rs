@@ -1,21 +1,28 @@
-//! Compiles the BPF program of the `kernel` source (feature `ebpf`) with clang.
+//! Compiles the BPF programs of the `kernel` source (feature `ebpf`) with clang.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-const SOURCE: &str = "src/bpf/dedup.bpf.c";
+const FOLDER: &str = "src/bpf";
+const PROGRAMS: [&str; 2] = ["dedup", "records"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-changed={FOLDER}");
     println!("cargo::rerun-if-env-changed=CLANG");
     if env::var_os("CARGO_FEATURE_EBPF").is_none() {
         return;
     }
-    let out =
-        PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("dedup.bpf.o");
+    for program in PROGRAMS {
+        compile(program);
+    }
+}
+
+fn compile(program: &str) {
+    let folder = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let out = folder.join(format!("{program}.bpf.o"));
     let endian = match env::var("CARGO_CFG_TARGET_ENDIAN").as_deref() {
         Ok("big") => "bpfeb",
         _ => "bpfel",
@@ -31,7 +38,9 @@ fn main() {
         .args(["-mllvm", "-no-stack-coloring"])
         .args(["-mllvm", "-no-stack-slot-sharing"])
         .args(asm_headers().map(|folder| format!("-I{}", folder.display())))
-        .args(["-c", SOURCE, "-o"])
+        .arg("-c")
+        .arg(format!("{FOLDER}/{program}.bpf.c"))
+        .arg("-o")
         .arg(&out)
         .output();
     let reason = match result {

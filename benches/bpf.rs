@@ -1,4 +1,4 @@
-//! The BPF program of the `kernel` source, run by the kernel over and over (`BPF_PROG_TEST_RUN`, bpf(2)), so that nothing
+//! The BPF programs of the `kernel` source, run by the kernel over and over (`BPF_PROG_TEST_RUN`, bpf(2)), so that nothing
 //! else is in the figure: no netlink, no socket, no user space.
 //!
 //! What is measured is the event that there are most of, one of a flow that the map knows already, and the ways on which
@@ -14,7 +14,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use conntracker::testing::formats::pcap::{Reader, Record};
-use conntracker::testing::sources::{Kernel, Sizes};
+use conntracker::testing::sources::{Kernel, Sizes, records};
 use conntracker_flood::flow::Family;
 use conntracker_flood::message::notification;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -93,8 +93,13 @@ fn bench(c: &mut Criterion) {
         Err(why) => return eprintln!("skipped: {why}"),
     };
     let program = kernel.program().expect("it is loaded");
+    let (_sender, receiver) = UnixDatagram::pair().expect("a pair of sockets");
+    let sizes = records::Sizes::new(1 << 20);
+    let keeping = records::Records::attach(&receiver, sizes, records::Wants::default());
+    let keeping = keeping.expect("where the other one can be loaded, this one can");
+    let keeper = keeping.program().expect("it is loaded");
     let mut group = c.benchmark_group("bpf");
-    let mut measure = |name: &str, message: &[u8], kept: u32| {
+    let mut measure = |program, name: &str, message: &[u8], kept: u32| {
         // The first run has it known.
         let (_, retval) = run(program, message, 1).expect("a run");
         assert_eq!(retval, kept, "{name}");
@@ -112,10 +117,16 @@ fn bench(c: &mut Criterion) {
         let event = settings.plan().next().expect("one event");
         let mut message = Vec::new();
         notification(&mut message, &event, 120);
-        measure(&format!("known flow, {name}"), &message, 0);
+        measure(program, &format!("known flow, {name}"), &message, 0);
+        measure(
+            keeper,
+            &format!("record of a known flow, {name}"),
+            &message,
+            0,
+        );
     }
     // What is no event goes down the socket.
-    measure("no event", &[0; 160], u32::MAX);
+    measure(program, "no event", &[0; 160], u32::MAX);
     // The recorded ones, each in turn, as the mix that the tests hold the program to.
     let messages = vectors();
     assert!(messages.len() > 100, "{} messages", messages.len());

@@ -34,8 +34,11 @@ pub mod formats {
 }
 
 pub mod intake {
+    pub use crate::intake::contents::Contents;
+    pub use crate::intake::records::Records;
     pub use crate::intake::table::{Plan, Table, Unseen};
-    pub use crate::intake::{Intake, Pending};
+    pub use crate::intake::unlisted::now_ns;
+    pub use crate::intake::{Detail, Intake, Pending};
 }
 
 pub mod model {
@@ -84,7 +87,7 @@ pub mod sources {
         pub use crate::sources::file::read;
     }
     #[cfg(feature = "ebpf")]
-    pub use crate::sources::kernel::{Kernel, Sizes};
+    pub use crate::sources::kernel::{Kernel, Sizes, records};
 }
 
 pub mod ui {

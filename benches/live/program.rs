@@ -16,6 +16,8 @@ pub enum Program {
     Discard,
     /// conntracker with one of its sources.
     Source(&'static str),
+    /// The same, keeping records for a list in JSON.
+    Records(&'static str),
     /// The C tool.
     Reference(PathBuf),
 }
@@ -36,6 +38,12 @@ impl Program {
                 println!("skipped: source {source}: this build does not have it");
             }
         }
+        let recording = |program: &Self| match program {
+            Self::Source(source @ ("batch" | "kernel")) => Some(Self::Records(source)),
+            _ => None,
+        };
+        let records: Vec<Self> = programs.iter().filter_map(recording).collect();
+        programs.extend(records);
         match std::env::var_os("CONNTRACKER_REFERENCE") {
             Some(path) => programs.push(Self::Reference(path.into())),
             None => println!("skipped: the C tool: CONNTRACKER_REFERENCE does not name it"),
@@ -48,6 +56,7 @@ impl Program {
         match self {
             Self::Discard => "discard".into(),
             Self::Source(source) => format!("`{source}`"),
+            Self::Records(source) => format!("`{source}`, JSON"),
             Self::Reference(_) => "C tool".into(),
         }
     }
@@ -55,6 +64,15 @@ impl Program {
     /// Whether it prints the flows.
     pub fn lists(&self) -> bool {
         *self != Self::Discard
+    }
+
+    /// Lines of its list that are no flows.
+    pub const fn frame_lines(&self) -> u64 {
+        match self {
+            // The capture, and the end.
+            Self::Records(_) => 2,
+            _ => 0,
+        }
     }
 
     /// Whether its buffer has to be enlarged from outside.
@@ -71,9 +89,12 @@ impl Program {
                 command.arg(format!("--discard={bytes}"));
                 command
             }
-            Self::Source(source) => {
+            Self::Source(source) | Self::Records(source) => {
                 let mut command = Command::new(CONNTRACKER);
                 command.args(["--verbose", "--source", source]);
+                if self.frame_lines() > 0 {
+                    command.args(["--format", "json"]);
+                }
                 // The ring holds the backlog as it is, and pages of it count as resident.
                 let buffer_bytes = buffer_bytes.filter(|_| *source != "kernel");
                 if let Some(bytes) = buffer_bytes {

@@ -169,7 +169,7 @@ impl Trial<'_> {
         let mut said = String::new();
         stderr.read_to_string(&mut said)?;
         figures.listed = if self.program.lists() {
-            taken.lines
+            taken.lines.saturating_sub(self.program.frame_lines())
         } else {
             std::str::from_utf8(&taken.bytes)?.trim().parse()?
         };
@@ -184,7 +184,7 @@ impl Trial<'_> {
         figures.exit_ms = ended.at.duration_since(signalled).as_secs_f64() * 1e3;
         let last_byte = taken.last_byte.unwrap_or(ended.at);
         figures.last_byte_ms = last_byte.duration_since(signalled).as_secs_f64() * 1e3;
-        if matches!(self.program, Program::Source(_)) {
+        if matches!(self.program, Program::Source(_) | Program::Records(_)) {
             let last = said.lines().last().unwrap_or_default();
             figures.verdict = last.trim_start_matches("conntracker: ").into();
         }

@@ -58,14 +58,21 @@ impl Cli {
             || self.state.is_some() && self.source != Source::Kernel
     }
 
+    /// Whether it is not enough to know of each flow once: because of filters and formats that need more of an event than
+    /// the classic list does, or because of intervals that begin anew.
+    pub fn needs_more_than_flows(&self) -> bool {
+        self.is_detailed() || self.reset
+    }
+
     /// What keeps a BPF program that drops what it has handled from serving, if anything does.
     pub fn unfit_for_kernel(&self) -> Option<&'static str> {
-        if self.is_detailed() {
-            Some("filters and formats that need more of an event than the classic list does")
-        } else if self.write.is_some() {
+        if self.write.is_some() {
             Some("-w, which records every event")
-        } else if self.reset {
-            Some("--reset: it reports a flow once, not once an interval")
+        } else if self.all_netns && self.needs_more_than_flows() {
+            Some(
+                "--all-netns with filters, formats or --reset: a program in the kernel does not learn which namespace an \
+                 event is from",
+            )
         } else if self.no_prefilter {
             Some("--no-prefilter, which receives every event")
         } else if self.workers > 1 {

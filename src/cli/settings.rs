@@ -6,6 +6,7 @@ use std::path::{self, PathBuf};
 use super::options::Cli;
 use crate::live::options::{CaptureOptions, Reception};
 use crate::model::error::Error;
+use crate::model::selection::SourcePorts;
 use crate::service::sandbox;
 
 impl Cli {
@@ -34,6 +35,10 @@ impl Cli {
                 all_netns: self.all_netns,
                 reliable: self.reliable,
                 max_flows: self.max_flows,
+                more_than_flows: self.needs_more_than_flows(),
+                // A filter asks for what folding takes away.
+                exact_ports: self.filters.source_ports == SourcePorts::Keep
+                    || !self.filters.selection().sport.is_empty(),
             },
         }
     }

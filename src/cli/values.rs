@@ -50,7 +50,7 @@ values! {
 values! {
     Source {
         Auto "auto" "kernel where it can be loaded and serves, else batch"
-        Kernel "kernel" "Each flow once, told apart by a BPF program in the kernel"
+        Kernel "kernel" "Each flow once, or records of flows, by a BPF program in the kernel"
         Batch "batch" "Many at a time, decoded in place"
         Callback "callback" "One at a time, by the C library"
     }

@@ -1,4 +1,4 @@
-//! The `kernel` source: whether its BPF program can be loaded, and runs as fast as it should.
+//! The `kernel` source: whether its BPF programs can be loaded, and run as fast as they should.
 
 use std::fs;
 
@@ -41,10 +41,11 @@ fn chosen(modes: &str) -> Option<String> {
 
 #[cfg(feature = "ebpf")]
 fn load(socket: &Handle) -> Result<(), String> {
-    use crate::sources::kernel::{Kernel, Sizes};
+    use crate::sources::kernel::{Kernel, Sizes, records};
 
-    // As small as can be: it is gone again at once.
-    Kernel::attach(socket, Sizes::new(0, 0)).map(drop)
+    // As small as can be: they are gone again at once.
+    Kernel::attach(socket, Sizes::new(0, 0))?;
+    records::Records::attach(socket, records::Sizes::new(0), records::Wants::default()).map(drop)
 }
 
 #[cfg(not(feature = "ebpf"))]

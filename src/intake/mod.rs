@@ -4,12 +4,13 @@
 
 pub mod contents;
 mod detailed;
+pub mod folded;
 pub mod records;
 pub mod snapshot;
 mod stripes;
 pub mod table;
 pub mod tally;
-mod unlisted;
+pub mod unlisted;
 
 use std::iter;
 use std::sync::Arc;

@@ -14,13 +14,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use hashbrown::HashTable;
 use parking_lot::RwLock;
 
+use crate::intake::folded::Folded;
 use crate::intake::stripes::Stripes;
 use crate::intake::table::Table;
 use crate::model::evidence::{self, Listening, Marks, is_service, may_be_answer};
 use crate::model::flow::{COLLAPSED_SOURCE_PORT, Event, Flow};
 use crate::model::listing;
 use crate::model::record::{Classic, Identity, Protocol, Record, Service, SourcePort, Translation};
-use crate::model::sighting::{Beginning, Sighting};
+use crate::model::sighting::{Beginning, OWN, Sighting};
 use crate::model::timestamp::Timestamp;
 use crate::model::tuple::Tuple;
 
@@ -103,6 +104,34 @@ impl Records {
             helped: self.helpers.number(helper, expected_by),
         };
         self.add(&tuple, namespace, seen);
+    }
+
+    /// Takes in what was seen of a flow in a while, none of which could have to do with what was seen of others: see
+    /// [`Folded`].
+    pub fn fold(&self, folded: &Folded) {
+        let (mut tuple, mut translation) = (folded.tuple, folded.translation);
+        if !self.keep_ports {
+            tuple.source_port = tuple.source_port.collapsed();
+            translation = translation.and_then(|translation| translation.collapsed(&tuple));
+        }
+        let beginning = if tuple.protocol == Protocol::TCP {
+            Beginning::Seen
+        } else {
+            Beginning::Untold
+        };
+        self.add(
+            &tuple,
+            OWN,
+            Addition {
+                translation,
+                first_us: folded.first.us(),
+                last_us: folded.last.us(),
+                connections: u32::try_from(folded.connections).unwrap_or(u32::MAX),
+                replied: folded.answered_ns.is_some(),
+                beginning,
+                helped: 0,
+            },
+        );
     }
 
     /// Whether a flow may be one that a server goes on with, by its ports.

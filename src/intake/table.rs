@@ -6,7 +6,7 @@
 mod entry;
 
 use std::hash::{BuildHasher, Hasher};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
 
@@ -15,7 +15,7 @@ use entry::Hashable;
 
 use crate::intake::snapshot::Snapshot;
 use crate::intake::stripes::Stripes;
-use crate::intake::unlisted::Unlisted;
+use crate::intake::unlisted::{Recent, Unlisted, now_ns};
 use crate::model::flow::{Event, Flow, Key, Observation, Transport};
 
 /// The tables of one address family, by transport.
@@ -26,6 +26,7 @@ struct Stripe {
     v4: Family<[u8; 4]>,
     v6: Family<[u8; 16]>,
     unlisted: Unlisted,
+    recent: Recent,
 }
 
 /// So many replies to flows that are not listed are noted at most while the kernel's table is read.
@@ -66,6 +67,9 @@ pub enum Unseen {
     List,
     /// The same, by an event of the beginning that comes late.
     ListLate,
+    /// It stays unlisted. What lists it was kept back since that time, in nanoseconds of the clock that never goes back:
+    /// it counts as replied if a reply came after that.
+    KeptBack(u64),
 }
 
 /// One observation, as far as the table looks at it.
@@ -96,8 +100,13 @@ struct Visit {
 #[derive(Debug)]
 pub struct Table {
     stripes: Stripes<Stripe>,
-    /// How many read the kernel's table just now.
+    /// How many read the kernel's table just now, and since when.
     merging: AtomicUsize,
+    merging_since_ns: AtomicU64,
+    /// Whether events are kept back for a while before they come here.
+    hears_late: AtomicBool,
+    /// All that was not kept back has come that was sent before this time.
+    heard_ns: AtomicU64,
     /// NEW events of flows that were made up for before, or that listed no flow.
     belated: AtomicU64,
     /// Replies that there was no room to note while the kernel's table was read.
@@ -116,7 +125,9 @@ impl Drop for Merging<'_> {
                 if self.0.merging.load(Ordering::Acquire) > 0 {
                     return;
                 }
-                stripe.unlisted.clear();
+                if !self.0.hears_late.load(Ordering::Relaxed) {
+                    stripe.unlisted.clear();
+                }
             }
         }
     }
@@ -128,6 +139,9 @@ impl Table {
         Self {
             stripes: Stripes::for_this_machine(max),
             merging: AtomicUsize::new(0),
+            merging_since_ns: AtomicU64::new(0),
+            hears_late: AtomicBool::new(false),
+            heard_ns: AtomicU64::new(0),
             belated: AtomicU64::new(0),
             unnoted: AtomicU64::new(0),
         }
@@ -138,6 +152,9 @@ impl Table {
         Self {
             stripes: Stripes::new(max, stripes),
             merging: AtomicUsize::new(0),
+            merging_since_ns: AtomicU64::new(0),
+            hears_late: AtomicBool::new(false),
+            heard_ns: AtomicU64::new(0),
             belated: AtomicU64::new(0),
             unnoted: AtomicU64::new(0),
         }
@@ -146,8 +163,42 @@ impl Table {
     /// To be called before the kernel is asked for its table, and to be kept until all that it says was taken in: an
     /// entry lists its flow as confirmed also if the reply came in as an event in between.
     pub fn merging(&self) -> Merging<'_> {
-        self.merging.fetch_add(1, Ordering::AcqRel);
+        let now_ns = now_ns();
+        if self.merging.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.merging_since_ns.store(now_ns, Ordering::Release);
+        }
         Merging(self)
+    }
+
+    /// To be called before events come that were kept back for a while, with others that were not.
+    pub fn hear_late(&self) {
+        self.hears_late.store(true, Ordering::Release);
+    }
+
+    /// Says that all has come that was sent before a time, but for what is kept back.
+    pub fn heard(&self, before_ns: u64) {
+        self.heard_ns.store(before_ns, Ordering::Release);
+    }
+
+    /// When a flow was listed, if it is: 0 for before anything was kept back that has not come. Locks one stripe.
+    pub fn listed_ns(&self, flow: &Flow) -> Option<u64> {
+        self.state(flow)?;
+        let hash = self.hash_flow(flow);
+        let stripe = self.stripes.lock(self.stripes.index(hash));
+        Some(stripe.recent.listed_ns(flow))
+    }
+
+    /// Forgets what was noted before a time: all that was kept back until then has come. Locks the stripes one after the
+    /// other.
+    pub fn forget_notes(&self, before_ns: u64) {
+        for mut stripe in self.stripes.each() {
+            // Who reads the kernel's table needs them, and forgets them then.
+            if self.merging.load(Ordering::Acquire) > 0 {
+                return;
+            }
+            stripe.unlisted.clear_before(before_ns);
+            stripe.recent.clear_before(before_ns);
+        }
     }
 
     /// Takes in one observation. Locks one stripe.
@@ -191,9 +242,20 @@ impl Table {
         observation: &Observation,
         unseen: Unseen,
     ) -> Effect {
-        let lists = unseen != Unseen::Ignore;
+        let (lists, since_ns) = match unseen {
+            Unseen::Ignore => (false, None),
+            Unseen::KeptBack(since_ns) => (false, Some(since_ns)),
+            Unseen::List | Unseen::ListLate => {
+                let merging = self.merging.load(Ordering::Acquire) > 0;
+                (
+                    true,
+                    merging.then(|| self.merging_since_ns.load(Ordering::Acquire)),
+                )
+            }
+        };
         let may_list = !observation.replied || lists;
-        let replied = observation.replied || lists && stripe.unlisted.has(&observation.flow);
+        let noted = |since_ns| stripe.unlisted.has_since(&observation.flow, since_ns);
+        let replied = observation.replied || since_ns.is_some_and(noted);
         let sight = Sight {
             replied,
             may_list,
@@ -210,16 +272,20 @@ impl Table {
                 self.insert(table, transport, hash, key, sight)
             }
         };
+        let hears_late = self.hears_late.load(Ordering::Relaxed);
+        let max = UNLISTED_MAX / self.stripes.count();
+        if hears_late && effect == Effect::Listed && !matches!(unseen, Unseen::KeptBack(_)) {
+            let since_ns = self.heard_ns.load(Ordering::Acquire);
+            stripe.recent.note(observation.flow, since_ns, max);
+        }
         if effect == Effect::Unlisted {
             if sight.new {
                 // It came, and listed nothing: should the kernel's table list its flow, that makes up for no event.
                 self.belated.fetch_add(1, Ordering::Relaxed);
             }
-            if self.merging.load(Ordering::Acquire) > 0 {
-                let max = UNLISTED_MAX / self.stripes.count();
-                if !stripe.unlisted.note(observation.flow, max) {
-                    self.unnoted.fetch_add(1, Ordering::Relaxed);
-                }
+            let notes = hears_late || self.merging.load(Ordering::Acquire) > 0;
+            if notes && !stripe.unlisted.note(observation.flow, max) {
+                self.unnoted.fetch_add(1, Ordering::Relaxed);
             }
         }
         effect
@@ -357,6 +423,9 @@ impl Table {
         Self {
             stripes: taken,
             merging: AtomicUsize::new(0),
+            merging_since_ns: AtomicU64::new(0),
+            hears_late: AtomicBool::new(false),
+            heard_ns: AtomicU64::new(0),
             belated: AtomicU64::new(0),
             unnoted: AtomicU64::new(0),
         }

@@ -58,17 +58,23 @@ pub fn capture(
         },
         intake,
     );
-    let sockets = listen::open(&options.reception, console)?;
+    let mut reception = options.reception.clone();
+    if reception.more_than_flows && conditions.keep_events_back() {
+        // Without its first event, which side opened a connection is found out from others: each has to be decoded.
+        let why = "a rule or a setting that keeps events of connections back";
+        reception.unfit_for_kernel.get_or_insert(why);
+    }
+    let sockets = listen::open(&reception, console)?;
     let recorder = options.write.as_deref().map(start_recording).transpose()?;
     let track = options.track.then(Track::start).transpose()?;
 
     let handles: Vec<&Handle> = sockets.iter().map(|socket| &socket.handle).collect();
-    let shared = Shared::new(intake, recorder, sockets.len()).map_err(resources)?;
+    let keeps_back = sockets.iter().any(|socket| socket.method.keeps_back());
+    let shared = Shared::new(intake, recorder, sockets.len(), keeps_back).map_err(resources)?;
     // Whether a flow that is listed stays so until the end.
     let keeps_all = !options.reset && options.forget.is_none() && state.is_none();
     let early = sockets.iter().map(|socket| socket.buffer.early_drops());
-    let watched =
-        Sockets::new(&handles, shared.lost(), early.map(u64::from).sum()).map_err(resources)?;
+    let watched = Sockets::new(&handles, &shared, early.map(u64::from).sum()).map_err(resources)?;
     // After somebody listens. Of other namespaces' entries nothing is known.
     let older = match intake.namespaces() {
         None => sysctl("nf_conntrack_count").unwrap_or(u64::MAX),

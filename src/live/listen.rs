@@ -103,8 +103,22 @@ pub fn open(options: &Reception, console: &Console) -> Result<Vec<Socket>, Error
 
 #[cfg(feature = "ebpf")]
 fn load(options: &Reception, handle: &Handle, console: &Console) -> Result<Method, String> {
-    use crate::sources::kernel::{Kernel, Sizes};
+    use crate::sources::kernel::{Kernel, Sizes, records};
 
+    if options.more_than_flows {
+        let sizes = records::Sizes::new(options.max_flows);
+        let wants = records::Wants {
+            exact_ports: options.exact_ports,
+            all_protocols: options.all_protocols,
+        };
+        let kernel = records::Records::attach(handle, sizes, wants)?;
+        console.detail(&format!(
+            "source kernel: records are kept there, in {} of its memory now, {} at the most",
+            show_bytes(sizes.start_bytes()),
+            show_bytes(sizes.max_bytes()),
+        ));
+        return Ok(Method::Records(Box::new(kernel)));
+    }
     let sizes = Sizes::new(options.max_flows, options.buffer);
     let kernel = Kernel::attach(handle, sizes)?;
     console.detail(&format!(

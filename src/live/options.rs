@@ -56,4 +56,8 @@ pub struct Reception {
     pub reliable: bool,
     /// How many flows are kept at most, which the BPF program's tables are made for.
     pub max_flows: usize,
+    /// Whether it is not enough to know of each flow once.
+    pub more_than_flows: bool,
+    /// Whether source ports are told apart that lists show as one.
+    pub exact_ports: bool,
 }

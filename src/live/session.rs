@@ -204,6 +204,7 @@ impl<'a> Session<'a> {
             self.make_list(due);
         }
         if let Some(monitor) = self.monitor {
+            self.shared.settle();
             let loss = self.assess();
             let report = self.recovery.report();
             monitor.write(self.intake, report, &loss, self.dumps, self.console);

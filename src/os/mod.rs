@@ -2,6 +2,8 @@
 //! Each file wraps one facility and knows nothing of flows beyond what the facility filters or describes.
 //! May import: `model`, `netlink`.
 
+#[cfg(feature = "ebpf")]
+pub mod bpf;
 pub mod classic_bpf;
 pub mod clock;
 pub mod fault;

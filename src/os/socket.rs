@@ -1,6 +1,6 @@
 //! The system calls that have no safe wrapper elsewhere: of sockets, a TUN device's file, namespaces, descriptors known
 //! by number, filters of system calls, and programs that are about to be started.
-//! With the C library's wrapper, this is the only place with `unsafe`.
+//! With the C library's wrapper and `os::bpf`, this is the only place with `unsafe`.
 #![allow(unsafe_code)]
 
 mod batch;

@@ -4,15 +4,16 @@
 //! socket and is read as the `batch` source reads it. The ring is drained on a timer: an event that
 //! tells nothing new costs user space nothing.
 
+mod program;
+pub mod records;
 mod refusal;
 
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use aya::maps::{Array, HashMap, MapData, RingBuf};
-use aya::programs::SocketFilter;
-use aya::{Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned};
+use aya::maps::{Array, MapData, RingBuf};
+use aya::{Ebpf, include_bytes_aligned};
 use netfilter_conntrack::Handle;
 
 use self::refusal::explain;
@@ -22,6 +23,7 @@ use super::tuning::Buffer;
 use crate::intake::table::{Plan, Table, Unseen};
 use crate::intake::tally::Tally;
 use crate::model::flow::{Event, Flow, Key, Observation, Transport};
+use crate::os::bpf::HashMap;
 
 /// Time between two looks at the ring. Five a second cost next to nothing; more would bring nothing, since
 /// a list that is asked for has the ring emptied first.
@@ -60,11 +62,12 @@ impl Sizes {
     /// Sizes for a list of at most `max_flows` and a receive buffer of `buffer_bytes`.
     ///
     /// Half the flows may be IPv4 and a quarter IPv6 before repeated events are delivered again, which
-    /// costs time but no flow. The ring is a quarter of the buffer: a record takes 24 or 48 bytes of it
-    /// where an event takes 1,280 of a socket's.
+    /// costs time but no flow. The ring is small, since what finds no room in it is read from the tables: with the
+    /// default, 2 MiB, it holds 87,000 IPv4 flows, which is what two processors make in a nap. It counts as resident,
+    /// and twice, since it is mapped twice.
     pub fn new(max_flows: usize, buffer_bytes: u32) -> Self {
         let flows = u32::try_from(max_flows).unwrap_or(u32::MAX);
-        let ring = (buffer_bytes / 4).clamp(1 << 16, 1 << 28);
+        let ring = (buffer_bytes / 32).clamp(1 << 16, 1 << 28);
         Self {
             flows4: (flows / 2).clamp(1 << 10, 1 << 24),
             flows6: (flows / 4).clamp(1 << 10, 1 << 24),
@@ -91,8 +94,8 @@ impl Sizes {
 pub struct Kernel {
     /// Holds the program.
     ebpf: Ebpf,
-    flows4: HashMap<MapData, [u8; KEY4_LEN], u32>,
-    flows6: HashMap<MapData, [u8; KEY6_LEN], u32>,
+    flows4: HashMap<[u8; KEY4_LEN], u32>,
+    flows6: HashMap<[u8; KEY6_LEN], u32>,
     ring: RingBuf<MapData>,
     counts: Array<MapData, [u64; 8]>,
     ring_bytes: u32,
@@ -129,39 +132,18 @@ impl Kernel {
     ///
     /// Errors: why this kernel or this user can't: no CAP_BPF, a kernel before 5.8, a verifier that wants more.
     pub fn attach(socket: impl AsFd, sizes: Sizes) -> Result<Self, String> {
-        // Before 5.11, maps count against the limit of locked memory; later kernels don't ask.
-        let unlimited = rustix::process::Rlimit {
-            current: None,
-            maximum: None,
-        };
-        let _ = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited);
         let object = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dedup.bpf.o"));
-        let mut ebpf = EbpfLoader::new()
-            // The program needs no type of the running kernel: reading all of them takes longer than all else.
-            .btf(None)
-            // What the verifier says of all that it looks at would fill megabytes, which aya has it say again and
-            // again; so a refusal takes one more attempt, for the last words.
-            .verifier_log_level(VerifierLogLevel::STATS)
-            .set_max_entries("flows4", sizes.flows4)
-            .set_max_entries("flows6", sizes.flows6)
-            .set_max_entries("sightings", sizes.ring_bytes)
-            .load(object)
-            .map_err(explain)?;
-        let program: &mut SocketFilter = ebpf
-            .program_mut("dedup")
-            .ok_or("the program is not in its object file")?
-            .try_into()
-            .map_err(explain)?;
-        program.load().map_err(explain)?;
-        let link = program.attach(socket).map_err(explain)?;
-        // The program goes with the socket. To detach it, as aya does when the link is dropped, would take away the
-        // filter that ends the capture, if that is attached by then: SO_DETACH_FILTER takes whichever there is.
-        let _attached = std::mem::ManuallyDrop::new(program.take_link(link).map_err(explain)?);
-        let mut map = |name| ebpf.take_map(name).ok_or("a map is not in the object file");
+        let max_entries = [
+            ("flows4", sizes.flows4),
+            ("flows6", sizes.flows6),
+            ("sightings", sizes.ring_bytes),
+        ];
+        let mut ebpf = program::attach(socket, object, "dedup", &max_entries)?;
+        let mut map = |name| program::take_map(&mut ebpf, name);
         let ring = RingBuf::try_from(map("sightings")?).map_err(explain)?;
         let counts = Array::try_from(map("counts")?).map_err(explain)?;
-        let flows4 = HashMap::try_from(map("flows4")?).map_err(explain)?;
-        let flows6 = HashMap::try_from(map("flows6")?).map_err(explain)?;
+        let flows4 = HashMap::new(program::descriptor(&map("flows4")?)?).map_err(explain)?;
+        let flows6 = HashMap::new(program::descriptor(&map("flows6")?)?).map_err(explain)?;
         Ok(Self {
             ebpf,
             flows4,
@@ -209,21 +191,16 @@ impl Kernel {
         Ok(sum)
     }
 
-    /// The IPv4 flows that the kernel knows, by the bytes of `struct key4`, and whether a reply was seen. Two
-    /// system calls a flow: for a look, not for the way of an event.
-    pub fn known4(&self) -> impl Iterator<Item = ([u8; KEY4_LEN], bool)> {
-        self.flows4
-            .iter()
-            .flatten()
-            .map(|(key, state)| (key, state & CONFIRMED != 0))
-    }
-
-    /// The IPv6 flows, by the bytes of `struct key6`.
-    pub fn known6(&self) -> impl Iterator<Item = ([u8; KEY6_LEN], bool)> {
-        self.flows6
-            .iter()
-            .flatten()
-            .map(|(key, state)| (key, state & CONFIRMED != 0))
+    /// The IPv4 flows that the kernel knows, by the bytes of `struct key4`, and whether a reply was seen: for a look, not
+    /// for the way of an event.
+    ///
+    /// Errors: those of bpf(2).
+    pub fn known4(&self) -> io::Result<Vec<([u8; KEY4_LEN], bool)>> {
+        let mut known = Vec::new();
+        self.flows4.each(false, |key, state| {
+            known.push((*key, state & CONFIRMED != 0));
+        })?;
+        Ok(known)
     }
 
     /// Takes the flows of which a sighting found no room in the ring into `table`. What is known there already changes
@@ -251,15 +228,8 @@ impl Kernel {
                 }
             }
         };
-        for entry in self.flows4.iter() {
-            let (key, state) = entry.map_err(io::Error::other)?;
-            take(&key, state);
-        }
-        for entry in self.flows6.iter() {
-            let (key, state) = entry.map_err(io::Error::other)?;
-            take(&key, state);
-        }
-        Ok(())
+        self.flows4.each(false, |key, state| take(key, *state))?;
+        self.flows6.each(false, |key, state| take(key, *state))
     }
 
     /// Takes the next sighting out of the ring.
@@ -332,8 +302,9 @@ pub fn receive(
     let mut sightings = Vec::with_capacity(COMMIT_LEN);
     let mut plan = Plan::default();
     let mut counted = Counts::default();
+    let room = kernel.ring_bytes / RECORD6_BYTES;
     // No more than a million events come in a second.
-    let half_full = Duration::from_micros(u64::from(kernel.ring_bytes / RECORD6_BYTES / 2));
+    let half_full = Duration::from_micros(u64::from(room / 2));
     for look in (0..LOOKS_A_COUNT).cycle() {
         let stopping = shared.stopping();
         let flush = seat.wanted(handle);
@@ -343,11 +314,13 @@ pub fn receive(
         // The socket first: what came before the program was attached lies there.
         let lost = || kernel.counts().map_or(true, |counts| counts.ring_full > 0);
         drain.run(handle, shared, None, lost)?;
+        let mut told = 0;
         loop {
             sightings.extend(std::iter::from_fn(|| kernel.next_sighting()).take(COMMIT_LEN));
             shared.intake.table().apply_all(&sightings, &mut plan);
             let received = sightings.len();
             sightings.clear();
+            told += received;
             if received < COMMIT_LEN {
                 break;
             }
@@ -372,7 +345,10 @@ pub fn receive(
         if stopping {
             break;
         }
-        wait_time(NAP.min(half_full), shared, seat)?;
+        // While so much comes that the ring would be full soon.
+        let busy = told > room as usize / 4;
+        let nap = if busy { NAP.min(half_full) } else { NAP };
+        wait_time(nap, shared, seat)?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::{batch, callback};
 pub enum Source {
     /// kernel where it can be loaded and serves, else batch
     Auto,
-    /// Each flow once, told apart by a BPF program in the kernel
+    /// Each flow once, or records of flows, by a BPF program in the kernel
     Kernel,
     /// Many at a time, decoded in place
     Batch,
@@ -31,6 +31,9 @@ pub enum Method {
     /// See [`kernel`](super::kernel).
     #[cfg(feature = "ebpf")]
     Kernel(Box<super::kernel::Kernel>),
+    /// See [`kernel::records`](super::kernel::records).
+    #[cfg(feature = "ebpf")]
+    Records(Box<super::kernel::records::Records>),
 }
 
 impl Method {
@@ -40,7 +43,18 @@ impl Method {
             Self::Batch => "batch",
             Self::Callback => "callback",
             #[cfg(feature = "ebpf")]
-            Self::Kernel(_) => "kernel",
+            Self::Kernel(_) | Self::Records(_) => "kernel",
+        }
+    }
+
+    /// Whether what was received is kept elsewhere than in the tables until a flush is wanted.
+    pub const fn keeps_back(&self) -> bool {
+        match self {
+            Self::Batch | Self::Callback => false,
+            #[cfg(feature = "ebpf")]
+            Self::Kernel(_) => false,
+            #[cfg(feature = "ebpf")]
+            Self::Records(_) => true,
         }
     }
 
@@ -59,6 +73,10 @@ impl Method {
             Self::Callback => callback::receive(&mut handle, buffer, shared, seat),
             #[cfg(feature = "ebpf")]
             Self::Kernel(kernel) => super::kernel::receive(&handle, *kernel, buffer, shared, seat),
+            #[cfg(feature = "ebpf")]
+            Self::Records(records) => {
+                super::kernel::records::receive(&handle, *records, buffer, shared, seat)
+            }
         }
     }
 }

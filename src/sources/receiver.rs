@@ -28,6 +28,7 @@ pub struct Shared<'a> {
     seats: Vec<Seat>,
     stop: AtomicBool,
     closing: AtomicBool,
+    keeps_back: bool,
     /// Readable from the stop on: written once and never read, so that it wakes every receiver.
     wake: OwnedFd,
     overruns: AtomicU64,
@@ -95,14 +96,19 @@ impl Flush {
 }
 
 impl<'a> Shared<'a> {
-    /// Of `receivers` receivers that deliver to `intake`.
+    /// Of `receivers` receivers that deliver to `intake`. `keeps_back` is whether a receiver keeps what it knows
+    /// elsewhere until a flush is wanted.
     ///
     /// Errors: those of eventfd(2).
     pub fn new(
         intake: &'a Intake,
         recorder: Option<Recorder>,
         receivers: usize,
+        keeps_back: bool,
     ) -> io::Result<Self> {
+        if keeps_back {
+            intake.table().hear_late();
+        }
         Ok(Self {
             intake,
             recorder,
@@ -111,6 +117,7 @@ impl<'a> Shared<'a> {
                 .collect::<io::Result<_>>()?,
             stop: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            keeps_back,
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             overruns: AtomicU64::new(0),
             lost: AtomicU64::new(0),
@@ -172,6 +179,14 @@ impl<'a> Shared<'a> {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Has the tables know what receivers keep back, if they do: for whoever compares with them. What is not there in
+    /// time comes later.
+    pub fn settle(&self) {
+        if self.keeps_back {
+            self.flush();
         }
     }
 

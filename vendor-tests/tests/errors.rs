@@ -172,8 +172,8 @@ fn bad_arguments_are_told() {
         &["-w", "/dev/null", "--source", "callback"],
         &["-w", "-"],
         &["--all-netns", "--source", "callback"],
-        &["--source", "kernel", "--format", "json"],
-        &["--source", "kernel", "--interval", "1s", "--reset"],
+        &["--source", "kernel", "--all-netns", "--format", "json"],
+        &["--source", "kernel", "--workers", "2"],
         &["--interval", "1s", "--keep", "2", "-o", "flows.txt"],
         &[
             "show",

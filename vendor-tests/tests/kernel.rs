@@ -254,6 +254,8 @@ fn the_kernel_knows_every_flow_and_what_found_no_room() {
 
     let found: HashMap<Vec<u8>, bool> = kernel
         .known4()
+        .unwrap()
+        .into_iter()
         .map(|(key, confirmed)| (key.to_vec(), confirmed))
         .collect();
     assert!(found.len() > 10 && found.values().any(|&confirmed| confirmed));

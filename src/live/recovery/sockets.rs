@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -10,25 +10,29 @@ use super::{Delivery, Kernel};
 use crate::intake::Intake;
 use crate::intake::tally::Tally;
 use crate::os::socket::memory;
+use crate::sources::receiver::Shared;
 use crate::sources::{dump, tuning};
 
-/// The sockets, and a counter of what is lost behind them.
+/// The sockets, and what is known of those who read them.
 #[derive(Debug)]
 pub struct Sockets<'a> {
     sockets: Vec<OwnedFd>,
     /// Of each socket: what its counter showed last, and all that it has shown. It has 32 bits and wraps.
     counted: Mutex<Vec<(u32, u64)>>,
-    /// Events lost elsewhere than in a socket's queue.
-    lost: &'a AtomicU64,
+    /// What knows of events that are lost elsewhere than in a socket's queue.
+    shared: &'a Shared<'a>,
     unprotected: u64,
 }
 
 impl<'a> Sockets<'a> {
-    /// Of these sockets, and a counter of what is lost elsewhere. `unprotected` is what the sockets dropped before they
-    /// were set up.
+    /// Of these sockets, and those who read them. `unprotected` is what the sockets dropped before they were set up.
     ///
     /// Errors: those of dup(2).
-    pub fn new<S: AsFd>(sockets: &[S], lost: &'a AtomicU64, unprotected: u64) -> io::Result<Self> {
+    pub fn new<S: AsFd>(
+        sockets: &[S],
+        shared: &'a Shared<'a>,
+        unprotected: u64,
+    ) -> io::Result<Self> {
         let sockets = sockets
             .iter()
             .map(|socket| socket.as_fd().try_clone_to_owned())
@@ -36,7 +40,7 @@ impl<'a> Sockets<'a> {
         Ok(Self {
             counted: Mutex::new(vec![(0, 0); sockets.len()]),
             sockets,
-            lost,
+            shared,
             unprotected,
         })
     }
@@ -44,7 +48,7 @@ impl<'a> Sockets<'a> {
 
 impl Kernel for Sockets<'_> {
     fn drops(&self) -> io::Result<u64> {
-        let mut all = self.lost.load(Ordering::Relaxed);
+        let mut all = self.shared.lost().load(Ordering::Relaxed);
         for (socket, (last, sum)) in self.sockets.iter().zip(self.counted.lock().iter_mut()) {
             let drops = memory(socket)?.drops;
             *sum += u64::from(drops.wrapping_sub(*last));
@@ -59,6 +63,8 @@ impl Kernel for Sockets<'_> {
     }
 
     fn read_table(&self, intake: &Intake) -> io::Result<Tally> {
+        // What was received is not to count as found in the table.
+        self.shared.settle();
         dump::merge(intake)
     }
 

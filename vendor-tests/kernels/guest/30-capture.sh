@@ -1,5 +1,11 @@
 # Captures of the same traffic in every way that there is.
-source_kernel() { lab; capture $T/kernel --track --source kernel; [ $status = 0 ]; same_flows $T/kernel $K/talk.list; }
+source_kernel() {
+	lab; capture $T/kernel --track --source kernel; [ $status = 0 ]; same_flows $T/kernel $K/talk.list
+	# Records are another program's.
+	capture $T/records --track --source kernel --format json; [ $status = 0 ]
+	conntracker show $T/records --format classic >$T/classic; same_flows $T/classic $K/talk.list
+	grep -q '"source":"kernel"' $T/records
+}
 source_batch() { lab; capture $T/batch --track --source batch; [ $status = 0 ]; same_flows $T/batch $K/talk.list; }
 source_callback() { lab; capture $T/callback --track --source callback; [ $status = 0 ]; same_flows $T/callback $K/talk.list; }
 daemon() {

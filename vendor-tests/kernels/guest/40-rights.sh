@@ -3,6 +3,7 @@ two_capabilities() {
 	# As the service has them.
 	ulimit -l unlimited
 	with_capabilities +net_admin,+bpf conntracker --source kernel --track --duration 1s -v
+	with_capabilities +net_admin,+bpf conntracker --source kernel --track --duration 1s -v --format json
 	with_capabilities +net_admin,+bpf conntracker doctor | grep -q 'BPF program can be loaded'
 }
 locked_memory() {

@@ -1,0 +1,349 @@
+//! Records that the `kernel` source keeps, on a running kernel: the same as those of `batch`, and none lost or counted
+//! twice.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use vendor_tests::capture::{Capture, Launch, Outcome};
+use vendor_tests::flooding::Flood;
+use vendor_tests::lab::{Lab, close};
+use vendor_tests::netns;
+use vendor_tests::room::Room;
+use vendor_tests::temp::Folder;
+use vendor_tests::wait::until_true;
+use vendor_tests::witness::insert;
+
+/// Runs a test in a namespace of its own, where BPF programs can be loaded.
+fn with_bpf(test: &str, body: impl FnOnce() + Send) {
+    // A user namespace of one's own does not give the right.
+    let status = fs::read_to_string("/proc/self/status").expect("proc is mounted");
+    let root = status
+        .lines()
+        .any(|line| line.split_whitespace().take(2).eq(["Uid:", "0"]));
+    if root {
+        netns::run(test, body);
+    } else {
+        vendor_tests::skipped!("{test}: loading BPF programs takes root");
+    }
+}
+
+fn capture(source: &str, more: &[&str]) -> Capture {
+    let first = ["--source", source, "--format", "json"];
+    Launch::new(first.iter().chain(more)).start()
+}
+
+/// The lines of the last list, as objects: its head first.
+fn objects(list: &str) -> Vec<Value> {
+    let last = list.rfind(r#"{"type":"capture""#).expect("a capture");
+    let lines = list[last..].lines();
+    lines
+        .map(|line| serde_json::from_str(line).expect("an object a line"))
+        .collect()
+}
+
+/// The flows of the last list, without times.
+fn flows(list: &str) -> Vec<Value> {
+    let flows = objects(list)
+        .into_iter()
+        .filter(|object| object["type"] == "flow");
+    flows
+        .map(|mut flow| {
+            let known = flow.as_object_mut().expect("an object");
+            known.remove("first_seen").expect("a time");
+            known.remove("last_seen").expect("a time");
+            flow
+        })
+        .collect()
+}
+
+/// How many connections began, by all flows of a list.
+fn connections(flows: &[Value]) -> u64 {
+    let counts = flows.iter().map(|flow| &flow["connections"]);
+    counts.map(|count| count.as_u64().expect("a number")).sum()
+}
+
+/// Both sources with the same options list the same, and say that it is complete.
+fn agree(options: &[&str], kernel: &Outcome, batch: &Outcome) -> usize {
+    let (kernel, batch) = (kernel.list(), batch.list());
+    let heads = [&kernel, &batch].map(|list| objects(list).swap_remove(0));
+    assert_eq!(heads[0]["source"], "kernel");
+    for head in &heads {
+        assert_eq!(head["verdict"], "complete");
+        assert_eq!(head["loss"]["recovered"], heads[1]["loss"]["recovered"]);
+    }
+    let (found, wanted) = (flows(&kernel), flows(&batch));
+    for (found, wanted) in found.iter().zip(&wanted) {
+        assert_eq!(found, wanted, "{options:?}");
+    }
+    assert_eq!(found.len(), wanted.len(), "{options:?}");
+    found.len()
+}
+
+const OPTIONS: [&[&str]; 8] = [
+    &[],
+    &["--all-protocols"],
+    &["--source-ports", "keep"],
+    &["--existing", "--reliable"],
+    &["--sport", "40000-50000"],
+    &["--dport", "443", "--confirmed"],
+    &["--zone", "7"],
+    &["--interval", "1s", "--forget", "1h"],
+];
+
+#[test]
+fn real_traffic_gives_the_records_of_batch_whatever_is_asked_for() {
+    with_bpf(
+        "real_traffic_gives_the_records_of_batch_whatever_is_asked_for",
+        || {
+            let lab = Lab::new();
+            // Open before anything is tracked, and so picked up in the middle.
+            let old = lab.open_tcp(50_000, 444);
+            let older = lab.open_tcp(50_001, 8080);
+            lab.track();
+            netns::sh(
+                "nft 'table ip more {
+                    chain zones { type filter hook prerouting priority raw;
+                        udp dport 53 udp sport 40001 ct zone set 7; };
+                    chain marks { type filter hook prerouting priority mangle;
+                        tcp dport 443 ct mark set 5; };
+                    chain out { type nat hook postrouting priority srcnat;
+                        ip saddr 10.1.0.2 tcp sport 1025 masquerade; };
+                }'",
+            );
+            let captures: Vec<_> = OPTIONS
+                .iter()
+                .map(|options| (capture("kernel", options), capture("batch", options)))
+                .collect();
+            lab.traffic();
+            // The same ports again: of entries that are there still, and of new ones.
+            lab.traffic();
+            for (near, far) in [old, older] {
+                close(near, far);
+            }
+            let entry = "-p udp -s 10.9.0.1 -d 10.9.0.2 --dport 53 -t 60";
+            insert(&format!("{entry} --sport 5000 --zone 7"));
+            insert(&format!("{entry} --sport 5001 --zone 8"));
+            insert(&format!("{entry} --sport 5002 --dst-nat 10.9.0.3:5353"));
+            insert("-p udp -s 10.9.0.1 -d 10.9.0.2 --sport 5060 --dport 5060 -t 60");
+            insert("-p udp -s 10.9.0.2 -d 10.9.0.1 --sport 51820 --dport 40000 -t 60");
+            insert(
+                "-p tcp -s 10.9.0.1 -d 10.9.0.2 --sport 5000 --dport 80 -t 60 --state ESTABLISHED -u SEEN_REPLY",
+            );
+            vendor_tests::program::run(
+                "python3",
+                [
+                    "-c",
+                    "import socket
+for protocol in 132, 33, 136, 47:
+    packet = bytes([0x12, 0x34, 0, 80]) + bytes(12)
+    socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol).sendto(packet, ('127.0.0.1', 0))",
+                ],
+            );
+            for (options, (kernel, batch)) in OPTIONS.iter().zip(captures) {
+                batch.drained();
+                kernel.signal(Signal::USR1);
+                thread::sleep(Duration::from_millis(300));
+                let count = agree(options, &kernel.finish(), &batch.finish());
+                assert!(count > 1, "{options:?}: {count} flows");
+            }
+        },
+    );
+}
+
+/// A list in that format, without what differs from run to run: times, and remarks.
+fn plain(format: &str, list: &str) -> Vec<String> {
+    if format != "csv" {
+        let lines = list.lines().filter(|line| !line.starts_with('#'));
+        return lines.map(str::to_owned).collect();
+    }
+    let mut reader = csv::Reader::from_reader(list.as_bytes());
+    let names = reader.headers().expect("names").clone();
+    let rows = reader.records().map(|row| row.expect("a row"));
+    rows.map(|row| {
+        let cells = names.iter().zip(&row);
+        let cells = cells.filter(|(name, _)| !name.ends_with("_seen"));
+        cells.map(|(_, cell)| cell).collect::<Vec<_>>().join(",")
+    })
+    .collect()
+}
+
+#[test]
+fn every_format_is_that_of_batch() {
+    with_bpf("every_format_is_that_of_batch", || {
+        let formats = ["csv", "table", "nft", "classic"];
+        let captures = formats.map(|format| {
+            ["kernel", "batch"].map(|source| {
+                let args = ["--source", source, "--format", format, "--sort", "address"];
+                // A ruleset has no order of its own.
+                Launch::new(&args[..if format == "nft" { 4 } else { 6 }]).start()
+            })
+        });
+        let udp = "-p udp -d 10.0.0.2 -t 60";
+        insert(&format!("{udp} -s 10.0.0.1 --sport 5000 --dport 53"));
+        insert(&format!("{udp} -s 10.0.0.1 --sport 5001 --dport 53"));
+        insert(&format!("{udp} -s 10.0.0.7 --sport 123 --dport 123"));
+        insert("-p tcp -s 10.0.0.1 -d 10.0.0.3 --sport 5000 --dport 443 -t 60 --state SYN_SENT");
+        // Rules are for what was answered.
+        let answered =
+            "conntrack -U -p udp -s 10.0.0.1 -d 10.0.0.2 --sport 5000 --dport 53 -u SEEN_REPLY";
+        netns::sh(answered);
+        for (format, captures) in formats.into_iter().zip(captures) {
+            let [kernel, batch] = captures.map(|capture| {
+                let outcome = capture.finish();
+                assert_eq!(outcome.code, Some(0), "{format}: {}", outcome.stderr);
+                plain(format, &outcome.text())
+            });
+            assert!(kernel.len() > 2, "{format}: {kernel:?}");
+            if format == "table" {
+                assert_eq!(kernel.len(), batch.len());
+            } else {
+                assert_eq!(kernel, batch, "{format}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_flood_gives_the_records_of_batch() {
+    with_bpf("a_flood_gives_the_records_of_batch", || {
+        let (kernel, batch) = (capture("kernel", &[]), capture("batch", &[]));
+        Flood::start(
+            "--entries 40000 --distinct 9000 --family mixed --replied 30 --privileged 20 --rate 40000",
+        )
+        .finish();
+        batch.drained();
+        assert_eq!(agree(&[], &kernel.finish(), &batch.finish()), 9000);
+    });
+}
+
+#[test]
+fn nothing_is_lost_or_counted_twice_while_it_is_stopped_for_ten_seconds() {
+    let room = Room::new(300_000);
+    with_bpf(
+        "nothing_is_lost_or_counted_twice_while_it_is_stopped_for_ten_seconds",
+        || {
+            let capture = capture("kernel", &[]);
+            capture.stop();
+            let flood = format!("--entries {} --family mixed", room.entries);
+            let expected = Flood::start(&flood).finish();
+            thread::sleep(Duration::from_secs(5));
+            capture.resume();
+            let flows = flows(&capture.finish().list());
+            assert_eq!(flows.len(), expected.len());
+            assert_eq!(connections(&flows), room.entries);
+        },
+    );
+}
+
+#[test]
+fn flows_beyond_the_kernels_room_are_decoded() {
+    with_bpf("flows_beyond_the_kernels_room_are_decoded", || {
+        // Room for 2,048 IPv4 and 1,024 IPv6 flows in the kernel.
+        let capture = capture("kernel", &["--max-flows", "4096"]);
+        capture.stop();
+        let expected = Flood::start("--entries 12000 --distinct 4000 --family mixed").finish();
+        capture.resume();
+        let flows = flows(&capture.finish().list());
+        assert_eq!((flows.len(), connections(&flows)), (expected.len(), 12_000));
+    });
+}
+
+/// The connections of all lists of a folder.
+fn in_all(folder: &Path) -> (usize, u64) {
+    let files = fs::read_dir(folder).expect("a folder");
+    let lists: Vec<u64> = files
+        .map(|file| {
+            let list = fs::read_to_string(file.expect("a file").path()).expect("a list");
+            assert_eq!(objects(&list)[0]["verdict"], "complete");
+            connections(&flows(&list))
+        })
+        .collect();
+    (lists.len(), lists.iter().sum())
+}
+
+#[test]
+fn every_connection_is_of_one_interval() {
+    with_bpf("every_connection_is_of_one_interval", || {
+        let folder = Folder::new();
+        let lists = format!("{}/", folder.join("lists").display());
+        fs::create_dir(&lists).expect("a new folder");
+        let capture = capture("kernel", &["--interval", "100ms", "--reset", "-o", &lists]);
+        Flood::start("--entries 90000 --distinct 3000 --family mixed --rate 30000").finish();
+        let outcome = capture.finish();
+        assert_eq!((outcome.code, &*outcome.stderr), (Some(0), ""));
+        let (lists, connections) = in_all(Path::new(&lists));
+        assert!(lists > 5, "{lists} lists");
+        assert_eq!(connections, 90_000);
+    });
+}
+
+#[test]
+fn a_list_that_is_asked_for_has_what_has_just_happened() {
+    with_bpf(
+        "a_list_that_is_asked_for_has_what_has_just_happened",
+        || {
+            let capture = capture("kernel", &[]);
+            for round in 1..=10 {
+                insert(&format!(
+                    "-p udp -s 10.0.0.{round} -d 10.0.1.1 --sport 5000 --dport 53 -t 60"
+                ));
+                let before = capture.stdout().len();
+                capture.signal(Signal::USR1);
+                until_true("a list", || {
+                    capture.stdout()[before..]
+                        .windows(12)
+                        .any(|bytes| bytes == b"\"type\":\"end\"")
+                });
+                let list = String::from_utf8(capture.stdout()).expect("text");
+                assert_eq!(flows(&list).len(), round, "{list}");
+            }
+            assert_eq!(capture.finish().code, Some(0));
+        },
+    );
+}
+
+#[test]
+fn a_state_goes_on_and_the_classic_list_can_be_filtered() {
+    with_bpf(
+        "a_state_goes_on_and_the_classic_list_can_be_filtered",
+        || {
+            let folder = Folder::new();
+            let state = folder.join("state").display().to_string();
+            let udp = "-p udp -d 10.0.0.2 --dport 53 -t 60";
+            for run in 1..=3 {
+                let capture = capture("kernel", &["--state", &state]);
+                let filtered = Launch::new(["--source", "kernel", "--src", "10.0.0.1"]).start();
+                insert(&format!("{udp} -s 10.0.0.1 --sport 500{run}"));
+                insert(&format!("{udp} -s 10.0.0.9 --sport 500{run}"));
+                let outcome = capture.finish();
+                assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+                let flows = flows(&outcome.text());
+                assert_eq!((flows.len(), connections(&flows)), (2, 2 * run));
+                let list = filtered.finish().list();
+                assert!(
+                    list.lines().count() == 1 && list.contains("src = 10.0.0.1 "),
+                    "{list}"
+                );
+            }
+        },
+    );
+}
+
+#[test]
+fn what_the_table_shows_is_not_recovered_if_it_was_received() {
+    with_bpf(
+        "what_the_table_shows_is_not_recovered_if_it_was_received",
+        || {
+            let capture = capture("kernel", &["--existing"]);
+            insert("-p udp -s 10.0.0.1 -d 10.0.0.2 --sport 5000 --dport 53 -t 60");
+            // The table is read again at the end.
+            let list = capture.finish().list();
+            assert_eq!(objects(&list)[0]["loss"]["recovered"], 0, "{list}");
+            assert_eq!(connections(&flows(&list)), 1);
+        },
+    );
+}
