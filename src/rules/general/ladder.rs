@@ -288,12 +288,14 @@ impl<'a> Ladder<'a> {
         missed
     }
 
-    /// Whether it names addresses that will be others', of containers or, for what the gateway itself gives to everybody
-    /// whose address it has given, of those.
+    /// Whether it names addresses that will be others': of containers, or such as the gateway gives, for what it gives itself
+    /// and for what may go to everybody on the Internet. Which of its addresses may do that keeps nobody out tomorrow.
     fn is_passing(&self, rung: Rung) -> bool {
         let is_own = matches!(self.key.target, Target::Own | Target::Group(_));
+        let to_everybody = self.destinations.is_internet
+            && self.destinations.steps[rung.destinations].level == Level::Zone;
         let passing = |side: &Side, step: usize| {
-            (side.is_passing || is_own && side.is_dynamic)
+            (side.is_passing || (is_own || to_everybody) && side.is_dynamic)
                 && side.steps[step].level == Level::Address
                 && side.steps.len() > 1
         };

@@ -1,13 +1,15 @@
 //! What each level of a side admits, and how many members it takes before a rule is made of that.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::busy::Busy;
-use super::evidence::{Evidence, Key};
+use super::evidence::{Evidence, Key, Kind, Target};
 use super::links::{Links, Network, NetworkId, ZoneId};
 use super::sensitive::Gives;
 use super::side::{Atom, Level, Steps, Which};
+use crate::model::record::{Protocol, Service};
 use crate::rules::block::{Block, Family};
+use crate::rules::direction::Chain;
 
 /// Fewer than so many clients never make a network of it.
 const CLIENTS: u64 = 3;
@@ -44,6 +46,46 @@ pub(super) struct Levels<'a> {
     pub(super) gives: Option<Gives>,
     pub(super) links: &'a Links,
     pub(super) evidence: &'a Evidence,
+    /// Whether it is the plain web, of clients that use the other one everywhere.
+    pub(super) follows: bool,
+}
+
+/// So many clients and servers of the encrypted web are a network that uses it everywhere.
+const WEB: (usize, usize) = (3, 10);
+/// Then so many are enough for the plain one: whoever lets a network browse means both.
+const WEB_TOO: u32 = 2;
+
+/// Whether a service is the plain web (HTTP) to the Internet, and what its clients' zone does with the encrypted one
+/// (HTTPS) shows that it goes everywhere.
+pub(super) fn follows_web(key: &Key, links: &Links, evidence: &Evidence) -> bool {
+    let is_plain = key.service == Service::Port(80)
+        && key.protocol == Protocol::TCP
+        && key.kind == Kind::Plain
+        && key.chain == Chain::Forward
+        && key.target == Target::Addresses
+        && key.to.is_some_and(|zone| links.zones[zone].is_internet);
+    if !is_plain {
+        return false;
+    }
+    let encrypted = [Kind::Both, Kind::Plain].map(|kind| Key {
+        service: Service::Port(443),
+        kind,
+        ..*key
+    });
+    let used = { evidence.services.iter() }.filter(|used| encrypted.contains(&used.key));
+    let relations = || used.clone().flat_map(|used| &used.relations);
+    let are_several = |addresses: &mut dyn Iterator<Item = u128>, several: usize| {
+        let mut different = HashSet::new();
+        for address in addresses {
+            different.insert(address);
+            if different.len() == several {
+                return true;
+            }
+        }
+        false
+    };
+    are_several(&mut relations().map(|one| one.source), WEB.0)
+        && are_several(&mut relations().map(|one| one.destination), WEB.1)
 }
 
 impl Levels<'_> {
@@ -156,6 +198,7 @@ impl Levels<'_> {
             Level::Near => 3,
             Level::Far => 4,
             _ if self.key.protocol.is_icmp() => 4,
+            _ if self.follows => WEB_TOO,
             _ => SERVERS,
         })
     }
@@ -188,6 +231,7 @@ impl Levels<'_> {
             (Some(Gives::Data), _) => half.min(share(SHARE_DATA).max(CLIENTS_DATA)),
             // Whoever sends an echo request does no harm by it.
             (None, true) if self.key.protocol.is_icmp() => 2,
+            (None, true) if self.follows => u64::from(WEB_TOO),
             (None, true) if is_dynamic => CLIENTS,
             (None, true) => share(SHARE_INTERNET).clamp(CLIENTS, CLIENTS_MANY),
             (None, false) => share(SHARE_INNER).clamp(CLIENTS, CLIENTS_MANY),

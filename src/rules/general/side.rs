@@ -1,7 +1,7 @@
 //! One side of a service, its sources or its destinations, at each level that a rule could have for it.
 
 use super::evidence::{Evidence, Key, Kind, Target};
-use super::levels::Levels;
+use super::levels::{Levels, follows_web};
 use super::links::Links;
 use super::sensitive::Gives;
 use crate::model::record::Service;
@@ -152,6 +152,7 @@ impl Side {
             gives,
             links,
             evidence,
+            follows: follows_web(key, links, evidence),
         };
         side.is_dynamic = !side.is_internet && ladder.of_zone().is_dynamic();
         side.is_passing = !side.is_internet && ladder.of_zone().is_passing();

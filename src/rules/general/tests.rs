@@ -173,3 +173,67 @@ fn what_is_for_link_local_clients_is_for_none_on_the_internet_side() {
         "{text}"
     );
 }
+
+/// Some clients that go to another site each day and client, and what else they do.
+fn browsing(also: impl Fn(u64, &str) -> Vec<Record>) -> Vec<Record> {
+    let mut records = Vec::new();
+    for day in 0..7 {
+        for client in 0..4 {
+            let source = format!("10.1.0.{}", 20 + client);
+            for site in 0..3 {
+                let site = format!("{}.{day}.{site}.9", 20 + client * 31);
+                records.push(record(&source, &site, 443, (day, day)));
+            }
+            records.extend(also(day, &source));
+        }
+    }
+    records
+}
+
+#[test]
+fn whoever_uses_the_encrypted_web_everywhere_may_use_the_plain_one() {
+    let plain = |day: u64, source: &str| match (day, source) {
+        (4, "10.1.0.20") => vec![record(source, "77.1.1.1", 80, (4, 4))],
+        (5, "10.1.0.21") => vec![record(source, "88.1.1.1", 80, (5, 5))],
+        (6, "10.1.0.21") => vec![record(source, "99.1.1.1", 80, (6, 6))],
+        _ => Vec::new(),
+    };
+    let both = browsing(plain);
+    let alone: Vec<Record> = { both.iter() }
+        .filter(|record| record.identity.service != Service::Port(443))
+        .cloned()
+        .collect();
+    let text = ruleset(&plan_of(&captures(7), &both));
+    assert!(
+        text.contains("oifname \"wan0\" meta nfproto ipv4 tcp dport 80 accept"),
+        "{text}"
+    );
+    let text = ruleset(&plan_of(&captures(7), &alone));
+    assert!(!text.contains("ipv4 tcp dport 80 accept"), "{text}");
+    assert!(text.contains("99.1.1.1"), "{text}");
+}
+
+#[test]
+fn leased_addresses_are_no_condition_of_what_may_go_everywhere() {
+    let none = browsing(|_, _| Vec::new());
+    let leases = browsing(|day, source| {
+        let asked = Tuple {
+            protocol: Protocol::UDP,
+            ..Tuple::tcp(source, "10.1.0.1", 67)
+        };
+        vec![Record {
+            identity: Identity::of(&asked),
+            ..record(source, "10.1.0.1", 67, (day, day))
+        }]
+    });
+    let text = ruleset(&plan_of(&captures(7), &leases));
+    assert!(
+        text.contains("oifname \"wan0\" meta nfproto ipv4 tcp dport 443 accept"),
+        "{text}"
+    );
+    let text = ruleset(&plan_of(&captures(7), &none));
+    assert!(
+        text.contains("oifname \"wan0\" ip saddr 10.1.0.20/30 tcp dport 443 accept"),
+        "{text}"
+    );
+}
