@@ -256,3 +256,80 @@ fn recordings_that_lack_something_say_so() {
         assert_eq!(code, Some(3), "{name}: {stderr}");
     }
 }
+
+#[test]
+fn what_conntrack_says_to_have_shown_is_held_against_what_is_there() {
+    let shown = |count: u32, what: &str| {
+        format!("conntrack v1.4.7 (conntrack-tools): {count} flow {what} have been shown.\n")
+    };
+    says(&format!("{ENTRY}\n{}", shown(1, "entries")), &[FLOW], 0);
+    says(&format!("{ENTRY}\n{}", shown(3, "entries")), &[FLOW], 3);
+    says(&format!("{}{ENTRY}\n", shown(17, "events")), &[FLOW], 3);
+    says(&shown(412, "entries"), &[], 3);
+    // A line of the C tool's list that belongs to a flow which is not there.
+    says(
+        "\t\ttable: mangle, chain: OUTPUT, type: rule, position: 0\n",
+        &[],
+        1,
+    );
+}
+
+#[test]
+fn what_was_dropped_or_never_came_answers_nothing() {
+    let (client, server) = (("192.0.2.1", "40000"), ("198.51.100.1", "443"));
+    let asked = row(client, server, "TCP", 3);
+    let dropped = row(server, client, "TCP", 3).replace(",..,0,", ",..,130,");
+    let unanswered = "tcp 192.0.2.1 198.51.100.1 443 false 1";
+    let listed = ["tcp 198.51.100.1 192.0.2.1 40000 false 1", unanswered];
+    let mut listed = listed.to_vec();
+    listed.sort_unstable();
+    says(&format!("{NFDUMP}\n{asked}{dropped}"), &listed, 0);
+    let log = |from: &str, to: &str, ports: &str, packets: u32| {
+        format!("2 1 eni-1 {from} {to} {ports} 6 {packets} 840 1700000000 1700000060 ACCEPT OK\n")
+    };
+    let request = log(client.0, server.0, "40000 443", 10);
+    let nothing = log(server.0, client.0, "443 40000", 0);
+    says(&format!("{request}{nothing}"), &[unanswered], 0);
+    says(&log(client.0, server.0, "0 0", 10), &[], 1);
+    let fields = "#separator \\x09\n#fields\tts\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tconn_state\torig_pkts\tresp_pkts\n";
+    for (state, is_answered) in [
+        ("SF", true),
+        ("REJ", true),
+        ("S0", false),
+        ("SH", false),
+        ("RSTOS0", false),
+        ("OTH", false),
+        ("FOO", false),
+    ] {
+        let line = format!("1.5\t192.0.2.1\t40000\t198.51.100.1\t443\ttcp\t{state}\t2\t2\n");
+        let flow = format!("tcp 192.0.2.1 198.51.100.1 443 {is_answered} 1");
+        says(&format!("{fields}{line}"), &[&flow], 0);
+    }
+    let more = "1.5\t192.0.2.1\t40000\t198.51.100.1\t443\ttcp\tSF\t2\t2\t9\n";
+    says(&format!("{fields}{more}"), &[], 1);
+    let echo = |response: u8| {
+        format!(
+            r#"{{"event_type":"flow","src_ip":"192.0.2.1","dest_ip":"198.51.100.1","proto":"ICMP","icmp_type":8,"icmp_code":0,"response_icmp_type":{response},"response_icmp_code":0,"flow":{{"pkts_toserver":1,"pkts_toclient":1}}}}"#
+        ) + "\n"
+    };
+    says(&echo(0), &["icmp 192.0.2.1 198.51.100.1  true 1"], 0);
+    says(&echo(3), &["icmp 192.0.2.1 198.51.100.1  false 1"], 0);
+    // Sums over addresses, and what a spreadsheet makes of "8.0".
+    for sum in [
+        row(("0.0.0.0", "40000"), server, "TCP", 3),
+        row(client, ("0.0.0.0", "443"), "TCP", 3),
+    ] {
+        says(&format!("{NFDUMP}\n{asked}{sum}"), &[unanswered], 3);
+    }
+    let leased = row(("0.0.0.0", "68"), ("255.255.255.255", "67"), "UDP", 3);
+    says(
+        &format!("{NFDUMP}\n{leased}"),
+        &["udp 0.0.0.0 255.255.255.255 67 false 1"],
+        0,
+    );
+    let ping = row(("192.0.2.1", "0"), ("198.51.100.1", "8"), "ICMP", 3);
+    says(&format!("{NFDUMP}\n{ping}"), &[], 1);
+    // ICMP of the other family.
+    let v6 = "icmpv6   58 29 src=10.0.0.1 dst=10.0.0.2 type=128 code=0 id=7 src=10.0.0.2 dst=10.0.0.1 type=129 code=0 id=7 mark=0 use=1\n";
+    says(v6, &[], 1);
+}

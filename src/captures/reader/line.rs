@@ -25,6 +25,8 @@ pub enum Said {
     Beside,
     /// A record of that kind of something else than a flow.
     Other(Kind),
+    /// So many entries or events conntrack says to have shown.
+    Shown(u64),
     /// A part of JSON.
     Part,
     /// What a file of that kind says itself to lack.
@@ -165,7 +167,8 @@ impl Forms {
                 classic::Line::Direction(record) => {
                     Said::Direction(Kind::Classic, Box::new(record), None)
                 }
-                classic::Line::Trace => Said::Beside,
+                // It belongs to a flow: alone it says nothing.
+                classic::Line::Trace => Said::Nothing,
             });
         }
         match self.csv.read(text) {
@@ -189,7 +192,7 @@ impl Forms {
         }
         match conntrack::parse(text, ended) {
             Some(read) => Ok(Said::Text(Kind::Conntrack, read?)),
-            None => Ok(Said::Beside),
+            None => Ok(conntrack::count_told(text).map_or(Said::Beside, Said::Shown)),
         }
     }
 

@@ -74,6 +74,9 @@ struct Seen {
     others: BTreeSet<&'static str>,
     /// What was told to be missing.
     lost: BTreeSet<String>,
+    /// How many entries or events conntrack says to have shown, and how many were found.
+    shown: u64,
+    entries: u64,
     /// Whether there was a header or the like, behind which there may be no flow.
     beside: bool,
     /// Whether there were lines that say nothing: blank ones, or what begins a table that does not follow.
@@ -192,6 +195,16 @@ impl Text<'_> {
             let captures: Vec<u32> = self.context.text.iter().flatten().copied().collect();
             self.fault(&captures, why)?;
         }
+        if self.seen.shown > self.seen.entries {
+            let number = self.of_kind(Kind::Conntrack);
+            let (shown, entries) = (self.seen.shown, self.seen.entries);
+            let why = format!(
+                "conntrack says that it has shown {}, and {} of them are here",
+                show_count(shown),
+                show_count(entries)
+            );
+            self.fault(&[number], &why)?;
+        }
         self.nothing_of_use()?;
         // A line that was cut says something else: without "(confirmed)" for example. Conntrack's own are pasted
         // from screens, and end as may be.
@@ -282,6 +295,10 @@ impl Text<'_> {
             Said::Json(json::Line::Other) => {}
             Said::Part => self.seen.parts = true,
             Said::Beside => self.seen.beside = true,
+            Said::Shown(count) => {
+                self.seen.beside = true;
+                self.seen.shown += count;
+            }
             Said::Other(kind) => {
                 self.seen.others.insert(kind.name());
             }
@@ -318,6 +335,9 @@ impl Text<'_> {
             }
             Said::Text(kind, records) => {
                 self.seen.suricata_flows |= kind == Kind::Suricata;
+                if kind == Kind::Conntrack {
+                    self.seen.entries += records.len() as u64;
+                }
                 let number = self.of_kind(kind);
                 for record in records {
                     let seen_in = [(number, record.connections)];

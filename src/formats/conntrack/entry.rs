@@ -233,6 +233,11 @@ fn identity(
     if original.source_port.is_some() != reply.source_port.is_some() {
         return Err("one direction has no ports".into());
     }
+    if protocol.is_icmp() && !protocol.is_icmp_of(source) {
+        return Err(format!(
+            "protocol {protocol} is of the other address family"
+        ));
+    }
     let icmp = icmp(protocol, source, original)?;
     if icmp.is_some() {
         self::icmp(protocol, source, reply)?;

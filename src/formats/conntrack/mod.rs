@@ -38,6 +38,11 @@ pub fn parse(line: &str, ended: bool) -> Option<Result<Vec<Record>, String>> {
     }
 }
 
+/// How many entries or events a line of conntrack says to have been shown; `None` of other lines.
+pub fn count_told(line: &str) -> Option<u64> {
+    matches!(remark::of(line), Some(Remark::Harmless)).then(|| remark::count(line))?
+}
+
 /// The line without the quotation marks that it stands in.
 fn unquoted(line: &str) -> &str {
     let quote = line

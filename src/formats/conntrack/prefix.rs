@@ -13,7 +13,7 @@ const NAMES_MAX: usize = 4;
 /// The first second of the epoch with ten digits, in 2001: less is the time since a start.
 const SECONDS_MIN: u64 = 1_000_000_000;
 
-/// Why an entry behind the signs of diff(1) is none.
+/// Why an entry behind the signs of diff(1) is none, or behind words that say the same.
 const GONE: &str = "this is what a difference says is gone";
 
 const MONTHS: [&str; 12] = [
@@ -45,6 +45,10 @@ pub(super) fn time<'a>(
     let mut is_quoted = true;
     for word in words.clone() {
         if word == "<" || (is_quoted && (word == "-" || word.ends_with(":-") || word == "+-")) {
+            return Err(GONE.into());
+        }
+        let plain = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        if { ["deleted", "removed", "gone"].iter() }.any(|gone| plain.eq_ignore_ascii_case(gone)) {
             return Err(GONE.into());
         }
         is_quoted &= word.ends_with([':', '>', '|']);

@@ -9,6 +9,15 @@ pub(super) enum Remark {
     Trouble,
 }
 
+/// How many entries or events conntrack says to have shown, in the line that it closes with:
+/// `conntrack v1.4.7 (conntrack-tools): 19 flow entries have been shown.`
+pub(super) fn count(line: &str) -> Option<u64> {
+    let (_, rest) = line.rsplit_once("): ")?;
+    let mut words = rest.split(' ');
+    let count = words.next()?.parse().ok()?;
+    (words.next() == Some("flow")).then_some(count)
+}
+
 /// The remark that a line is, if it is one (conntrack-tools 1.4.7, `src/conntrack.c`), also where syslog or a container's
 /// log put something before it. Anything else than the counts that conntrack closes with tells of an entry or event that
 /// it could not show.

@@ -30,6 +30,8 @@ pub struct Document {
     has_begun: bool,
     /// Whether one of several lacks its end or its beginning.
     lacks_some: bool,
+    /// Whether a comment goes on.
+    in_comment: bool,
     /// An entry that goes on in the next line.
     begun: String,
 }
@@ -40,6 +42,10 @@ impl Document {
     /// Errors: what is wrong with it.
     pub fn read(&mut self, line: &str) -> Option<Result<Xml, String>> {
         let trimmed = line.trim();
+        if self.in_comment || trimmed.starts_with("<!--") {
+            self.in_comment = !trimmed.contains("-->");
+            return Some(Err("this is commented out".into()));
+        }
         let begins = ["<?xml", "<conntrack>", "</conntrack>", "<flow>", "<flow "];
         if self.begun.is_empty() && !begins.iter().any(|begin| trimmed.starts_with(begin)) {
             return None;

@@ -377,6 +377,13 @@ fn record(fields: &Fields<'_>) -> Result<Record, String> {
             fields.source_port("src_port", "src_port_collapsed")?,
         )
     } else {
+        if fields
+            .text("dst_port")
+            .or(fields.text("src_port"))
+            .is_some()
+        {
+            return Err(format!("there is a port, and protocol {protocol} has none"));
+        }
         let service = match icmp {
             (Some(icmp_type), Some(code)) => Service::Icmp(icmp_type, code),
             _ => Service::None,

@@ -35,8 +35,19 @@ impl Seen {
         if source.is_ipv4() != destination.is_ipv4() {
             return Err("the addresses are not of one address family".into());
         }
+        if protocol.0 == 0 {
+            return Err("the protocol is 0, so that this is no flow".into());
+        }
+        if protocol.is_icmp() && !protocol.is_icmp_of(source) {
+            return Err(format!(
+                "protocol {protocol} is of the other address family"
+            ));
+        }
         let ports = match (protocol.has_ports(), self.ports) {
             (false, _) => None,
+            (true, Some((0, _) | (_, 0))) => {
+                return Err("a port is 0, so that this is no flow".into());
+            }
             (true, Some(ports)) => Some(ports),
             (true, None) => return Err("the ports are missing".into()),
         };

@@ -10,7 +10,7 @@ use super::{Line, Program, Span};
 use crate::model::record::Protocol;
 
 /// Columns by their names in version 1.6 and in 1.7.5.
-const COLUMNS: [[&str; 2]; 10] = [
+const COLUMNS: [[&str; 2]; 11] = [
     ["sa", "srcAddr"],
     ["da", "dstAddr"],
     ["sp", "srcPort"],
@@ -21,6 +21,7 @@ const COLUMNS: [[&str; 2]; 10] = [
     ["opkt", "outPackets"],
     ["te", "lastSeen"],
     ["td", "duration"],
+    ["fwd", "fwdStatus"],
 ];
 
 /// The table that is being read.
@@ -57,6 +58,9 @@ impl Table {
             if cells.len() < self.width {
                 return Err("cells are missing: the line was cut".to_owned());
             }
+            if cells[self.width..].iter().any(|cell| !cell.is_empty()) {
+                return Err("there are more cells than columns".to_owned());
+            }
             table_line(get)
         })
     }
@@ -90,6 +94,10 @@ fn table_line<'a>(get: impl Fn(usize) -> Option<&'a str>) -> Result<Line, String
             Some((icmp_type, code)) => (parsed("type", icmp_type)?, parsed("code", code)?),
             None => {
                 let [icmp_type, code] = parsed::<u16>("dp", to)?.to_be_bytes();
+                // What a spreadsheet makes of "8.0" reads as another type.
+                if icmp_type == 0 && code != 0 {
+                    return Err(format!("dp {to} is no type and code of ICMP"));
+                }
                 (icmp_type, code)
             }
         });
@@ -116,6 +124,7 @@ fn table_line<'a>(get: impl Fn(usize) -> Option<&'a str>) -> Result<Line, String
         (ports, icmp),
         (sent, answers),
         span(began, ended),
+        get(10).and_then(|status| status.parse().ok()),
     )
 }
 
@@ -154,6 +163,7 @@ fn read(object: &Json) -> Result<Line, String> {
         (ports, icmp),
         counts,
         span(began, ended),
+        optional(object, "fwd_status")?,
     )
 }
 
@@ -171,6 +181,7 @@ fn line(
     (ports, icmp): Service,
     (sent, answers): (Option<u64>, Option<u64>),
     span: Option<Span>,
+    forwarding: Option<u8>,
 ) -> Result<Line, String> {
     // A record without a packet is of no flow: devices write such for what they have dropped or only know of.
     if sent == Some(0) && answers.unwrap_or(0) == 0 {
@@ -186,7 +197,16 @@ fn line(
         let why = "records without a port: they are summed up over ports, or of fragments, and say nothing of a flow";
         return Ok(Line::Lost(Program::Nfdump, why.into()));
     }
-    let answered = sent.unwrap_or(0) > 0 && answers.unwrap_or(0) > 0;
+    // forwardingStatus (RFC 7270, 4.12): from 128 to 191, the packets were dropped.
+    let is_dropped = matches!(forwarding, Some(128..=191));
+    let answered = !is_dropped && sent.unwrap_or(0) > 0 && answers.unwrap_or(0) > 0;
+    let is_group = |address: std::net::IpAddr| {
+        address.is_multicast() || address == std::net::IpAddr::from([255; 4])
+    };
+    if destination.is_unspecified() || (source.is_unspecified() && !is_group(destination)) {
+        let why = "records without an address: they are summed up over addresses, and say nothing of a flow";
+        return Ok(Line::Lost(Program::Nfdump, why.into()));
+    }
     let seen = Seen {
         protocol,
         source,
@@ -200,5 +220,8 @@ fn line(
         reply: None,
     };
     let record = seen.record()?;
+    if is_dropped {
+        return Ok(Line::Flow(Program::Nfdump, record));
+    }
     Ok(Line::Direction(Program::Nfdump, record, span))
 }

@@ -43,7 +43,14 @@ fn read(object: &Json, is_direction: bool) -> Result<Line, String> {
     if !begins && !is_direction {
         return Ok(Line::Other(Program::Suricata));
     }
+    // What answers a request has a type of its own; an error is none.
+    let response: Option<u8> = optional(object, "response_icmp_type")?;
+    let answer = icmp.map(|(icmp_type, _): (u8, u8)| match (protocol, icmp_type) {
+        (Protocol::ICMP, 8) => 0,
+        (_, icmp_type) => icmp_type.wrapping_add(1),
+    });
     let answered = !is_direction
+        && (response.is_none() || response == answer)
         && needed::<u64>(flow, "pkts_toclient")? > 0
         && needed::<u64>(flow, "pkts_toserver")? > 0;
     let seen = Seen {

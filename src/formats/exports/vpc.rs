@@ -82,6 +82,9 @@ fn read<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Line, String> {
         }
         _ => {}
     }
+    if get("packets") == Some("0") {
+        return Ok(Line::Beside(Program::Vpc));
+    }
     let needed = |name: &str| get(name).ok_or_else(|| format!("{name} is missing"));
     // Where packets go through a NAT gateway or a load balancer, those of the packet are the flow's own.
     let address = |name: &str| -> Result<IpAddr, String> {

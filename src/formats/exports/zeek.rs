@@ -1,7 +1,7 @@
 //! conn.log of Zeek, as a table or as JSON (<https://docs.zeek.org/en/master/logs/conn.html>).
 //!
-//! A flow was answered if `resp_pkts` is more than 0, and Zeek has seen its beginning: not in the states `OTH`, `SHR` and
-//! `RSTRH`, in which it can't tell who asked.
+//! A flow was answered if `resp_pkts` is more than 0, and the state says so: not `S0`, `SH` and `RSTOS0`, in which no answer was
+//! seen, nor `OTH`, `SHR` and `RSTRH`, in which Zeek can't tell who asked.
 
 use super::flow::{Seen, epoch, parsed, protocol};
 use super::json::{Json, text};
@@ -21,8 +21,8 @@ const FIELDS: [&str; 10] = [
     "orig_pkts",
     "resp_pkts",
 ];
-/// States in which the first packet that was seen need not be the first one.
-const MIDDLE: [&str; 3] = ["OTH", "SHR", "RSTRH"];
+/// States of connections whose beginning and whose answer Zeek has seen.
+const ANSWERED: [&str; 7] = ["S1", "SF", "REJ", "S2", "S3", "RSTO", "RSTR"];
 
 /// The table that is being read.
 #[derive(Debug, Default)]
@@ -70,6 +70,9 @@ impl Table {
         let cells: Vec<&str> = line.split('\t').collect();
         if cells.len() < self.width {
             return Some(Err("cells are missing: the line was cut".into()));
+        }
+        if cells.len() > self.width {
+            return Some(Err("there are more cells than columns".into()));
         }
         let get = |field: &str| {
             let at = FIELDS.iter().position(|name| *name == field)?;
@@ -125,7 +128,7 @@ fn read(get: impl Fn(&str) -> Option<String>) -> Result<Line, String> {
     let state = needed("conn_state")?;
     let answered = count("resp_pkts")?.unwrap_or(0) > 0
         && count("orig_pkts")? != Some(0)
-        && !MIDDLE.contains(&state.as_str());
+        && ANSWERED.contains(&state.as_str());
     let first = get("ts").and_then(|ts| epoch(&ts).or_else(|| ts.parse().ok()));
     let duration = get("duration").and_then(|duration| epoch(&duration));
     let last = match (first, duration) {
