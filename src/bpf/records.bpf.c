@@ -125,6 +125,10 @@ struct {
 #define TCP4 196
 #define TCP6 244
 
+/* Attributes behind the tuples, two less than there are at most, and the end. A program of more than 20 kB can't be attached
+ * to a socket where net.core.optmem_max is as it was up to Linux 6.6. */
+#define REST_MAX (ATTRIBUTES_MAX - 2)
+
 /* What is found behind the tuples, in one number: the status, the zone, where TCP's state is, whether all is well. */
 #define STATUS(rest) ((__u32)(rest))
 #define ZONE(rest) ((__u16)((rest) >> 32))
@@ -144,7 +148,7 @@ __attribute__((noinline)) __u64 walk(struct __sk_buff *skb, __u32 offset)
 	__u32 status = 0, zone = 0, protoinfo = 0, found = 0;
 
 #pragma clang loop unroll(full)
-	for (int i = 0; i < ATTRIBUTES_MAX; i++) {
+	for (int i = 0; i < REST_MAX; i++) {
 		__u16 attr[4];
 		__u32 value[2];
 		__u16 type;

@@ -41,11 +41,15 @@ fn chosen(modes: &str) -> Option<String> {
 
 #[cfg(feature = "ebpf")]
 fn load(socket: &Handle) -> Result<(), String> {
+    use std::os::unix::net::UnixDatagram;
+
     use crate::sources::kernel::{Kernel, Sizes, records};
 
-    // As small as can be: they are gone again at once.
+    // As small as can be: they are gone again at once. Both on one socket would be more than a filter may take there
+    // (net.core.optmem_max, 20 kB up to Linux 6.6).
     Kernel::attach(socket, Sizes::new(0, 0))?;
-    records::Records::attach(socket, records::Sizes::new(0), records::Wants::default()).map(drop)
+    let other = UnixDatagram::unbound().map_err(|error| error.to_string())?;
+    records::Records::attach(other, records::Sizes::new(0), records::Wants::default()).map(drop)
 }
 
 #[cfg(not(feature = "ebpf"))]

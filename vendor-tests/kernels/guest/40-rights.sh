@@ -4,7 +4,9 @@ two_capabilities() {
 	ulimit -l unlimited
 	with_capabilities +net_admin,+bpf conntracker --source kernel --track --duration 1s -v
 	with_capabilities +net_admin,+bpf conntracker --source kernel --track --duration 1s -v --format json
-	with_capabilities +net_admin,+bpf conntracker doctor | grep -q 'BPF program can be loaded'
+	with_capabilities +net_admin,+bpf conntracker doctor >$T/doctor || true
+	cat $T/doctor
+	grep -q 'BPF program can be loaded' $T/doctor
 }
 locked_memory() {
 	# As a service without LimitMEMLOCK has it; from Linux 5.11 on it does not matter.
