@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::check::limits::without_quoted;
+
 /// How a ruleset is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Form {
@@ -230,7 +232,13 @@ pub fn refusal(text: &str) -> Option<String> {
                 .to_owned(),
         );
     }
-    let opaque = |line: &str| line.contains("xt match \"") || line.contains("xt target \"");
+    // nft(8) writes the names with quotation marks or without, by its version.
+    let opaque = |line: &str| {
+        let quoted = line.contains("xt match \"") || line.contains("xt target \"");
+        let plain = without_quoted(line);
+        let mut words = plain.split_whitespace().skip_while(|word| *word != "xt");
+        quoted || matches!(words.nth(1), Some("match" | "target"))
+    };
     if lines().any(|line| opaque(line) && !line.starts_with('#')) {
         return Some(
             "has rules of iptables in it (xt match, xt target), which nft lists and can't load: give those tables as \

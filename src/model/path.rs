@@ -49,6 +49,8 @@ pub struct Step {
 pub struct Path {
     /// One for each chain of a hook that decided.
     pub steps: Vec<Step>,
+    /// Those that decided on it before the rules were changed, or before it was told again.
+    pub earlier: Vec<Step>,
     /// When the packet came.
     pub seen: Option<Timestamp>,
 }

@@ -53,7 +53,7 @@ impl Unsaid {
         }
         let are = if self.count() == 1 { "is" } else { "are" };
         let what = format!(
-            "{} can't be said to {program} and {are} not here, though what stands above counts the flows as accepted.",
+            "{} can't be expressed in {program} and {are} not here, though what stands above counts the flows as accepted.",
             counted(self.count() as u64, "rule")
         );
         let mut lines = vec![String::new()];

@@ -145,8 +145,8 @@ impl Plan {
         };
         if without("--existing") {
             warnings.push(
-                "the capture has no connections that were open when it began and made no event since, as long-lived \
-                 tunnels (WireGuard, NTP, databases): such have no rule. Capture with --existing"
+                "connections that were open at the start and stayed silent since (VPN tunnels, NTP, databases) are not in \
+                 the capture and get no rule. Capture with --existing"
                     .to_owned(),
             );
         }

@@ -41,7 +41,7 @@ use crate::netlink::uapi::{
 use crate::os::own_table::{OwnTable, Purpose};
 
 /// Behind connection tracking (`NF_IP_PRI_CONNTRACK`, −200), before whatever else.
-const PRIORITY: i32 = -199;
+pub(super) const PRIORITY: i32 = -199;
 /// `NF_CT_STATE_BIT(IP_CT_NEW)` of `nf_conntrack_common.h`, compared in host order.
 const CT_STATE_NEW: u32 = 8;
 

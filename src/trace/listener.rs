@@ -129,11 +129,6 @@ impl Listener {
         Ok(())
     }
 
-    /// What the gate's table is called.
-    pub fn table(&self) -> &str {
-        self.gate.table()
-    }
-
     /// The paths so far.
     pub fn paths(&self) -> &Paths {
         &self.paths
@@ -156,14 +151,15 @@ impl Listener {
         }
         if self.paths.unread() > 0 {
             reasons.push(format!(
-                "{} first packets have extension headers of IPv6, and are not listed",
+                "packets that begin a flow and have extension headers of IPv6 are not listed: {}",
                 self.paths.unread()
             ));
         }
         match self.gate.missed() {
             Ok(0) => {}
             Ok(missed) => reasons.push(format!(
-                "{missed} first packets went untraced, because the set that remembers flows was full or busy"
+                "{missed} new flows were not traced, since no more than --max-flows are remembered, or two processors had \
+                 packets at a time"
             )),
             Err(error) => reasons.push(format!("the counters of the gate can't be read: {error}")),
         }

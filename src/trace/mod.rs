@@ -16,3 +16,4 @@ pub mod listener;
 pub mod paths;
 pub mod report;
 pub mod ruleset;
+pub mod usage;

@@ -7,6 +7,7 @@ use crate::model::path::{Outcome, Path, Step};
 use crate::model::record::SourcePort;
 use crate::model::timestamp::Timestamp;
 use crate::model::tuple::Tuple;
+use crate::os::own_table::is_ours;
 
 use super::event::Met;
 
@@ -51,6 +52,10 @@ impl Paths {
             self.begin(met);
             return;
         }
+        // Of another run of this program.
+        if is_ours(met.table) {
+            return;
+        }
         let (Some(flow), Some(outcome)) = (self.packets.get(&met.packet), met.outcome) else {
             return;
         };
@@ -84,11 +89,17 @@ impl Paths {
             return;
         }
         // Told again, after the gate was flushed, it may fare otherwise.
-        let path = Path {
+        let path = self.by_flow.entry(flow).or_default();
+        let mut earlier = std::mem::take(&mut path.steps);
+        earlier.append(&mut path.earlier);
+        earlier.sort_unstable();
+        earlier.dedup();
+        earlier.truncate(STEPS_MAX);
+        *path = Path {
             steps: Vec::new(),
+            earlier,
             seen: Some(Timestamp::now()),
         };
-        self.by_flow.insert(flow, path);
         if self.packets.len() >= PACKETS_MAX {
             self.packets.clear();
         }

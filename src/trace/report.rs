@@ -1,6 +1,5 @@
 //! Flows with the rules that decided on them, as text and as JSON, and the ruleset with the flows of each rule.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::IpAddr;
 
@@ -14,6 +13,7 @@ use crate::model::timestamp::Timestamp;
 use crate::model::tuple::Tuple;
 
 use super::ruleset::Ruleset;
+use super::usage::{self, Used};
 
 /// Distinct flows whose first packets were followed through the rules.
 #[derive(Debug)]
@@ -67,9 +67,16 @@ struct RuleLine<'a> {
 #[derive(Serialize)]
 struct UseLine<'a> {
     r#type: &'static str,
-    #[serde(flatten)]
-    rule: RuleLine<'a>,
-    flows: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hook: Option<&'a str>,
+    family: &'a str,
+    table: &'a str,
+    chain: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handle: Option<u64>,
+    text: &'a str,
+    /// `null` where it can't be told.
+    flows: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_seen: Option<Timestamp>,
 }
@@ -96,7 +103,7 @@ impl Report<'_> {
             writeln!(
                 out,
                 "{:<8}  {protocol:<6}  {flow:<45}  {}",
-                path.outcome().name(),
+                self.verdict(path),
                 printable(&told)
             )?;
         }
@@ -125,6 +132,19 @@ impl Report<'_> {
                 format!("{family} {table} {chain}: rule {handle}, which is not loaded any more")
             }
             (None, None) => format!("{family} {table} {chain}: its policy"),
+        }
+    }
+
+    /// What became of the flow: `rejected` where the rule answers what it drops.
+    fn verdict(&self, path: &Path) -> &'static str {
+        let last = path.steps.last().and_then(|step| self.text(step));
+        let rejects = last.is_some_and(|text| {
+            let mut words = text.split_whitespace();
+            words.any(|word| matches!(word, "reject" | "REJECT"))
+        });
+        match path.outcome() {
+            Outcome::Dropped if rejects => "rejected",
+            outcome => outcome.name(),
         }
     }
 
@@ -166,7 +186,7 @@ impl Report<'_> {
                     icmp_type: icmp.map(|(icmp_type, _)| icmp_type),
                     icmp_code: icmp.map(|(_, code)| code),
                     seen: path.seen,
-                    verdict: path.outcome().name(),
+                    verdict: self.verdict(path),
                     rules: path.steps.iter().map(|step| self.rule(step)).collect(),
                 },
             )?;
@@ -203,82 +223,64 @@ impl Report<'_> {
         }
     }
 
-    /// Flows of each rule and policy that decided on any, and when it did so last.
-    fn uses(&self) -> BTreeMap<&Step, Use> {
-        let mut uses: BTreeMap<&Step, Use> = BTreeMap::new();
-        for (_, path) in &self.flows {
-            for step in &path.steps {
-                let entry = uses.entry(step).or_default();
-                entry.flows += 1;
-                entry.last = entry.last.max(path.seen);
-            }
-        }
-        uses
-    }
-
-    /// The ruleset but for the table `own`, with the number of flows that each rule decided on, and when it did so last. What
-    /// first packets can't tell of a rule is not claimed: see [`shows`].
+    /// The ruleset with the number of flows that each rule decided on, and when it did so last.
     ///
     /// Errors: those of `out`.
-    pub fn write_by_rule(&self, own: &str, out: &mut dyn Write) -> io::Result<()> {
-        let uses = self.uses();
+    pub fn write_by_rule(&self, out: &mut dyn Write) -> io::Result<()> {
         let (flows, seconds) = (self.flows.len(), self.seconds);
-        writeln!(out, "# the first packets of {flows} flows, in {seconds} s")?;
         writeln!(
             out,
-            "# -: can't be told, since the rule decides on packets that begin no flow, or leaves the decision to others"
+            "# {flows} flows began in {seconds} s. 0: none of them was decided here."
         )?;
-        for ((family, table, chain), listed) in self.ruleset.chains(own) {
-            let (table, chain) = (&**table, &**chain);
-            let hook = listed.hook.as_deref();
-            let hook = hook.map_or(String::new(), |hook| format!(" (hook {hook})"));
-            writeln!(
-                out,
-                "{family} {} {}{hook}",
-                printable(table),
-                printable(chain)
-            )?;
-            let of = |handle: Option<u64>| {
-                let place = (&**family, table, chain, handle);
-                let own = uses.iter().filter(|(step, _)| {
-                    (step.family, &*step.table, &*step.chain, step.handle) == place
-                });
-                own.fold(Use::default(), |sum, (_, one)| Use {
-                    flows: sum.flows + one.flows,
-                    last: sum.last.max(one.last),
-                })
-            };
-            for (handle, text) in &listed.rules {
-                let used = of(Some(*handle));
-                let flows = match used.flows {
-                    0 if !shows(text) => "-".to_owned(),
-                    flows => flows.to_string(),
-                };
-                used_line(&flows, used.last, text, out)?;
-            }
-            if let Some(policy) = &listed.policy {
-                let used = of(None);
-                used_line(
-                    &used.flows.to_string(),
-                    used.last,
-                    &format!("policy {policy}"),
+        writeln!(
+            out,
+            "# -: not counted: the rule matches later packets of connections, or what begins none, or packets that are not"
+        )?;
+        writeln!(
+            out,
+            "# followed (before priority -199, untracked), or it does not end a packet's way (jump, log, counter)."
+        )?;
+        writeln!(out, "{:>9}  {:<20}  RULE", "FLOWS", "LAST (UTC)")?;
+        let mut chain = None;
+        for used in self.usage() {
+            if chain != Some(used.name) {
+                chain = Some(used.name);
+                let (family, table, name) = used.name;
+                let hook = used.chain.hook.as_deref();
+                let hook = hook.map_or(String::new(), |hook| format!(" (hook {hook})"));
+                writeln!(
                     out,
+                    "{family} {} {}{hook}",
+                    printable(table),
+                    printable(name)
                 )?;
             }
+            let flows = used.flows.map_or("-".to_owned(), |flows| flows.to_string());
+            let last = used.last.map_or(String::new(), |last| {
+                let text = last.to_string();
+                text.split('.').next().unwrap_or_default().to_owned() + "Z"
+            });
+            writeln!(out, "{flows:>9}  {last:<20}  {}", printable(&used.text))?;
         }
         Ok(())
     }
 
-    /// The same, as JSON: an object for each rule and policy that decided on a flow.
+    /// The same, as JSON: an object for each rule and each policy.
     ///
     /// Errors: those of `out`.
     pub fn write_by_rule_json(&self, out: &mut dyn Write) -> io::Result<()> {
-        for (step, used) in self.uses() {
+        for used in self.usage() {
+            let (family, table, chain) = used.name;
             line(
                 out,
                 &UseLine {
                     r#type: "rule",
-                    rule: self.rule(step),
+                    hook: used.chain.hook.as_deref(),
+                    family,
+                    table,
+                    chain,
+                    handle: used.handle,
+                    text: &used.text,
                     flows: used.flows,
                     last_seen: used.last,
                 },
@@ -286,57 +288,11 @@ impl Report<'_> {
         }
         self.write_end(out)
     }
-}
 
-/// How a rule was used.
-#[derive(Clone, Copy, Default)]
-struct Use {
-    flows: u64,
-    last: Option<Timestamp>,
-}
-
-fn used_line(
-    flows: &str,
-    last: Option<Timestamp>,
-    text: &str,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let last = last.map_or(String::new(), |last| {
-        let text = last.to_string();
-        text.split('.').next().unwrap_or_default().to_owned() + "Z"
-    });
-    writeln!(out, "{flows:>9}  {last:<20}  {}", printable(text))
-}
-
-/// Whether a rule that was used would show among the first packets of flows: it ends a packet's way at its hook, and does not
-/// ask for packets of connections that are open, as nft(8) and iptables(8) write that. Matches that nft(8) has no words for may
-/// ask for that as well.
-fn shows(rule: &str) -> bool {
-    const ENDS: [&str; 9] = [
-        "accept",
-        "drop",
-        "reject",
-        "dnat",
-        "snat",
-        "masquerade",
-        "redirect",
-        "queue",
-        "tproxy",
-    ];
-    let rule = rule.to_lowercase();
-    let states = [
-        "ct state",
-        "ct status",
-        "--ctstate",
-        "--state",
-        "--ctstatus",
-    ];
-    let asks_for_state = states.iter().any(|state| rule.contains(state));
-    let may_be_new = rule.contains("new") && !rule.contains('!');
-    rule.split_whitespace().any(|word| ENDS.contains(&word))
-        && (!asks_for_state || may_be_new)
-        && !rule.contains("xt match")
-        && !rule.contains("xt target")
+    fn usage(&self) -> Vec<Used<'_>> {
+        let paths: Vec<&Path> = self.flows.iter().map(|(_, path)| *path).collect();
+        usage::of(self.ruleset, &paths)
+    }
 }
 
 fn destination(tuple: &Tuple) -> String {
@@ -354,32 +310,4 @@ fn destination(tuple: &Tuple) -> String {
 fn line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, value)?;
     out.write_all(b"\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_first_packets_cannot_tell_is_not_claimed() {
-        for rule in [
-            "tcp dport 22 accept",
-            "ct state new drop",
-            "-A INPUT -p tcp -j DROP",
-        ] {
-            assert!(shows(rule), "{rule}");
-        }
-        for rule in [
-            "ct state established,related accept",
-            "ct state invalid drop",
-            "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-            "-A INPUT -m conntrack ! --ctstate NEW -j DROP",
-            "ct state != new drop",
-            "tcp dport 22 jump ssh",
-            "tcp dport 22 counter",
-            "xt match \"x\" accept",
-        ] {
-            assert!(!shows(rule), "{rule}");
-        }
-    }
 }

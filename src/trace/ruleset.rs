@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::gate;
 use crate::model::path::Step;
 
 /// Where administrators' programs are, which is not in everybody's PATH.
@@ -14,7 +15,7 @@ const FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 const OF_IPTABLES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
 
 /// Family, table and chain.
-type ChainName = (String, String, String);
+pub type ChainName = (String, String, String);
 
 /// What is loaded.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +30,8 @@ pub struct Ruleset {
 pub struct Chain {
     /// The hook at which the kernel calls it; `None` where only rules do.
     pub hook: Option<String>,
+    /// When it is called there, before those of higher numbers; `None` if that can't be told.
+    pub priority: Option<i32>,
     /// What it does with what no rule decides.
     pub policy: Option<String>,
     /// Handles and texts.
@@ -103,6 +106,7 @@ impl Ruleset {
                     };
                     if first == "type" && chain.hook.is_none() && line.contains(" hook ") {
                         chain.hook = behind(line, "hook");
+                        chain.priority = priority(line);
                         chain.policy = behind(line, "policy").or_else(|| Some("accept".into()));
                     } else if let Some((rule, handle)) = line.rsplit_once(" # handle ") {
                         chain
@@ -138,10 +142,44 @@ impl Ruleset {
         }
     }
 
-    /// All chains but those of one table, in the order in which they are listed.
-    pub fn chains(&self, but: &str) -> impl Iterator<Item = (&ChainName, &Chain)> {
-        let chains = self.chains.iter().map(|(name, chain)| (name, chain));
-        chains.filter(move |((_, table, _), _)| table != but)
+    /// All chains, in the order in which they are listed.
+    pub fn chains(&self) -> impl Iterator<Item = (&ChainName, &Chain)> {
+        self.chains.iter().map(|(name, chain)| (name, chain))
+    }
+}
+
+impl Chain {
+    /// Whether it may see packets before the gate does, or others than those that pass the gate.
+    pub fn is_early(&self) -> bool {
+        let of_hosts = matches!(
+            self.hook.as_deref(),
+            Some("prerouting" | "input" | "forward" | "output" | "postrouting")
+        );
+        !of_hosts
+            || self
+                .priority
+                .is_none_or(|priority| priority <= gate::PRIORITY)
+    }
+}
+
+/// The priority of a chain, also by the names that nft(8) has for the usual ones: `raw`, `filter + 10`.
+fn priority(line: &str) -> Option<i32> {
+    let (_, behind) = line.split_once(" priority ")?;
+    let mut words = behind.split(';').next()?.split_whitespace();
+    let base = match words.next()? {
+        "raw" => -300,
+        "mangle" => -150,
+        "dstnat" => -100,
+        "filter" => 0,
+        "security" => 50,
+        "srcnat" => 100,
+        number => number.parse().ok()?,
+    };
+    match (words.next(), words.next()) {
+        (None, _) => Some(base),
+        (Some("+"), Some(more)) => Some(base + more.parse::<i32>().ok()?),
+        (Some("-"), Some(less)) => Some(base - less.parse::<i32>().ok()?),
+        _ => None,
     }
 }
 
@@ -230,7 +268,6 @@ table inet filter { # handle 3
         let hook = |chain| ruleset.chain(&step(chain, None)).unwrap().hook.clone();
         assert_eq!(hook("forward").as_deref(), Some("forward"));
         assert_eq!(hook("web"), None);
-        assert_eq!(ruleset.chains("filter").count(), 0);
-        assert_eq!(ruleset.chains("x").count(), 2);
+        assert_eq!(ruleset.chains().count(), 2);
     }
 }

@@ -81,7 +81,7 @@ fn what_each_rule_is_for_is_told() {
         });
         let squeezed = words.join(" ").replace("rule ", "");
         for part in [
-            "What each rule is for: 4 needed, 1 not needed in 30 days, 2 out of reach, 3 of which it can't be said",
+            "What each rule is for: 4 needed, 1 not needed in 30 days, 2 unreachable, 3 unknown",
             "2 14 iifname \"lan\" ip saddr @admins tcp dport 22 accept not used in 30 days: 10.9.0.0/16 192.168.1.0/24: 2 of 256 seen",
             "iifname \"lan\" udp dport 53 accept not needed in 30 days",
             "icmp type destination-unreachable accept whether it is needed can't be said: it is for messages of ICMP",

@@ -163,7 +163,7 @@ fn the_rule_that_is_named_is_the_one_whose_counter_moved() {
             let expected = [
                 of(
                     22,
-                    dropped,
+                    "rejected",
                     &["udp dport 22 counter name \"refused\" reject"],
                 ),
                 of(23, dropped, &["policy drop"]),
@@ -267,7 +267,7 @@ fn rules_of_iptables_have_its_words() {
             "-A INPUT -p udp -m multiport --dports 80,81 -j ACCEPT",
         );
         let (verdict, text) = rule("10.9.0.1", 22);
-        assert_eq!(verdict, "dropped");
+        assert_eq!(verdict, "rejected");
         assert!(
             text.starts_with("-A INPUT -p udp -m udp --dport 22 -j REJECT"),
             "{text}"
@@ -338,7 +338,7 @@ fn what_does_not_fit_is_owned_up_to() {
         let outcome = capture.finish();
         assert_eq!(outcome.code, Some(3), "{}", outcome.stderr);
         assert!(
-            outcome.said.contains("untraced") || outcome.said.contains("no room"),
+            outcome.said.contains("not traced") || outcome.said.contains("no room"),
             "{}",
             outcome.said
         );

@@ -155,8 +155,8 @@ pub fn compare(
             .map(|text| text.parse::<IpNet>().expect("a network"));
         hints.local.extend(own);
         comparison.limits.push(
-            "no address of the host is known: made-up ones stand for it, and then those that rules for it ask for; say \
-             which there are with --local, or give a capture"
+            "the host's own addresses are not known: made-up ones were tried, and those in rules for its own input and \
+             output; give them with --local ADDRESS/PREFIX, or give a capture"
                 .to_owned(),
         );
     }

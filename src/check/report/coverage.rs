@@ -114,7 +114,7 @@ impl Report<'_> {
         let head = Head::new(coverage);
         writeln!(
             out,
-            "\nWhat each rule is for: {} needed, {} not needed {}, {} out of reach, {} of which it can't be said",
+            "\nWhat each rule is for: {} needed, {} not needed {}, {} unreachable, {} unknown",
             show_count(head.needed),
             show_count(head.not_needed),
             during(coverage.length),

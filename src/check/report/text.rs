@@ -80,6 +80,10 @@ impl Report<'_> {
             return format!("{rulesets}: {what}");
         }
         match self.passes() {
+            // Nothing may be wrong with the ruleset, and nothing shows it.
+            Some(true) if self.summary().confirmed.flows == 0 => {
+                format!("{rulesets}: nothing was judged, since the captures have no confirmed flow")
+            }
             Some(true) => format!("{rulesets}: every confirmed flow passes"),
             Some(false) => format!("{rulesets}: some confirmed flows do not pass"),
             None => {

@@ -316,7 +316,7 @@ impl Rules {
         let shows_only = self.explain && self.output == Path::new("-");
         if is_folder && !shows_only && (self.output == Path::new("-") || self.output.is_file()) {
             let name = self.firewall.name();
-            let why = format!("what {name} reads are several files: write -o FOLDER");
+            let why = format!("{name} needs several files: give a folder, -o FOLDER");
             return Some((ErrorKind::ValueValidation, why.into()));
         }
         self.generalize?;
@@ -428,7 +428,7 @@ impl Rules {
                 Some(path) => path.to_owned(),
             };
             format!(
-                "{} can't be said to {} and will not be accepted: the head of {place} lists them",
+                "{} can't be expressed in {} and will not be accepted: the head of {place} says which",
                 text::counted(count as u64, "rule"),
                 self.firewall.name(),
             )

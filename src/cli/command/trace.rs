@@ -19,9 +19,9 @@ use crate::ui::console::{Console, REDRAW};
 
 /// Shown behind `--help`.
 const AFTER_HELP: &str = "\
-The first packet of each distinct flow is followed through the rules of nftables and iptables-nft; rules of
-iptables-legacy can't be seen. No rule of yours is touched: a table of its own picks the packets, and is gone
-when the program ends, however it ends.
+The first packet of each distinct flow is followed through the rules of nftables and
+iptables-nft; rules of iptables-legacy can't be seen. No rule of yours is touched: a table
+of its own picks the packets, and is gone when the program ends, however it ends.
 
 Examples:
   sudo conntracker trace --denied             what is being stopped, once each, and by which rule
@@ -123,10 +123,18 @@ impl Trace {
             match (self.format, self.by_rule) {
                 (Format::Text, false) => report.write_text(out),
                 (Format::Json, false) => report.write_json(out),
-                (Format::Text, true) => report.write_by_rule(listener.table(), out),
+                (Format::Text, true) => report.write_by_rule(out),
                 (Format::Json, true) => report.write_by_rule_json(out),
             }
         })?;
+        if report.flows.is_empty() && !self.denied {
+            let tables = ruleset.chains().count();
+            console.note(if tables == 0 {
+                "no flow began, and no rules are loaded here"
+            } else {
+                "no flow began while it listened"
+            });
+        }
         for reason in &reasons {
             console.note(&format!("the list is incomplete: {reason}"));
         }
@@ -175,7 +183,14 @@ const LAST: Duration = Duration::from_millis(50);
 fn texts() -> Result<Ruleset, Error> {
     Ruleset::read().map_err(|error| {
         Error::caused(
-            format!("nft, which makes text of rules, can't be used: {error} (package nftables)"),
+            match error.to_string() {
+                text if text.contains("Operation not permitted") => {
+                    "tracing rules needs CAP_NET_ADMIN: run with sudo".to_owned()
+                }
+                text => format!(
+                    "nft, which writes rules as text, can't be used: {text} (package nftables)"
+                ),
+            },
             error,
         )
     })
