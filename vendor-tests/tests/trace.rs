@@ -346,6 +346,26 @@ fn what_does_not_fit_is_owned_up_to() {
 }
 
 #[test]
+fn sigusr1_prints_the_list_and_goes_on() {
+    netns::run("sigusr1_prints_the_list_and_goes_on", || {
+        let other = neighbour();
+        load(RULES);
+        let capture = start(&["--denied"]);
+        send(&other, "10.9.0.1", 71..72);
+        // When it has been taken in does not show otherwise.
+        until_true("the flow in a list", || {
+            capture.signal(Signal::USR1);
+            std::thread::sleep(Duration::from_millis(100));
+            String::from_utf8_lossy(&capture.stdout()).contains("10.9.0.1:71 ")
+        });
+        send(&other, "10.9.0.1", 23..24);
+        let list = capture.finish().text();
+        let last = list.rfind("10.9.0.1:23 ").expect("listed at the end");
+        assert!(list.contains("10.9.0.1:71 ") && last > 0, "{list}");
+    });
+}
+
+#[test]
 fn nothing_is_left_of_one_that_is_killed() {
     netns::run("nothing_is_left_of_one_that_is_killed", || {
         let capture = start(&[]);

@@ -28,6 +28,10 @@ Examples:
   sudo conntracker trace --duration 1h --by-rule
                                               flows of each rule: which does nothing use?
 
+Signals:
+  SIGINT, SIGTERM, SIGHUP   print the list and end
+  SIGUSR1                   print the list and go on
+
 Exit status:
   0  the list is complete
   1  error
@@ -80,8 +84,7 @@ impl Trace {
     ///
     /// Errors: no privilege, or what the kernel or this machine lacks.
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
-        let destination = Destination::new(&self.output);
-        destination
+        Destination::new(&self.output)
             .check()
             .map_err(|error| Error::unwritable(&self.output, error))?;
         if let Some(name) = &self.netns {
@@ -93,10 +96,46 @@ impl Trace {
         // Whoever lacks nft(8) is told before waiting for an hour.
         let before = texts()?;
         let mut listener = Listener::new(self.max_flows).map_err(|error| refused(&error))?;
-        let began = Instant::now();
         console.detail("tracing the first packet of each flow");
-        self.listen(&mut listener, &signals, console)?;
-        console.clear_status();
+        let began = Instant::now();
+        let list = |listener: &Listener| {
+            console.clear_status();
+            self.list(listener, &before, began, console)
+        };
+        loop {
+            signals.drain();
+            let left = self
+                .duration
+                .map(|duration| duration.saturating_sub(began.elapsed()));
+            if signals.end() || left == Some(Duration::ZERO) {
+                break;
+            }
+            if signals.take_print() {
+                list(&listener)?;
+            }
+            if console.shows_status() {
+                let (all, denied) = listener.paths().counts();
+                let (all, denied) = (show_count(all), show_count(denied));
+                console.draw(&format!("{all} flows, {denied} of them denied"));
+            }
+            let time = left.map_or(REDRAW, |left| left.min(REDRAW));
+            let listened = listener.listen(signals.descriptor(), time);
+            listened.map_err(|error| lost(&error))?;
+        }
+        // What was under way has a moment to come to its end.
+        let listened = listener.listen(signals.descriptor(), LAST);
+        listened.map_err(|error| lost(&error))?;
+        list(&listener)
+    }
+
+    /// Prints what has come up to now, and returns the exit status.
+    fn list(
+        &self,
+        listener: &Listener,
+        before: &Ruleset,
+        began: Instant,
+        console: &Console,
+    ) -> Result<u8, Error> {
         let ruleset = texts()?;
         let mut reasons = listener.reasons();
         reasons.extend(unseen());
@@ -115,11 +154,11 @@ impl Trace {
         let report = Report {
             flows,
             ruleset: &ruleset,
-            before: &before,
+            before,
             reasons: &reasons,
             seconds: began.elapsed().as_secs(),
         };
-        reading::put(&destination, console, |out| {
+        reading::put(&Destination::new(&self.output), console, |out| {
             match (self.format, self.by_rule) {
                 (Format::Text, false) => report.write_text(out),
                 (Format::Json, false) => report.write_json(out),
@@ -128,8 +167,7 @@ impl Trace {
             }
         })?;
         if report.flows.is_empty() && !self.denied {
-            let tables = ruleset.chains().count();
-            console.note(if tables == 0 {
+            console.note(if ruleset.chains().next().is_none() {
                 "no flow began, and no rules are loaded here"
             } else {
                 "no flow began while it listened"
@@ -139,39 +177,6 @@ impl Trace {
             console.note(&format!("the list is incomplete: {reason}"));
         }
         Ok(if reasons.is_empty() { 0 } else { INCOMPLETE })
-    }
-
-    fn listen(
-        &self,
-        listener: &mut Listener,
-        signals: &Signals,
-        console: &Console,
-    ) -> Result<(), Error> {
-        let began = Instant::now();
-        loop {
-            signals.drain();
-            let left = self
-                .duration
-                .map(|duration| duration.saturating_sub(began.elapsed()));
-            if signals.end() || left == Some(Duration::ZERO) {
-                // What was under way has a moment to come to its end.
-                return listener
-                    .listen(signals.descriptor(), LAST)
-                    .map_err(|error| lost(&error));
-            }
-            if console.shows_status() {
-                let (all, denied) = listener.paths().counts();
-                console.draw(&format!(
-                    "{} flows, {} of them denied",
-                    show_count(all),
-                    show_count(denied)
-                ));
-            }
-            let time = left.map_or(REDRAW, |left| left.min(REDRAW));
-            listener
-                .listen(signals.descriptor(), time)
-                .map_err(|error| lost(&error))?;
-        }
     }
 }
 
