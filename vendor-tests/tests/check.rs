@@ -133,6 +133,12 @@ fn a_wrong_ruleset_says_where() {
             outcome.stderr.contains("name the ruleset first"),
             "{outcome:?}"
         );
+        let ruleset = folder.join("new.nft");
+        fs::write(&ruleset, "table inet f {\n\tchain c {\n\t}\n}\n")
+            .expect("the folder can be written");
+        let outcome = Launch::new(["check", text(&ruleset), text(&ruleset)]).run();
+        assert_eq!(outcome.code, Some(2), "{outcome:?}");
+        assert!(outcome.stderr.contains("--against"), "{outcome:?}");
         let outcome = Launch::new(["check", "only-one"]).run();
         assert_eq!(outcome.code, Some(2), "{outcome:?}");
     });

@@ -1,7 +1,8 @@
 //! `conntracker check`.
 
-use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
@@ -149,6 +150,13 @@ impl Check {
         // Before captures, which may be large, are read for nothing.
         let expected = self.expect.iter().map(|path| Expectations::read(path));
         let expected: Vec<Expectations> = expected.collect::<Result<_, _>>()?;
+        if let Some(ruleset) = self.files.iter().find(|path| begins_as_ruleset(path)) {
+            return Err(Error::file(
+                ruleset,
+                "this is a ruleset, and a capture is wanted here: to compare two rulesets give the second one with \
+                 --against, to load one more give it with --also",
+            ));
+        }
         let read = self.reading.union(&self.files, console)?;
         let captures = read.content.captures;
         let flows = read.content.flows.into_iter();
@@ -323,6 +331,29 @@ fn parse_interface(text: &str) -> Result<(IpNet, String), String> {
         .filter(|(_, device)| is_device_name(device))
         .ok_or("write a network and its device, like 192.168.0.0/16=lan")?;
     Ok((parse_address(net)?.trunc(), device.to_owned()))
+}
+
+/// Whether a file begins as nft(8) and iptables-save(8) write rulesets.
+fn begins_as_ruleset(path: &Path) -> bool {
+    // What is no file may not be read twice.
+    if !path.is_file() {
+        return false;
+    }
+    let mut begin = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(4096).read_to_end(&mut begin));
+    let text = String::from_utf8_lossy(&begin);
+    read.is_ok()
+        && text.lines().any(|line| {
+            let tables = [
+                "*filter",
+                "*nat",
+                "*mangle",
+                "*raw",
+                "*security",
+                "flush ruleset",
+            ];
+            tables.contains(&line.trim_end()) || (line.starts_with("table ") && line.ends_with('{'))
+        })
 }
 
 #[cfg(test)]
