@@ -109,7 +109,7 @@ FUZZ_TARGETS := datagram capture reader
 FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
 fuzz: build-packages test-packages
-	CARGO_TARGET_DIR=target/fuzz RUSTFLAGS='$(FUZZ_FLAGS)' \
+	CARGO_TARGET_DIR=target/fuzz CARGO_PROFILE_RELEASE_LTO=off RUSTFLAGS='$(FUZZ_FLAGS)' \
 		$(CARGO) build --release --locked -p conntracker-fuzz --target $(FUZZ_HOST)
 	for target in $(FUZZ_TARGETS); do mkdir -p target/fuzz/corpus/$$target && \
 		target/fuzz/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
