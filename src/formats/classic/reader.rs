@@ -12,6 +12,10 @@ use crate::model::tuple::Tuple;
 
 /// The class that a line begins with, if it is a line of a classic list at all.
 fn class(line: &str) -> Option<(Protocol, bool, &str)> {
+    // Those below, so that long lines of other forms need not be searched.
+    if !line.trim_start().starts_with(['T', 'U', 'I']) {
+        return None;
+    }
     let (name, rest) = line.split_once('[')?;
     let (protocol, v4) = match name.trim() {
         "TCPv4" => (Protocol::TCP, true),

@@ -36,6 +36,7 @@ pub(super) fn read<'a>(
     let mut before = "";
     let mut left = text;
     let mut last = "";
+    let says_unreplied = text.contains("UNREPLIED");
     while let Some((word, rest)) = next_word(left) {
         if count == 2 && word.starts_with("src=") {
             // What follows the tuples, up to this word, has the head of the next entry at its end.
@@ -44,10 +45,10 @@ pub(super) fn read<'a>(
         left = rest;
         last = word;
         // Glued to something else, as by a blank that is none, it would be passed over.
-        if word.contains("UNREPLIED") && word != "[UNREPLIED]" {
+        if says_unreplied && word.contains("UNREPLIED") && word != "[UNREPLIED]" {
             return Err(format!("{} is not expected there", quoted(word)));
         }
-        let Some((key, value)) = word.split_once('=') else {
+        let Some((key, value)) = key_and_value(word) else {
             match word {
                 "[UNREPLIED]" if count == 1 && !unreplied => unreplied = true,
                 "[ASSURED]" if count == 2 => assured = true,
@@ -177,9 +178,15 @@ struct Cut<'a> {
 
 fn next_word(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_ascii_start();
-    let end = text.find(|c: char| c.is_ascii_whitespace());
+    let end = text.bytes().position(|byte| byte.is_ascii_whitespace());
     let (word, rest) = text.split_at(end.unwrap_or(text.len()));
     (!word.is_empty()).then_some((word, rest))
+}
+
+/// What stands before and behind the first `=`. As `str::split_once`, which takes three times as long for words.
+fn key_and_value(word: &str) -> Option<(&str, &str)> {
+    let at = word.bytes().position(|byte| byte == b'=')?;
+    Some((&word[..at], &word[at + 1..]))
 }
 
 /// Sets what may be there once, in its place.

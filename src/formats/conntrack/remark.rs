@@ -27,7 +27,9 @@ pub(super) fn of(line: &str) -> Option<Remark> {
         "Please, check --buffer-size in conntrack(8) manpage.",
     ];
     let lost = ["ENOBUFS", "losing events", "Operation failed:"];
-    let is_lost = lost.iter().any(|lost| line.contains(lost));
+    // Each of them has a letter that entries seldom have: one look instead of three searches.
+    let is_lost = memchr::memchr3(b'F', b'g', b'O', line.as_bytes()).is_some()
+        && lost.iter().any(|lost| line.contains(lost));
     // Entries have an address, and remarks have none. Where both are on a line, ends of lines were lost.
     if line.contains("src=") {
         return is_lost.then_some(Remark::Trouble);
