@@ -82,7 +82,7 @@ unit: build-packages
 vendor: build-packages test-packages deb-lint man-lint
 	CONNTRACKER_DEB=$(CURDIR)/$(DEB_FILE) $(CARGO) test --locked -p vendor-tests $(TEST_FLAGS)
 
-BENCHES := decode table dump replay bpf
+BENCHES := decode table dump replay bpf check
 PROPERTY_CASES ?= 1000
 MUTATION_CASES ?= 500
 properties: build-packages test-packages

@@ -2,10 +2,14 @@
 
 /// The internet checksum (RFC 1071) of `bytes`, with a sum of 16-bit words to begin from.
 pub fn internet(bytes: &[u8], begin: u32) -> u16 {
+    let pairs = bytes.chunks_exact(2);
+    let rest = pairs.remainder();
     let mut sum = u64::from(begin);
-    for pair in bytes.chunks(2) {
-        let low = pair.get(1).copied().unwrap_or(0);
-        sum += u64::from(u16::from_be_bytes([pair[0], low]));
+    for pair in pairs {
+        sum += u64::from(u16::from_be_bytes([pair[0], pair[1]]));
+    }
+    if let [high] = rest {
+        sum += u64::from(*high) << 8;
     }
     while sum >> 16 != 0 {
         sum = (sum & 0xffff) + (sum >> 16);

@@ -37,8 +37,13 @@ pub fn table(ingress: &[&str], again: bool) -> String {
         "table inet {TABLE} {{
             chain prerouting {{ type filter hook prerouting priority -2147483648
                 {trace}
-                fib daddr type broadcast meta pkttype set broadcast
-                fib daddr type multicast meta pkttype set multicast
+                fib daddr type vmap {{ broadcast : jump to-all, multicast : jump to-many }}
+            }}
+            chain to-all {{
+                meta pkttype set broadcast
+            }}
+            chain to-many {{
+                meta pkttype set multicast
             }}
             chain output {{ type filter hook output priority -2147483648
                 meta mark != {MARK:#x} drop

@@ -3,6 +3,7 @@
 //! drop, and so only a trace makes one.
 
 mod around;
+mod crew;
 mod fast;
 pub mod paths;
 pub mod probing;
@@ -68,6 +69,8 @@ pub struct Judge {
     helpers_told: bool,
     /// The rules that flows come to, where that is asked for.
     paths: Option<Paths>,
+    /// Others with the same ruleset, each in a namespace of its own, who take a share of many flows.
+    crew: Vec<Self>,
 }
 
 impl Judge {
@@ -114,6 +117,7 @@ impl Judge {
             zone: 0,
             helpers_told: captures.iter().all(|capture| capture.marks_picked_up),
             paths: None,
+            crew: Vec::new(),
         })
     }
 
@@ -154,25 +158,11 @@ impl Judge {
         records: &[Record],
         progress: &mut dyn FnMut(u64),
     ) -> Result<Vec<Verdict>, Error> {
-        self.translate(records)?;
-        self.let_loopback_in(records)?;
-        let setup = &self.setup;
-        self.groups
-            .join(records, &setup.namespace, &setup.network, &setup.wire)?;
-        for limit in limits::of_flows(records, &setup.network, &setup.rules) {
+        for limit in limits::of_flows(records, &self.setup.network, &self.setup.rules) {
             self.limit(limit);
         }
-        self.forget().map_err(|error| {
-            Error::new(format!(
-                "conntrack can't be told to forget connections ({error}): load the module with \
-                 modprobe nf_conntrack_netlink, or use a kernel that has CONFIG_NF_CT_NETLINK"
-            ))
-        })?;
-        let all: Vec<&Record> = records.iter().collect();
-        let plan = |judge: &Self, _, record: &Record| {
-            Flow::new(record, &judge.setup.network, &judge.setup.wire)
-        };
-        let mut verdicts = self.in_zones(&all, &plan, progress)?;
+        self.prepare(records)?;
+        let mut verdicts = self.share(records, progress)?;
         if let Some(paths) = &mut self.paths {
             paths.settle();
         }
@@ -180,6 +170,21 @@ impl Judge {
         self.question_helpers(records, &mut verdicts);
         self.question_devices(records, &mut verdicts)?;
         Ok(verdicts)
+    }
+
+    /// Sets up what these flows need besides.
+    fn prepare(&mut self, records: &[Record]) -> Result<(), Error> {
+        self.translate(records)?;
+        self.let_loopback_in(records)?;
+        let setup = &self.setup;
+        self.groups
+            .join(records, &setup.namespace, &setup.network, &setup.wire)?;
+        self.forget().map_err(|error| {
+            Error::new(format!(
+                "conntrack can't be told to forget connections ({error}): load the module with \
+                 modprobe nf_conntrack_netlink, or use a kernel that has CONFIG_NF_CT_NETLINK"
+            ))
+        })
     }
 
     fn send(&self, at: End, scope: u32, packet: &Packet, step: Step) -> io::Result<()> {

@@ -26,7 +26,7 @@ use crate::netlink::request::{self, Family};
 use crate::netlink::uapi::RTF_LOCAL;
 
 /// Settings of the namespace, below /proc/sys/net. Those of `default` are for devices to come.
-const SETTINGS: [(&str, &str); 18] = [
+const SETTINGS: [(&str, &str); 19] = [
     ("ipv4/ip_forward", "1"),
     ("ipv6/conf/all/forwarding", "1"),
     // Flows came in on their devices; whether the way back leads there too is not asked.
@@ -51,6 +51,8 @@ const SETTINGS: [(&str, &str); 18] = [
     // Those of the packets are right, but the kernel gets those of UDP-Lite wrong (`udplite_error` of
     // nf_conntrack_proto_udp.c, Linux 6.18, takes UDP's pseudo header) where no device has checked them.
     ("netfilter/nf_conntrack_checksum", "0"),
+    // Nothing here has sockets that packets are for: looking for one costs time.
+    ("ipv4/ip_early_demux", "0"),
 ];
 
 /// How long the kernel may take to make addresses usable.

@@ -12,6 +12,7 @@ mod pair;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::thread;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -21,6 +22,7 @@ use self::draw::Drawing;
 use self::fates::{by_no_rule, exit, fate, kind};
 use self::pair::Pair;
 use crate::check::catalog::Catalog;
+use crate::check::judge::Judge;
 use crate::check::judge::probing::Probe;
 use crate::check::network::Hints;
 use crate::check::ruleset::Ruleset;
@@ -229,17 +231,24 @@ impl Comparison {
         if probes.is_empty() {
             return Ok(());
         }
-        let mut verdicts = Vec::new();
-        let mut catalogs = Vec::new();
         let records: Vec<Record> = probes.iter().map(|probe| probe.record.clone()).collect();
-        for judge in &mut pair.judges {
-            verdicts.push(if captured {
+        let by = |judge: &mut Judge, progress: &mut dyn FnMut(u64)| {
+            let verdicts = if captured {
                 judge.judge(&records, progress)?
             } else {
                 judge.judge_probes(probes, progress)?
-            });
-            catalogs.push(Catalog::new(judge.setup())?);
-        }
+            };
+            Ok::<_, Error>((verdicts, Catalog::new(judge.setup())?))
+        };
+        let [old, new] = &mut pair.judges;
+        let (old, new) = thread::scope(|scope| {
+            let old = scope.spawn(|| by(old, &mut |_| ()));
+            let new = by(new, progress);
+            let old = old.join();
+            (old.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), new)
+        });
+        let ((old, of_old), (new, of_new)) = (old?, new?);
+        let (verdicts, catalogs) = ([old, new], [of_old, of_new]);
         for (at, probe) in probes.iter().enumerate() {
             let [old, new] = [0, 1].map(|side| &verdicts[side][at]);
             if by_no_rule(old) && by_no_rule(new) {

@@ -239,6 +239,8 @@ impl Check {
         let mut judge = Judge::new(&rulesets, &captures, &hints)?;
         if self.coverage {
             judge.note_paths()?;
+        } else {
+            judge.staff(&rulesets, &captures, &hints, records.len());
         }
         let number = records.len() as u64;
         let began = Instant::now();
