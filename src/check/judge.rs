@@ -27,7 +27,7 @@ use crate::check::ruleset::Ruleset;
 use crate::check::setup::Setup;
 use crate::check::tool::NFT;
 use crate::check::trace::{Place, Tracer};
-use crate::check::translation::Translations;
+use crate::check::translation::{Translations, has_translated};
 use crate::check::verdict::{Rule, Verdict};
 use crate::check::wire::End;
 use crate::model::capture::Capture;
@@ -69,6 +69,8 @@ pub struct Judge {
     helpers_told: bool,
     /// The rules that flows come to, where that is asked for.
     paths: Option<Paths>,
+    /// What the captures tell of translation.
+    translations: Option<Translations>,
     /// Others with the same ruleset, each in a namespace of its own, who take a share of many flows.
     crew: Vec<Self>,
 }
@@ -117,6 +119,7 @@ impl Judge {
             zone: 0,
             helpers_told: captures.iter().all(|capture| capture.marks_picked_up),
             paths: None,
+            translations: None,
             crew: Vec::new(),
         })
     }
@@ -163,6 +166,7 @@ impl Judge {
         }
         self.prepare(records)?;
         let mut verdicts = self.share(records, progress)?;
+        self.tell_translations()?;
         if let Some(paths) = &mut self.paths {
             paths.settle();
         }
@@ -220,28 +224,41 @@ impl Judge {
 
     /// Has the captured translation done for what the ruleset does not translate: other tables do on the host.
     fn translate(&mut self, records: &[Record]) -> Result<(), Error> {
-        let Some(translations) = Translations::of(records, &self.setup.network) else {
+        self.translations = Translations::of(records, &self.setup.network);
+        if let Some(translations) = &self.translations {
+            let table = translations.table.as_bytes();
+            NFT.output(&self.setup.namespace, &["-f", "-"], table)?;
+        }
+        Ok(())
+    }
+
+    /// Says what of the captured translation was done for the ruleset.
+    fn tell_translations(&mut self) -> Result<(), Error> {
+        let Some(translations) = &self.translations else {
             return Ok(());
         };
-        let table = translations.table.as_bytes();
-        NFT.output(&self.setup.namespace, &["-f", "-"], table)?;
-        if translations.flows == 0 {
+        let (number, ambiguous) = (translations.flows, translations.ambiguous);
+        let mut any = false;
+        for judge in std::iter::once(&*self).chain(&self.crew) {
+            any = any || has_translated(&judge.setup.namespace)?;
+        }
+        if !any {
             return Ok(());
         }
-        let number = flows(translations.flows as u64);
+        let number = flows(number as u64);
         self.limit(if self.setup.rules.translates() {
             format!(
                 "what the ruleset does not translate gets the DNAT that the capture has seen, which is done elsewhere then \
-                 ({number})"
+                 ({number} with DNAT)"
             )
         } else {
             format!("the ruleset translates no addresses: the captured DNAT is done for it ({number})")
         });
-        if translations.ambiguous > 0 {
+        if ambiguous > 0 {
             self.limit(format!(
                 "different DNAT of the same source, destination and service: all were judged with that of \
                  one of them ({})",
-                flows(translations.ambiguous as u64)
+                flows(ambiguous as u64)
             ));
         }
         Ok(())

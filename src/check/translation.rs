@@ -8,8 +8,13 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use serde_json::Value;
+
 use crate::check::guard::TABLE;
+use crate::check::namespace::Namespace;
 use crate::check::network::Network;
+use crate::check::tool::NFT;
+use crate::model::error::Error;
 use crate::model::record::{Identity, Record, Service};
 
 /// The table, for nft(8).
@@ -64,6 +69,10 @@ const MAPS: [(&str, &str, &str, &str); 6] = [
 ];
 /// How many of them are of destinations.
 const DESTINATIONS: usize = 4;
+/// Counters of connections that come to the rules of destinations, and of those that none of them translated: the rules end
+/// a packet's way through the chain.
+const COME: &str = "come";
+const GONE: &str = "gone";
 /// Behind every chain of a ruleset.
 const LAST: &str = "2147483646";
 
@@ -95,6 +104,26 @@ impl Translations {
             ambiguous,
         })
     }
+}
+
+/// Whether the table has translated the destination of any packet so far.
+///
+/// Errors: nft(8) can't list it.
+pub fn has_translated(namespace: &Namespace) -> Result<bool, Error> {
+    let name = format!("{TABLE}-nat");
+    let words = ["-j", "list", "counters", "table", "inet", &name];
+    let json = NFT.output(namespace, &words, b"")?;
+    let listed: Value = serde_json::from_str(&json)
+        .map_err(|error| Error::caused(format!("nft -j list counters: {error}"), error))?;
+    let objects = listed["nftables"].as_array();
+    let counter = |name| {
+        let mut counters = objects
+            .into_iter()
+            .flatten()
+            .map(|object| &object["counter"]);
+        counters.find(|counter| counter["name"] == name)?["packets"].as_u64()
+    };
+    Ok(counter(COME) != counter(GONE))
 }
 
 /// The map that a flow's source belongs in, and its element: the address alone, since ports are picked anew. What was not
@@ -166,14 +195,21 @@ fn table(maps: &[HashMap<String, String>; 6]) -> String {
         text.push_str("}\n");
     }
     let (destinations, sources) = MAPS.split_at(DESTINATIONS);
-    for (hook, maps) in [
-        ("prerouting", destinations),
-        ("output", destinations),
-        ("postrouting", sources),
+    let _ = writeln!(text, "counter {COME} {{ }}\ncounter {GONE} {{ }}");
+    for (hook, maps, counted) in [
+        ("prerouting", destinations, true),
+        ("output", destinations, true),
+        ("postrouting", sources, false),
     ] {
         let _ = writeln!(text, "chain {hook} {{ type nat hook {hook} priority {LAST}");
+        if counted {
+            let _ = writeln!(text, "counter name {COME}");
+        }
         for (.., rule) in maps {
             let _ = writeln!(text, "{rule}");
+        }
+        if counted {
+            let _ = writeln!(text, "counter name {GONE}");
         }
         text.push_str("}\n");
     }

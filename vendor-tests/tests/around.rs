@@ -121,6 +121,10 @@ fn translation_is_done_where_the_ruleset_does_none() {
             fs::write(&path, own(to)).expect("the folder can be written");
             judged(&format!("{} @dnat-cap.json", text(&path)), &[verdict]);
         }
+        // What was done for the ruleset is said where it was.
+        let says = |words: &str| on(words).text().contains("gets the DNAT that the capture");
+        assert!(!says(&format!("{} @dnat-cap.json", text(&path))));
+        assert!(says("@own-with-masquerade.nft @dnat-cap.json"));
     });
 }
 

@@ -37,7 +37,14 @@ fn several_judges_say_what_one_says() {
         let (rules, flows) = (folder.join("rules.nft"), folder.join("flows.json"));
         fs::write(&rules, RULES).unwrap();
         fs::write(&flows, capture()).unwrap();
-        let check = ["check", text(&rules), text(&flows), "--format", "json", "-v"];
+        let check = [
+            "check",
+            text(&rules),
+            text(&flows),
+            "--format",
+            "json",
+            "-v",
+        ];
         let alone = Launch::new(check).under(["taskset", "-c", "0"]).run();
         let together = Launch::new(check).run();
         assert_eq!(alone.code, Some(2), "{}", alone.said);

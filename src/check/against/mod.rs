@@ -12,8 +12,8 @@ mod pair;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::thread;
 use std::sync::Arc;
+use std::thread;
 
 use ipnet::IpNet;
 
@@ -245,7 +245,10 @@ impl Comparison {
             let old = scope.spawn(|| by(old, &mut |_| ()));
             let new = by(new, progress);
             let old = old.join();
-            (old.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), new)
+            (
+                old.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                new,
+            )
         });
         let ((old, of_old), (new, of_new)) = (old?, new?);
         let (verdicts, catalogs) = ([old, new], [of_old, of_new]);
@@ -267,9 +270,16 @@ impl Comparison {
                 });
                 fate(&verdicts[side][at], by)
             });
+            let mut probe = probe.clone();
+            let identity = &probe.record.identity;
+            let to = { identity.dnat() }.map_or(identity.destination, |dnat| dnat.address);
+            if pair.judges[0].setup().network.is_local(to) {
+                // It goes no farther: only its answers leave by that.
+                probe.out = None;
+            }
             self.differences.push(Difference {
                 kind,
-                probe: probe.clone(),
+                probe,
                 captured,
                 fates,
             });

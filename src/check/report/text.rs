@@ -192,7 +192,13 @@ pub(super) fn show_flow(record: &Record) -> String {
         std::net::IpAddr::V4(address) => address.to_string(),
         std::net::IpAddr::V6(address) => format!("[{address}]"),
     };
-    let mut text = format!("{:<6} {}", identity.protocol, identity.source);
+    let protocol = identity.protocol;
+    let named = if protocol.name().is_some() {
+        protocol.to_string()
+    } else {
+        format!("protocol {protocol}")
+    };
+    let mut text = format!("{named:<6} {}", identity.source);
     let _ = match identity.service {
         Service::Port(port) => write!(text, " -> {}:{port}", bracket(identity.destination)),
         Service::Icmp(icmp_type, code) => {
