@@ -6,7 +6,7 @@ use crate::captures::reader::Sink;
 use crate::captures::reader::line::Kind;
 use crate::captures::union::Collection;
 use crate::model::capture::Capture;
-use crate::model::listing::{Flow, Listing};
+use crate::model::listing::{Flow, Listing, Part};
 use crate::model::origin::{Begun, Origin};
 use crate::model::record::Service;
 
@@ -72,7 +72,7 @@ pub fn as_opened(flows: Vec<Flow>) -> Vec<Flow> {
             record.origin.begun = Begun::Usual;
             record.identity.collapse_ports();
         }
-        let seen_in = [(list, record.connections)];
+        let seen_in = [Part::new(list, record.connections)];
         // A collection never has enough.
         let _ = collection.flow(record, &seen_in);
     }
@@ -103,7 +103,7 @@ pub fn as_classic(flows: Vec<Flow>) -> Vec<Flow> {
         identity.zone = 0;
         identity.translation = None;
         identity.source_port = identity.source_port.collapsed();
-        let seen_in = [(list, record.connections)];
+        let seen_in = [Part::new(list, record.connections)];
         // A collection never has enough.
         let _ = collection.flow(record, &seen_in);
     }

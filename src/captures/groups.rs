@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use crate::model::icmp;
 use crate::model::record::{Protocol, Record, Service};
 use crate::model::timestamp::{Timestamp, earliest};
+use crate::model::usage::Usage;
 
 /// Prefix lengths of `src-net` and `dst-net`: what one network segment usually has.
 const USUAL_V4: u8 = 24;
@@ -183,6 +184,8 @@ pub struct Sum {
     pub first_seen: Option<Timestamp>,
     /// When the last flow was last seen.
     pub last_seen: Option<Timestamp>,
+    /// What ended connections of all flows have carried, where that is known of any.
+    pub usage: Option<Box<Usage>>,
 }
 
 /// Groups as they grow. Memory goes with the groups and their clients, not with the flows.
@@ -236,6 +239,7 @@ impl Sum {
         self.connections = self.connections.saturating_add(record.connections);
         self.first_seen = earliest(self.first_seen, record.first_seen);
         self.last_seen = self.last_seen.max(record.last_seen);
+        Usage::join(&mut self.usage, record.usage.as_deref());
     }
 }
 

@@ -24,6 +24,7 @@ use std::path::Path;
 use crate::formats::pcap::is_magic;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
+use crate::model::listing::Part;
 use crate::model::record::Record;
 use crate::ui::console::Console;
 use crate::ui::progress::Counted;
@@ -45,7 +46,7 @@ pub trait Sink {
 
     /// Takes in a flow with the captures that it was seen in, at least one, and the connections seen there.
     /// `Break` ends the reading of the file.
-    fn flow(&mut self, record: Record, seen_in: &[(u32, u64)]) -> ControlFlow<()>;
+    fn flow(&mut self, record: Record, seen_in: &[Part]) -> ControlFlow<()>;
 }
 
 /// How files are read.

@@ -4,7 +4,7 @@
 //! end, when all captures are known (`tally`), so that neither order nor grouping matters: a union, written
 //! and read again, is worth as much as what it was made of.
 //!
-//! A flow takes 128 bytes in one array, and 8 and a tag byte in a hash table of indices, besides the room that
+//! A flow takes 136 bytes in one array, and 8 and a tag byte in a hash table of indices, besides the room that
 //! both have in reserve. A translation takes 48 more, and standing in several lists 16 for each.
 
 mod tally;
@@ -16,9 +16,10 @@ use hashbrown::HashTable;
 
 use crate::captures::reader::Sink;
 use crate::model::capture::Capture;
-use crate::model::listing::{self, Listing};
+use crate::model::listing::{self, Listing, Part};
 use crate::model::record::Record;
 use crate::model::timestamp::earliest;
+use crate::model::usage::Usage;
 
 use tally::Tally;
 
@@ -37,75 +38,60 @@ pub struct Collection {
 /// Of the size of a [`listing::Flow`], so that the array of these becomes an array of those where it lies.
 #[derive(Debug)]
 struct Flow {
-    /// Its connections are found out at the end.
+    /// Its connections are found out at the end, and what they have carried if it is of several lists.
     record: Record,
     parts: Parts,
 }
 
-/// Lists, or captures, and the connections seen there. Nearly all flows stand in one.
+/// Lists, or captures, and what was seen there. Nearly all flows stand in one.
 #[derive(Debug)]
 enum Parts {
+    /// What connections have carried is in the record then.
     One(u32, u64),
-    Many(Vec<(u32, u64)>),
+    Many(Vec<Part>),
 }
 
 impl Parts {
-    fn new(seen_in: &[(u32, u64)]) -> Self {
-        let Some((&(list, connections), rest)) = seen_in.split_first() else {
-            return Self::Many(Vec::new());
+    fn lists(&self) -> impl Iterator<Item = u32> {
+        let (one, many) = match self {
+            Self::One(list, _) => (Some(*list), [].as_slice()),
+            Self::Many(parts) => (None, parts.as_slice()),
         };
-        let mut parts = Self::One(list, connections);
-        for &(list, connections) in rest {
-            parts.add(list, connections);
-        }
-        parts
+        one.into_iter().chain(many.iter().map(|seen| seen.capture))
     }
 
-    fn as_slice(&self) -> Parted<'_> {
+    fn into_vec(self) -> Vec<Part> {
         match self {
-            Self::One(list, connections) => Parted::One([(*list, *connections)]),
-            Self::Many(parts) => Parted::Many(parts),
-        }
-    }
-
-    fn into_vec(self) -> Vec<(u32, u64)> {
-        match self {
-            Self::One(capture, connections) => vec![(capture, connections)],
+            Self::One(capture, connections) => vec![Part::new(capture, connections)],
             Self::Many(parts) => parts,
         }
     }
 
     /// Connections of the same list add up: its flows may have become one here, when their source ports
-    /// were folded, and text has a line for each connection.
-    fn add(&mut self, list: u32, more: u64) {
+    /// were folded, and text has a line for each connection. `usage` is that of the record.
+    fn add(&mut self, usage: &mut Option<Box<Usage>>, more: &Part) {
         match self {
-            Self::One(own, connections) if *own == list => {
-                *connections = connections.saturating_add(more);
+            Self::One(own, connections) if *own == more.capture => {
+                *connections = connections.saturating_add(more.connections);
+                Usage::join(usage, more.usage.as_deref());
             }
             Self::One(own, connections) => {
-                *self = Self::Many(vec![(*own, *connections), (list, more)]);
+                let first = Part {
+                    usage: usage.take(),
+                    ..Part::new(*own, *connections)
+                };
+                *self = Self::Many(vec![first, more.clone()]);
             }
-            Self::Many(parts) => match parts.iter_mut().find(|(own, _)| *own == list) {
-                Some((_, connections)) => *connections = connections.saturating_add(more),
-                None => parts.push((list, more)),
-            },
-        }
-    }
-}
-
-/// [`Parts`] as a slice, borrowed or made.
-enum Parted<'a> {
-    One([(u32, u64); 1]),
-    Many(&'a [(u32, u64)]),
-}
-
-impl std::ops::Deref for Parted<'_> {
-    type Target = [(u32, u64)];
-
-    fn deref(&self) -> &[(u32, u64)] {
-        match self {
-            Self::One(one) => one,
-            Self::Many(many) => many,
+            Self::Many(parts) => {
+                let known = parts.iter_mut().find(|seen| seen.capture == more.capture);
+                match known {
+                    Some(known) => {
+                        known.connections = known.connections.saturating_add(more.connections);
+                        Usage::join(&mut known.usage, more.usage.as_deref());
+                    }
+                    None => parts.push(more.clone()),
+                }
+            }
         }
     }
 }
@@ -120,23 +106,31 @@ impl Sink for Collection {
         self.found.push((capture, why.to_owned()));
     }
 
-    fn flow(&mut self, record: Record, seen_in: &[(u32, u64)]) -> ControlFlow<()> {
+    fn flow(&mut self, mut record: Record, seen_in: &[Part]) -> ControlFlow<()> {
         let hash = self.hasher.hash_one(&record.identity) as u32;
         let found = self.index.find(spread(hash), |slot| {
             slot.hash == hash && self.flows[slot.at as usize].record.identity == record.identity
         });
         if let Some(slot) = found {
-            self.flows[slot.at as usize].join(&record, seen_in);
+            self.flows[slot.at as usize].join(record, seen_in);
             return ControlFlow::Continue(());
         }
         let at = u32::try_from(self.flows.len()).expect("fewer flows than 2^32");
         let rehash = |slot: &Slot| spread(slot.hash);
         self.index
             .insert_unique(spread(hash), Slot { at, hash }, rehash);
-        self.flows.push(Flow {
-            record,
-            parts: Parts::new(seen_in),
-        });
+        let parts = match seen_in {
+            [only] => Parts::One(only.capture, only.connections),
+            _ => {
+                record.usage = None;
+                let mut parts = Parts::Many(Vec::new());
+                for seen in seen_in {
+                    parts.add(&mut record.usage, seen);
+                }
+                parts
+            }
+        };
+        self.flows.push(Flow { record, parts });
         ControlFlow::Continue(())
     }
 }
@@ -154,15 +148,26 @@ const fn spread(hash: u32) -> u64 {
 }
 
 impl Flow {
-    fn join(&mut self, record: &Record, seen_in: &[(u32, u64)]) {
+    fn join(&mut self, record: Record, seen_in: &[Part]) {
         let own = &mut self.record;
         own.first_seen = earliest(own.first_seen, record.first_seen);
         own.last_seen = own.last_seen.max(record.last_seen);
         own.confirmed |= record.confirmed;
         own.classic = own.classic.max(record.classic);
         own.origin = own.origin.and(record.origin);
-        for &(list, connections) in seen_in {
-            self.parts.add(list, connections);
+        match seen_in {
+            [only] => {
+                let more = Part {
+                    usage: record.usage,
+                    ..Part::new(only.capture, only.connections)
+                };
+                self.parts.add(&mut own.usage, &more);
+            }
+            _ => {
+                for seen in seen_in {
+                    self.parts.add(&mut own.usage, seen);
+                }
+            }
         }
     }
 }
@@ -199,7 +204,7 @@ impl Collection {
         }
         let mut used = vec![false; captures.len()];
         for flow in &flows {
-            for &(list, _) in &*flow.parts.as_slice() {
+            for list in flow.parts.lists() {
                 used[list as usize] = true;
             }
         }
@@ -223,8 +228,14 @@ impl Collection {
                  mut record,
                  mut parts,
              }| {
-                parts.renumber(&numbers);
-                record.connections = tally.connections(&parts.as_slice());
+                parts.renumber(&numbers, &mut record.usage);
+                match &parts {
+                    Parts::One(_, connections) => record.connections = *connections,
+                    Parts::Many(parts) => {
+                        record.connections = tally.connections(parts);
+                        record.usage = tally.usage(parts).map(Box::new);
+                    }
+                }
                 listing::Flow {
                     record,
                     seen_in: if several {
@@ -244,20 +255,30 @@ impl Collection {
 
 impl Parts {
     /// From lists to captures. Lists of the same capture are the same list, as far as one can know, or one
-    /// is the older: the greater number counts.
-    fn renumber(&mut self, numbers: &[u32]) {
+    /// is the older: the greater number counts. `usage` is that of the record.
+    fn renumber(&mut self, numbers: &[u32], usage: &mut Option<Box<Usage>>) {
         match self {
             Self::One(list, _) => *list = numbers[*list as usize],
             Self::Many(parts) => {
-                for (list, _) in parts.iter_mut() {
-                    *list = numbers[*list as usize];
+                for seen in parts.iter_mut() {
+                    seen.capture = numbers[seen.capture as usize];
                 }
-                parts.sort_unstable_by_key(|&(capture, connections)| {
-                    (capture, std::cmp::Reverse(connections))
+                parts.sort_unstable_by_key(|seen| seen.capture);
+                parts.dedup_by(|dropped, kept| {
+                    let same = dropped.capture == kept.capture;
+                    if same {
+                        kept.connections = kept.connections.max(dropped.connections);
+                        if dropped.usage > kept.usage {
+                            kept.usage = dropped.usage.take();
+                        }
+                    }
+                    same
                 });
-                parts.dedup_by_key(|&mut (capture, _)| capture);
-                match parts.as_slice() {
-                    [(capture, connections)] => *self = Self::One(*capture, *connections),
+                match parts.as_mut_slice() {
+                    [only] => {
+                        *usage = only.usage.take();
+                        *self = Self::One(only.capture, only.connections);
+                    }
                     _ => parts.shrink_to_fit(),
                 }
             }

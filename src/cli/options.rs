@@ -175,6 +175,8 @@ pub struct Cli {
     /// The kernel then keeps ended connections until their end has been delivered to this program. They count
     /// against nf_conntrack_max; before they could fill it, reliability is given up, and the list is incomplete.
     /// The end of the capture waits for what the kernel still keeps, up to half a minute.
+    /// Where the kernel counts packets and bytes (nf_conntrack_acct), lists other than the classic one have those of
+    /// ended connections.
     #[arg(long, conflicts_with = "read", help_heading = "Capture")]
     pub reliable: bool,
 

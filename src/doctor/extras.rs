@@ -6,9 +6,13 @@ use super::finding::Finding;
 pub fn judge_accounting(setting: Option<u64>) -> Finding {
     let what = match setting {
         Some(0) => {
-            "off (nf_conntrack_acct is 0): packets and bytes are not counted, and no list shows them"
+            "off (nf_conntrack_acct is 0): packets and bytes are not counted; with 1 and --reliable, lists other than \
+             the classic one have those of ended connections"
         }
-        Some(_) => "on (nf_conntrack_acct): packets and bytes are counted, which no list shows",
+        Some(_) => {
+            "on (nf_conntrack_acct): with --reliable, lists other than the classic one have packets and bytes of ended \
+             connections"
+        }
         None => "nf_conntrack_acct is not to be read; no list needs it",
     };
     Finding::ok("accounting", what).value("nf_conntrack_acct", setting)
@@ -20,7 +24,8 @@ pub fn judge_timestamps(setting: Option<u64>) -> Finding {
     let what = match setting {
         Some(0) => {
             "off (nf_conntrack_timestamp is 0): flows have the time when their events were read; \
-             with 1 and Linux 6.14 they have the kernel's"
+             with 1 and Linux 6.14 they have the kernel's, and the duration of ended connections is known where their \
+             bytes are"
         }
         Some(_) => "on (nf_conntrack_timestamp): from Linux 6.14 on, flows have the kernel's times",
         None => "nf_conntrack_timestamp is not to be read; no list needs it",

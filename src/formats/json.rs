@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::model::capture::{Capture, Completeness};
+use crate::model::listing::Part;
 use crate::model::record::Record;
 
 use flow::Flow;
@@ -29,7 +30,7 @@ pub enum Line {
     /// files of versions before 1.1.
     Captures(Vec<Capture>, bool),
     /// A flow. The pairs are indices of captures, where there are several, and connections seen there.
-    Flow(Box<Record>, Vec<(u32, u64)>),
+    Flow(Box<Record>, Vec<Part>),
     /// A flow that a difference says is gone: no flow of a capture.
     Gone,
     /// The end of a list.
@@ -115,7 +116,7 @@ impl<'a, W: Write> List<'a, W> {
     /// Writes the line of a flow. `seen_in` is empty unless there are several captures.
     ///
     /// Errors: those of `out`.
-    pub fn flow(&mut self, record: &Record, seen_in: &[(u32, u64)]) -> io::Result<()> {
+    pub fn flow(&mut self, record: &Record, seen_in: &[Part]) -> io::Result<()> {
         self.line.clear();
         write(record, seen_in, None, &mut self.line)?;
         self.seal.add(self.line.trim_ascii_end());
@@ -158,7 +159,7 @@ pub fn write_change(change: &str, record: &Record, out: &mut impl Write) -> io::
 
 fn write(
     record: &Record,
-    seen_in: &[(u32, u64)],
+    seen_in: &[Part],
     change: Option<&str>,
     out: &mut impl Write,
 ) -> io::Result<()> {

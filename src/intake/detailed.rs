@@ -50,6 +50,11 @@ impl Intake {
                 if tally.end(missed) {
                     self.recovered_sighting(detail, sighting, now, tally);
                 }
+                if let Some(records) = &detail.records {
+                    if detail.selection.wants(&sighting.tuple) {
+                        records.end(sighting);
+                    }
+                }
             }
             Event::New | Event::Update => {
                 tally.events += 1;

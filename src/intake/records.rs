@@ -3,6 +3,7 @@
 //! It is fed beside the table of the classic list and only if it is asked for. A plain IPv4 flow takes 48
 //! bytes here, an IPv6 flow 72, and a translation 44 more on the heap; hashing adds its slack.
 
+mod ends;
 mod helpers;
 mod stored;
 
@@ -25,6 +26,7 @@ use crate::model::sighting::{Beginning, OWN, Sighting};
 use crate::model::timestamp::Timestamp;
 use crate::model::tuple::Tuple;
 
+use ends::{End, Waiting};
 use helpers::Helpers;
 use stored::{Addition, Packed, Stored, UNKNOWN_FIRST, UNKNOWN_LAST};
 
@@ -43,6 +45,7 @@ pub struct Records {
     listening: RwLock<Listening>,
     /// Flows, but for TCP, that were picked up in the middle, or may have been. They have their ports as they were.
     apart: AtomicUsize,
+    ends: Waiting,
 }
 
 impl Records {
@@ -54,6 +57,7 @@ impl Records {
             helpers: Helpers::default(),
             listening: RwLock::default(),
             apart: AtomicUsize::new(0),
+            ends: Waiting::default(),
         }
     }
 
@@ -77,6 +81,7 @@ impl Records {
             mut beginning,
             helper,
             expected_by,
+            usage: _,
         } = *sighting;
         let apart = match beginning {
             Beginning::Seen => false,
@@ -102,8 +107,69 @@ impl Records {
             replied,
             beginning,
             helped: self.helpers.number(helper, expected_by),
+            usage: None,
         };
         self.add(&tuple, namespace, seen);
+    }
+
+    /// Takes in what a connection has carried that has ended, if its flow is known by then. Locks one stripe at a time.
+    pub fn end(&self, sighting: &Sighting) {
+        if let Some(end) = End::of(sighting) {
+            if !self.use_up(&end, |_| true) {
+                self.ends.add(end);
+            }
+        }
+    }
+
+    /// Has ends wait for [`settle_ends`](Self::settle_ends) whose flow is not known: what was seen of it may be kept
+    /// elsewhere.
+    pub fn wait_with_ends(&self) {
+        self.ends.begin();
+    }
+
+    /// Number of ends that wait.
+    pub fn waiting_ends(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Takes in the ends that have waited, now that all is here that was seen of flows. Those of flows that were first
+    /// seen later, or not at all, mean nothing. `time_us` makes the first times of such flows of the clock of
+    /// `intake::unlisted`.
+    pub fn settle_ends(&self, time_us: impl Fn(u64) -> Option<u64>) {
+        for end in self.ends.take() {
+            let ended_us = time_us(end.read_ns);
+            self.use_up(&end, |first_us| Some(first_us) <= ended_us);
+        }
+    }
+
+    /// Adds what a connection has carried to the record of its flow, if there is one with such a first time.
+    fn use_up(&self, end: &End, is_its: impl Fn(u64) -> bool) -> bool {
+        end.flows().any(|(tuple, translation)| {
+            let translation = translation.as_ref();
+            match (tuple.source, tuple.destination) {
+                (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                    let (source, destination) = (source.octets(), destination.octets());
+                    let key = Packed::new(&tuple, end.namespace, source, destination);
+                    let hash = key.place(translation, self.stripes.hasher());
+                    let mut stripe = self.stripes.lock(self.stripes.index(hash));
+                    let found = stripe
+                        .v4
+                        .find_mut(hash, |stored| stored.is_of(&key, translation));
+                    found.is_some_and(|stored| stored.use_up(&end.usage, &is_its))
+                }
+                (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                    let (source, destination) = (source.octets(), destination.octets());
+                    let key = Packed::new(&tuple, end.namespace, source, destination);
+                    let hash = key.place(translation, self.stripes.hasher());
+                    let mut stripe = self.stripes.lock(self.stripes.index(hash));
+                    let found = stripe
+                        .v6
+                        .find_mut(hash, |stored| stored.is_of(&key, translation));
+                    found.is_some_and(|stored| stored.use_up(&end.usage, &is_its))
+                }
+                _ => false,
+            }
+        })
     }
 
     /// Takes in what was seen of a flow in a while, none of which could have to do with what was seen of others: see
@@ -130,6 +196,7 @@ impl Records {
                 replied: folded.answered_ns.is_some(),
                 beginning,
                 helped: 0,
+                usage: None,
             },
         );
     }
@@ -336,6 +403,7 @@ impl Records {
     /// Puts a record in that was taken out or comes from elsewhere, on top of what is known of its flow. Locks one
     /// stripe.
     pub fn restore(&self, record: &Record, namespace: u16) {
+        let usage = record.tracked_usage();
         let mut record = record.clone();
         record.identity = record.tracked().into_owned();
         let picked_up = record.origin.begun.is_picked_up();
@@ -359,6 +427,7 @@ impl Records {
                     Beginning::Untold
                 },
                 helped: (self.helpers).number(record.origin.helper, record.origin.expected_by),
+                usage,
             },
         );
     }

@@ -248,6 +248,9 @@ pub fn place<T>(
         let record = record(&mut flows[at]);
         record.identity = identity;
         record.origin.begun = Begun::Turned;
+        if let Some(usage) = &mut record.usage {
+            **usage = usage.turned();
+        }
     }
 }
 

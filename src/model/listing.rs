@@ -2,6 +2,7 @@
 
 use crate::model::capture::Capture;
 use crate::model::record::Record;
+use crate::model::usage::Usage;
 
 /// Flows and the captures they were seen in.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +18,30 @@ pub struct Listing {
 pub struct Flow {
     /// What is known of it.
     pub record: Record,
-    /// Indices of captures, where there are several, and connections seen there.
-    pub seen_in: Vec<(u32, u64)>,
+    /// Where it was seen, if there are several captures.
+    pub seen_in: Vec<Part>,
+}
+
+/// What one of several captures has seen of a flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The index of the capture.
+    pub capture: u32,
+    /// Connections seen there.
+    pub connections: u64,
+    /// What ended connections have carried there. If only one capture has the flow, its record says it.
+    pub usage: Option<Box<Usage>>,
+}
+
+impl Part {
+    /// So many connections, of which nothing else is known.
+    pub const fn new(capture: u32, connections: u64) -> Self {
+        Self {
+            capture,
+            connections,
+            usage: None,
+        }
+    }
 }
 
 impl From<Record> for Flow {

@@ -20,4 +20,5 @@ pub mod sighting;
 pub mod timestamp;
 pub mod tuple;
 pub mod units;
+pub mod usage;
 pub mod verdict;

@@ -13,6 +13,7 @@ use crate::model::flow::{COLLAPSED_SOURCE_PORT, Flow};
 use crate::model::origin::{Begun, Origin};
 use crate::model::timestamp::Timestamp;
 use crate::model::tuple::{Reply, Tuple};
+use crate::model::usage::Usage;
 
 /// A protocol number of IP (<https://www.iana.org/assignments/protocol-numbers>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -379,6 +380,8 @@ pub struct Record {
     pub classic: Classic,
     /// How it came about.
     pub origin: Origin,
+    /// What its ended connections have carried, where the kernel counts that.
+    pub usage: Option<Box<Usage>>,
 }
 
 impl Record {
@@ -392,6 +395,7 @@ impl Record {
             last_seen: None,
             classic: Self::usual_classic(confirmed),
             origin: Origin::default(),
+            usage: None,
         }
     }
 
@@ -408,6 +412,14 @@ impl Record {
         turned
             .flatten()
             .map_or(Cow::Borrowed(&self.identity), Cow::Owned)
+    }
+
+    /// What its connections have carried, the way that conntrack had it.
+    #[must_use]
+    pub fn tracked_usage(&self) -> Option<Usage> {
+        let turned = matches!(self.tracked(), Cow::Owned(_));
+        let usage = self.usage.as_deref().copied();
+        usage.map(|usage| if turned { usage.turned() } else { usage })
     }
 
     /// How the classic list shows it, where that is not as its confirmation says: `absent` or `unconfirmed`.

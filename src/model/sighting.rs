@@ -7,6 +7,7 @@ use crate::model::origin::{Expected, Helper};
 use crate::model::record::Translation;
 use crate::model::timestamp::Timestamp;
 use crate::model::tuple::Tuple;
+use crate::model::usage::Usage;
 
 /// The number that stands for this program's own namespace.
 pub const OWN: u16 = 0;
@@ -32,6 +33,8 @@ pub struct Sighting {
     pub helper: Option<Helper>,
     /// The connection whose helper expected this one.
     pub expected_by: Option<Expected>,
+    /// Of the end of an entry: what its connection has carried, where the kernel counted that.
+    pub usage: Option<Usage>,
 }
 
 /// Whether a connection began with its entry, as far as a message says.

@@ -8,6 +8,7 @@ pub mod beginning;
 mod fast;
 mod full;
 
+pub(crate) use full::duration_us;
 pub use full::sighting;
 
 use crate::model::flow::{Event, Flow, Key, Observation, Transport, collapse, icmp_service};

@@ -8,6 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::table;
 use crate::captures::groups::{Key, Sum, Value};
 use crate::formats::json;
+use crate::model::usage::Usage;
 use crate::ui::columns::Columns;
 
 /// A group with its values, one for each key.
@@ -26,7 +27,12 @@ const SUMS: [&str; 6] = [
 ///
 /// Errors: those of `out`.
 pub fn write_table(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::Result<()> {
-    let heading = keys.iter().map(|key| key.name()).chain(SUMS);
+    let used = any_used(groups);
+    let heading = keys
+        .iter()
+        .map(|key| key.name())
+        .chain(SUMS)
+        .chain(used.iter().copied());
     let heading: Vec<String> = heading
         .map(|name| match name {
             "first_seen" => "FIRST SEEN (UTC)".to_owned(),
@@ -35,8 +41,10 @@ pub fn write_table(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::
         })
         .collect();
     let numbers = keys.len()..keys.len() + 4;
-    let right = (0..heading.len()).map(|column| numbers.contains(&column));
+    let sums = keys.len() + SUMS.len();
+    let right = (0..heading.len()).map(|column| numbers.contains(&column) || column >= sums);
     let mut columns = Columns::new(&heading, right);
+    let row = |group: &Group| row(group, !used.is_empty());
     groups.iter().for_each(|group| columns.measure(&row(group)));
     let plain = |_, cell: &str| cell.to_owned();
     columns.write(&heading, plain, out)?;
@@ -45,7 +53,13 @@ pub fn write_table(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::
         .try_for_each(|group| columns.write(&row(group), plain, out))
 }
 
-fn row((values, sum): &Group) -> Vec<String> {
+/// The columns of what connections have carried, if any group has that.
+fn any_used(groups: &[Group]) -> &'static [&'static str] {
+    let any = groups.iter().any(|(_, sum)| sum.usage.is_some());
+    if any { &Usage::FIELDS } else { &[] }
+}
+
+fn row((values, sum): &Group, used: bool) -> Vec<String> {
     let values = values.iter().map(Value::to_string);
     let sums = [
         sum.flows.to_string(),
@@ -55,7 +69,11 @@ fn row((values, sum): &Group) -> Vec<String> {
         table::time(sum.first_seen),
         table::time(sum.last_seen),
     ];
-    values.chain(sums).collect()
+    let used = Usage::fields(sum.usage.as_deref())
+        .into_iter()
+        .filter(|_| used);
+    let used = used.map(|number| number.map_or_else(|| "-".to_owned(), |n| n.to_string()));
+    values.chain(sums).chain(used).collect()
 }
 
 /// Writes comma-separated values with a header (RFC 4180).
@@ -65,7 +83,9 @@ pub fn write_csv(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::Re
     let mut writer = WriterBuilder::new()
         .terminator(Terminator::CRLF)
         .from_writer(out);
-    writer.write_record(keys.iter().map(|key| key.name()).chain(SUMS))?;
+    let used = any_used(groups);
+    let heading = keys.iter().map(|key| key.name()).chain(SUMS);
+    writer.write_record(heading.chain(used.iter().copied()))?;
     for (values, sum) in groups {
         let values = values.iter().map(Value::to_string);
         let numbers = [
@@ -77,7 +97,11 @@ pub fn write_csv(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::Re
         let times = [sum.first_seen, sum.last_seen];
         let times = times.map(|time| time.map_or_else(String::new, |time| time.to_string()));
         let numbers = numbers.map(|number| number.to_string());
-        writer.write_record(values.chain(numbers).chain(times))?;
+        let usage = Usage::fields(sum.usage.as_deref());
+        let usage = usage.into_iter().take(used.len());
+        let usage =
+            usage.map(|number| number.map_or_else(String::new, |number| number.to_string()));
+        writer.write_record(values.chain(numbers).chain(times).chain(usage))?;
     }
     writer.flush()
 }
@@ -117,6 +141,12 @@ impl Serialize for Object<'_> {
         for (name, time) in [("first_seen", sum.first_seen), ("last_seen", sum.last_seen)] {
             if let Some(time) = time {
                 map.serialize_entry(name, &time)?;
+            }
+        }
+        let usage = Usage::fields(sum.usage.as_deref());
+        for (name, number) in Usage::FIELDS.into_iter().zip(usage) {
+            if let Some(number) = number {
+                map.serialize_entry(name, &number)?;
             }
         }
         map.end()

@@ -19,24 +19,21 @@ const PLAIN: &str = "\x1b[0m";
 
 /// The column that is coloured by what it says.
 const CONFIRMED: usize = 5;
-/// Columns whose numbers are right-aligned.
-const RIGHT: [bool; 10] = [
-    false, false, true, false, false, false, true, false, false, false,
+/// The columns, and whether they have numbers, which stand at the right edge.
+const COLUMNS: [(&str, bool); 9] = [
+    ("PROTO", false),
+    ("SOURCE", false),
+    ("SPORT", true),
+    ("DESTINATION", false),
+    ("SERVICE", false),
+    ("CONFIRMED", false),
+    ("CONNECTIONS", true),
+    ("FIRST SEEN (UTC)", false),
+    ("LAST SEEN (UTC)", false),
 ];
-const HEADINGS: [&str; 10] = [
-    "PROTO",
-    "SOURCE",
-    "SPORT",
-    "DESTINATION",
-    "SERVICE",
-    "CONFIRMED",
-    "CONNECTIONS",
-    "FIRST SEEN (UTC)",
-    "LAST SEEN (UTC)",
-    "TRANSLATION",
-];
-
-type Row = [String; HEADINGS.len()];
+/// Columns that are there only if a flow has them.
+const USED: [(&str, bool); 3] = [("ENDED", true), ("BYTES", true), ("REPLY BYTES", true)];
+const LAST: (&str, bool) = ("TRANSLATION", false);
 
 /// Writes a heading and a line a flow, with names beside port numbers if there are some, and colours for a terminal.
 ///
@@ -49,10 +46,15 @@ pub fn write(
 ) -> io::Result<()> {
     // Rows are made twice, for their widths and to be written: a million of them kept would be hundreds
     // of megabytes.
-    let headings = HEADINGS.map(str::to_owned);
-    let mut columns = Columns::new(&headings, RIGHT);
+    let used = flows.iter().any(|flow| flow.record.usage.is_some());
+    let shown = COLUMNS.iter().chain(USED.iter().filter(|_| used));
+    let shown = shown.chain([&LAST]);
+    let (headings, right): (Vec<String>, Vec<bool>) = shown
+        .map(|(heading, right)| ((*heading).to_owned(), *right))
+        .unzip();
+    let mut columns = Columns::new(&headings, right);
     for flow in flows {
-        columns.measure(&row(flow, names));
+        columns.measure(&row(flow, names, used));
     }
     let paint = |wanted, colour: &str, cell: &str| match wanted {
         true => format!("{colour}{cell}{PLAIN}"),
@@ -62,15 +64,15 @@ pub fn write(
     for flow in flows {
         let shade = if flow.record.confirmed { GREEN } else { YELLOW };
         let painted = |column, cell: &str| paint(colour && column == CONFIRMED, shade, cell);
-        columns.write(&row(flow, names), painted, out)?;
+        columns.write(&row(flow, names, used), painted, out)?;
     }
     Ok(())
 }
 
-fn row(flow: &Flow, names: Option<&Services>) -> Row {
+fn row(flow: &Flow, names: Option<&Services>, used: bool) -> Vec<String> {
     let record = &flow.record;
     let identity = &record.identity;
-    [
+    let mut row = vec![
         identity.protocol.to_string(),
         identity.source.to_string(),
         source_port(identity.source_port),
@@ -80,8 +82,18 @@ fn row(flow: &Flow, names: Option<&Services>) -> Row {
         record.connections.to_string(),
         time(record.first_seen),
         time(record.last_seen),
-        translation(record),
-    ]
+    ];
+    if used {
+        let usage = record.usage.as_deref();
+        let numbers = [
+            usage.map(|usage| usage.ended),
+            usage.map(|usage| usage.bytes),
+            usage.map(|usage| usage.reply_bytes),
+        ];
+        row.extend(numbers.map(|number| number.map_or_else(|| "-".to_owned(), |n| n.to_string())));
+    }
+    row.push(translation(record));
+    row
 }
 
 /// A source port; folded ones as what they stand for.

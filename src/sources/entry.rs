@@ -8,8 +8,9 @@ use crate::model::record::{Protocol, Service, SourcePort};
 use crate::model::sighting::OWN;
 use crate::model::sighting::Sighting;
 use crate::model::tuple::{Reply, Tuple};
-use crate::netlink::conntrack::Skip;
+use crate::model::usage::Usage;
 use crate::netlink::conntrack::beginning::Progress;
+use crate::netlink::conntrack::{Skip, duration_us};
 use crate::netlink::uapi::{
     AF_INET, AF_INET6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP,
 };
@@ -119,6 +120,20 @@ pub fn sighting(entry: &Conntrack, event: Event, all_protocols: bool) -> Result<
         namespace: OWN,
         // The library has a getter for the entry's beginning only.
         time: None,
+        usage: (event == Event::Destroy).then(|| usage(entry)).flatten(),
+    })
+}
+
+/// What the connection has carried, if the kernel has counted that.
+fn usage(entry: &Conntrack) -> Option<Usage> {
+    let (original, reply) = (Direction::Original, Direction::Reply);
+    Some(Usage {
+        ended: 1,
+        bytes: entry.bytes(original)?,
+        reply_bytes: entry.bytes(reply)?,
+        packets: entry.packets(original)?,
+        reply_packets: entry.packets(reply)?,
+        duration_us: duration_us(entry.start_ns(), entry.stop_ns()),
     })
 }
 

@@ -108,6 +108,9 @@ impl<'a> Shared<'a> {
     ) -> io::Result<Self> {
         if keeps_back {
             intake.table().hear_late();
+            if let Some(records) = intake.records() {
+                records.wait_with_ends();
+            }
         }
         Ok(Self {
             intake,

@@ -178,6 +178,7 @@ pub fn record(identity: Identity, confirmed: bool, connections: u64) -> Record {
         last_seen: None,
         classic: Record::usual_classic(confirmed),
         origin: Origin::default(),
+        usage: None,
     }
 }
 

@@ -65,6 +65,7 @@ impl Program {
     fn through(&mut self, messages: &[Vec<u8>], collect_after: &[usize]) -> Vec<Record> {
         let intake = self.intake();
         intake.table().hear_late();
+        intake.records().unwrap().wait_with_ends();
         let mut pending = Pending::default();
         let mut buffer = vec![0; 1 << 17];
         for (at, message) in messages.iter().enumerate() {
@@ -238,6 +239,8 @@ struct Message {
     translation: u8,
     zone: (u8, u16),
     new: bool,
+    /// What both directions have carried, of the end of an entry.
+    end: Option<(u64, u64)>,
     status: u32,
     state: u8,
     tcp_flags: (u8, u8),
@@ -268,7 +271,10 @@ fn message() -> impl Strategy<Value = Message> {
             (mostly(1, 3), prop_oneof![Just(1_u16), Just(7)]),
         ),
         (
-            any::<bool>(),
+            (
+                any::<bool>(),
+                prop_oneof![12 => Just(None), 1 => any::<(u64, u64)>().prop_map(Some)],
+            ),
             prop::sample::select(&[8_u32, 8, 10, 14, 8 | 1, 10 | 1, 8 | 1 << 14, 10 | 1 << 14][..]),
             prop::sample::select(&[1_u8, 1, 1, 2, 3, 9, 0][..]),
             prop::sample::select(&[(3_u8, 0), (3, 3), (8, 8), (0x2a, 0x0a), (0, 0)][..]),
@@ -279,7 +285,7 @@ fn message() -> impl Strategy<Value = Message> {
         .prop_map(
             |(
                 (six, protocol, hosts, ports, translation, zone),
-                (new, status, state, tcp_flags, extras, oddity),
+                ((new, end), status, state, tcp_flags, extras, oddity),
             )| Message {
                 six,
                 protocol: if six && protocol == 1 { 58 } else { protocol },
@@ -287,7 +293,8 @@ fn message() -> impl Strategy<Value = Message> {
                 ports,
                 translation,
                 zone,
-                new,
+                new: new && end.is_none(),
+                end,
                 status,
                 state,
                 tcp_flags,
@@ -320,6 +327,7 @@ impl Message {
             translation: 0,
             zone: (0, 0),
             new: true,
+            end: None,
             status: 8,
             state: 1,
             tcp_flags: (3, 0),
@@ -427,6 +435,25 @@ impl Message {
         if extra(11) {
             attributes.push(nest(19, &[attribute(1, b"system_u\0")]));
         }
+        if let Some((bytes, reply_bytes)) = self.end.filter(|_| !extra(12)) {
+            for (kind, bytes) in [(9, bytes), (10, reply_bytes)] {
+                let numbers = [(1, bytes / 100), (2, bytes)];
+                attributes.push(nest(
+                    kind,
+                    &numbers.map(|(kind, number)| attribute(kind, &number.to_be_bytes())),
+                ));
+            }
+            if extra(13) {
+                let times = [
+                    (1, 1_800_000_000_000_000_000),
+                    (2, 1_800_000_000_000_000_000 + bytes / 8),
+                ];
+                attributes.push(nest(
+                    20,
+                    &times.map(|(kind, time): (u16, u64)| attribute(kind, &time.to_be_bytes())),
+                ));
+            }
+        }
         match self.oddity {
             1 => attributes.swap(0, 1),
             2 => attributes.rotate_left(2),
@@ -440,7 +467,12 @@ impl Message {
         }
         let body = attributes.concat();
         let mut bytes = (body.len() as u32 + 20).to_ne_bytes().to_vec();
-        bytes.extend(0x0100_u16.to_ne_bytes());
+        let kind = if self.end.is_some() {
+            0x0102_u16
+        } else {
+            0x0100
+        };
+        bytes.extend(kind.to_ne_bytes());
         bytes.extend((if self.new { 0x0600_u16 } else { 0 }).to_ne_bytes());
         bytes.extend([0; 8]);
         bytes.extend([if self.six { 10 } else { 2 }, 0, 0, 0]);
@@ -452,6 +484,24 @@ impl Message {
     }
 }
 
+/// Messages, some of which are ends of what others before or after them tell of.
+fn messages() -> impl Strategy<Value = Vec<Message>> {
+    let of_another = prop_oneof![5 => Just(None), 1 => any::<prop::sample::Index>().prop_map(Some)];
+    prop::collection::vec((message(), of_another), 1..40).prop_map(|drawn| {
+        let all: Vec<Message> = drawn.iter().map(|(message, _)| message.clone()).collect();
+        let message = |(message, of): (Message, Option<prop::sample::Index>)| match of {
+            None => message,
+            Some(of) => Message {
+                new: false,
+                end: message.end.or(Some((10_000, 60))),
+                extras: message.extras,
+                ..of.get(&all).clone()
+            },
+        };
+        drawn.into_iter().map(message).collect()
+    })
+}
+
 #[test]
 fn generated_messages_give_the_records_that_decoding_gives() {
     for wants in WANTS {
@@ -460,10 +510,8 @@ fn generated_messages_give_the_records_that_decoding_gives() {
         };
         let program = RefCell::new(program);
         let kept = RefCell::new(0);
-        let strategy = (
-            prop::collection::vec(message(), 1..40),
-            prop::collection::vec(0..40_usize, 0..3),
-        );
+        let used = RefCell::new(0);
+        let strategy = (messages(), prop::collection::vec(0..40_usize, 0..3));
         runner(400)
             .run(&strategy, |(messages, collect_after)| {
                 let bytes: Vec<Vec<u8>> = messages.iter().map(Message::bytes).collect();
@@ -472,11 +520,13 @@ fn generated_messages_give_the_records_that_decoding_gives() {
                 let expected = program.decoded(&bytes);
                 let found = program.through(&bytes, &collect_after);
                 *kept.borrow_mut() += program.kernel.counts().unwrap().events - before;
+                *used.borrow_mut() += found.iter().filter(|one| one.usage.is_some()).count();
                 prop_assert!(same(&found, &expected));
                 Ok(())
             })
             .unwrap();
         // Else nothing was tested.
-        assert!(*kept.borrow() > 1000, "{} were kept", kept.borrow());
+        assert!(*kept.borrow() > 800, "{} were kept", kept.borrow());
+        assert!(*used.borrow() > 150, "{} have ends", used.borrow());
     }
 }

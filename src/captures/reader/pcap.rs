@@ -10,6 +10,7 @@ use crate::intake::table::Table;
 use crate::intake::{Detail, Intake};
 use crate::model::capture::Capture;
 use crate::model::error::Error;
+use crate::model::listing::Part;
 use crate::model::printable::printable;
 use crate::model::selection::Selection;
 use crate::sources::file;
@@ -57,7 +58,7 @@ pub fn read(
     // Its tables are as large as what has just been copied from them.
     drop(intake);
     for record in records.unwrap_or_default() {
-        let seen_in = [(number, record.connections)];
+        let seen_in = [Part::new(number, record.connections)];
         if sink.flow(record, &seen_in).is_break() {
             break;
         }

@@ -14,6 +14,7 @@ use super::wholeness::Wholeness;
 use crate::formats::json::{self, Unreadable};
 use crate::model::capture::Capture;
 use crate::model::error::Error;
+use crate::model::listing::Part;
 use crate::model::printable::printable;
 use crate::model::units::show_count;
 
@@ -183,7 +184,7 @@ impl Text<'_> {
             if kind == Kind::Suricata && self.seen.suricata_flows {
                 continue;
             }
-            let seen_in = [(self.of_kind(kind), record.connections)];
+            let seen_in = [Part::new(self.of_kind(kind), record.connections)];
             if self.sink.flow(record, &seen_in).is_break() {
                 return Ok(());
             }
@@ -340,7 +341,7 @@ impl Text<'_> {
                 }
                 let number = self.of_kind(kind);
                 for record in records {
-                    let seen_in = [(number, record.connections)];
+                    let seen_in = [Part::new(number, record.connections)];
                     if self.sink.flow(record, &seen_in).is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
@@ -361,22 +362,18 @@ impl Text<'_> {
     }
 
     /// The captures of a flow of our JSON form, by their numbers here.
-    fn resolve(
-        &mut self,
-        mut seen_in: Vec<(u32, u64)>,
-        connections: u64,
-    ) -> Result<Vec<(u32, u64)>, String> {
+    fn resolve(&mut self, mut seen_in: Vec<Part>, connections: u64) -> Result<Vec<Part>, String> {
         match self.context.described.as_slice() {
             // The line that describes the captures may have been left behind, by grep for example.
-            [] => Ok(vec![(self.unnamed(), connections)]),
-            [only] if seen_in.is_empty() => Ok(vec![(*only, connections)]),
+            [] => Ok(vec![Part::new(self.unnamed(), connections)]),
+            [only] if seen_in.is_empty() => Ok(vec![Part::new(*only, connections)]),
             _ if seen_in.is_empty() => {
                 Err("seen_in is missing, though several captures are described".into())
             }
             described => {
-                for (capture, _) in &mut seen_in {
-                    let index = *capture;
-                    *capture = *usize::try_from(index)
+                for seen in &mut seen_in {
+                    let index = seen.capture;
+                    seen.capture = *usize::try_from(index)
                         .ok()
                         .and_then(|index| described.get(index))
                         .ok_or_else(|| {

@@ -5,7 +5,9 @@
 //! counts a connection twice, and does not depend on the order in which captures come.
 
 use crate::model::capture::Capture;
+use crate::model::listing::Part;
 use crate::model::timestamp::Timestamp;
+use crate::model::usage::Usage;
 
 /// What is to be known of the captures to add up connections.
 #[derive(Debug)]
@@ -41,42 +43,61 @@ impl Tally {
         }
     }
 
-    /// Connections of a flow, given those of each capture.
-    pub fn connections(&self, parts: &[(u32, u64)]) -> u64 {
-        if let [(_, connections)] = parts {
-            return *connections;
-        }
-        let mut parts: Vec<(Span, u64)> = parts
+    /// Connections of a flow, given what each capture has seen of it.
+    pub fn connections(&self, parts: &[Part]) -> u64 {
+        self.sum(parts, |seen| seen.connections, u64::saturating_add)
+    }
+
+    /// What its ended connections have carried, if any capture knows it. The most connections are taken here too.
+    pub fn usage(&self, parts: &[Part]) -> Option<Usage> {
+        let usage = |seen: &Part| seen.usage.as_deref().copied();
+        parts
             .iter()
-            .map(|&(capture, connections)| (self.spans[capture as usize], connections))
+            .any(|seen| seen.usage.is_some())
+            .then(|| self.sum(parts, |seen| usage(seen).unwrap_or_default(), Usage::and))
+    }
+
+    /// The greatest sum that counts nothing twice. Adding the same to two sums must not turn their order round.
+    fn sum<T: Copy + Default + Ord>(
+        &self,
+        parts: &[Part],
+        of: impl Fn(&Part) -> T,
+        add: fn(T, T) -> T,
+    ) -> T {
+        let mut parts: Vec<(Span, T)> = parts
+            .iter()
+            .map(|seen| (self.spans[seen.capture as usize], of(seen)))
             .collect();
         parts.sort_unstable_by_key(|(span, _)| (span.host, span.time.map(|(_, end)| end)));
         parts
             .chunk_by(|(one, _), (other, _)| one.host == other.host)
-            .map(of_host)
-            .fold(0, u64::saturating_add)
+            .map(|parts| of_host(parts, add))
+            .fold(T::default(), add)
     }
 }
 
 /// The greatest sum over captures of one host that don't overlap, by the usual recurrence over
 /// captures in the order of their ends.
-fn of_host(parts: &[(Span, u64)]) -> u64 {
-    let mut alone = 0;
+fn of_host<T: Copy + Default + Ord>(parts: &[(Span, T)], add: fn(T, T) -> T) -> T {
+    let mut alone = T::default();
     // The end of a capture, and the best sum of those that end by then.
-    let mut best: Vec<(Timestamp, u64)> = Vec::with_capacity(parts.len());
-    for &(span, connections) in parts {
+    let mut best: Vec<(Timestamp, T)> = Vec::with_capacity(parts.len());
+    for &(span, seen) in parts {
         let Some((start, end)) = span.time else {
-            alone = alone.max(connections);
+            alone = alone.max(seen);
             continue;
         };
         // Captures that meet in one microsecond may share a connection.
         let before = best.partition_point(|&(end, _)| end < start);
-        let before = before.checked_sub(1).map_or(0, |last| best[last].1);
-        let with = before.saturating_add(connections);
-        let without = best.last().map_or(0, |&(_, sum)| sum);
+        let before = before
+            .checked_sub(1)
+            .map_or_else(T::default, |last| best[last].1);
+        let with = add(before, seen);
+        let without = best.last().map_or_else(T::default, |&(_, sum)| sum);
         best.push((end, with.max(without)));
     }
-    best.last().map_or(0, |&(_, sum)| sum).max(alone)
+    let last = best.last().map_or_else(T::default, |&(_, sum)| sum);
+    last.max(alone)
 }
 
 #[cfg(test)]
@@ -99,7 +120,10 @@ mod tests {
                 .map(|(one, _)| one.clone())
                 .collect::<Vec<_>>(),
         );
-        let parts: Vec<(u32, u64)> = (0..).zip(captures.iter().map(|(_, n)| *n)).collect();
+        let connections = captures.iter().map(|(_, connections)| *connections);
+        let parts: Vec<Part> = { (0..).zip(connections) }
+            .map(|(capture, connections)| Part::new(capture, connections))
+            .collect();
         tally.connections(&parts)
     }
 

@@ -6,16 +6,18 @@ use proptest::sample::{Index, select};
 use super::*;
 use crate::captures::reader::Reader;
 use crate::formats::json;
+use crate::model::listing::Part;
 use crate::model::origin::Origin;
 use crate::model::record::{Dnat, Identity, Protocol, Service, SourcePort, Translation};
 use crate::model::timestamp::Timestamp;
+use crate::model::usage::Usage;
 use crate::output::sort::Sort;
 use crate::ui::console::{Console, Verbosity};
 
 #[test]
 fn arrays_of_flows_can_be_turned_in_place() {
-    assert_eq!(size_of::<Flow>(), 128);
-    assert_eq!(size_of::<listing::Flow>(), 128);
+    assert_eq!(size_of::<Flow>(), 136);
+    assert_eq!(size_of::<listing::Flow>(), 136);
 }
 
 /// The union of files, as `conntracker merge` writes it.
@@ -69,6 +71,17 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn usage()(
+        ended in 1..4_u64,
+        bytes in 0..4_u64,
+        reply_bytes in 0..3_u64,
+        duration_us in proptest::option::of(0..3_u64),
+    ) -> Usage {
+        Usage { ended, bytes, reply_bytes, packets: bytes, reply_packets: 1, duration_us }
+    }
+}
+
+prop_compose! {
     fn record()(
         host in 1..4_u8,
         port in 1..3_u16,
@@ -78,6 +91,7 @@ prop_compose! {
         connections in 0..5_u64,
         first_seen in time(),
         last_seen in time(),
+        usage in proptest::option::of(usage()),
     ) -> Record {
         let dnat = Dnat { address: [10, 9, 0, 1].into(), port: Some(80) };
         Record {
@@ -102,13 +116,15 @@ prop_compose! {
                 crate::model::record::Classic::Absent
             },
             origin: Origin::default(),
+            usage: usage.map(Box::new),
         }
     }
 }
 
 /// A file of our own, with none, one or several captures.
 fn json() -> impl Strategy<Value = Vec<u8>> {
-    let parts = prop::collection::vec((any::<Index>(), 0..5_u64), 1..4);
+    let part = (any::<Index>(), 0..5_u64, proptest::option::of(usage()));
+    let parts = prop::collection::vec(part, 1..4);
     let flows = prop::collection::vec((record(), parts), 0..6);
     (prop::collection::vec(capture(), 0..4), flows).prop_map(|(captures, flows)| {
         let mut collection = Collection::default();
@@ -117,11 +133,18 @@ fn json() -> impl Strategy<Value = Vec<u8>> {
             .map(|capture| collection.capture(capture))
             .collect();
         for (record, parts) in flows {
-            let seen_in: Vec<(u32, u64)> = if numbers.is_empty() {
-                vec![(collection.capture(Capture::default()), record.connections)]
+            let seen_in: Vec<Part> = if numbers.is_empty() {
+                vec![Part::new(
+                    collection.capture(Capture::default()),
+                    record.connections,
+                )]
             } else {
                 let parts = parts.iter();
-                parts.map(|(index, n)| (*index.get(&numbers), *n)).collect()
+                let part = |(index, connections, usage): &(Index, u64, Option<Usage>)| Part {
+                    usage: usage.map(Box::new),
+                    ..Part::new(*index.get(&numbers), *connections)
+                };
+                parts.map(part).collect()
             };
             let _ = collection.flow(record, &seen_in);
         }

@@ -15,6 +15,7 @@ use crate::files::destination::Destination;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
 use crate::model::listing::Listing;
+use crate::model::listing::Part;
 use crate::model::printable::printable;
 use crate::model::record::Record;
 use crate::model::selection::{Selection, SourcePorts};
@@ -192,7 +193,7 @@ impl Sink for Sieve<'_> {
         self.sink.incomplete(capture, why);
     }
 
-    fn flow(&mut self, mut record: Record, seen_in: &[(u32, u64)]) -> ControlFlow<()> {
+    fn flow(&mut self, mut record: Record, seen_in: &[Part]) -> ControlFlow<()> {
         if !self.selection.wants(&record.identity.tuple()) {
             return ControlFlow::Continue(());
         }

@@ -16,6 +16,7 @@ use crate::files::destination::Destination;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
 use crate::model::evidence;
+use crate::model::listing::Part;
 use crate::model::record::Record;
 use crate::model::selection::Selection;
 use crate::output::groups;
@@ -204,7 +205,7 @@ impl Sink for Stream {
     // Groups carry no verdict: what was found in reading is told, and in the exit status.
     fn incomplete(&mut self, _: u32, _: &str) {}
 
-    fn flow(&mut self, record: Record, _: &[(u32, u64)]) -> ControlFlow<()> {
+    fn flow(&mut self, record: Record, _: &[Part]) -> ControlFlow<()> {
         if self.unfit {
             return ControlFlow::Break(());
         }

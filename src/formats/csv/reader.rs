@@ -10,12 +10,13 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::writer::{COLUMNS, unmarked};
+use super::writer::{COLUMNS, USED, unmarked};
 use crate::model::origin::{Begun, Expected, Helper, Origin};
 use crate::model::record::{
     Classic, Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation,
 };
 use crate::model::timestamp::Timestamp;
+use crate::model::usage::Usage;
 
 /// What a line is.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,8 +92,8 @@ impl Reader {
     }
 }
 
-/// So many of the columns, the first ones, had lists of versions before those that follow.
-const OLDER: usize = 23;
+/// So many of the columns, the first ones, lists have in which no flow has what follows, and those of earlier versions.
+const FEWER: [usize; 2] = [COLUMNS.len() - USED, 23];
 
 /// What separates the cells of a line that is a header.
 fn separator_of_header(line: &str) -> Option<char> {
@@ -218,7 +219,7 @@ impl Columns {
         while cells.len() > self.count && cells.last().is_some_and(|cell| cell.is_empty()) {
             cells.pop();
         }
-        if self.count == COLUMNS.len() && cells.len() == OLDER {
+        if self.count == COLUMNS.len() && FEWER.contains(&cells.len()) {
             cells.resize(self.count, Cow::Borrowed(""));
         }
         if cells.len() != self.count {
@@ -324,6 +325,15 @@ fn expected_by(fields: &Fields<'_>) -> Result<Option<Expected>, String> {
         protocol: Protocol(protocol),
         port: fields.maybe("expected_by_port")?.unwrap_or(0),
     }))
+}
+
+/// What connections have carried.
+fn usage(fields: &Fields<'_>) -> Result<Option<Usage>, String> {
+    let mut numbers = [None; USED];
+    for (number, column) in numbers.iter_mut().zip(Usage::FIELDS) {
+        *number = fields.maybe(column)?;
+    }
+    Usage::of_fields(numbers)
 }
 
 fn record(fields: &Fields<'_>) -> Result<Record, String> {
@@ -437,6 +447,7 @@ fn record(fields: &Fields<'_>) -> Result<Record, String> {
             helper: fields.text("helper").map(Helper::parse),
             expected_by: expected_by(fields)?,
         },
+        usage: usage(fields)?.map(Box::new),
     })
 }
 

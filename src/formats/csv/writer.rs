@@ -10,9 +10,10 @@ use crate::model::listing::Flow;
 use crate::model::printable::printable;
 use crate::model::record::{Service, SourcePort};
 use crate::model::timestamp::Timestamp;
+use crate::model::usage::Usage;
 
-/// The names of the columns, which the first line has.
-pub const COLUMNS: [&str; 29] = [
+/// The names of the columns, which the first line has. The last ones, [`USED`], are there only if a flow has them.
+pub const COLUMNS: [&str; 35] = [
     "family",
     "protocol",
     "protocol_number",
@@ -42,7 +43,16 @@ pub const COLUMNS: [&str; 29] = [
     "expected_by_helper",
     "expected_by_protocol_number",
     "expected_by_port",
+    "ended",
+    "packets",
+    "bytes",
+    "reply_packets",
+    "reply_bytes",
+    "duration_us",
 ];
+
+/// How many of the columns tell what connections have carried.
+pub const USED: usize = Usage::FIELDS.len();
 
 /// How text of others is written into cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +98,11 @@ pub fn write(flows: &[Flow], cells: Cells, out: &mut impl Write) -> io::Result<(
     let mut writer = WriterBuilder::new()
         .terminator(Terminator::CRLF)
         .from_writer(out);
-    writer.write_record(COLUMNS)?;
+    let any_used = flows.iter().any(|flow| flow.record.usage.is_some());
+    let count = COLUMNS.len() - if any_used { 0 } else { USED };
+    writer.write_record(&COLUMNS[..count])?;
     for flow in flows {
-        writer.write_record(fields(flow, cells))?;
+        writer.write_record(&fields(flow, cells)[..count])?;
     }
     writer.flush()
 }
@@ -114,6 +126,14 @@ pub fn fields(flow: &Flow, cells: Cells) -> [String; COLUMNS.len()] {
     };
     let (dnat, snat) = (identity.dnat(), identity.snat());
     let (begun, by) = (record.origin.begun, record.origin.expected_by);
+    let [
+        ended,
+        packets,
+        bytes,
+        reply_packets,
+        reply_bytes,
+        duration_us,
+    ] = Usage::fields(record.usage.as_deref());
     [
         identity.family().to_owned(),
         identity.protocol.to_string(),
@@ -144,12 +164,23 @@ pub fn fields(flow: &Flow, cells: Cells) -> [String; COLUMNS.len()] {
         show(by.and_then(|by| by.helper)),
         show(by.map(|by| by.protocol.0)),
         show(by.and_then(|by| (by.port != 0).then_some(by.port))),
+        show(ended),
+        show(packets),
+        show(bytes),
+        show(reply_packets),
+        show(reply_bytes),
+        show(duration_us),
     ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_columns_are_those_of_usage() {
+        assert_eq!(COLUMNS[COLUMNS.len() - USED..], Usage::FIELDS);
+    }
 
     #[test]
     fn no_cell_is_a_formula_and_each_reads_back() {

@@ -6,11 +6,13 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::model::icmp;
+use crate::model::listing::Part;
 use crate::model::origin::{Begun, Expected, Helper, Origin};
 use crate::model::record::{
     Classic, Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation,
 };
 use crate::model::timestamp::Timestamp;
+use crate::model::usage::Usage;
 
 /// A flow as its line has it, in the order of the fields.
 #[derive(Serialize, Deserialize)]
@@ -45,6 +47,18 @@ pub(super) struct Flow<'a> {
     first_seen: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_seen: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    packets: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reply_packets: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reply_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    duration_us: Option<u64>,
     #[serde(default, skip_serializing_if = "is_zero")]
     zone: u16,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
@@ -100,6 +114,61 @@ enum ClassicName {
 struct SeenIn {
     capture: u32,
     connections: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    packets: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reply_packets: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reply_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    duration_us: Option<u64>,
+}
+
+impl From<&Part> for SeenIn {
+    fn from(seen: &Part) -> Self {
+        let [
+            ended,
+            packets,
+            bytes,
+            reply_packets,
+            reply_bytes,
+            duration_us,
+        ] = Usage::fields(seen.usage.as_deref());
+        Self {
+            capture: seen.capture,
+            connections: seen.connections,
+            ended,
+            packets,
+            bytes,
+            reply_packets,
+            reply_bytes,
+            duration_us,
+        }
+    }
+}
+
+impl TryFrom<SeenIn> for Part {
+    type Error = String;
+
+    fn try_from(seen: SeenIn) -> Result<Self, String> {
+        Ok(Self {
+            capture: seen.capture,
+            connections: seen.connections,
+            usage: Usage::of_fields([
+                seen.ended,
+                seen.packets,
+                seen.bytes,
+                seen.reply_packets,
+                seen.reply_bytes,
+                seen.duration_us,
+            ])?
+            .map(Box::new),
+        })
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -114,7 +183,7 @@ const fn is_zero(zone: &u16) -> bool {
 
 impl<'a> Flow<'a> {
     /// The line of a record, of the captures that saw it, and of what became of it.
-    pub(super) fn new(record: &'a Record, seen_in: &[(u32, u64)], change: Option<&'a str>) -> Self {
+    pub(super) fn new(record: &'a Record, seen_in: &[Part], change: Option<&'a str>) -> Self {
         let identity = &record.identity;
         let protocol = identity.protocol;
         let (dst_port, icmp) = match identity.service {
@@ -123,6 +192,14 @@ impl<'a> Flow<'a> {
             Service::Icmp(icmp_type, code) => (None, Some((icmp_type, code))),
         };
         let usual = Record::usual_classic(record.confirmed);
+        let [
+            ended,
+            packets,
+            bytes,
+            reply_packets,
+            reply_bytes,
+            duration_us,
+        ] = Usage::fields(record.usage.as_deref());
         Self {
             r#type: "flow".into(),
             change: change.map(Cow::from),
@@ -146,6 +223,12 @@ impl<'a> Flow<'a> {
             connections: record.connections,
             first_seen: record.first_seen,
             last_seen: record.last_seen,
+            ended,
+            packets,
+            bytes,
+            reply_packets,
+            reply_bytes,
+            duration_us,
             zone: identity.zone,
             netns: identity.netns.as_deref().map(Cow::from),
             dnat: identity.dnat().map(|Dnat { address, port }| Address {
@@ -171,18 +254,12 @@ impl<'a> Flow<'a> {
                 protocol_number: Some(by.protocol.0),
                 port: (by.port != 0).then_some(by.port),
             }),
-            seen_in: seen_in
-                .iter()
-                .map(|&(capture, connections)| SeenIn {
-                    capture,
-                    connections,
-                })
-                .collect(),
+            seen_in: seen_in.iter().map(SeenIn::from).collect(),
         }
     }
 
     /// The record of a line, and the captures that saw it; or what is wrong with the line.
-    pub(super) fn into_record(self) -> Result<(Record, Vec<(u32, u64)>), String> {
+    pub(super) fn into_record(self) -> Result<(Record, Vec<Part>), String> {
         let protocol = Protocol(self.protocol_number);
         let family = if self.src.is_ipv4() { "ipv4" } else { "ipv6" };
         if self.family != family || self.src.is_ipv4() != self.dst.is_ipv4() {
@@ -253,12 +330,18 @@ impl<'a> Flow<'a> {
                     port: by.port.unwrap_or(0),
                 }),
             },
+            usage: Usage::of_fields([
+                self.ended,
+                self.packets,
+                self.bytes,
+                self.reply_packets,
+                self.reply_bytes,
+                self.duration_us,
+            ])?
+            .map(Box::new),
         };
-        let seen_in = self.seen_in.iter();
-        let seen_in = seen_in
-            .map(|seen| (seen.capture, seen.connections))
-            .collect();
-        Ok((record, seen_in))
+        let seen_in: Result<_, String> = self.seen_in.into_iter().map(Part::try_from).collect();
+        Ok((record, seen_in?))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::model::record::{
     Classic, Dnat, Identity, Protocol, Service, Snat, SourcePort, Translation,
 };
 use crate::model::timestamp::Timestamp;
+use crate::model::usage::Usage;
 
 fn record() -> Record {
     Record {
@@ -31,13 +32,15 @@ fn record() -> Record {
         last_seen: Timestamp::from_us(1_600_000_000_000_001),
         classic: Classic::Listed,
         origin: Origin::default(),
+        usage: None,
     }
 }
 
 #[test]
 fn a_flow_reads_back_as_it_was() {
     let mut line = Vec::new();
-    write(&record(), &[(0, 1), (3, 2)], None, &mut line).unwrap();
+    let seen_in = vec![Part::new(0, 1), Part::new(3, 2)];
+    write(&record(), &seen_in, None, &mut line).unwrap();
     let text = String::from_utf8(line.clone()).unwrap();
     assert_eq!(
         text,
@@ -48,10 +51,44 @@ fn a_flow_reads_back_as_it_was() {
          \"zone\":7,\"dnat\":{\"address\":\"10.1.0.1\",\"port\":8443},\"classic\":\"unconfirmed\",\
          \"seen_in\":[{\"capture\":0,\"connections\":1},{\"capture\":3,\"connections\":2}]}\n"
     );
-    assert_eq!(
-        parse(&line),
-        Ok(Line::Flow(Box::new(record()), vec![(0, 1), (3, 2)]))
-    );
+    assert_eq!(parse(&line), Ok(Line::Flow(Box::new(record()), seen_in)));
+}
+
+#[test]
+fn what_connections_have_carried_reads_back() {
+    for duration_us in [None, Some(7)] {
+        let usage = Usage {
+            ended: 2,
+            bytes: 300,
+            reply_bytes: u64::MAX,
+            packets: 4,
+            reply_packets: 5,
+            duration_us,
+        };
+        let of_all = Record {
+            usage: Some(Box::new(usage.and(usage))),
+            ..record()
+        };
+        let part = Part {
+            usage: Some(Box::new(usage)),
+            ..Part::new(0, 1)
+        };
+        let seen_in = vec![part, Part::new(1, 2)];
+        let mut line = Vec::new();
+        write(&of_all, &seen_in, None, &mut line).unwrap();
+        let text = String::from_utf8(line.clone()).unwrap();
+        assert!(
+            text.contains("\"ended\":4,\"packets\":8,\"bytes\":600,\"reply_packets\":10,"),
+            "{text}"
+        );
+        assert_eq!(text.contains("duration_us"), duration_us.is_some());
+        assert_eq!(parse(&line), Ok(Line::Flow(Box::new(of_all), seen_in)));
+        let cut = text.replace("\"packets\":8,", "");
+        assert!(matches!(
+            parse(cut.as_bytes()),
+            Err(Unreadable::Malformed(_))
+        ));
+    }
 }
 
 #[test]

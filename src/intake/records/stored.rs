@@ -10,6 +10,7 @@ use crate::model::record::{Identity, Protocol, Record, Service, SourcePort, Tran
 use crate::model::sighting::Beginning;
 use crate::model::timestamp::Timestamp;
 use crate::model::tuple::Tuple;
+use crate::model::usage::Usage;
 
 /// A first time when none is known: later than any, and none that is shown.
 pub const UNKNOWN_FIRST: u64 = u64::MAX;
@@ -40,6 +41,8 @@ pub struct Addition {
     pub beginning: Beginning,
     /// What helpers have to do with it: a number of [`Helpers`](super::helpers::Helpers).
     pub helped: u16,
+    /// What connections have carried, of a record that comes from elsewhere.
+    pub usage: Option<Usage>,
 }
 
 /// What makes a flow this one, but for its translation. `A` is an address's bytes.
@@ -110,12 +113,19 @@ impl<A: AsRef<[u8]> + PartialEq + Copy> Packed<A> {
     }
 }
 
+/// What few flows have.
+#[derive(Clone, Debug, Default)]
+struct Extra {
+    translation: Option<Translation>,
+    usage: Option<Box<Usage>>,
+}
+
 /// A record as the table keeps it.
 #[derive(Clone, Debug)]
 pub struct Stored<A> {
     key: Packed<A>,
     helped: u16,
-    translation: Option<Box<Translation>>,
+    extra: Option<Box<Extra>>,
     /// Stays at the largest number once it is there.
     connections: u32,
     first_us: u64,
@@ -128,12 +138,18 @@ impl<A: AsRef<[u8]> + PartialEq + Copy> Stored<A> {
         let mut stored = Self {
             key,
             helped: seen.helped,
-            translation: seen.translation.map(Box::new),
+            extra: seen.translation.map(|translation| {
+                Box::new(Extra {
+                    translation: Some(translation),
+                    usage: None,
+                })
+            }),
             connections: seen.connections,
             first_us: seen.first_us,
             last_us: seen.last_us,
         };
         stored.confirm(seen.replied);
+        stored.carry(seen.usage.as_ref());
         if seen.beginning == Beginning::PickedUp {
             stored.key.flags |= PICKED_UP;
         }
@@ -160,6 +176,27 @@ impl<A: AsRef<[u8]> + PartialEq + Copy> Stored<A> {
         self.last_us = self.last_us.max(seen.last_us);
         self.connections = self.connections.saturating_add(seen.connections);
         self.confirm(seen.replied);
+        self.carry(seen.usage.as_ref());
+    }
+
+    /// Adds what a connection has carried, if the record's first time is right for that; whether it is.
+    pub fn use_up(&mut self, usage: &Usage, is_its: impl Fn(u64) -> bool) -> bool {
+        let right = is_its(self.first_us);
+        if right {
+            self.carry(Some(usage));
+        }
+        right
+    }
+
+    fn carry(&mut self, usage: Option<&Usage>) {
+        if usage.is_some() {
+            let extra = self.extra.get_or_insert_default();
+            Usage::join(&mut extra.usage, usage);
+        }
+    }
+
+    fn translation(&self) -> Option<&Translation> {
+        self.extra.as_ref()?.translation.as_ref()
     }
 
     fn confirm(&mut self, replied: bool) {
@@ -170,12 +207,12 @@ impl<A: AsRef<[u8]> + PartialEq + Copy> Stored<A> {
 
     /// Whether it is the record of that flow.
     pub fn is_of(&self, key: &Packed<A>, translation: Option<&Translation>) -> bool {
-        self.key.flow() == key.flow() && self.translation.as_deref() == translation
+        self.key.flow() == key.flow() && self.translation() == translation
     }
 
     /// The hash of its flow.
     pub fn place(&self, keyed: &impl BuildHasher) -> u64 {
-        self.key.place(self.translation.as_deref(), keyed)
+        self.key.place(self.translation(), keyed)
     }
 
     /// Whether it was last seen before a time. Of a flow that no time is known of, that is not known.
@@ -209,6 +246,7 @@ impl<A: Into<IpAddr> + Copy> Stored<A> {
             (Service::None, SourcePort::None)
         };
         let confirmed = key.flags & CONFIRMED != 0;
+        let extra = self.extra.as_deref();
         Record {
             identity: Identity {
                 source,
@@ -217,7 +255,7 @@ impl<A: Into<IpAddr> + Copy> Stored<A> {
                 service,
                 source_port,
                 zone: key.zone,
-                translation: self.translation.clone(),
+                translation: extra.and_then(|extra| extra.translation.map(Box::new)),
                 netns: names.get(usize::from(key.namespace)).cloned().flatten(),
             },
             confirmed,
@@ -233,6 +271,7 @@ impl<A: Into<IpAddr> + Copy> Stored<A> {
                 },
                 ..helped
             },
+            usage: extra.and_then(|extra| extra.usage.clone()),
         }
     }
 }
@@ -246,5 +285,7 @@ mod tests {
         assert_eq!(size_of::<Stored<[u8; 4]>>(), 48);
         assert_eq!(size_of::<Stored<[u8; 16]>>(), 72);
         assert_eq!(size_of::<Translation>(), 44);
+        assert_eq!(size_of::<Extra>(), 56);
+        assert_eq!(size_of::<Usage>(), 56);
     }
 }

@@ -20,6 +20,7 @@ fn flow(protocol: Protocol, from: (&str, u16), to: (&str, u16)) -> Record {
         last_seen: None,
         classic: Classic::Confirmed,
         origin: Origin::default(),
+        usage: None,
     }
 }
 

@@ -7,21 +7,23 @@ use std::net::IpAddr;
 
 use super::beginning::Progress;
 use super::{Proto, Skip, array, decode, event_kind};
-use crate::model::flow::Flow;
+use crate::model::flow::{Event, Flow};
 use crate::model::origin::{Expected, Helper};
 use crate::model::record::{Protocol, Service, SourcePort};
 use crate::model::sighting::OWN;
 use crate::model::sighting::Sighting;
 use crate::model::timestamp::Timestamp;
 use crate::model::tuple::{Reply, Tuple};
+use crate::model::usage::Usage;
 use crate::netlink::framing::{Message, NFGENMSG_LEN, attributes};
 use crate::netlink::uapi::{
-    AF_INET, CTA_HELP, CTA_HELP_NAME, CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC,
+    AF_INET, CTA_COUNTERS_BYTES, CTA_COUNTERS_ORIG, CTA_COUNTERS_PACKETS, CTA_COUNTERS_REPLY,
+    CTA_HELP, CTA_HELP_NAME, CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC,
     CTA_PROTOINFO, CTA_PROTOINFO_DCCP, CTA_PROTOINFO_SCTP, CTA_PROTOINFO_TCP,
     CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, CTA_PROTOINFO_TCP_FLAGS_REPLY, CTA_PROTOINFO_TCP_STATE,
-    CTA_STATUS, CTA_TIMESTAMP_EVENT, CTA_TUPLE_IP, CTA_TUPLE_MASTER, CTA_TUPLE_ORIG,
-    CTA_TUPLE_PROTO, CTA_TUPLE_REPLY, CTA_TUPLE_ZONE, CTA_ZONE, IPS_EXPECTED, IPS_OFFLOAD,
-    IPS_SEEN_REPLY,
+    CTA_STATUS, CTA_TIMESTAMP, CTA_TIMESTAMP_EVENT, CTA_TIMESTAMP_START, CTA_TIMESTAMP_STOP,
+    CTA_TUPLE_IP, CTA_TUPLE_MASTER, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_TUPLE_REPLY,
+    CTA_TUPLE_ZONE, CTA_ZONE, IPS_EXPECTED, IPS_OFFLOAD, IPS_SEEN_REPLY,
 };
 
 /// Decodes one message; of protocols that the classic list does not have only if they are asked for.
@@ -63,6 +65,7 @@ pub fn sighting(message: Message<'_>, all_protocols: bool) -> Result<Sighting, S
             .beginning(tuple.protocol, event, replied),
         helper: parts.help.and_then(helper),
         expected_by: (status & IPS_EXPECTED != 0).then(|| expected(parts.master)),
+        usage: (event == Event::Destroy).then(|| parts.usage()).flatten(),
     })
 }
 
@@ -85,6 +88,23 @@ fn expected(master: Option<&[u8]>) -> Expected {
     }
 }
 
+/// Two numbers of a nest.
+fn pair(nest: &[u8], kinds: [u16; 2]) -> [Option<u64>; 2] {
+    let mut found = [None; 2];
+    for (kind, value) in attributes(nest) {
+        if let Some(at) = kinds.iter().position(|wanted| *wanted == kind) {
+            found[at] = array(Some(value)).ok().map(u64::from_be_bytes);
+        }
+    }
+    found
+}
+
+/// How long an entry was there, by the system's clock, which may have been set meanwhile: backwards makes no duration.
+pub(crate) fn duration_us(start_ns: Option<u64>, stop_ns: Option<u64>) -> Option<u64> {
+    let ns = stop_ns?.checked_sub(start_ns.filter(|start| *start > 0)?)?;
+    Some(ns / 1000)
+}
+
 /// The attributes that matter; the last one of a kind wins.
 #[derive(Default)]
 struct Parts<'a> {
@@ -96,6 +116,8 @@ struct Parts<'a> {
     protocol: Option<&'a [u8]>,
     help: Option<&'a [u8]>,
     master: Option<&'a [u8]>,
+    counters: [Option<&'a [u8]>; 2],
+    span: Option<&'a [u8]>,
 }
 
 impl<'a> Parts<'a> {
@@ -111,10 +133,33 @@ impl<'a> Parts<'a> {
                 CTA_PROTOINFO => parts.protocol = Some(value),
                 CTA_HELP => parts.help = Some(value),
                 CTA_TUPLE_MASTER => parts.master = Some(value),
+                CTA_COUNTERS_ORIG => parts.counters[0] = Some(value),
+                CTA_COUNTERS_REPLY => parts.counters[1] = Some(value),
+                CTA_TIMESTAMP => parts.span = Some(value),
                 _ => {}
             }
         }
         parts
+    }
+
+    /// What the connection has carried. The kernel counts both directions or none (`dump_counters`,
+    /// net/netfilter/nf_conntrack_netlink.c, Linux 6.18).
+    fn usage(&self) -> Option<Usage> {
+        let [original, reply] = self.counters;
+        let [packets, bytes] = pair(original?, [CTA_COUNTERS_PACKETS, CTA_COUNTERS_BYTES]);
+        let [reply_packets, reply_bytes] = pair(reply?, [CTA_COUNTERS_PACKETS, CTA_COUNTERS_BYTES]);
+        let [start_ns, stop_ns] = pair(
+            self.span.unwrap_or_default(),
+            [CTA_TIMESTAMP_START, CTA_TIMESTAMP_STOP],
+        );
+        Some(Usage {
+            ended: 1,
+            bytes: bytes?,
+            reply_bytes: reply_bytes?,
+            packets: packets?,
+            reply_packets: reply_packets?,
+            duration_us: duration_us(start_ns, stop_ns),
+        })
     }
 
     /// What the protocol's tracker says.

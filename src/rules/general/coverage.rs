@@ -40,7 +40,8 @@ impl Once {
         let of_capture: Vec<u16> = of_capture.collect::<Option<_>>()?;
         let confirmed = flows.iter().filter(|flow| flow.record.confirmed);
         let once = confirmed.filter(|flow| {
-            let seen = { flow.seen_in.iter() }.filter_map(|(at, _)| of_capture.get(*at as usize));
+            let seen =
+                { flow.seen_in.iter() }.filter_map(|seen| of_capture.get(seen.capture as usize));
             seen.collect::<BTreeSet<_>>().len() == 1
         });
         Some(Self {
@@ -82,6 +83,7 @@ pub fn write(general: &General, once: Option<Once>, out: &mut impl Write) -> io:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::listing::Part;
     use crate::model::record::{Identity, Record};
     use crate::model::timestamp::Timestamp;
     use crate::model::tuple::Tuple;
@@ -95,7 +97,7 @@ mod tests {
             ..Capture::default()
         };
         let flow = |seen_in: &[u32]| Flow {
-            seen_in: seen_in.iter().map(|at| (*at, 1)).collect(),
+            seen_in: seen_in.iter().map(|at| Part::new(*at, 1)).collect(),
             record: Record {
                 connections: 1,
                 ..Record::new(Identity::of(&Tuple::tcp("10.0.0.2", "10.2.0.2", 443)), true)

@@ -22,6 +22,7 @@ use crate::intake::Intake;
 use crate::intake::folded::{Early, Folded};
 use crate::intake::tally::Tally;
 use crate::intake::unlisted::now_ns;
+use crate::model::timestamp::Timestamp;
 use crate::os::bpf::{Grace, HashMap, set_first};
 use crate::sources::batch::Drain;
 use crate::sources::receiver::{Seat, Shared, wait_time};
@@ -32,6 +33,8 @@ const NAP: Duration = Duration::from_millis(200);
 const LOOKS_A_COUNT: u32 = 2;
 /// So often what the maps hold is collected at least, for those who watch.
 const OFTEN: Duration = Duration::from_secs(10);
+/// When so many ends of connections wait for what was seen of their flows, it is collected.
+const ENDS_MAX: usize = 1 << 13;
 /// A clock that is set is set by more than this.
 const STEP_NS: Offset = 10_000_000;
 
@@ -252,6 +255,9 @@ impl Records {
             intake.fold(folded, &mut early);
         })?;
         intake.settle_early(early);
+        if let Some(records) = intake.records() {
+            records.settle_ends(|ns| entry::time(ns, self.offset).map(Timestamp::us));
+        }
         intake.table().forget_notes(turned_ns);
         self.base = base;
         Ok(())
@@ -323,10 +329,12 @@ pub fn receive(
             let offset = clock_offset();
             let stepped = (offset - records.offset).abs() > STEP_NS;
             let holds_any = records.holds_any(&counts);
-            if holds_any
+            let waiting = { shared.intake.records() }.map_or(0, |records| records.waiting_ends());
+            if (holds_any || waiting > 0)
                 && (flush.is_some()
                     || stepped
                     || records.fills_up(&counts)
+                    || waiting > ENDS_MAX
                     || collected.elapsed() >= OFTEN)
                 || stopping
             {

@@ -25,7 +25,17 @@ fn what_is_written_reads_back() {
         "gre 47 1 src=10.0.0.1 dst=10.1.0.1 src=10.1.0.1 dst=10.0.0.9",
     ] {
         let mut record = conntrack::parse(line, true).unwrap().unwrap().remove(0);
-        for _ in 0..2 {
+        for round in 0..3 {
+            record.usage = (round == 2).then(|| {
+                Box::new(Usage {
+                    ended: 1,
+                    bytes: 60,
+                    reply_bytes: 0,
+                    packets: 1,
+                    reply_packets: 0,
+                    duration_us: record.identity.netns.is_some().then_some(5),
+                })
+            });
             let flow = Flow {
                 record: record.clone(),
                 seen_in: Vec::new(),
@@ -48,9 +58,10 @@ const HEADER: &str = "family,protocol,protocol_number,src,src_port,src_port_coll
                       icmp_type,icmp_code,icmp_name,confirmed,connections,first_seen,last_seen,zone,\
                       netns,dnat_address,dnat_port,snat_address,snat_port,snat_port_collapsed,classic,\
                       picked_up,turned,helper,expected_by_helper,expected_by_protocol_number,\
-                      expected_by_port";
+                      expected_by_port,ended,packets,bytes,reply_packets,reply_bytes,duration_us";
 const FLOW: &str = "ipv4,tcp,6,10.0.0.1,1024,true,10.1.0.1,443,,,,true,7,2026-01-31T12:00:00.000001Z,\
-                    2026-01-31T12:00:01.000000Z,0,,10.2.0.1,8443,,,,,true,true,,ftp,6,21";
+                    2026-01-31T12:00:01.000000Z,0,,10.2.0.1,8443,,,,,true,true,,ftp,6,21,\
+                    3,12,3400,11,56000,7000000";
 
 /// The table of [`HEADER`] and [`FLOW`], changed, as lines.
 fn changed(change: impl Fn(&mut Vec<Vec<String>>), separator: &str) -> Vec<String> {

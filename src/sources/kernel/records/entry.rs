@@ -42,6 +42,12 @@ const fn halves([a, b, c, d, e, f, g, h]: [u8; 8]) -> [[u8; 4]; 2] {
     [[a, b, c, d], [e, f, g, h]]
 }
 
+/// A time of the system's clock.
+pub fn time(ns: u64, offset: Offset) -> Option<Timestamp> {
+    let us = (i128::from(ns) + offset) / 1000;
+    Timestamp::from_us(u64::try_from(us).ok()?)
+}
+
 fn folded(
     [source, destination, reply_source, reply_destination]: [IpAddr; 4],
     [p0, p1, s0, s1, rs0, rs1, rd0, rd1]: [u8; 8],
@@ -68,10 +74,7 @@ fn folded(
         source_port,
         zone: u16::from_ne_bytes([z0, z1]),
     };
-    let time = |ns: u64| {
-        let us = (i128::from(ns) + offset) / 1000;
-        Timestamp::from_us(u64::try_from(us).ok()?)
-    };
+    let time = |ns| time(ns, offset);
     let ports = protocol.has_ports();
     Some(Folded {
         tuple,
