@@ -54,6 +54,7 @@ impl Cli {
             || self.filters.source_ports == SourcePorts::Keep
             // To forget a flow takes to know when it was last seen.
             || self.forget.is_some()
+            || !self.watch.is_empty()
             // What is gathered over months should serve for rules too, whatever is printed meanwhile.
             || self.state.is_some() && self.source != Source::Kernel
     }

@@ -1,6 +1,7 @@
 //! The command line: the one definition that parsing, `--help`, the manual and the shell completions
 //! come from.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -25,7 +26,8 @@ Examples:
   sudo conntracker --track --existing --duration 1h --format json -o day.json
   conntracker show day.json             the same in columns; conntracker help show
   conntracker rules day.json -o fw.nft  firewall rules for these flows
-  sudo conntracker check fw.nft day.json";
+  sudo conntracker check fw.nft day.json
+  sudo conntracker watch --baseline day.json  what is new since";
 
 /// What `--help` has beside all options; `-h` has the usual ones and the examples.
 static AFTER_HELP: LazyLock<String> = LazyLock::new(|| {
@@ -133,6 +135,33 @@ pub struct Cli {
         help_heading = "Long runs"
     )]
     pub metrics_file: Option<PathBuf>,
+
+    /// Compare with the captures in FILE, and say which flows are new and which no longer come
+    ///
+    /// conntracker watch does it without a list. What is found goes where messages go: in a service to the journal, with
+    /// fields. May be given several times.
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "FILE",
+        conflicts_with = "read",
+        help_heading = "Long runs"
+    )]
+    pub watch: Vec<PathBuf>,
+
+    /// With --watch: start a program for each thing that is said, with a JSON object on its standard input
+    ///
+    /// Given several times, the first is the program and the others are its arguments.
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "WORD",
+        requires = "watch",
+        conflicts_with = "daemon",
+        allow_hyphen_values = true,
+        help_heading = "Long runs"
+    )]
+    pub watch_exec: Vec<OsString>,
 
     /// Read events from a recorded FILE instead of the kernel; - is standard input
     #[arg(short, long, value_name = "FILE", help_heading = "Recordings")]

@@ -14,6 +14,7 @@ impl Cli {
         let pid_file = self.daemon.then_some(&self.pid_file);
         match &self.command {
             None => shared(&[
+                ("--watch", self.watch.first()),
                 ("-o", output),
                 ("-w", self.write.as_ref()),
                 ("--state", self.state.as_ref()),

@@ -1,7 +1,8 @@
 //! One run of the program, from parsed options to exit status.
 
+use crate::cli::command::watch;
 use crate::cli::options::Cli;
-use crate::files::destination::Destination;
+use crate::files::destination::{Destination, is_stdout};
 use crate::files::folder::Folder;
 use crate::intake::records::Records;
 use crate::intake::table::Table;
@@ -10,6 +11,7 @@ use crate::live::capture;
 use crate::live::monitor::Monitor;
 use crate::live::replay;
 use crate::live::state::State;
+use crate::live::watch::teller::Form;
 use crate::model::error::Error;
 use crate::model::selection::SourcePorts;
 use crate::os::namespace;
@@ -38,7 +40,7 @@ pub fn run(cli: &Cli) -> u8 {
     } else if cli.daemon && !daemon::is_background() {
         daemon::launch()
     } else {
-        start(cli, &console)
+        start(cli, Role::List, &console)
     };
     outcome.unwrap_or_else(|error| {
         console.error(&error.to_string());
@@ -46,7 +48,19 @@ pub fn run(cli: &Cli) -> u8 {
     })
 }
 
-fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
+/// What a capture is taken for.
+#[derive(Debug)]
+pub enum Role<'a> {
+    /// Its list.
+    List,
+    /// What is told in this form in comparing with a baseline. Whether anything was is noted.
+    Watch(Form, &'a mut bool),
+}
+
+/// Takes a capture, and returns the exit status.
+///
+/// Errors: what keeps it from starting.
+pub fn start(cli: &Cli, role: Role<'_>, console: &Console) -> Result<u8, Error> {
     let cli = &cli.absolute()?;
     let daemon = cli
         .daemon
@@ -58,7 +72,10 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
             .map_err(|error| Error::caused(format!("--netns: {error}"), error))?;
     }
     let format = cli.layout.format_or(Format::Classic);
-    let sink = sink(cli, format)?;
+    let sink = match role {
+        Role::Watch(..) if is_stdout(&cli.output) => Sink::Nowhere,
+        _ => sink(cli, format)?,
+    };
     let layout = cli
         .layout
         .layout(
@@ -83,20 +100,34 @@ fn start(cli: &Cli, console: &Console) -> Result<u8, Error> {
         .as_deref()
         .map(|path| Monitor::new(path, cli.netns.as_deref()))
         .transpose()?;
+    let form = match role {
+        Role::List => Form::Messages,
+        Role::Watch(form, _) => form,
+    };
+    let exec = &cli.watch_exec;
+    let watched = (cli.watch.as_slice(), &cli.filters);
+    let watch = (!cli.watch.is_empty())
+        .then(|| watch::comparison(watched, (form, exec), cli.max_flows, console))
+        .transpose()?;
     if cli.daemon {
         sandbox::enter(&cli.needs(), console)?;
     }
     let options = cli.capture_options();
-    match &cli.read {
+    let status = match &cli.read {
         Some(path) => replay::replay(path, (&options, cli.strict), &intake, &printer, console),
         None => capture::capture(
             &options,
             &intake,
-            (&printer, state.as_ref(), monitor.as_ref()),
+            (&printer, state.as_ref()),
+            (monitor.as_ref(), watch.as_ref()),
             &Supervisor::new(daemon),
             console,
         ),
+    };
+    if let (Role::Watch(_, told), Some(watch)) = (role, &watch) {
+        *told = watch.told().any();
     }
+    status
 }
 
 /// Where lists go.
@@ -121,6 +152,13 @@ fn detail(cli: &Cli) -> Option<Detail> {
     cli.is_detailed().then(|| Detail {
         selection: cli.filters.selection(),
         all_protocols: cli.all_protocols,
-        records: records.then(|| Records::new(cli.max_flows, keep_ports)),
+        records: records.then(|| {
+            let records = Records::new(cli.max_flows, keep_ports);
+            if cli.watch.is_empty() {
+                records
+            } else {
+                records.with_log()
+            }
+        }),
     })
 }

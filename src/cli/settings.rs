@@ -82,6 +82,7 @@ impl Cli {
             state: self.state.as_ref().map(absolute).transpose()?,
             metrics_file: self.metrics_file.as_ref().map(absolute).transpose()?,
             netns: self.netns.as_ref().map(named).transpose()?,
+            watch: self.watch.iter().map(absolute).collect::<Result<_, _>>()?,
             ..self.clone()
         })
     }

@@ -157,6 +157,11 @@ pub fn write_change(change: &str, record: &Record, out: &mut impl Write) -> io::
     write(record, &[], Some(change), out)
 }
 
+/// A flow as its line has it, for objects that have one in them.
+pub fn as_flow(record: &Record, change: Option<&'static str>) -> impl Serialize {
+    Flow::new(record, &[], change)
+}
+
 fn write(
     record: &Record,
     seen_in: &[Part],

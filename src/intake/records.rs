@@ -4,6 +4,7 @@
 //! bytes here, an IPv6 flow 72, and a translation 44 more on the heap; hashing adds its slack.
 
 mod ends;
+pub mod fresh;
 mod helpers;
 mod stored;
 
@@ -27,6 +28,7 @@ use crate::model::timestamp::Timestamp;
 use crate::model::tuple::Tuple;
 
 use ends::{End, Waiting};
+use fresh::{Fresh, Log, News};
 use helpers::Helpers;
 use stored::{Addition, Packed, Stored, UNKNOWN_FIRST, UNKNOWN_LAST};
 
@@ -46,6 +48,8 @@ pub struct Records {
     /// Flows, but for TCP, that were picked up in the middle, or may have been. They have their ports as they were.
     apart: AtomicUsize,
     ends: Waiting,
+    /// Records that were made, for whoever wants to be told of each.
+    log: Option<Log>,
 }
 
 impl Records {
@@ -58,7 +62,36 @@ impl Records {
             listening: RwLock::default(),
             apart: AtomicUsize::new(0),
             ends: Waiting::default(),
+            log: None,
         }
+    }
+
+    /// Has the records that are made noted, for [`news`](Self::news).
+    #[must_use]
+    pub fn with_log(self) -> Self {
+        Self {
+            log: Some(Log::default()),
+            ..self
+        }
+    }
+
+    /// The records that were made since the last call.
+    pub fn news(&self) -> News {
+        self.log.as_ref().map_or_else(News::default, Log::take)
+    }
+
+    /// The record of a flow as it is now, if it is still there. `names` are those of namespaces by number.
+    pub fn get(
+        &self,
+        (tuple, translation, namespace): (&Tuple, Option<&Translation>, u16),
+        names: &[Option<Arc<str>>],
+    ) -> Option<Record> {
+        let helped = |number| self.helpers.get(number);
+        self.look(
+            (tuple, translation, namespace),
+            |stored| stored.unpack(names, helped(stored.helped())),
+            |stored| stored.unpack(names, helped(stored.helped())),
+        )
     }
 
     /// Takes note of the sockets of the host that wait for clients.
@@ -258,13 +291,27 @@ impl Records {
         self.find(tuple, translation, namespace).is_some()
     }
 
-    /// Whether the record of a flow says that it was picked up, if there is one. Locks one stripe.
+    /// Whether the record of a flow says that it was picked up, if there is one.
     fn find(
         &self,
         tuple: &Tuple,
         translation: Option<&Translation>,
         namespace: u16,
     ) -> Option<bool> {
+        self.look(
+            (tuple, translation, namespace),
+            Stored::is_picked_up,
+            Stored::is_picked_up,
+        )
+    }
+
+    /// Looks at the record of a flow, if there is one. Locks one stripe.
+    fn look<T>(
+        &self,
+        (tuple, translation, namespace): (&Tuple, Option<&Translation>, u16),
+        v4: impl FnOnce(&Stored<[u8; 4]>) -> T,
+        v6: impl FnOnce(&Stored<[u8; 16]>) -> T,
+    ) -> Option<T> {
         match (tuple.source, tuple.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let key = Packed::new(tuple, namespace, source.octets(), destination.octets());
@@ -273,7 +320,7 @@ impl Records {
                 let found = stripe
                     .v4
                     .find(hash, |stored| stored.is_of(&key, translation));
-                found.map(Stored::is_picked_up)
+                found.map(v4)
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let key = Packed::new(tuple, namespace, source.octets(), destination.octets());
@@ -282,7 +329,7 @@ impl Records {
                 let found = stripe
                     .v6
                     .find(hash, |stored| stored.is_of(&key, translation));
-                found.map(Stored::is_picked_up)
+                found.map(v6)
             }
             _ => None,
         }
@@ -290,47 +337,56 @@ impl Records {
 
     fn add(&self, tuple: &Tuple, namespace: u16, seen: Addition) {
         let translation = seen.translation;
-        match (tuple.source, tuple.destination) {
+        let made = match (tuple.source, tuple.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let key = Packed::new(tuple, namespace, source.octets(), destination.octets());
                 let hash = key.place(translation.as_ref(), self.stripes.hasher());
                 let mut stripe = self.stripes.lock(self.stripes.index(hash));
-                self.insert(&mut stripe.v4, hash, key, seen);
+                self.insert(&mut stripe.v4, hash, key, seen)
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let key = Packed::new(tuple, namespace, source.octets(), destination.octets());
                 let hash = key.place(translation.as_ref(), self.stripes.hasher());
                 let mut stripe = self.stripes.lock(self.stripes.index(hash));
-                self.insert(&mut stripe.v6, hash, key, seen);
+                self.insert(&mut stripe.v6, hash, key, seen)
             }
             // No tuple has addresses of two families.
-            _ => {}
+            _ => false,
+        };
+        if let (true, Some(log)) = (made, &self.log) {
+            log.note(Fresh {
+                tuple: *tuple,
+                translation,
+                namespace,
+            });
         }
     }
 
+    /// Adds what was seen to the record of its flow. Returns whether the record is a new one.
     fn insert<A: AsRef<[u8]> + PartialEq + Copy>(
         &self,
         table: &mut HashTable<Stored<A>>,
         hash: u64,
         key: Packed<A>,
         seen: Addition,
-    ) {
+    ) -> bool {
         let found = table.find_mut(hash, |stored| stored.is_of(&key, seen.translation.as_ref()));
         if let Some(stored) = found {
             let helped = self.helpers.and(stored.helped(), seen.helped);
             stored.add(&seen, helped);
-            return;
+            return false;
         }
         let rehash = |stored: &Stored<A>| stored.place(self.stripes.hasher());
         if self.stripes.is_full() || table.try_reserve(1, rehash).is_err() {
             self.stripes.refuse();
-            return;
+            return false;
         }
         self.stripes.added();
         if seen.beginning == Beginning::PickedUp {
             self.apart.fetch_add(1, Ordering::Relaxed);
         }
         table.insert_unique(hash, Stored::new(key, seen), rehash);
+        true
     }
 
     /// Number of records. Locks nothing.

@@ -22,6 +22,7 @@ use crate::live::session::crew::Crew;
 use crate::live::session::{Outcome, Session};
 use crate::live::state::State;
 use crate::live::track::Track;
+use crate::live::watch::Watch;
 use crate::model::error::Error;
 use crate::model::units::show_count;
 use crate::model::verdict::{Loss, Verdict};
@@ -39,7 +40,8 @@ use crate::ui::console::Console;
 pub fn capture(
     options: &CaptureOptions,
     intake: &Intake,
-    (printer, state, monitor): (&Printer, Option<&State>, Option<&Monitor>),
+    (printer, state): (&Printer, Option<&State>),
+    (monitor, watch): (Option<&Monitor>, Option<&Watch>),
     supervisor: &Supervisor,
     console: &Console,
 ) -> Result<u8, Error> {
@@ -104,10 +106,13 @@ pub fn capture(
         intake,
         (&shared, &recovery, &dumps),
         (&conditions, &kernel_stat),
-        (printer, monitor),
+        (printer, monitor, watch),
         (supervisor, &signals, console),
     );
 
+    if let Some(watch) = watch {
+        watch.begin(intake, console);
+    }
     run(&session, sockets)?;
     drop(track);
 
@@ -121,7 +126,10 @@ pub fn capture(
     });
     let printed = dumps.finish(&loss, console);
     if let Some(monitor) = monitor {
-        monitor.write(intake, report, &loss, &dumps, console);
+        monitor.write(intake, report, &loss, (&dumps, watch), console);
+    }
+    if let Some(watch) = watch {
+        watch.finish(console);
     }
     say_verdict(&verdict, &conditions.unseen(intake), console);
     if let Some(path) = &options.write {

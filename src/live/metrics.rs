@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use crate::live::watch::Told;
 use crate::model::flow::Class;
 use crate::model::timestamp::Timestamp;
 use crate::model::verdict::{Loss, Verdict};
@@ -44,6 +45,8 @@ pub struct Metrics {
     pub lists: u64,
     /// When the last one was.
     pub last_list: Option<Timestamp>,
+    /// What was found in comparing with a baseline, where that is done.
+    pub watch: Option<Told>,
 }
 
 impl Metrics {
@@ -73,6 +76,9 @@ impl Metrics {
         self.write_flows(&mut page)?;
         self.write_loss(&mut page)?;
         self.write_costs(&mut page)?;
+        if let Some(told) = self.watch {
+            write_watch(told, &mut page)?;
+        }
         page.counter(
             "lists_written_total",
             "Lists written without an error.",
@@ -192,6 +198,24 @@ impl Metrics {
     }
 }
 
+fn write_watch(told: Told, page: &mut Page<'_>) -> io::Result<()> {
+    page.gauge(
+        "watch_baseline_flows",
+        "Flows of the baseline that what comes is compared with.",
+        told.baseline as f64,
+    )?;
+    page.counter(
+        "watch_new_flows_total",
+        "Flows that the baseline does not have, each counted once.",
+        told.new,
+    )?;
+    page.counter(
+        "watch_overdue_flows_total",
+        "Times that a flow of the baseline had not come for three times its usual gap.",
+        told.overdue,
+    )
+}
+
 const COUNTER: &str = "counter";
 const GAUGE: &str = "gauge";
 
@@ -283,6 +307,7 @@ mod tests {
             resident_bytes: None,
             lists: 0,
             last_list: None,
+            watch: None,
         }
     }
 

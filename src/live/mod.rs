@@ -17,3 +17,4 @@ pub mod servers;
 pub mod session;
 pub mod state;
 pub mod track;
+pub mod watch;

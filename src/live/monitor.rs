@@ -15,6 +15,7 @@ use crate::intake::records::Records;
 use crate::live::dumps::Dumps;
 use crate::live::metrics::Metrics;
 use crate::live::recovery::Report;
+use crate::live::watch::Watch;
 use crate::model::error::Error;
 use crate::model::timestamp::Timestamp;
 use crate::model::verdict::Loss;
@@ -78,10 +79,13 @@ impl Monitor {
         intake: &Intake,
         report: Report,
         loss: &Loss,
-        dumps: &Dumps<'_>,
+        (dumps, watch): (&Dumps<'_>, Option<&Watch>),
         console: &Console,
     ) {
-        let metrics = self.gather(intake, report, loss, dumps);
+        let metrics = Metrics {
+            watch: watch.map(Watch::told),
+            ..self.gather(intake, report, loss, dumps)
+        };
         let mut page = Vec::with_capacity(1 << 13);
         let written = metrics.write(&mut page).and_then(|()| {
             Destination::File(self.path.clone()).publish(|out| out.write_all(&page))
@@ -118,6 +122,7 @@ impl Monitor {
             resident_bytes: resident_bytes(),
             lists: lists.written,
             last_list: lists.last,
+            watch: None,
         }
     }
 }

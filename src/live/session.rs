@@ -24,6 +24,7 @@ use crate::live::kernel_stat::KernelStat;
 use crate::live::monitor::{self, Monitor};
 use crate::live::options::CaptureOptions;
 use crate::live::recovery::Recovery;
+use crate::live::watch::Watch;
 use crate::model::units::show_count;
 use crate::model::verdict::Loss;
 use crate::os::namespaces::Namespaces;
@@ -49,6 +50,7 @@ pub struct Session<'a> {
     dumps: &'a Dumps<'a>,
     printer: &'a Printer,
     monitor: Option<&'a Monitor>,
+    watch: Option<&'a Watch>,
     supervisor: &'a Supervisor,
     signals: &'a Signals,
     console: &'a Console,
@@ -76,7 +78,7 @@ impl<'a> Session<'a> {
         intake: &'a Intake,
         (shared, recovery, dumps): (&'a Shared<'a>, &'a Recovery<'a>, &'a Dumps<'a>),
         (conditions, kernel_stat): (&'a Conditions, &'a KernelStat),
-        (printer, monitor): (&'a Printer, Option<&'a Monitor>),
+        (printer, monitor, watch): (&'a Printer, Option<&'a Monitor>, Option<&'a Watch>),
         (supervisor, signals, console): (&'a Supervisor, &'a Signals, &'a Console),
     ) -> Self {
         Self {
@@ -89,6 +91,7 @@ impl<'a> Session<'a> {
             dumps,
             printer,
             monitor,
+            watch,
             supervisor,
             signals,
             console,
@@ -207,7 +210,8 @@ impl<'a> Session<'a> {
             self.shared.settle();
             let loss = self.assess();
             let report = self.recovery.report();
-            monitor.write(self.intake, report, &loss, self.dumps, self.console);
+            let to = (self.dumps, self.watch);
+            monitor.write(self.intake, report, &loss, to, self.console);
         }
     }
 

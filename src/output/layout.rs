@@ -65,6 +65,18 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// JSON in the usual order.
+    pub const fn json() -> Self {
+        Self {
+            format: Format::Json,
+            sort: Sort::Address,
+            reverse: false,
+            services: None,
+            colour: false,
+            cells: Cells::Safe,
+        }
+    }
+
     /// Sorts a list and writes it. What is returned its reader has to know besides.
     ///
     /// Errors: those of `out`.

@@ -21,6 +21,8 @@ pub enum Sink {
     One(Destination),
     /// Each into a file of its own.
     Each(Folder),
+    /// None is wanted.
+    Nowhere,
 }
 
 impl Sink {
@@ -29,6 +31,7 @@ impl Sink {
         match self {
             Self::One(destination) => destination.put(write),
             Self::Each(folder) => folder.put(Timestamp::now(), write),
+            Self::Nowhere => Ok(()),
         }
     }
 }
@@ -144,6 +147,7 @@ impl Printer {
             Sink::One(Destination::Stdout) => "standard output".to_owned(),
             Sink::One(Destination::File(path)) => path.display().to_string(),
             Sink::Each(folder) => folder.path().display().to_string(),
+            Sink::Nowhere => String::new(),
         }
     }
 

@@ -136,7 +136,7 @@ pub fn time(time: Option<Timestamp>) -> String {
 
 /// Where packets go instead, where they seem to come from, zone and namespace if they are not the usual ones, and how
 /// the flow came about.
-fn translation(record: &Record) -> String {
+pub fn translation(record: &Record) -> String {
     let identity = &record.identity;
     let mut parts = Vec::new();
     if let Some(dnat) = identity.dnat() {

@@ -14,7 +14,7 @@ use super::entry::{observe, sighting};
 use crate::intake::Intake;
 use crate::intake::tally::Tally;
 use crate::model::flow::Event;
-use crate::model::sighting::OWN;
+use crate::model::sighting::{OWN, Sighting};
 use crate::model::timestamp::Timestamp;
 use crate::netlink::build::netfilter_message;
 use crate::netlink::request;
@@ -38,6 +38,23 @@ pub fn merge(intake: &Intake) -> io::Result<Tally> {
     let _merging = intake.merging();
     everywhere(intake, &mut tally, merge_one)?;
     Ok(tally)
+}
+
+/// Hands over every entry of the kernel's table that is a flow of the kinds that are recorded; of all namespaces as
+/// [`merge`] does. Nothing is listed by it.
+///
+/// Errors: as those of [`merge`].
+pub fn each_open<F: FnMut(&Sighting) + Send>(intake: &Intake, take: &mut F) -> io::Result<()> {
+    everywhere(intake, take, |intake, namespace, take| {
+        let all_protocols = intake.detail().is_some_and(|detail| detail.all_protocols);
+        let mut handle = Handle::open(Groups::NONE)?;
+        handle.dump(Family::Any, |entry| {
+            if let Ok(mut sighting) = sighting(entry, Event::Update, all_protocols) {
+                sighting.namespace = namespace;
+                take(&sighting);
+            }
+        })
+    })
 }
 
 /// Whether the kernel keeps back ends of entries, in any namespace that is listened to: DESTROY events that found no

@@ -4,5 +4,6 @@
 
 pub mod columns;
 pub mod console;
+pub mod journal;
 pub mod progress;
 pub mod syslog;

@@ -9,7 +9,7 @@ use vendor_tests::program::{conntracker, flood};
 use vendor_tests::temp::Disk;
 
 /// Commands that are run elsewhere, by how they begin.
-const ELSEWHERE: [(&str, &str); 14] = [
+const ELSEWHERE: [(&str, &str); 15] = [
     ("make ", "what builds and tests this"),
     ("psql -f docs/fleet", "the test of the fleet"),
     (
@@ -27,10 +27,14 @@ const ELSEWHERE: [(&str, &str); 14] = [
     ("aclgen ", "the test of rules for Aerleon"),
     ("conntracker check site/", "the test of rules for Aerleon"),
     ("pkill -USR1 ", "the test of signals"),
+    (
+        "conntracker watch --baseline week.json --format journal",
+        "the test of watch: it takes a journal",
+    ),
 ];
 
 /// Commands whose exit status may be another than 0, and which.
-const STATUS: [(&str, &[i32]); 7] = [
+const STATUS: [(&str, &[i32]); 8] = [
     // The firewall may have no words for some of the rules.
     ("conntracker rules --for ufw", &[0, 3]),
     ("conntracker rules --for firewalld", &[0, 3]),
@@ -39,6 +43,7 @@ const STATUS: [(&str, &[i32]); 7] = [
     ("conntracker check ", &[0, 1]),
     ("conntracker show list.txt", &[3]),
     ("conntracker doctor", &[0]),
+    ("conntracker watch ", &[0, 1]),
 ];
 
 /// Ends what captures until Ctrl-C. In the foreground, since timeout(1) else sends its signal to the program and to its
@@ -93,7 +98,7 @@ fn commands(text: &str) -> Vec<String> {
 
 /// Whether it only names one of our commands.
 fn is_name(text: &str) -> bool {
-    let commands = ["show", "merge", "diff", "rules", "check"];
+    let commands = ["show", "merge", "diff", "rules", "check", "watch"];
     commands
         .iter()
         .any(|command| text.strip_prefix("conntracker ") == Some(command))
@@ -157,10 +162,11 @@ fn soon_over(command: &str) -> String {
         words.next() == Some("conntracker")
             && words
                 .next()
-                .is_none_or(|word| word.starts_with('-') || word == "trace")
+                .is_none_or(|word| word.starts_with('-') || word == "trace" || word == "watch")
             && !part.contains("--duration")
             && !part.contains(" -r ")
             && !part.contains(" -d ")
+            && !part.contains("--accept")
             && !part.contains("--help")
     };
     let parts = command.split(" && ").map(|part| {

@@ -10,6 +10,7 @@ pub mod reading;
 pub mod rules;
 pub mod show;
 pub mod trace;
+pub mod watch;
 
 use std::borrow::Cow;
 
@@ -34,6 +35,8 @@ pub enum Command {
     Rules(rules::Rules),
     /// Follow the first packet of each flow through the rules: which let it pass, which stopped it?
     Trace(trace::Trace),
+    /// Tell what is new: flows that earlier captures do not have, and those that no longer come
+    Watch(watch::Watch),
     /// Say why there are no events or why some are lost, and what to do
     Doctor(doctor::Doctor),
 }
@@ -52,6 +55,7 @@ impl Command {
             Self::Rules(_) => "rules",
             Self::Doctor(_) => "doctor",
             Self::Trace(_) => "trace",
+            Self::Watch(_) => "watch",
         }
     }
 
@@ -60,6 +64,7 @@ impl Command {
         match self {
             Self::Show(show) => show.conflict(),
             Self::Rules(rules) => rules.conflict(),
+            Self::Watch(watch) => watch.conflict(),
             _ => None,
         }
     }
@@ -76,6 +81,7 @@ impl Command {
             Self::Rules(rules) => rules.run(console),
             Self::Doctor(doctor) => doctor.run(console),
             Self::Trace(trace) => trace.run(console),
+            Self::Watch(watch) => Ok(watch.run(console)),
         }
     }
 }

@@ -7,8 +7,10 @@ use std::sync::mpsc;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use super::Session;
+use crate::live::conditions;
 use crate::live::dumps::Due;
 use crate::live::listen::Socket;
+use crate::live::watch;
 use crate::sources::receiver::Shared;
 
 /// The threads of a capture, and how they are spoken to.
@@ -18,6 +20,7 @@ pub struct Crew<'scope> {
     helpers: Vec<ScopedJoinHandle<'scope, ()>>,
     lists: mpsc::Sender<Due>,
     watch: mpsc::Sender<()>,
+    news: mpsc::Sender<()>,
     stop: StopOnDrop<'scope>,
 }
 
@@ -42,24 +45,32 @@ impl<'scope> Crew<'scope> {
     ) -> io::Result<Self> {
         let (lists, due) = mpsc::channel();
         let (watch, watch_end) = mpsc::channel();
+        let (news, news_end) = mpsc::channel();
         // Dropped on an error, and with it the ends of the channels: whatever runs by then ends.
         let mut crew = Self {
             receivers: Vec::with_capacity(sockets.len()),
             helpers: Vec::with_capacity(2),
             lists,
             watch,
+            news,
             stop: StopOnDrop(session.shared),
         };
         let watching = guarded(session, "watching for loss", move || {
             session.watch(&watch_end)
         });
         let writing = guarded(session, "writing lists", move || session.serve(&due));
+        let comparing = guarded(session, "comparing with the baseline", move || {
+            session.compare(&news_end);
+        });
         let following = guarded(session, "following namespaces", move || {
             session.follow_namespaces();
         });
         let mut helpers = vec![("watch", watching), ("lists", writing)];
         if session.intake.namespaces().is_some() {
             helpers.push(("namespaces", following));
+        }
+        if session.watch.is_some() {
+            helpers.push(("news", comparing));
         }
         for (name, body) in helpers {
             let thread = Builder::new().name(name.into()).spawn_scoped(scope, body)?;
@@ -91,12 +102,13 @@ impl<'scope> Crew<'scope> {
             helpers,
             lists,
             watch,
+            news,
             stop,
         } = self;
         drop(stop);
         // A panic has been noted by the thread itself.
         receivers.into_iter().for_each(|thread| drop(thread.join()));
-        drop((lists, watch));
+        drop((lists, watch, news));
         helpers.into_iter().for_each(|thread| drop(thread.join()));
     }
 }
@@ -138,6 +150,33 @@ impl Session<'_> {
             self.kernel_stat.glance(self.intake);
             end.recv_timeout(time) == Err(mpsc::RecvTimeoutError::Timeout)
         });
+    }
+
+    /// Compares what has come with what is expected, now and then, and once more when all that came is taken in.
+    fn compare(&self, end: &mpsc::Receiver<()>) {
+        let Some(watch) = self.watch else {
+            return;
+        };
+        loop {
+            let timeout = mpsc::RecvTimeoutError::Timeout;
+            let ended = end.recv_timeout(watch::CLOCK) != Err(timeout);
+            if !ended {
+                self.shared.settle();
+            }
+            let conditions::Troubles { lasting, over, .. } = self.conditions.troubles();
+            let missing = (self.recovery.missed(), [lasting, over].concat());
+            if let Err(error) = watch.look(self.intake, missing, self.console) {
+                // Whoever read it has gone, as with a list.
+                if error.kind() != io::ErrorKind::BrokenPipe {
+                    self.trouble(format!("standard output: {error}"));
+                }
+                self.signals.request_end();
+                return;
+            }
+            if ended {
+                return;
+            }
+        }
     }
 
     /// Has each namespace's flows listed under its own name: events that are queued when one goes are taken in before
