@@ -23,6 +23,7 @@ pub(crate) mod model;
 pub(crate) mod netlink;
 pub(crate) mod os;
 pub(crate) mod output;
+pub(crate) mod report;
 pub(crate) mod rules;
 pub(crate) mod service;
 pub(crate) mod sources;

@@ -49,6 +49,19 @@ impl Difference {
         }
     }
 
+    /// Compares captures. Where one of them is a classic list, both are compared as such, and the second value is true for
+    /// the side that is one: old and new.
+    pub fn of(old: Listing, new: Listing) -> (Self, [bool; 2]) {
+        let classic = [is_classic(&old), is_classic(&new)];
+        let flows = [old.flows, new.flows];
+        if classic[0] == classic[1] {
+            let [old, new] = flows.map(as_opened);
+            return (Self::new(old, new), [false, false]);
+        }
+        let [old, new] = flows.map(as_classic);
+        (Self::new(old, new), classic)
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.new.is_empty() && self.gone.is_empty() && self.confirmed.is_empty()
@@ -58,7 +71,7 @@ impl Difference {
 /// The flows as their clients opened them, without what tells connections apart that were picked up in the middle: what
 /// is open at the beginning of a capture is another connection each day.
 #[must_use]
-pub fn as_opened(flows: Vec<Flow>) -> Vec<Flow> {
+fn as_opened(flows: Vec<Flow>) -> Vec<Flow> {
     if !flows
         .iter()
         .any(|flow| flow.record.origin.begun.is_picked_up())
@@ -80,14 +93,14 @@ pub fn as_opened(flows: Vec<Flow>) -> Vec<Flow> {
 }
 
 /// Whether a list tells no more than a classic one does.
-pub fn is_classic(listing: &Listing) -> bool {
+fn is_classic(listing: &Listing) -> bool {
     let classic = |capture: &Capture| capture.source.as_deref() == Some(Kind::Classic.name());
     !listing.captures.is_empty() && listing.captures.iter().all(classic)
 }
 
 /// What a classic list would tell of these flows: without ICMP types, translation, zones, and protocols that
 /// it does not have. Compared with such a list, everything else would be a difference.
-pub fn as_classic(flows: Vec<Flow>) -> Vec<Flow> {
+fn as_classic(flows: Vec<Flow>) -> Vec<Flow> {
     let mut collection = Collection::default();
     let list = collection.capture(Capture::default());
     for Flow { mut record, .. } in flows {

@@ -232,7 +232,8 @@ impl Groups {
 }
 
 impl Sum {
-    fn add(&mut self, record: &Record) {
+    /// Takes in a flow. Each is to be taken in once.
+    pub fn add(&mut self, record: &Record) {
         self.flows += 1;
         self.confirmed += u64::from(record.confirmed);
         self.clients.insert(record.identity.source);

@@ -31,6 +31,7 @@ pub mod related;
 pub mod report;
 pub mod rule;
 pub mod seen;
+pub mod summary;
 pub mod term;
 #[cfg(test)]
 mod tests;

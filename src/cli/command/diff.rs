@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::reading::{self, ListArgs, Outcome};
-use crate::captures::difference::{Difference, as_classic, as_opened, is_classic};
+use crate::captures::difference::Difference;
 use crate::model::error::Error;
 use crate::output::changes;
 use crate::output::layout::Format;
@@ -64,22 +64,12 @@ impl Diff {
         let old = self.list.reading.union([&self.old], console)?;
         let new = self.list.reading.union([&self.new], console)?;
         let outcome = old.outcome.max(new.outcome);
-        let difference = match (is_classic(&old.content), is_classic(&new.content)) {
-            (one, other) if one != other => {
-                let path = if one { &self.old } else { &self.new };
-                console.note(&format!(
-                    "{} is a classic list: compared without ICMP types, translation, zones and other \
-                     protocols, which it does not tell",
-                    path.display()
-                ));
-                let [old, new] = [old.content.flows, new.content.flows].map(as_classic);
-                Difference::new(old, new)
+        let (difference, classic) = Difference::of(old.content, new.content);
+        for (path, is_classic) in [&self.old, &self.new].into_iter().zip(classic) {
+            if is_classic {
+                console.note(&reading::compared_as_classic(path));
             }
-            _ => {
-                let [old, new] = [old.content.flows, new.content.flows].map(as_opened);
-                Difference::new(old, new)
-            }
-        };
+        }
         let status = match (outcome, difference.is_empty()) {
             (Outcome::Unreadable, _) => TROUBLE,
             (Outcome::Incomplete, _) => INCOMPLETE,

@@ -7,6 +7,7 @@ pub mod diff;
 pub mod doctor;
 pub mod merge;
 pub mod reading;
+pub mod report;
 pub mod rules;
 pub mod show;
 pub mod trace;
@@ -31,6 +32,8 @@ pub enum Command {
     Merge(merge::Merge),
     /// Compare two captures: flows that are new, gone, newly confirmed
     Diff(diff::Diff),
+    /// Write a report for people: one HTML file with pictures, or Markdown
+    Report(report::Report),
     /// Write firewall rules that accept the flows of captures
     Rules(rules::Rules),
     /// Follow the first packet of each flow through the rules: which let it pass, which stopped it?
@@ -52,6 +55,7 @@ impl Command {
             Self::Show(_) => "show",
             Self::Merge(_) => "merge",
             Self::Diff(_) => "diff",
+            Self::Report(_) => "report",
             Self::Rules(_) => "rules",
             Self::Doctor(_) => "doctor",
             Self::Trace(_) => "trace",
@@ -78,6 +82,7 @@ impl Command {
             Self::Show(show) => show.run(console),
             Self::Merge(merge) => merge.run(console),
             Self::Diff(diff) => Ok(diff.run(console)),
+            Self::Report(report) => report.run(console),
             Self::Rules(rules) => rules.run(console),
             Self::Doctor(doctor) => doctor.run(console),
             Self::Trace(trace) => trace.run(console),

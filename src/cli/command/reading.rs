@@ -148,6 +148,14 @@ impl Reading {
     }
 }
 
+/// What to say where a classic list was compared with something that tells more.
+pub fn compared_as_classic(path: &Path) -> String {
+    format!(
+        "{} is a classic list: compared without ICMP types, translation, zones and other protocols, which it does not tell",
+        path.display()
+    )
+}
+
 /// Tells what captures these are, and of those that miss flows in any case.
 pub fn tell_of(captures: &[Capture], console: &Console) {
     let mut captures: Vec<&Capture> = captures.iter().collect();

@@ -55,7 +55,7 @@ pub fn seen_in<'a>(flow: &'a Flow, captures: &'a [Capture]) -> impl Iterator<Ite
     let only = captures
         .first()
         .filter(|_| flow.seen_in.is_empty() && captures.len() == 1);
-    let several = { flow.seen_in.iter() }.filter_map(|(number, _)| captures.get(*number as usize));
+    let several = { flow.seen_in.iter() }.filter_map(|part| captures.get(part.capture as usize));
     only.into_iter().chain(several)
 }
 
@@ -77,7 +77,7 @@ pub fn usual(flow: &Flow, captures: &[Capture]) -> Option<Gap> {
     usual_us = usual_us.max(to.saturating_sub(last));
     // It did not come at all while these ran.
     for (number, capture) in (0..).zip(captures) {
-        let saw = captures.len() == 1 || { flow.seen_in.iter() }.any(|&(seen, _)| seen == number);
+        let saw = captures.len() == 1 || { flow.seen_in.iter() }.any(|part| part.capture == number);
         // Lines that stand for themselves say of no time that nothing else came in it.
         if !saw && *capture != Capture::default() {
             let (start, end) = (capture.start?.us(), capture.end?.us());
@@ -220,6 +220,7 @@ impl Expected {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::listing::Part;
     use crate::model::tuple::Tuple;
 
     const SECOND: u64 = 1_000_000;
@@ -245,7 +246,9 @@ mod tests {
         record.last_seen = Timestamp::from_us(last);
         Flow {
             record,
-            seen_in: seen_in.iter().map(|&number| (number, 1)).collect(),
+            seen_in: { seen_in.iter() }
+                .map(|&number| Part::new(number, 1))
+                .collect(),
         }
     }
 

@@ -67,6 +67,19 @@ impl Days {
         }
     }
 
+    /// When each of them began, the earliest first.
+    pub fn starts(&self) -> Vec<Option<Timestamp>> {
+        let mut starts = vec![None; usize::from(self.count)];
+        for (back, day) in (0..).zip(&self.days) {
+            // A span in which nobody listened has the number of the day after it, which is found first.
+            if let Some(start @ None) = starts.get_mut(usize::from(*day)) {
+                let before: u64 = (back + 1) * DAY_US;
+                *start = Timestamp::from_us(self.end_us.saturating_sub(before));
+            }
+        }
+        starts
+    }
+
     /// How many there are.
     pub const fn count(&self) -> u16 {
         self.count
@@ -109,6 +122,7 @@ mod tests {
             .to_vec();
         assert_eq!(of, [0, 0, 1, 1, 2, 2, 2]);
         assert_eq!(days.of(None), 0);
+        assert_eq!(days.starts(), [time(0), time(24), time(96)]);
         assert_eq!(Days::new(&[capture(0, 11)]).count(), 0);
         assert_eq!(Days::new(&[capture(0, 23)]).count(), 1);
         assert_eq!(Days::new(&[capture(0, 35)]).count(), 1);

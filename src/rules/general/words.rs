@@ -49,7 +49,7 @@ fn outlook(outlook: &Outlook) -> Vec<Vec<String>> {
 }
 
 /// Where a rule's packets come from and go to, in words.
-pub(super) fn section(general: &General, key: &Key) -> [String; 2] {
+pub fn section(general: &General, key: &Key) -> [String; 2] {
     let name = |zone| general.links.name(zone);
     match key.chain {
         Chain::Input => [name(key.from), "the gateway".to_owned()],
@@ -104,7 +104,7 @@ pub(super) fn title(plan: &Plan, rule: &Accept) -> String {
 }
 
 /// A rule's comment, of at most so many bytes.
-pub(super) fn note(plan: &Plan, general: &General, rule: &Accept, most: usize) -> String {
+pub fn note(plan: &Plan, general: &General, rule: &Accept, most: usize) -> String {
     let mut text = title(plan, rule);
     if rule.pairs.is_empty() {
         let [sources, destinations] = [&rule.sources, &rule.destinations].map(|side| match side {
