@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
+use super::layout::Resolve;
 use super::options::Cli;
 use crate::cli::command::{Command, Conflict};
 use crate::files::destination::is_stdout;
@@ -94,6 +95,11 @@ impl Cli {
         if self.keep.is_some() && !Folder::is_named(&self.output) {
             let why = "--keep is for a folder with a file for each list: name one with -o DIR/";
             return Some((ErrorKind::MissingRequiredArgument, why.into()));
+        }
+        if self.layout.resolve.contains(&Resolve::Dns) {
+            let why = "--resolve dns would ask while flows are captured, and be captured itself: write the list with \
+                       --format json -o FILE, then conntracker show --resolve dns FILE";
+            return Some((ErrorKind::ArgumentConflict, why.into()));
         }
         if self.source == Source::Kernel {
             let reason = self.unfit_for_kernel()?;

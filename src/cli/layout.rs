@@ -1,10 +1,13 @@
 //! Format and order as options.
 
-use std::io;
+use std::fs;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use crate::formats::csv::Cells;
+use crate::model::error::Error;
+use crate::model::names::Names;
 use crate::model::services::Services;
 use crate::output::layout::{Format, Layout, wants_colour};
 use crate::output::sort::Sort;
@@ -14,6 +17,8 @@ use crate::output::sort::Sort;
 pub enum Resolve {
     /// Ports, by /etc/services
     Services,
+    /// Addresses, by asking the system's resolver: /etc/hosts, then DNS. Only of captures, not while one runs
+    Dns,
 }
 
 /// Format and order as options.
@@ -33,9 +38,14 @@ pub struct LayoutArgs {
     #[arg(hide_short_help = true, long)]
     pub reverse: bool,
 
-    /// Show names beside numbers in tables
-    #[arg(long, value_enum, value_name = "WHAT")]
+    /// Show names beside numbers in tables, and those of hosts in JSON too
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
     pub resolve: Vec<Resolve>,
+
+    /// Show names of hosts and networks beside their addresses, in tables and JSON, from this file: TOML with [networks] and
+    /// [hosts], lines as in /etc/hosts, leases of dnsmasq, ISC dhcpd or Kea. Can be given several times
+    #[arg(hide_short_help = true, long, value_name = "FILE")]
+    pub names: Vec<PathBuf>,
 
     /// Write CSV as it is: without a quotation mark before what a spreadsheet would take for a formula
     #[arg(hide_short_help = true, long)]
@@ -43,6 +53,18 @@ pub struct LayoutArgs {
 }
 
 impl LayoutArgs {
+    /// The names that files say.
+    ///
+    /// Errors: one that can't be read.
+    fn names(&self) -> Result<Names, Error> {
+        let mut names = Names::default();
+        for path in &self.names {
+            let text = fs::read_to_string(path).map_err(|error| Error::file(path, error))?;
+            names.read(&text).map_err(|why| Error::file(path, why))?;
+        }
+        Ok(names)
+    }
+
     /// The format, where another one is the default of the command.
     pub fn format_or(&self, default: Format) -> Format {
         self.format.unwrap_or(default)
@@ -58,15 +80,18 @@ impl LayoutArgs {
 
     /// All of it, for lists that go to standard output or elsewhere.
     ///
-    /// Errors: a services file that can't be read.
-    pub fn layout(&self, default: Format, on_stdout: bool) -> io::Result<Layout> {
+    /// Errors: a file of services or names that can't be read.
+    pub fn layout(&self, default: Format, on_stdout: bool) -> Result<Layout, Error> {
         let format = self.format_or(default);
         let services = self.resolve.contains(&Resolve::Services);
         Ok(Layout {
             format,
             sort: self.sort_of(format),
             reverse: self.reverse,
-            services: services.then(Services::load).transpose()?,
+            services: { services.then(Services::load).transpose() }.map_err(|error| {
+                Error::caused(format!("--resolve services: /etc/services: {error}"), error)
+            })?,
+            names: self.names()?,
             colour: on_stdout && wants_colour(),
             cells: if self.raw_csv {
                 Cells::Raw

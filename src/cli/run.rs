@@ -76,15 +76,8 @@ pub fn start(cli: &Cli, role: Role<'_>, console: &Console) -> Result<u8, Error> 
         Role::Watch(..) if is_stdout(&cli.output) => Sink::Nowhere,
         _ => sink(cli, format)?,
     };
-    let layout = cli
-        .layout
-        .layout(
-            Format::Classic,
-            matches!(sink, Sink::One(Destination::Stdout)),
-        )
-        .map_err(|error| {
-            Error::caused(format!("--resolve services: /etc/services: {error}"), error)
-        })?;
+    let on_stdout = matches!(sink, Sink::One(Destination::Stdout));
+    let layout = cli.layout.layout(Format::Classic, on_stdout)?;
     let namespaces = cli.all_netns.then(Namespaces::follow).transpose();
     let namespaces = namespaces.map_err(|error| {
         Error::caused(

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::capture::{Capture, Completeness};
 use crate::model::listing::Part;
+use crate::model::names::Names;
 use crate::model::record::Record;
 
 use flow::Flow;
@@ -83,6 +84,7 @@ pub struct List<'a, W> {
     line: Vec<u8>,
     seal: Seal,
     verdict: Option<Completeness>,
+    names: Option<&'a Names>,
 }
 
 impl<'a, W: Write> List<'a, W> {
@@ -110,7 +112,14 @@ impl<'a, W: Write> List<'a, W> {
             line: Vec::new(),
             seal: Seal::default(),
             verdict,
+            names: None,
         })
+    }
+
+    /// With the names of hosts beside their addresses.
+    pub fn naming(mut self, names: &'a Names) -> Self {
+        self.names = (!names.is_empty()).then_some(names);
+        self
     }
 
     /// Writes the line of a flow. `seen_in` is empty unless there are several captures.
@@ -118,7 +127,11 @@ impl<'a, W: Write> List<'a, W> {
     /// Errors: those of `out`.
     pub fn flow(&mut self, record: &Record, seen_in: &[Part]) -> io::Result<()> {
         self.line.clear();
-        write(record, seen_in, None, &mut self.line)?;
+        let mut flow = Flow::new(record, seen_in, None);
+        if let Some(names) = self.names {
+            flow.name(names);
+        }
+        write_line(&flow, &mut self.line)?;
         self.seal.add(self.line.trim_ascii_end());
         self.out.write_all(&self.line)
     }
@@ -168,8 +181,11 @@ fn write(
     change: Option<&str>,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let flow = Flow::new(record, seen_in, change);
-    to_writer(out, &flow)?;
+    write_line(&Flow::new(record, seen_in, change), out)
+}
+
+fn write_line(flow: &Flow<'_>, out: &mut impl Write) -> io::Result<()> {
+    to_writer(out, flow)?;
     out.write_all(b"\n")
 }
 

@@ -9,6 +9,7 @@ pub mod evidence;
 pub mod flow;
 pub mod icmp;
 pub mod listing;
+pub mod names;
 pub mod order;
 pub mod origin;
 pub mod path;

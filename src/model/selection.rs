@@ -173,7 +173,7 @@ impl fmt::Display for Ports {
 }
 
 /// Whether no condition excludes it, and one wants it if any says what is wanted.
-fn passes<T>(conditions: &[Not<T>], holds: impl Fn(&T) -> bool) -> bool {
+pub fn passes<T>(conditions: &[Not<T>], holds: impl Fn(&T) -> bool) -> bool {
     let (mut asked, mut wanted) = (false, false);
     for condition in conditions {
         match condition {

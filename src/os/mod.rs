@@ -14,6 +14,7 @@ mod nsid;
 pub mod own_table;
 mod policy;
 pub mod prefilter;
+pub mod resolver;
 pub mod signals;
 pub mod socket;
 pub mod sysctl;

@@ -63,7 +63,8 @@ pub fn write(difference: Difference, layout: &Layout, out: &mut dyn Write) -> io
             }
             let prefix = prefixed("  ", |kind| KINDS[kind].1.to_owned());
             let out = &mut Prefixed::new(&mut out, prefix);
-            table::write(&flows, layout.services.as_ref(), layout.colour, out)?;
+            let words = (layout.services.as_ref(), &layout.names);
+            table::write(&flows, words, layout.colour, out)?;
         }
         // Rules have no changes: the command refuses that.
         Format::Csv | Format::Nft => {

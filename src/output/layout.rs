@@ -10,6 +10,7 @@ use crate::formats::csv::Cells;
 use crate::formats::json;
 use crate::model::capture::Capture;
 use crate::model::listing::Listing;
+use crate::model::names::Names;
 use crate::model::selection::SourcePorts;
 use crate::model::services::Services;
 
@@ -58,6 +59,8 @@ pub struct Layout {
     pub reverse: bool,
     /// Names of ports, if they are to be shown.
     pub services: Option<Services>,
+    /// Names of hosts and networks, in tables and JSON.
+    pub names: Names,
     /// Whether to write terminal colours.
     pub colour: bool,
     /// How CSV is written.
@@ -66,12 +69,13 @@ pub struct Layout {
 
 impl Layout {
     /// JSON in the usual order.
-    pub const fn json() -> Self {
+    pub fn json() -> Self {
         Self {
             format: Format::Json,
             sort: Sort::Address,
             reverse: false,
             services: None,
+            names: Names::default(),
             colour: false,
             cells: Cells::Safe,
         }
@@ -96,12 +100,12 @@ impl Layout {
             }
             Format::Table => table::write(
                 &listing.flows,
-                self.services.as_ref(),
+                (self.services.as_ref(), &self.names),
                 self.colour,
                 &mut out,
             )?,
             Format::Json => {
-                let mut list = json::List::begin(&listing.captures, &mut out)?;
+                let mut list = json::List::begin(&listing.captures, &mut out)?.naming(&self.names);
                 for flow in &listing.flows {
                     list.flow(&flow.record, &flow.seen_in)?;
                 }

@@ -1,9 +1,11 @@
 //! Lists as aligned columns, for people.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 
 use crate::model::icmp;
 use crate::model::listing::Flow;
+use crate::model::names::Names;
 use crate::model::origin::{Begun, Helper};
 use crate::model::printable::printable;
 use crate::model::record::{Identity, Record, Service, SourcePort};
@@ -35,12 +37,16 @@ const COLUMNS: [(&str, bool); 9] = [
 const USED: [(&str, bool); 3] = [("ENDED", true), ("BYTES", true), ("REPLY BYTES", true)];
 const LAST: (&str, bool) = ("TRANSLATION", false);
 
-/// Writes a heading and a line a flow, with names beside port numbers if there are some, and colours for a terminal.
+/// Names of ports, and of hosts and networks.
+type Words<'a> = (Option<&'a Services>, &'a Names);
+
+/// Writes a heading and a line a flow, with names beside port numbers and addresses if there are some, and colours for a
+/// terminal.
 ///
 /// Errors: those of `out`.
 pub fn write(
     flows: &[Flow],
-    names: Option<&Services>,
+    words: Words<'_>,
     colour: bool,
     out: &mut impl Write,
 ) -> io::Result<()> {
@@ -54,7 +60,7 @@ pub fn write(
         .unzip();
     let mut columns = Columns::new(&headings, right);
     for flow in flows {
-        columns.measure(&row(flow, names, used));
+        columns.measure(&row(flow, words, used));
     }
     let paint = |wanted, colour: &str, cell: &str| match wanted {
         true => format!("{colour}{cell}{PLAIN}"),
@@ -64,20 +70,20 @@ pub fn write(
     for flow in flows {
         let shade = if flow.record.confirmed { GREEN } else { YELLOW };
         let painted = |column, cell: &str| paint(colour && column == CONFIRMED, shade, cell);
-        columns.write(&row(flow, names, used), painted, out)?;
+        columns.write(&row(flow, words, used), painted, out)?;
     }
     Ok(())
 }
 
-fn row(flow: &Flow, names: Option<&Services>, used: bool) -> Vec<String> {
+fn row(flow: &Flow, (services, names): Words<'_>, used: bool) -> Vec<String> {
     let record = &flow.record;
     let identity = &record.identity;
     let mut row = vec![
         identity.protocol.to_string(),
-        identity.source.to_string(),
+        address(identity.source, names),
         source_port(identity.source_port),
-        identity.destination.to_string(),
-        service(identity, names),
+        address(identity.destination, names),
+        service(identity, services),
         if record.confirmed { "yes" } else { "no" }.to_owned(),
         record.connections.to_string(),
         time(record.first_seen),
@@ -94,6 +100,14 @@ fn row(flow: &Flow, names: Option<&Services>, used: bool) -> Vec<String> {
     }
     row.push(translation(record));
     row
+}
+
+/// An address, with its name where it has one.
+pub fn address(address: IpAddr, names: &Names) -> String {
+    match names.of(address) {
+        Some(name) => format!("{address} {}", printable(name)),
+        None => address.to_string(),
+    }
 }
 
 /// A source port; folded ones as what they stand for.

@@ -4,21 +4,18 @@
 //! comments a few harmless signs more.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
 
 use ipnet::IpNet;
-use toml::de::{DeTable, DeValue};
 
 use super::block::{Block, Family, halves_joined};
 use super::by_hand::Networks;
 use super::nft_words::KEYWORDS;
+use crate::model::names::files;
 
 /// No identifier is longer.
 const LONGEST: usize = 40;
 /// More names than this are not said in a comment.
 const SAID: usize = 3;
-/// The tables that a file in TOML has.
-const TABLES: [&str; 2] = ["networks", "hosts"];
 
 /// A name and what it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,107 +38,14 @@ pub struct Names {
 }
 
 impl Names {
-    /// Takes in the text of a file: TOML with the tables `[networks]` and `[hosts]`, lines as in hosts(5), or the leases of
-    /// dnsmasq(8).
+    /// Takes in the text of a file: see [`files::read`].
     ///
     /// Errors: what is wrong with it, in words that name the line or the entry.
     pub fn read(&mut self, text: &str) -> Result<(), String> {
-        let read = self.read_any(text);
+        for entry in files::read(text)? {
+            self.add(&entry.name, entry.network);
+        }
         self.index();
-        read
-    }
-
-    fn read_any(&mut self, text: &str) -> Result<(), String> {
-        let mut lines = text
-            .lines()
-            .map(|line| line.split('#').next().unwrap_or("").trim());
-        let Some(first) = lines.find(|line| !line.is_empty()) else {
-            return Ok(());
-        };
-        let words: Vec<&str> = first.split_whitespace().collect();
-        if first.starts_with('[') || first.contains('=') {
-            self.read_toml(text)
-        } else if words[0] == "duid" || lease(&words).is_some() {
-            self.read_lines(text, |words| match words {
-                ["duid", ..] => Some(None),
-                words => lease(words).map(Some),
-            })
-        } else if words[0].parse::<IpAddr>().is_ok() {
-            self.read_lines(text, |words| host(words).map(Some))
-        } else {
-            Err("it is neither TOML with [networks] and [hosts], nor has it lines as /etc/hosts or dnsmasq's leases".into())
-        }
-    }
-
-    fn read_toml(&mut self, text: &str) -> Result<(), String> {
-        let line = |offset: usize| {
-            let before = text.as_bytes().iter().take(offset);
-            before.filter(|byte| **byte == b'\n').count() + 1
-        };
-        let table = DeTable::parse(text).map_err(|error| {
-            let at = line(error.span().map_or(0, |span| span.start));
-            format!("line {at}: {}", error.message().replace('\n', ", "))
-        })?;
-        let mut found = Vec::new();
-        for (section, entries) in table.get_ref() {
-            let (at, section_name) = (section.span().start, section.get_ref());
-            match entries.get_ref() {
-                DeValue::Table(entries) if TABLES.contains(&&**section_name) => {
-                    found.extend(entries.iter());
-                }
-                _ => {
-                    return Err(format!(
-                        "line {}: {section_name:?}: names stand in [networks] or [hosts]",
-                        line(at)
-                    ));
-                }
-            }
-        }
-        found.sort_by_key(|(name, _)| name.span().start);
-        for (name, value) in found {
-            let (at, name) = (line(name.span().start), name.get_ref());
-            let wrong = || {
-                format!(
-                    "line {at}: {name:?} is no address or network, nor a list of them: write for example \"10.1.0.0/24\""
-                )
-            };
-            let values = match value.get_ref() {
-                DeValue::Array(values) => values.iter().collect(),
-                _ => vec![value],
-            };
-            for value in values {
-                let net = match value.get_ref() {
-                    DeValue::String(text) => network(text),
-                    _ => None,
-                };
-                self.add(name, net.ok_or_else(wrong)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads lines of words, of which `entry` makes an address and a name; what has no name is passed over.
-    fn read_lines(
-        &mut self,
-        text: &str,
-        entry: impl for<'a> Fn(&[&'a str]) -> Option<Option<(IpAddr, &'a str)>>,
-    ) -> Result<(), String> {
-        for (index, line) in text.lines().enumerate() {
-            let line = line.split('#').next().unwrap_or_default();
-            let words: Vec<&str> = line.split_whitespace().collect();
-            if words.is_empty() {
-                continue;
-            }
-            let found = entry(&words)
-                .ok_or_else(|| format!("line {}: it is not like the lines before it", index + 1))?;
-            let Some((address, name)) = found.filter(|(_, name)| *name != "*") else {
-                continue;
-            };
-            // Every host has these.
-            if !address.is_loopback() && !address.is_multicast() && !address.is_unspecified() {
-                self.add(name, address.into());
-            }
-        }
         Ok(())
     }
 
@@ -157,7 +61,6 @@ impl Names {
                 identifiers,
             });
         }
-        let net = net.trunc();
         if !self.named[at].networks.contains(&net) {
             self.named[at].networks.push(net);
         }
@@ -346,36 +249,6 @@ fn in_comment(name: &str) -> String {
         }
     };
     name.chars().map(plain).take(LONGEST).collect()
-}
-
-/// An address or a network, host bits or not.
-fn network(text: &str) -> Option<IpNet> {
-    let address = text.parse::<IpAddr>().map(IpNet::from);
-    address.ok().or_else(|| text.parse().ok())
-}
-
-/// A line of hosts(5): an address, its official name, other names.
-fn host<'a>(words: &[&'a str]) -> Option<(IpAddr, &'a str)> {
-    match words {
-        [address, name, ..] => Some((without_scope(address).parse().ok()?, name)),
-        _ => None,
-    }
-}
-
-/// Link-local addresses may have the interface with them: `fe80::1%lo0`.
-fn without_scope(address: &str) -> &str {
-    address.split('%').next().unwrap_or(address)
-}
-
-/// A line of dnsmasq's leases: when it ends, the hardware's address or the association's number, the address, the name or
-/// `*`, the client.
-fn lease<'a>(words: &[&'a str]) -> Option<(IpAddr, &'a str)> {
-    match words {
-        [ends, _, address, name, ..] if ends.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Some((address.parse().ok()?, name))
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -60,9 +60,9 @@ impl Diff {
                  conntracker rules writes for the one and for the other",
             ));
         }
-        let (destination, layout) = self.list.target(Format::Table)?;
-        let old = self.list.reading.union([&self.old], console)?;
-        let new = self.list.reading.union([&self.new], console)?;
+        let (destination, mut layout) = self.list.target(Format::Table)?;
+        let old = self.list.named_union([&self.old], &mut layout, console)?;
+        let new = self.list.named_union([&self.new], &mut layout, console)?;
         let outcome = old.outcome.max(new.outcome);
         let (difference, classic) = Difference::of(old.content, new.content);
         for (path, is_classic) in [&self.old, &self.new].into_iter().zip(classic) {

@@ -29,8 +29,8 @@ impl Merge {
     /// Errors: a file that can't be read or written.
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
         reading::check_inputs(&self.files)?;
-        let (destination, layout) = self.list.target(Format::Json)?;
-        let mut read = self.list.reading.union(&self.files, console)?;
+        let (destination, mut layout) = self.list.target(Format::Json)?;
+        let mut read = self.list.named_union(&self.files, &mut layout, console)?;
         reading::put_list(&destination, &layout, &mut read.content, console)?;
         Ok(read.outcome.exit_status())
     }

@@ -6,6 +6,7 @@ pub mod check;
 pub mod diff;
 pub mod doctor;
 pub mod merge;
+mod naming;
 pub mod reading;
 pub mod report;
 pub mod rules;
@@ -67,6 +68,8 @@ impl Command {
     pub fn conflict(&self) -> Option<Conflict> {
         match self {
             Self::Show(show) => show.conflict(),
+            Self::Merge(merge) => merge.list.conflict(),
+            Self::Diff(diff) => diff.list.conflict(),
             Self::Rules(rules) => rules.conflict(),
             Self::Watch(watch) => watch.conflict(),
             _ => None,

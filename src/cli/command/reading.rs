@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::Conflict;
+use super::naming::{self, ByName};
 use crate::captures::reader::complaints::Complaints;
 use crate::captures::reader::{Reader, Sink};
 use crate::captures::union::Collection;
@@ -251,9 +253,34 @@ pub struct ListArgs {
     /// Format and order.
     #[command(flatten)]
     pub layout: LayoutArgs,
+
+    /// Which flows are taken by the names of their ends.
+    #[command(flatten)]
+    pub by_name: ByName,
 }
 
 impl ListArgs {
+    /// What its options ask for that can't be.
+    pub fn conflict(&self) -> Option<Conflict> {
+        self.by_name.conflict(&self.layout)
+    }
+
+    /// Reads the union of several files, and the names of what is in it into `layout`; flows whose names are not wanted are
+    /// left out.
+    ///
+    /// Errors: those of [`Reader::read`].
+    pub fn named_union<'a>(
+        &self,
+        files: impl IntoIterator<Item = &'a PathBuf>,
+        layout: &mut Layout,
+        console: &Console,
+    ) -> Result<Read<Listing>, Error> {
+        let mut read = self.reading.union(files, console)?;
+        naming::ask(&self.layout, &mut layout.names, &read.content, console);
+        self.by_name.filter(&layout.names, &mut read.content);
+        Ok(read)
+    }
+
     /// Where the list goes, and in which format: `usual` if none is asked for.
     ///
     /// Errors: a destination that can't be written; a format and an order that do not go together.
@@ -261,8 +288,7 @@ impl ListArgs {
         let destination = destination(&self.output)?;
         let layout = self
             .layout
-            .layout(usual, destination == Destination::Stdout)
-            .map_err(|error| Error::new(error.to_string()))?;
+            .layout(usual, destination == Destination::Stdout)?;
         Ok((destination, layout))
     }
 }

@@ -20,7 +20,7 @@ use crate::model::listing::Part;
 use crate::model::record::Record;
 use crate::model::selection::Selection;
 use crate::output::groups;
-use crate::output::layout::Format;
+use crate::output::layout::{Format, Layout};
 use crate::rules::Options;
 use crate::rules::general::coverage::{self, Once};
 use crate::rules::general::{self, Aim};
@@ -54,6 +54,9 @@ impl Show {
     /// What its options ask for that can't be.
     pub fn conflict(&self) -> Option<Conflict> {
         let layout = &self.list.layout;
+        if let Some(conflict) = self.list.conflict() {
+            return Some(conflict);
+        }
         let is_sorted = layout.sort.is_some() || layout.reverse;
         if self.coverage && (layout.format.is_some() || is_sorted) {
             let why = "--coverage lists no flows: leave out --format, --sort and --reverse";
@@ -82,12 +85,12 @@ impl Show {
     /// Errors: a file that can't be read or written.
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
         reading::check_inputs(&self.files)?;
-        let (destination, layout) = self.list.target(Format::Table)?;
+        let (destination, mut layout) = self.list.target(Format::Table)?;
         let outcome = match &self.group {
-            None if self.coverage => self.run_coverage(&destination, console)?,
-            Some(keys) => self.run_groups(keys, &destination, console)?,
+            None if self.coverage => self.run_coverage(&destination, &mut layout, console)?,
+            Some(keys) => self.run_groups(keys, &destination, &mut layout, console)?,
             None => {
-                let mut read = self.list.reading.union(&self.files, console)?;
+                let mut read = self.list.named_union(&self.files, &mut layout, console)?;
                 reading::put_list(&destination, &layout, &mut read.content, console)?;
                 read.outcome
             }
@@ -95,8 +98,13 @@ impl Show {
         Ok(outcome.exit_status())
     }
 
-    fn run_coverage(&self, destination: &Destination, console: &Console) -> Result<Outcome, Error> {
-        let Read { content, outcome } = self.list.reading.union(&self.files, console)?;
+    fn run_coverage(
+        &self,
+        destination: &Destination,
+        layout: &mut Layout,
+        console: &Console,
+    ) -> Result<Outcome, Error> {
+        let Read { content, outcome } = self.list.named_union(&self.files, layout, console)?;
         let once = Once::count(&content.captures, &content.flows);
         let records = content.flows.into_iter().map(|flow| flow.record);
         let mut records: Vec<Record> = records.collect();
@@ -114,15 +122,18 @@ impl Show {
         &self,
         keys: &Keys,
         destination: &Destination,
+        layout: &mut Layout,
         console: &Console,
     ) -> Result<Outcome, Error> {
         let format = self.list.layout.format_or(Format::Table);
         let Read { content, outcome } = match self.files.as_slice() {
-            [file] if file.is_file() => match self.stream(file, keys, console)? {
-                Some(read) => read,
-                None => self.group(keys, console)?,
-            },
-            _ => self.group(keys, console)?,
+            [file] if file.is_file() && self.list.by_name.is_empty() => {
+                match self.stream(file, keys, console)? {
+                    Some(read) => read,
+                    None => self.group(keys, layout, console)?,
+                }
+            }
+            _ => self.group(keys, layout, console)?,
         };
         let groups = content.finish();
         let keys = keys.as_slice();
@@ -139,8 +150,13 @@ impl Show {
     }
 
     /// Groups of the union of all files.
-    fn group(&self, keys: &Keys, console: &Console) -> Result<Read<Groups>, Error> {
-        let Read { content, outcome } = self.list.reading.union(&self.files, console)?;
+    fn group(
+        &self,
+        keys: &Keys,
+        layout: &mut Layout,
+        console: &Console,
+    ) -> Result<Read<Groups>, Error> {
+        let Read { content, outcome } = self.list.named_union(&self.files, layout, console)?;
         let mut groups = Groups::new(keys.clone());
         for flow in &content.flows {
             groups.add(&flow.record);

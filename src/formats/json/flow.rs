@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::icmp;
 use crate::model::listing::Part;
+use crate::model::names::Names;
 use crate::model::origin::{Begun, Expected, Helper, Origin};
 use crate::model::record::{
     Classic, Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation,
@@ -41,6 +42,10 @@ pub(super) struct Flow<'a> {
     icmp_code: Option<u8>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     icmp_name: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    src_name: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    dst_names: Vec<Cow<'a, str>>,
     confirmed: bool,
     connections: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,6 +187,12 @@ const fn is_zero(zone: &u16) -> bool {
 }
 
 impl<'a> Flow<'a> {
+    /// Takes the names of its ends. Whoever reads the line has them from its own files, or the line has none.
+    pub(super) fn name(&mut self, names: &'a Names) {
+        self.src_name = names.of(self.src).map(Cow::from);
+        self.dst_names = names.of(self.dst).map(Cow::from).into_iter().collect();
+    }
+
     /// The line of a record, of the captures that saw it, and of what became of it.
     pub(super) fn new(record: &'a Record, seen_in: &[Part], change: Option<&'a str>) -> Self {
         let identity = &record.identity;
@@ -219,6 +230,8 @@ impl<'a> Flow<'a> {
             icmp_name: icmp
                 .and_then(|(icmp_type, _)| icmp::name(protocol, icmp_type))
                 .map(Cow::from),
+            src_name: None,
+            dst_names: Vec::new(),
             confirmed: record.confirmed,
             connections: record.connections,
             first_seen: record.first_seen,
