@@ -10,7 +10,7 @@ BUILD_PACKAGES := gcc libc6-dev pkg-config libnetfilter-conntrack-dev libclang-d
 CARGO_PACKAGES = $(if $(findstring /usr/bin/cargo,$(shell command -v $(CARGO))),rustfmt rust-clippy)
 # To test: the real counterparts on this kernel.
 TEST_PACKAGES = g++ conntrack xz-utils zstd nftables iptables ipset iproute2 iputils-ping netbase netcat-openbsd tshark mount \
-	util-linux procps kmod strace python3-jsonschema python3-gi python3-dbus tzdata dnsmasq-base busybox python3-pyftpdlib python3-html5lib tmux $(CARGO_PACKAGES) $(DEB_TEST_PACKAGES)
+	util-linux procps kmod strace python3-jsonschema python3-gi python3-dbus tzdata dnsmasq-base busybox python3-pyftpdlib python3-html5lib tmux jq $(CARGO_PACKAGES) $(DEB_TEST_PACKAGES)
 # Servers and their tools, out of Debian's packages but not installed: that would start them. What a test
 # needs of them and can't be had skips it.
 PROMETHEUS := target/prometheus
@@ -25,6 +25,8 @@ FIREWALLD := target/firewalld
 AERLEON := target/aerleon
 # Rules of accessibility, which look at reports in a browser.
 AXE := target/axe
+# DuckDB and pandas, for what docs/json.md shows of them: 55 MB.
+ANALYSIS := target/analysis
 # ClickHouse's embedded form, for the statements of docs/fleet: 555 MB, so only with `make test FLEET=1`.
 CHDB := target/chdb
 # Installs packages that are missing, and only then asks the network for anything.
@@ -157,6 +159,10 @@ test-packages:
 		$(call install,python3-pip) && \
 		python3 -m pip install --quiet --no-deps --target $(AXE) 'axe-playwright-python<0.2'; } || \
 		echo 'axe can not be had: the test of how accessible reports are will be skipped'
+	@test -d $(ANALYSIS)/duckdb || { \
+		$(call install,python3-pip) && \
+		python3 -m pip install --quiet --target $(ANALYSIS) duckdb pandas; } || \
+		echo 'DuckDB and pandas can not be had: the test of what docs/json.md shows of them will be skipped'
 	@test -e $(POSTGRESQL)/usr/lib/postgresql || { \
 		server=$$(apt-cache depends postgresql | sed -n 's/^ *Depends: \(postgresql-[0-9]*\)$$/\1/p') && \
 		mkdir -p $(POSTGRESQL)/archives/partial && $(SUDO) apt-get install -q -y --download-only \

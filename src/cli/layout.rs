@@ -9,8 +9,9 @@ use crate::formats::csv::Cells;
 use crate::model::error::Error;
 use crate::model::names::Names;
 use crate::model::services::Services;
-use crate::output::layout::{Format, Layout, wants_colour};
+use crate::output::layout::{Format, Layout, wants_colour, width};
 use crate::output::sort::Sort;
+use crate::ui::clock::Clock;
 
 /// Numbers that can be shown by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -46,6 +47,10 @@ pub struct LayoutArgs {
     /// [hosts], lines as in /etc/hosts, leases of dnsmasq, ISC dhcpd or Kea. Can be given several times
     #[arg(hide_short_help = true, long, value_name = "FILE")]
     pub names: Vec<PathBuf>,
+
+    /// Show times of tables in UTC, and not in the local time of this host. JSON and CSV have UTC in any case
+    #[arg(hide_short_help = true, long)]
+    pub utc: bool,
 
     /// Write CSV as it is: without a quotation mark before what a spreadsheet would take for a formula
     #[arg(hide_short_help = true, long)]
@@ -92,7 +97,9 @@ impl LayoutArgs {
                 Error::caused(format!("--resolve services: /etc/services: {error}"), error)
             })?,
             names: self.names()?,
+            clock: if self.utc { Clock::UTC } else { Clock::local() },
             colour: on_stdout && wants_colour(),
+            width: if on_stdout { width() } else { None },
             cells: if self.raw_csv {
                 Cells::Raw
             } else {

@@ -63,8 +63,7 @@ pub fn write(difference: Difference, layout: &Layout, out: &mut dyn Write) -> io
             }
             let prefix = prefixed("  ", |kind| KINDS[kind].1.to_owned());
             let out = &mut Prefixed::new(&mut out, prefix);
-            let words = (layout.services.as_ref(), &layout.names);
-            table::write(&flows, words, layout.colour, out)?;
+            table::write(&flows, layout.words(), layout.colour, layout.width, out)?;
         }
         // Rules have no changes: the command refuses that.
         Format::Csv | Format::Nft => {

@@ -9,6 +9,7 @@ use super::table;
 use crate::captures::groups::{Key, Sum, Value};
 use crate::formats::json;
 use crate::model::usage::Usage;
+use crate::ui::clock::Clock;
 use crate::ui::columns::Columns;
 
 /// A group with its values, one for each key.
@@ -26,7 +27,12 @@ const SUMS: [&str; 6] = [
 /// Writes aligned columns for people.
 ///
 /// Errors: those of `out`.
-pub fn write_table(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::Result<()> {
+pub fn write_table(
+    keys: &[Key],
+    groups: &[Group],
+    clock: &Clock,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let used = any_used(groups);
     let heading = keys
         .iter()
@@ -35,8 +41,8 @@ pub fn write_table(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::
         .chain(used.iter().copied());
     let heading: Vec<String> = heading
         .map(|name| match name {
-            "first_seen" => "FIRST SEEN (UTC)".to_owned(),
-            "last_seen" => "LAST SEEN (UTC)".to_owned(),
+            "first_seen" => format!("{} ({})", table::FIRST_SEEN, clock.name()),
+            "last_seen" => format!("{} ({})", table::LAST_SEEN, clock.name()),
             name => name.to_uppercase().replace('_', " "),
         })
         .collect();
@@ -44,7 +50,7 @@ pub fn write_table(keys: &[Key], groups: &[Group], out: &mut impl Write) -> io::
     let sums = keys.len() + SUMS.len();
     let right = (0..heading.len()).map(|column| numbers.contains(&column) || column >= sums);
     let mut columns = Columns::new(&heading, right);
-    let row = |group: &Group| row(group, !used.is_empty());
+    let row = |group: &Group| row(group, clock, !used.is_empty());
     groups.iter().for_each(|group| columns.measure(&row(group)));
     let plain = |_, cell: &str| cell.to_owned();
     columns.write(&heading, plain, out)?;
@@ -59,15 +65,15 @@ fn any_used(groups: &[Group]) -> &'static [&'static str] {
     if any { &Usage::FIELDS } else { &[] }
 }
 
-fn row((values, sum): &Group, used: bool) -> Vec<String> {
+fn row((values, sum): &Group, clock: &Clock, used: bool) -> Vec<String> {
     let values = values.iter().map(Value::to_string);
     let sums = [
         sum.flows.to_string(),
         sum.confirmed.to_string(),
         sum.clients.len().to_string(),
         sum.connections.to_string(),
-        table::time(sum.first_seen),
-        table::time(sum.last_seen),
+        clock.show(sum.first_seen),
+        clock.show(sum.last_seen),
     ];
     let used = Usage::fields(sum.usage.as_deref())
         .into_iter()

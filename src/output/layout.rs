@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use super::sort::Sort;
+use super::table::Words;
 use super::{ruleset, table};
 use crate::formats::classic;
 use crate::formats::csv;
@@ -13,6 +14,7 @@ use crate::model::listing::Listing;
 use crate::model::names::Names;
 use crate::model::selection::SourcePorts;
 use crate::model::services::Services;
+use crate::ui::clock::Clock;
 
 /// The form of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,12 @@ pub fn wants_colour() -> bool {
     io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
 }
 
+/// How many signs the terminal has in a line that standard output is, if it is one.
+pub fn width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0).then(|| usize::from(size.ws_col))
+}
+
 /// What lists look like.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -61,8 +69,12 @@ pub struct Layout {
     pub services: Option<Services>,
     /// Names of hosts and networks, in tables and JSON.
     pub names: Names,
+    /// The clock that times of tables are of.
+    pub clock: Clock,
     /// Whether to write terminal colours.
     pub colour: bool,
+    /// How wide the terminal is, if tables go to one.
+    pub width: Option<usize>,
     /// How CSV is written.
     pub cells: Cells,
 }
@@ -76,8 +88,19 @@ impl Layout {
             reverse: false,
             services: None,
             names: Names::default(),
+            clock: Clock::UTC,
             colour: false,
+            width: None,
             cells: Cells::Safe,
+        }
+    }
+
+    /// What cells of tables are written with.
+    pub const fn words(&self) -> Words<'_> {
+        Words {
+            services: self.services.as_ref(),
+            names: &self.names,
+            clock: &self.clock,
         }
     }
 
@@ -100,8 +123,9 @@ impl Layout {
             }
             Format::Table => table::write(
                 &listing.flows,
-                (self.services.as_ref(), &self.names),
+                self.words(),
                 self.colour,
+                self.width,
                 &mut out,
             )?,
             Format::Json => {

@@ -10,7 +10,7 @@ use crate::model::origin::{Begun, Helper};
 use crate::model::printable::printable;
 use crate::model::record::{Identity, Record, Service, SourcePort};
 use crate::model::services::Services;
-use crate::model::timestamp::Timestamp;
+use crate::ui::clock::Clock;
 use crate::ui::columns::Columns;
 
 // SGR sequences (ECMA-48).
@@ -19,6 +19,12 @@ const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[33m";
 const PLAIN: &str = "\x1b[0m";
 
+/// Columns of addresses, which may be cut on a terminal.
+const ADDRESSES: [usize; 2] = [1, 3];
+/// Headings of times, which the clock's name is put behind.
+pub const FIRST_SEEN: &str = "FIRST SEEN";
+/// The same.
+pub const LAST_SEEN: &str = "LAST SEEN";
 /// The column that is coloured by what it says.
 const CONFIRMED: usize = 5;
 /// The columns, and whether they have numbers, which stand at the right edge.
@@ -30,24 +36,32 @@ const COLUMNS: [(&str, bool); 9] = [
     ("SERVICE", false),
     ("CONFIRMED", false),
     ("CONNECTIONS", true),
-    ("FIRST SEEN (UTC)", false),
-    ("LAST SEEN (UTC)", false),
+    (FIRST_SEEN, false),
+    (LAST_SEEN, false),
 ];
 /// Columns that are there only if a flow has them.
 const USED: [(&str, bool); 3] = [("ENDED", true), ("BYTES", true), ("REPLY BYTES", true)];
 const LAST: (&str, bool) = ("TRANSLATION", false);
 
-/// Names of ports, and of hosts and networks.
-type Words<'a> = (Option<&'a Services>, &'a Names);
+/// What cells are written with.
+#[derive(Clone, Copy, Debug)]
+pub struct Words<'a> {
+    /// Names of ports, if they are to be shown.
+    pub services: Option<&'a Services>,
+    /// Names of hosts and networks.
+    pub names: &'a Names,
+    /// The clock that times are of.
+    pub clock: &'a Clock,
+}
 
-/// Writes a heading and a line a flow, with names beside port numbers and addresses if there are some, and colours for a
-/// terminal.
+/// Writes a heading and a line a flow, with colours for a terminal, and no wider than `width` as far as addresses can be cut.
 ///
 /// Errors: those of `out`.
 pub fn write(
     flows: &[Flow],
     words: Words<'_>,
     colour: bool,
+    width: Option<usize>,
     out: &mut impl Write,
 ) -> io::Result<()> {
     // Rows are made twice, for their widths and to be written: a million of them kept would be hundreds
@@ -56,11 +70,14 @@ pub fn write(
     let shown = COLUMNS.iter().chain(USED.iter().filter(|_| used));
     let shown = shown.chain([&LAST]);
     let (headings, right): (Vec<String>, Vec<bool>) = shown
-        .map(|(heading, right)| ((*heading).to_owned(), *right))
+        .map(|(heading, right)| (words.heading(heading), *right))
         .unzip();
     let mut columns = Columns::new(&headings, right);
     for flow in flows {
         columns.measure(&row(flow, words, used));
+    }
+    if let Some(width) = width {
+        columns.fit(width, &ADDRESSES);
     }
     let paint = |wanted, colour: &str, cell: &str| match wanted {
         true => format!("{colour}{cell}{PLAIN}"),
@@ -75,19 +92,30 @@ pub fn write(
     Ok(())
 }
 
-fn row(flow: &Flow, (services, names): Words<'_>, used: bool) -> Vec<String> {
+impl Words<'_> {
+    /// A heading, with the name of the clock where the column has times.
+    pub fn heading(&self, heading: &str) -> String {
+        if [FIRST_SEEN, LAST_SEEN].contains(&heading) {
+            format!("{heading} ({})", self.clock.name())
+        } else {
+            heading.to_owned()
+        }
+    }
+}
+
+fn row(flow: &Flow, words: Words<'_>, used: bool) -> Vec<String> {
     let record = &flow.record;
     let identity = &record.identity;
     let mut row = vec![
         identity.protocol.to_string(),
-        address(identity.source, names),
+        address(identity.source, words.names),
         source_port(identity.source_port),
-        address(identity.destination, names),
-        service(identity, services),
+        address(identity.destination, words.names),
+        service(identity, words.services),
         if record.confirmed { "yes" } else { "no" }.to_owned(),
         record.connections.to_string(),
-        time(record.first_seen),
-        time(record.last_seen),
+        words.clock.show(record.first_seen),
+        words.clock.show(record.last_seen),
     ];
     if used {
         let usage = record.usage.as_deref();
@@ -133,17 +161,6 @@ pub fn service(identity: &Identity, names: Option<&Services>) -> String {
                 0 => format!("{name} ({icmp_type})"),
                 _ => format!("{name} ({icmp_type}/{code})"),
             }
-        }
-    }
-}
-
-/// A time to the second.
-pub fn time(time: Option<Timestamp>) -> String {
-    match time {
-        None => "-".to_owned(),
-        Some(time) => {
-            let text = time.to_string();
-            text[.."2000-01-01T00:00:00".len()].replace('T', " ")
         }
     }
 }

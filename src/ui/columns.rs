@@ -1,9 +1,12 @@
 //! Aligned columns of text.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 /// Between two columns.
 const GAP: &str = "  ";
+/// No column is made narrower: an IPv4 address has 15 signs.
+const NARROWEST: usize = 15;
 
 /// The widths of columns, as the cells that were measured need them.
 #[derive(Debug)]
@@ -29,6 +32,21 @@ impl Columns {
         }
     }
 
+    /// Makes the lines no longer than so many signs, as far as that goes by making these columns narrower, each down to
+    /// [`NARROWEST`]: the widest one first. What does not fit into them is cut in its middle.
+    pub fn fit(&mut self, signs: usize, columns: &[usize]) {
+        let gaps = GAP.len() * self.widths.len().saturating_sub(1);
+        let mut over = (self.widths.iter().sum::<usize>() + gaps).saturating_sub(signs);
+        while over > 0 {
+            let widest = columns.iter().max_by_key(|column| self.widths[**column]);
+            let Some(&column) = widest.filter(|column| self.widths[**column] > NARROWEST) else {
+                return;
+            };
+            self.widths[column] -= 1;
+            over -= 1;
+        }
+    }
+
     /// Writes a row as a line without blanks at its end. `paint` makes of a cell, and its column's number, what is
     /// written: the same text with colours around it.
     pub fn write(
@@ -43,6 +61,7 @@ impl Columns {
             if column > 0 {
                 text.push_str(GAP);
             }
+            let cell = &*cut(cell, self.widths[column]);
             let padding = " ".repeat(self.widths[column].saturating_sub(width(cell)));
             if self.right[column] {
                 text.push_str(&padding);
@@ -55,6 +74,20 @@ impl Columns {
         text.push('\n');
         out.write_all(text.as_bytes())
     }
+}
+
+/// A cell that fits: its beginning and its end, which in addresses tell the most.
+fn cut(cell: &str, max: usize) -> Cow<'_, str> {
+    let signs = width(cell);
+    if signs <= max {
+        return Cow::Borrowed(cell);
+    }
+    let kept = max.saturating_sub(1);
+    let (begin, end) = (kept.div_ceil(2), kept / 2);
+    let mut text: String = cell.chars().take(begin).collect();
+    text.push('…');
+    text.extend(cell.chars().skip(signs - end));
+    Cow::Owned(text)
 }
 
 fn width(cell: &str) -> usize {
@@ -79,5 +112,22 @@ mod tests {
         }
         let text = String::from_utf8(text).unwrap();
         assert_eq!(text, "name       n\né       1000\nlonger     7  end\n");
+    }
+
+    #[test]
+    fn what_is_too_wide_is_cut_in_its_middle() {
+        let row = ["2001:db8:1234:5678:9abc:def0:1234:5678", "443"].map(str::to_owned);
+        let mut columns = Columns::new(&row, [false, true]);
+        let mut shown = |signs| {
+            columns.fit(signs, &[0]);
+            let mut text = Vec::new();
+            columns
+                .write(&row, |_, cell| cell.to_owned(), &mut text)
+                .unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        assert_eq!(shown(100), format!("{}  443\n", row[0]));
+        assert_eq!(shown(25), "2001:db8:1…1234:5678  443\n");
+        assert_eq!(shown(3), "2001:db…34:5678  443\n");
     }
 }

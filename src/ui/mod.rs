@@ -2,6 +2,7 @@
 //! Lists and reports are written elsewhere.
 //! May import: `model`.
 
+pub mod clock;
 pub mod columns;
 pub mod console;
 pub mod journal;

@@ -176,6 +176,8 @@ impl Launch {
         words.extend(self.args);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null());
+        // Tables show local time, which is another one on each machine.
+        command.env("TZ", "UTC");
         if let Some(word) = self.notify {
             command.env("NOTIFY_SOCKET", word);
         }

@@ -122,6 +122,7 @@ fn prepare(folder: &Path) {
         conntracker rules -q --for iptables -4 flows.json -o rules.v4
         conntracker rules -q --for iptables -6 all6.json -o rules.v6 2>/dev/null ||
             printf '*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n' > rules.v6
+        printf '[networks]\noffice = "10.0.0.0/8"\n' > office.toml
         mkdir -p /etc/iptables /var/lib/conntracker
         cp rules.v4 rules.v6 /etc/iptables
     "#;
@@ -249,6 +250,58 @@ fn the_commands_of_the_documents_work() {
         assert!(wrong.is_empty(), "{wrong:#?}");
         assert!(run > 30, "{run} commands");
     });
+}
+
+/// Where the Makefile installs DuckDB and pandas.
+const ANALYSIS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/analysis");
+
+#[test]
+fn the_python_of_the_documents_works() {
+    let folder = vendor_tests::temp::Folder::new();
+    let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/real_nat.pcap");
+    let capture = folder.join("monday.json");
+    let written = Command::new(conntracker())
+        .args(["-q", "-r", recording, "--format", "json", "-o"])
+        .arg(&capture)
+        .status();
+    assert!(written.expect("the program starts").success());
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/json.md"));
+    let text = text.expect("a document");
+    let blocks: Vec<&str> = text
+        .split("```python\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(blocks.len() >= 3);
+    for block in blocks {
+        let module = ["duckdb", "pandas"]
+            .into_iter()
+            .find(|name| block.contains(name));
+        let python = |code: &str| {
+            Command::new("python3")
+                .args(["-c", code])
+                .env("PYTHONPATH", ANALYSIS)
+                .current_dir(folder.path())
+                .stdin(fs::File::open(&capture).expect("the capture"))
+                .output()
+                .expect("python3 is there")
+        };
+        if let Some(module) = module {
+            if !python(&format!("import {module}")).status.success() {
+                vendor_tests::skipped!("DuckDB and pandas are not installed: make test does that");
+                continue;
+            }
+        }
+        let output = python(block);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{block}: {said}");
+        // Servers, with the addresses that the capture has.
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            module.is_none() || shown.contains("10."),
+            "{block}: {shown}"
+        );
+    }
 }
 
 #[test]

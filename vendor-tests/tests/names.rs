@@ -150,7 +150,7 @@ printf 'hosts: files dns\\n' > $0/nsswitch.conf
 mount --bind $0/resolv.conf /etc/resolv.conf
 mount --bind $0/hosts /etc/hosts
 mount --bind $0/nsswitch.conf /etc/nsswitch.conf
-dnsmasq --conf-file=/dev/null --pid-file=/dev/null --no-hosts --no-resolv --listen-address=127.0.0.1 --bind-interfaces \
+dnsmasq --conf-file=/dev/null --pid-file= --no-hosts --no-resolv --listen-address=127.0.0.1 --bind-interfaces \
     --user=root --ptr-record=7.0.0.10.in-addr.arpa,phone.example --ptr-record='9.0.0.10.in-addr.arpa,bad name'
 exec \"$@\"
 ";
@@ -188,4 +188,43 @@ fn the_resolver_is_asked_for_what_no_file_names() {
         assert!(table.contains(wanted), "{wanted}: {table}");
     }
     assert!(!table.contains("bad"), "{table}");
+}
+
+#[test]
+fn times_of_tables_are_local_unless_utc_is_wanted() {
+    let folder = Folder::new();
+    let line = format!(
+        "2026-07-01T10:20:30.5+00:00 gw conntrack[1]: {}",
+        FLOWS.lines().next().expect("a line")
+    );
+    let flows = written(&folder, "flows.txt", &line);
+    let berlin = ["env", "TZ=Europe/Berlin"];
+    for (args, heading, time) in [
+        (
+            &["show", &flows][..],
+            "FIRST SEEN (Europe/Berlin)",
+            "2026-07-01 12:20:30",
+        ),
+        (
+            &["show", &flows, "--utc"],
+            "FIRST SEEN (UTC)",
+            "2026-07-01 10:20:30",
+        ),
+        (
+            &["show", &flows, "--group", "dst"],
+            "LAST SEEN (Europe/Berlin)",
+            "2026-07-01 12:20:30",
+        ),
+        (
+            &["show", &flows, "--format", "csv"],
+            "first_seen",
+            "2026-07-01T10:20:30.500000Z",
+        ),
+    ] {
+        let text = Launch::new(args.iter().copied()).under(berlin).run().text();
+        assert!(
+            text.contains(heading) && text.contains(time),
+            "{args:?}: {text}"
+        );
+    }
 }

@@ -142,7 +142,7 @@ impl Show {
             match format {
                 Format::Json => groups::write_json(keys, &groups, &mut out)?,
                 Format::Csv => groups::write_csv(keys, &groups, &mut out)?,
-                _ => groups::write_table(keys, &groups, &mut out)?,
+                _ => groups::write_table(keys, &groups, &layout.clock, &mut out)?,
             }
             out.flush()
         })?;
