@@ -289,7 +289,7 @@ fn mutated(seed: u64) -> Option<Result<(), String>> {
 fn edits_that_matter_are_found() {
     netns::run("edits_that_matter_are_found", || {
         let (tried, missed) = (Cell::new(0_u32), std::cell::RefCell::new(Vec::new()));
-        let result = runner(40).run(&any::<u64>(), |seed| {
+        let result = runner(16).run(&any::<u64>(), |seed| {
             // Most edits matter.
             let attempts = (0..50).map(|more: u64| seed.wrapping_add(more));
             let result = attempts.filter_map(mutated).next();
