@@ -5,11 +5,14 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use crate::model::icmp;
+use crate::model::printable::printable;
 use crate::model::record::{Protocol, Record, Service};
+use crate::model::ruled::Ruled;
 use crate::model::timestamp::{Timestamp, earliest};
 use crate::model::usage::Usage;
 
@@ -34,6 +37,8 @@ pub enum Key {
     Protocol,
     /// By conntrack zone.
     Zone,
+    /// By the rule that had the last word on their first packet.
+    Rule,
 }
 
 impl Key {
@@ -47,10 +52,11 @@ impl Key {
             Self::Service => "service",
             Self::Protocol => "protocol",
             Self::Zone => "zone",
+            Self::Rule => "rule",
         }
     }
 
-    fn of(self, record: &Record) -> Value {
+    fn of(self, record: &Record, ruled: Option<&Ruled>) -> Value {
         let identity = &record.identity;
         match self {
             Self::Source => Value::Address(identity.source),
@@ -60,6 +66,9 @@ impl Key {
             Self::Service => Value::Service(identity.protocol, identity.service),
             Self::Protocol => Value::Protocol(identity.protocol),
             Self::Zone => Value::Zone(identity.zone),
+            Self::Rule => Value::Rule(
+                ruled.map_or_else(|| "-".into(), |ruled| printable(&ruled.last_word()).into()),
+            ),
         }
     }
 }
@@ -101,6 +110,7 @@ impl FromStr for Keys {
                 ("service", None) => Key::Service,
                 ("proto", None) => Key::Protocol,
                 ("zone", None) => Key::Zone,
+                ("rule", None) => Key::Rule,
                 _ => return Err(hint(word)),
             };
             if keys.iter().any(|other| other.name() == key.name()) {
@@ -126,13 +136,13 @@ fn prefixes(text: &str) -> Option<(u8, u8)> {
 
 fn hint(word: &str) -> String {
     format!(
-        "{word:?} is none of src, dst, src-net, dst-net, src/24, dst/16/48, service, proto, zone: \
+        "{word:?} is none of src, dst, src-net, dst-net, src/24, dst/16/48, service, proto, zone, rule: \
          write for example dst-service or src-net-service"
     )
 }
 
 /// What the flows of a group have in common, for one key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Value {
     /// Flows of this address.
     Address(IpAddr),
@@ -144,6 +154,8 @@ pub enum Value {
     Protocol(Protocol),
     /// Flows of this conntrack zone.
     Zone(u16),
+    /// Flows on which this rule had the last word.
+    Rule(Arc<str>),
 }
 
 impl fmt::Display for Value {
@@ -165,6 +177,7 @@ impl fmt::Display for Value {
             }
             Self::Protocol(protocol) => protocol.fmt(f),
             Self::Zone(zone) => zone.fmt(f),
+            Self::Rule(rule) => rule.fmt(f),
         }
     }
 }
@@ -208,10 +221,10 @@ impl Groups {
     }
 
     /// Takes in a flow. Each is to be taken in once.
-    pub fn add(&mut self, record: &Record) {
+    pub fn add(&mut self, record: &Record, ruled: Option<&Ruled>) {
         self.values.clear();
         let keys = self.keys.0.iter();
-        self.values.extend(keys.map(|key| key.of(record)));
+        self.values.extend(keys.map(|key| key.of(record, ruled)));
         // Looked up first: most flows are of a group that is there, and cost no allocation.
         if let Some(sum) = self.sums.get_mut(self.values.as_slice()) {
             return sum.add(record);
@@ -301,7 +314,7 @@ mod tests {
                 "tcp 6 src={source} dst={destination} sport=9 dport={port} [UNREPLIED] \
                  src={destination} dst={source} sport={port} dport=9"
             );
-            groups.add(&conntrack::parse(&line, true).unwrap().unwrap()[0]);
+            groups.add(&conntrack::parse(&line, true).unwrap().unwrap()[0], None);
         }
         let shown: Vec<String> = groups
             .finish()

@@ -26,6 +26,7 @@ use crate::model::capture::Capture;
 use crate::model::error::Error;
 use crate::model::listing::Part;
 use crate::model::record::Record;
+use crate::model::ruled::Ruled;
 use crate::ui::console::Console;
 use crate::ui::progress::Counted;
 
@@ -47,6 +48,13 @@ pub trait Sink {
     /// Takes in a flow with the captures that it was seen in, at least one, and the connections seen there.
     /// `Break` ends the reading of the file.
     fn flow(&mut self, record: Record, seen_in: &[Part]) -> ControlFlow<()>;
+
+    /// Hears which rules decided on a flow, before the flow comes.
+    fn ruled(&mut self, _: &Record, _: Ruled) {}
+
+    /// Hears of a flow that did not get through, with what decided that. Whoever does not ask for such flows takes none of them
+    /// for one that did.
+    fn denied(&mut self, _: Record, _: &[Part], _: Option<Ruled>) {}
 }
 
 /// How files are read.

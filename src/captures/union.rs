@@ -9,15 +9,18 @@
 
 mod tally;
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use hashbrown::HashTable;
 
 use crate::captures::reader::Sink;
 use crate::model::capture::Capture;
 use crate::model::listing::{self, Listing, Part};
-use crate::model::record::Record;
+use crate::model::record::{Identity, Record};
+use crate::model::ruled::{self, Denied, Ruled, Told};
 use crate::model::timestamp::earliest;
 use crate::model::usage::Usage;
 
@@ -33,6 +36,10 @@ pub struct Collection {
     flows: Vec<Flow>,
     index: HashTable<Slot>,
     hasher: RandomState,
+    /// What decided on flows.
+    rules: HashMap<Identity, Arc<Ruled>>,
+    /// Those that did not get through.
+    denied: HashMap<Identity, (Flow, Option<Arc<Ruled>>)>,
 }
 
 /// Of the size of a [`listing::Flow`], so that the array of these becomes an array of those where it lies.
@@ -52,6 +59,19 @@ enum Parts {
 }
 
 impl Parts {
+    /// Those of a flow that comes for the first time.
+    fn new(record: &mut Record, seen_in: &[Part]) -> Self {
+        if let [only] = seen_in {
+            return Self::One(only.capture, only.connections);
+        }
+        record.usage = None;
+        let mut parts = Self::Many(Vec::new());
+        for seen in seen_in {
+            parts.add(&mut record.usage, seen);
+        }
+        parts
+    }
+
     fn lists(&self) -> impl Iterator<Item = u32> {
         let (one, many) = match self {
             Self::One(list, _) => (Some(*list), [].as_slice()),
@@ -119,19 +139,30 @@ impl Sink for Collection {
         let rehash = |slot: &Slot| spread(slot.hash);
         self.index
             .insert_unique(spread(hash), Slot { at, hash }, rehash);
-        let parts = match seen_in {
-            [only] => Parts::One(only.capture, only.connections),
-            _ => {
-                record.usage = None;
-                let mut parts = Parts::Many(Vec::new());
-                for seen in seen_in {
-                    parts.add(&mut record.usage, seen);
-                }
-                parts
-            }
-        };
+        let parts = Parts::new(&mut record, seen_in);
         self.flows.push(Flow { record, parts });
         ControlFlow::Continue(())
+    }
+
+    fn ruled(&mut self, record: &Record, ruled: Ruled) {
+        ruled::keep_last(&mut self.rules, &record.identity, Arc::new(ruled));
+    }
+
+    fn denied(&mut self, mut record: Record, seen_in: &[Part], ruled: Option<Ruled>) {
+        let ruled = ruled.map(Arc::new);
+        match self.denied.get_mut(&record.identity) {
+            Some((known, decided)) => {
+                known.join(record, seen_in);
+                // None is less than any.
+                *decided = decided.take().max(ruled);
+            }
+            None => {
+                let parts = Parts::new(&mut record, seen_in);
+                let identity = record.identity.clone();
+                self.denied
+                    .insert(identity, (Flow { record, parts }, ruled));
+            }
+        }
     }
 }
 
@@ -190,6 +221,8 @@ impl Collection {
             found,
             flows,
             index,
+            rules,
+            denied,
             ..
         } = self;
         drop(index);
@@ -203,7 +236,7 @@ impl Collection {
             }
         }
         let mut used = vec![false; captures.len()];
-        for flow in &flows {
+        for flow in flows.iter().chain(denied.values().map(|(flow, _)| flow)) {
             for list in flow.parts.lists() {
                 used[list as usize] = true;
             }
@@ -223,32 +256,37 @@ impl Collection {
             .collect();
         let tally = Tally::new(&sorted);
         let several = sorted.len() > 1;
-        let finished = flows.into_iter().map(
-            |Flow {
-                 mut record,
-                 mut parts,
-             }| {
-                parts.renumber(&numbers, &mut record.usage);
-                match &parts {
-                    Parts::One(_, connections) => record.connections = *connections,
-                    Parts::Many(parts) => {
-                        record.connections = tally.connections(parts);
-                        record.usage = tally.usage(parts).map(Box::new);
-                    }
+        let finish = |Flow {
+                          mut record,
+                          mut parts,
+                      }| {
+            parts.renumber(&numbers, &mut record.usage);
+            match &parts {
+                Parts::One(_, connections) => record.connections = *connections,
+                Parts::Many(parts) => {
+                    record.connections = tally.connections(parts);
+                    record.usage = tally.usage(parts).map(Box::new);
                 }
-                listing::Flow {
-                    record,
-                    seen_in: if several {
-                        parts.into_vec()
-                    } else {
-                        Vec::new()
-                    },
-                }
-            },
-        );
+            }
+            listing::Flow {
+                record,
+                seen_in: if several {
+                    parts.into_vec()
+                } else {
+                    Vec::new()
+                },
+            }
+        };
+        let denied = denied.into_values().map(|(flow, ruled)| Denied {
+            flow: finish(flow),
+            ruled,
+        });
+        let mut denied: Vec<Denied> = denied.collect();
+        denied.sort_unstable_by(|a, b| a.flow.record.identity.cmp(&b.flow.record.identity));
         Listing {
-            flows: finished.collect(),
+            flows: flows.into_iter().map(finish).collect(),
             captures: sorted,
+            told: Told { rules, denied },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The ruleset as the kernel has it: texts of the rules, chains, and the devices that are named.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
 
@@ -12,9 +12,8 @@ use crate::check::namespace::Namespace;
 use crate::check::tool::{IP6TABLES_SAVE, IPTABLES_SAVE, NFT};
 use crate::check::trace::Place;
 use crate::model::error::Error;
-
-/// Family, table and chain.
-pub(super) type ChainName = (String, String, String);
+pub(super) use crate::trace::ruleset::ChainName;
+use crate::trace::ruleset::{Ruleset, Saved};
 
 /// What is loaded, our own table left out.
 #[derive(Clone, Debug, Default)]
@@ -183,27 +182,12 @@ impl Rules {
         }
     }
 
-    /// Takes the texts of iptables-save(8), whose rules stand in the same order.
+    /// Takes the texts of iptables-save(8).
     fn use_iptables_texts(&mut self, family: &str, saved: &str) {
-        let mut table = "";
-        let mut chains: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
-        for line in saved.lines() {
-            if let Some(name) = line.strip_prefix('*') {
-                table = name;
-            } else if let Some(rule) = line.strip_prefix("-A ") {
-                let chain = rule.split(' ').next().unwrap_or(rule);
-                chains.entry((table, chain)).or_default().push(line);
-            }
-        }
-        for ((table, chain), lines) in chains {
-            let name = (family.to_owned(), table.to_owned(), chain.to_owned());
-            let Some(rules) = self.texts.get_mut(&name) else {
-                continue;
-            };
-            if rules.len() == lines.len() {
-                for ((_, text), line) in rules.iter_mut().zip(lines) {
-                    line.clone_into(text);
-                }
+        let saved = Saved::parse(saved);
+        for ((of, table, chain), rules) in &mut self.texts {
+            if of == family {
+                saved.use_texts(table, chain, rules);
             }
         }
     }
@@ -227,34 +211,14 @@ pub fn json_listing(namespace: &Namespace) -> Result<Value, Error> {
 
 /// The rules in the text of `nft -a list ruleset`, with their chains and handles.
 pub(super) fn listed(text: &str) -> Vec<(ChainName, u64, String)> {
-    let mut rules = Vec::new();
-    let (mut family, mut table, mut chain) = ("", "", None);
-    for line in text.lines() {
-        // nft(8) indents by tabs: table, chain, rule.
-        let depth = line.len() - line.trim_start_matches('\t').len();
-        let line = line.trim();
-        let mut words = line.split_whitespace();
-        match (depth, words.next()) {
-            (0, Some("table")) => {
-                family = words.next().unwrap_or_default();
-                table = words.next().unwrap_or_default();
-            }
-            (1, Some("chain")) => chain = words.next(),
-            (1, _) => chain = None,
-            (2, Some(_)) if table != guard::TABLE => {
-                let Some(chain) = chain else { continue };
-                let Some((rule, handle)) = line.rsplit_once(" # handle ") else {
-                    continue;
-                };
-                if let Ok(handle) = handle.parse() {
-                    let name = (family.to_owned(), table.to_owned(), chain.to_owned());
-                    rules.push((name, handle, rule.to_owned()));
-                }
-            }
-            _ => {}
-        }
-    }
-    rules
+    let ruleset = Ruleset::parse(text);
+    let chains = ruleset.chains();
+    let chains = chains.filter(|((_, table, _), _)| table != guard::TABLE);
+    let rules = chains.flat_map(|(name, chain)| {
+        let rules = chain.rules.iter();
+        rules.map(move |(handle, rule)| (name.clone(), *handle, rule.clone()))
+    });
+    rules.collect()
 }
 
 /// Adds a name, or a list of names.

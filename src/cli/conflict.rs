@@ -92,6 +92,11 @@ impl Cli {
             let why = "a daemon has no standard output: name a file with -o FILE";
             return Some((ErrorKind::MissingRequiredArgument, why.into()));
         }
+        let format = self.layout.format_or(Format::Classic);
+        if (self.rules || self.denied) && !matches!(format, Format::Table | Format::Json) {
+            let why = "--rules and --denied take --format table or json: the other formats have no place for rules";
+            return Some((ErrorKind::ArgumentConflict, why.into()));
+        }
         if self.keep.is_some() && !Folder::is_named(&self.output) {
             let why = "--keep is for a folder with a file for each list: name one with -o DIR/";
             return Some((ErrorKind::MissingRequiredArgument, why.into()));

@@ -199,6 +199,19 @@ pub struct Cli {
     #[arg(long, conflicts_with = "read", help_heading = "Capture")]
     pub existing: bool,
 
+    /// Also list which rules of the firewall decided on each flow
+    ///
+    /// For --format table and json. The first packet of each flow is followed through the rules of nftables and iptables-nft; a
+    /// table of two chains picks these packets, and is gone with the program. docs/trace.md tells what that can't see.
+    #[arg(long, conflicts_with_all = ["read", "all_netns", "daemon"], help_heading = "Capture")]
+    pub rules: bool,
+
+    /// With that, also list the flows that were dropped or rejected
+    ///
+    /// They are kept apart: no rule is made for them unless conntracker rules --include-denied asks for it.
+    #[arg(long, conflicts_with_all = ["read", "all_netns", "daemon"], help_heading = "Capture")]
+    pub denied: bool,
+
     /// Miss no short connection, even when events come faster than they can be read
     ///
     /// The kernel then keeps ended connections until their end has been delivered to this program. They count

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{self, PathBuf};
 
 use super::options::Cli;
-use crate::live::options::{CaptureOptions, Reception};
+use crate::live::options::{CaptureOptions, Reception, Rules};
 use crate::model::error::Error;
 use crate::model::selection::SourcePorts;
 use crate::service::sandbox;
@@ -22,6 +22,9 @@ impl Cli {
             interval: self.interval,
             reset: self.reset,
             forget: self.forget,
+            rules: (self.rules || self.denied).then_some(Rules {
+                denied: self.denied,
+            }),
             write: self.write.clone(),
             reception: Reception {
                 source: self.source,

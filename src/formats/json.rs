@@ -15,8 +15,9 @@ use crate::model::capture::{Capture, Completeness};
 use crate::model::listing::Part;
 use crate::model::names::Names;
 use crate::model::record::Record;
+use crate::model::ruled::Ruled;
 
-use flow::Flow;
+use flow::{DENIED, Flow};
 pub use plain::to_writer;
 pub use seal::{End, Seal};
 
@@ -32,6 +33,10 @@ pub enum Line {
     Captures(Vec<Capture>, bool),
     /// A flow. The pairs are indices of captures, where there are several, and connections seen there.
     Flow(Box<Record>, Vec<Part>),
+    /// A flow of which it is told which rules let it through.
+    Ruled(Box<Record>, Vec<Part>, Box<Ruled>),
+    /// A flow that did not get through, and which rules decided that, where it is told. It is none of the flows of a capture.
+    Denied(Box<Record>, Vec<Part>, Option<Box<Ruled>>),
     /// A flow that a difference says is gone: no flow of a capture.
     Gone,
     /// The end of a list.
@@ -136,6 +141,42 @@ impl<'a, W: Write> List<'a, W> {
         self.out.write_all(&self.line)
     }
 
+    /// Writes the line of a flow with what decided on it.
+    ///
+    /// Errors: those of `out`.
+    pub fn ruled(&mut self, record: &Record, seen_in: &[Part], ruled: &Ruled) -> io::Result<()> {
+        self.line.clear();
+        let mut flow = Flow::new(record, seen_in, None).ruled(ruled);
+        if let Some(names) = self.names {
+            flow.name(names);
+        }
+        to_writer(&mut self.line, &flow)?;
+        self.seal.add(&self.line);
+        self.line.push(b'\n');
+        self.out.write_all(&self.line)
+    }
+
+    /// Writes the line of a flow that did not get through. It is none of the flows that the last line counts.
+    ///
+    /// Errors: those of `out`.
+    pub fn denied(
+        &mut self,
+        record: &Record,
+        seen_in: &[Part],
+        ruled: Option<&Ruled>,
+    ) -> io::Result<()> {
+        let mut flow = Flow::new(record, seen_in, None);
+        if let Some(names) = self.names {
+            flow.name(names);
+        }
+        let flow = match ruled {
+            Some(ruled) => flow.ruled(ruled),
+            None => flow,
+        };
+        to_writer(self.out, &flow.denied())?;
+        self.out.write_all(b"\n")
+    }
+
     /// Writes the line that ends the list.
     ///
     /// Errors: those of `out`.
@@ -215,7 +256,7 @@ pub fn parse(line: &[u8]) -> Result<Line, Unreadable> {
             };
             Ok(Line::Captures(captures, head.end_mark))
         }
-        "flow" => {
+        "flow" | DENIED => {
             let flow: Flow<'_> = serde_json::from_slice(line).map_err(malformed)?;
             flow_line(flow)
         }
@@ -235,13 +276,21 @@ fn malformed(error: serde_json::Error) -> Unreadable {
     Unreadable::Malformed(cause.to_owned())
 }
 
-fn flow_line(flow: Flow<'_>) -> Result<Line, Unreadable> {
+fn flow_line(mut flow: Flow<'_>) -> Result<Line, Unreadable> {
     // What a difference tells of flows that are gone is no capture of them.
     if flow.change.as_deref() == Some("gone") {
         return Ok(Line::Gone);
     }
+    let ruled = flow.take_ruled().map(Box::new);
+    let is_denied = flow.is_denied() || { ruled.as_ref() }
+        .is_some_and(|ruled| Ruled::is_denial(&ruled.verdict));
     let (record, seen_in) = flow.into_record().map_err(Unreadable::Malformed)?;
-    Ok(Line::Flow(Box::new(record), seen_in))
+    let record = Box::new(record);
+    Ok(match ruled {
+        ruled if is_denied => Line::Denied(record, seen_in, ruled),
+        Some(ruled) => Line::Ruled(record, seen_in, ruled),
+        None => Line::Flow(record, seen_in),
+    })
 }
 
 #[cfg(test)]

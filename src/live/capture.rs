@@ -18,6 +18,7 @@ use crate::live::listen::{self, Socket};
 use crate::live::monitor::Monitor;
 use crate::live::options::CaptureOptions;
 use crate::live::recovery::{Recovery, Sockets};
+use crate::live::rulings::Rulings;
 use crate::live::session::crew::Crew;
 use crate::live::session::{Outcome, Session};
 use crate::live::state::State;
@@ -69,6 +70,15 @@ pub fn capture(
     let sockets = listen::open(&reception, console)?;
     let recorder = options.write.as_deref().map(start_recording).transpose()?;
     let track = options.track.then(Track::start).transpose()?;
+    let rulings = { options.rules.as_ref() }
+        .map(|rules| {
+            Rulings::start(
+                options.reception.max_flows,
+                rules.denied,
+                options.selection.clone(),
+            )
+        })
+        .transpose()?;
 
     let handles: Vec<&Handle> = sockets.iter().map(|socket| &socket.handle).collect();
     let keeps_back = sockets.iter().any(|socket| socket.method.keeps_back());
@@ -99,6 +109,7 @@ pub fn capture(
         printer,
         state,
         (options.reset, options.forget),
+        rulings.as_ref(),
         begun,
     );
     let session = Session::new(
@@ -106,7 +117,7 @@ pub fn capture(
         intake,
         (&shared, &recovery, &dumps),
         (&conditions, &kernel_stat),
-        (printer, monitor, watch),
+        (printer, monitor, watch, rulings.as_ref()),
         (supervisor, &signals, console),
     );
 

@@ -8,8 +8,10 @@ use parking_lot::Mutex;
 use crate::intake::Intake;
 use crate::intake::contents::Contents;
 use crate::live::description;
+use crate::live::rulings::Rulings;
 use crate::live::state::State;
 use crate::model::capture::{Capture, Gap};
+use crate::model::ruled::Told;
 use crate::model::timestamp::Timestamp;
 use crate::model::verdict::{Loss, Verdict};
 use crate::os::clock::{Clock, earlier};
@@ -127,6 +129,7 @@ pub struct Dumps<'a> {
     state: Option<&'a State>,
     reset: bool,
     forget: Option<Duration>,
+    rulings: Option<&'a Rulings>,
     /// How the capture began, and what was lost before the interval that runs.
     begun: Mutex<(Capture, Loss)>,
     lists: Mutex<Lists>,
@@ -189,6 +192,7 @@ impl<'a> Dumps<'a> {
         printer: &'a Printer,
         state: Option<&'a State>,
         (reset, forget): (bool, Option<Duration>),
+        rulings: Option<&'a Rulings>,
         begun: Capture,
     ) -> Self {
         let clock = Clock::start(begun.gaps.last().map(|gap| gap.from));
@@ -198,6 +202,7 @@ impl<'a> Dumps<'a> {
             state,
             reset,
             forget,
+            rulings,
             clock: Mutex::new(clock),
             begun: Mutex::new((begun, Loss::default())),
             lists: Mutex::default(),
@@ -225,9 +230,10 @@ impl<'a> Dumps<'a> {
             next,
         } = copy(self.intake, begins_anew, assess);
         // Afterwards, so that nothing in it was seen after its end.
-        let capture = self.describe(&loss);
+        let mut capture = self.describe(&loss);
+        let told = self.told(&contents, &mut capture, console);
         self.warn(&self.of_next(&loss).verdict(), console);
-        let printed = self.printer.print(&mut contents, &capture, console);
+        let printed = self.printer.print(&mut contents, &capture, &told, console);
         if printed.is_ok() {
             self.lists.lock().one_more();
         }
@@ -271,11 +277,12 @@ impl<'a> Dumps<'a> {
     pub fn finish(&self, loss: &Loss, console: &Console) -> u8 {
         self.forget(console);
         let mut contents = self.intake.contents();
-        let capture = self.describe(loss);
+        let mut capture = self.describe(loss);
+        let told = self.told(&contents, &mut capture, console);
         if let (false, Some(gaps)) = (capture.has_long_gaps(), capture.gaps_in_words()) {
             console.note(&format!("the list is of several runs: {gaps}"));
         }
-        let printed = self.printer.finish(&mut contents, &capture, console);
+        let printed = self.printer.finish(&mut contents, &capture, &told, console);
         if printed == 0 {
             self.lists.lock().one_more();
         }
@@ -289,6 +296,24 @@ impl<'a> Dumps<'a> {
             return Verdict::Incomplete(Vec::new()).exit_status();
         }
         printed.max(saved)
+    }
+
+    /// What is told of rules beside these flows. What may be missing of that is said, and stands in the description: the flows
+    /// themselves are as complete as ever.
+    fn told(&self, contents: &Contents, capture: &mut Capture, console: &Console) -> Told {
+        let (Some(rulings), Contents::Records(flows)) = (self.rulings, contents) else {
+            return Told::default();
+        };
+        let (told, reasons) = rulings.told(flows).unwrap_or_else(|error| {
+            let why = format!("they can't be told: {error}");
+            (Told::default(), vec![why])
+        });
+        for reason in reasons {
+            let spot = format!("rules and denied flows: {reason}");
+            console.note(&spot);
+            capture.blind_spots.push(spot);
+        }
+        told
     }
 
     /// The lists written so far.

@@ -1,6 +1,6 @@
 //! A capture from its start to its verdict, from the kernel or from a recording.
 //! Opening sockets, receiving, recovering what was missed, lists that are due, the state between runs, figures.
-//! May import: `model`, `netlink`, `ui`, `os`, `files`, `service`, `intake`, `formats`, `sources`, `captures`, `output`, `doctor`.
+//! May import: `model`, `netlink`, `ui`, `os`, `files`, `service`, `intake`, `formats`, `sources`, `trace`, `captures`, `output`, `doctor`.
 
 pub mod capture;
 pub mod conditions;
@@ -13,6 +13,7 @@ pub mod monitor;
 pub mod options;
 pub mod recovery;
 pub mod replay;
+pub mod rulings;
 pub mod servers;
 pub mod session;
 pub mod state;

@@ -27,10 +27,19 @@ pub struct CaptureOptions {
     pub forget: Option<Duration>,
     /// Whether records are kept, and not only what the classic list needs.
     pub keeps_records: bool,
+    /// What is to be told of rules, if anything is.
+    pub rules: Option<Rules>,
     /// Where events are recorded.
     pub write: Option<PathBuf>,
     /// How the sockets that receive events are set up.
     pub reception: Reception,
+}
+
+/// What is to be told of rules.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Whether flows that did not get through are listed too.
+    pub denied: bool,
 }
 
 /// How events are received.

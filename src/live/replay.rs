@@ -10,6 +10,7 @@ use crate::live::options::CaptureOptions;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
 use crate::model::printable::printable;
+use crate::model::ruled::Told;
 use crate::model::units::show_count;
 use crate::model::verdict::Loss;
 use crate::output::printer::Printer;
@@ -68,7 +69,7 @@ pub fn replay(
         end: read.last,
         ..description::of_recording(description::begin(options, "pcap"), verdict, &loss)
     };
-    let status = printer.finish(&mut intake.contents(), &capture, console);
+    let status = printer.finish(&mut intake.contents(), &capture, &Told::default(), console);
     let verdict = loss.verdict();
     if verdict.exit_status() != 0 {
         console.note(&format!(

@@ -24,6 +24,7 @@ use crate::live::kernel_stat::KernelStat;
 use crate::live::monitor::{self, Monitor};
 use crate::live::options::CaptureOptions;
 use crate::live::recovery::Recovery;
+use crate::live::rulings::Rulings;
 use crate::live::watch::Watch;
 use crate::model::units::show_count;
 use crate::model::verdict::Loss;
@@ -51,6 +52,7 @@ pub struct Session<'a> {
     printer: &'a Printer,
     monitor: Option<&'a Monitor>,
     watch: Option<&'a Watch>,
+    rulings: Option<&'a Rulings>,
     supervisor: &'a Supervisor,
     signals: &'a Signals,
     console: &'a Console,
@@ -78,7 +80,12 @@ impl<'a> Session<'a> {
         intake: &'a Intake,
         (shared, recovery, dumps): (&'a Shared<'a>, &'a Recovery<'a>, &'a Dumps<'a>),
         (conditions, kernel_stat): (&'a Conditions, &'a KernelStat),
-        (printer, monitor, watch): (&'a Printer, Option<&'a Monitor>, Option<&'a Watch>),
+        (printer, monitor, watch, rulings): (
+            &'a Printer,
+            Option<&'a Monitor>,
+            Option<&'a Watch>,
+            Option<&'a Rulings>,
+        ),
         (supervisor, signals, console): (&'a Supervisor, &'a Signals, &'a Console),
     ) -> Self {
         Self {
@@ -92,6 +99,7 @@ impl<'a> Session<'a> {
             printer,
             monitor,
             watch,
+            rulings,
             supervisor,
             signals,
             console,

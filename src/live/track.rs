@@ -17,15 +17,12 @@
 use std::io;
 
 use crate::model::error::Error;
-use crate::netlink::nftables::{Batch, expression};
+use crate::netlink::nftables::{Batch, ct_state_new};
 use crate::netlink::uapi::{
-    NF_INET_LOCAL_OUT, NF_INET_PRE_ROUTING, NFT_CMP_NEQ, NFT_CT_STATE, NFT_MSG_NEWCHAIN,
-    NFT_MSG_NEWRULE, NFT_REG_1, NLM_F_APPEND, NLM_F_CREATE,
+    NF_INET_LOCAL_OUT, NF_INET_PRE_ROUTING, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NLM_F_APPEND,
+    NLM_F_CREATE,
 };
 use crate::os::own_table::{OwnTable, Purpose};
-
-/// `NF_CT_STATE_BIT(IP_CT_NEW)` of `nf_conntrack_common.h`, compared in host order.
-const CT_STATE_NEW: u32 = 8;
 
 /// Connection tracking, on until this is dropped.
 #[derive(Debug)]
@@ -79,24 +76,7 @@ fn rules(batch: &mut Batch, table: &str) {
         batch.request(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, |body| {
             body.text(1, table);
             body.text(2, chain);
-            body.nest(4, |body| {
-                expression(body, "ct", |body| {
-                    body.word_be(1, NFT_REG_1);
-                    body.word_be(2, NFT_CT_STATE);
-                });
-                expression(body, "bitwise", |body| {
-                    body.word_be(1, NFT_REG_1);
-                    body.word_be(2, NFT_REG_1);
-                    body.word_be(3, size_of::<u32>() as u32);
-                    body.nest(4, |body| body.attribute(1, &CT_STATE_NEW.to_ne_bytes()));
-                    body.nest(5, |body| body.attribute(1, &0_u32.to_ne_bytes()));
-                });
-                expression(body, "cmp", |body| {
-                    body.word_be(1, NFT_REG_1);
-                    body.word_be(2, NFT_CMP_NEQ);
-                    body.nest(3, |body| body.attribute(1, &0_u32.to_ne_bytes()));
-                });
-            });
+            body.nest(4, ct_state_new);
         });
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::model::capture::Capture;
 use crate::model::record::Record;
+use crate::model::ruled::Told;
 use crate::model::usage::Usage;
 
 /// Flows and the captures they were seen in.
@@ -11,6 +12,8 @@ pub struct Listing {
     pub captures: Vec<Capture>,
     /// The flows, in any order.
     pub flows: Vec<Flow>,
+    /// What is told of rules.
+    pub told: Told,
 }
 
 /// A flow of a list.

@@ -15,6 +15,7 @@ pub mod origin;
 pub mod path;
 pub mod printable;
 pub mod record;
+pub mod ruled;
 pub mod selection;
 pub mod services;
 pub mod sighting;

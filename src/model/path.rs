@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::model::record::{Dnat, SourcePort};
 use crate::model::timestamp::Timestamp;
 
 /// What a rule or the policy of a chain did with a packet.
@@ -53,6 +54,10 @@ pub struct Path {
     pub earlier: Vec<Step>,
     /// When the packet came.
     pub seen: Option<Timestamp>,
+    /// The source port that it came from, where the protocol has one.
+    pub source_port: Option<SourcePort>,
+    /// Where it went instead, if its destination was translated on the way.
+    pub dnat: Option<Dnat>,
 }
 
 impl Path {

@@ -8,8 +8,8 @@ use std::os::fd::AsFd;
 use super::build::{Body, netfilter_message};
 use super::request;
 use super::uapi::{
-    NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NLM_F_ACK,
-    NLM_F_REQUEST,
+    NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NFT_CMP_NEQ,
+    NFT_CT_STATE, NFT_REG_1, NFTA_DATA_VALUE, NLM_F_ACK, NLM_F_REQUEST,
 };
 
 /// Messages that the kernel carries out as one transaction.
@@ -76,5 +76,33 @@ pub fn expression(body: &mut Body<'_>, name: &str, write: impl FnOnce(&mut Body<
     body.nest(1, |body| {
         body.text(1, name);
         body.nest(2, write);
+    });
+}
+
+/// `NF_CT_STATE_BIT(IP_CT_NEW)` of `nf_conntrack_common.h`, compared in host order.
+const CT_STATE_NEW: u32 = 8;
+
+/// The expressions of `ct state new`, by way of the first register: whatever follows is for packets that begin a connection.
+pub fn ct_state_new(body: &mut Body<'_>) {
+    expression(body, "ct", |body| {
+        body.word_be(1, NFT_REG_1);
+        body.word_be(2, NFT_CT_STATE);
+    });
+    expression(body, "bitwise", |body| {
+        body.word_be(1, NFT_REG_1);
+        body.word_be(2, NFT_REG_1);
+        body.word_be(3, size_of::<u32>() as u32);
+        body.nest(4, |body| body.attribute(1, &CT_STATE_NEW.to_ne_bytes()));
+        body.nest(5, |body| body.attribute(1, &0_u32.to_ne_bytes()));
+    });
+    compare(body, NFT_REG_1, NFT_CMP_NEQ, &0_u32.to_ne_bytes());
+}
+
+/// Breaks off unless the value of a register compares so with another one.
+pub fn compare(body: &mut Body<'_>, register: u32, operation: u32, value: &[u8]) {
+    expression(body, "cmp", |body| {
+        body.word_be(1, register);
+        body.word_be(2, operation);
+        body.nest(3, |body| body.attribute(NFTA_DATA_VALUE, value));
     });
 }

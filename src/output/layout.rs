@@ -12,6 +12,7 @@ use crate::formats::json;
 use crate::model::capture::Capture;
 use crate::model::listing::Listing;
 use crate::model::names::Names;
+use crate::model::ruled::Denied;
 use crate::model::selection::SourcePorts;
 use crate::model::services::Services;
 use crate::ui::clock::Clock;
@@ -112,6 +113,7 @@ impl Layout {
         if self.reverse {
             listing.flows.reverse();
         }
+        let told = &listing.told;
         let mut out = io::BufWriter::with_capacity(1 << 18, out);
         let mut remarks = Vec::new();
         match self.format {
@@ -120,6 +122,9 @@ impl Layout {
                     |capture: &Capture| capture.options.iter().any(|o| o == SourcePorts::KEPT);
                 let keep_ports = listing.captures.iter().any(kept);
                 classic::write_records(&listing.flows, keep_ports, &mut out)?;
+            }
+            Format::Table if !told.is_empty() => {
+                table::write_told(&listing.flows, told, self.words(), &mut out)?;
             }
             Format::Table => table::write(
                 &listing.flows,
@@ -131,7 +136,13 @@ impl Layout {
             Format::Json => {
                 let mut list = json::List::begin(&listing.captures, &mut out)?.naming(&self.names);
                 for flow in &listing.flows {
-                    list.flow(&flow.record, &flow.seen_in)?;
+                    match told.rules.get(&flow.record.identity) {
+                        None => list.flow(&flow.record, &flow.seen_in)?,
+                        Some(ruled) => list.ruled(&flow.record, &flow.seen_in, ruled)?,
+                    }
+                }
+                for Denied { flow, ruled } in &told.denied {
+                    list.denied(&flow.record, &flow.seen_in, ruled.as_deref())?;
                 }
                 list.end()?;
             }

@@ -9,6 +9,7 @@ use crate::formats::classic;
 use crate::intake::contents::Contents;
 use crate::model::capture::Capture;
 use crate::model::listing::{Flow, Listing};
+use crate::model::ruled::Told;
 use crate::model::selection::Selection;
 use crate::model::timestamp::Timestamp;
 use crate::output::layout::Layout;
@@ -63,19 +64,21 @@ impl Printer {
         &self,
         contents: &mut Contents,
         capture: &Capture,
+        told: &Told,
         console: &Console,
     ) -> io::Result<()> {
-        self.print_list(contents, capture, console).map(drop)
+        self.print_list(contents, (capture, told), console)
+            .map(drop)
     }
 
     /// Prints flows, and returns what their reader has to know besides.
     fn print_list(
         &self,
         contents: &mut Contents,
-        capture: &Capture,
+        about: (&Capture, &Told),
         console: &Console,
     ) -> io::Result<Vec<String>> {
-        let remarks = self.print_to(&self.sink, contents, capture)?;
+        let remarks = self.print_to(&self.sink, contents, about)?;
         if let Sink::Each(folder) = &self.sink {
             if let Some(complaint) = folder.complaint() {
                 console.error(&format!("{}: {complaint}", folder.path().display()));
@@ -88,7 +91,7 @@ impl Printer {
         &self,
         sink: &Sink,
         contents: &mut Contents,
-        capture: &Capture,
+        (capture, told): (&Capture, &Told),
     ) -> io::Result<Vec<String>> {
         let mut remarks = Vec::new();
         let wanted = |confirmed| self.selection.wants_confirmed(confirmed);
@@ -113,6 +116,7 @@ impl Printer {
                 let mut listing = Listing {
                     captures: vec![capture.clone()],
                     flows: selected,
+                    told: told.clone(),
                 };
                 let written = sink.put(|out| {
                     remarks = self.layout.write(&mut listing, out)?;
@@ -153,7 +157,14 @@ impl Printer {
 
     /// Prints the last list and returns the exit status. A list whose file can't be written goes to
     /// standard output, or that of a daemon to a temporary file.
-    pub fn finish(&self, contents: &mut Contents, capture: &Capture, console: &Console) -> u8 {
+    pub fn finish(
+        &self,
+        contents: &mut Contents,
+        capture: &Capture,
+        told: &Told,
+        console: &Console,
+    ) -> u8 {
+        let capture = (capture, told);
         let error = match self.print_list(contents, capture, console) {
             Ok(remarks) => {
                 for remark in remarks {
@@ -193,7 +204,7 @@ impl Printer {
         1
     }
 
-    fn rescue(&self, contents: &mut Contents, capture: &Capture) -> io::Result<PathBuf> {
+    fn rescue(&self, contents: &mut Contents, capture: (&Capture, &Told)) -> io::Result<PathBuf> {
         let file = tempfile::Builder::new()
             .prefix("conntracker-")
             .suffix(".txt")

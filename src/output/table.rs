@@ -9,6 +9,7 @@ use crate::model::names::Names;
 use crate::model::origin::{Begun, Helper};
 use crate::model::printable::printable;
 use crate::model::record::{Identity, Record, Service, SourcePort};
+use crate::model::ruled::{Denied, Ruled, Told};
 use crate::model::services::Services;
 use crate::ui::clock::Clock;
 use crate::ui::columns::Columns;
@@ -90,6 +91,48 @@ pub fn write(
         columns.write(&row(flow, words, used), painted, out)?;
     }
     Ok(())
+}
+
+/// Writes the same with a column of the rules that decided, and behind it the flows that did not get through.
+///
+/// Errors: those of `out`.
+pub fn write_told(
+    flows: &[Flow],
+    told: &Told,
+    words: Words<'_>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let used = flows.iter().any(|flow| flow.record.usage.is_some());
+    let line = |flow: &Flow, verdict: Option<String>, ruled: Option<&Ruled>| {
+        let mut cells = row(flow, words, used);
+        let rule = ruled.map_or_else(|| "-".to_owned(), Ruled::last_word);
+        let rule = printable(&rule).into_owned();
+        cells.push(match verdict {
+            Some(verdict) => format!("{verdict} by {rule}"),
+            None => rule,
+        });
+        cells
+    };
+    let passed = { flows.iter() }.map(|flow| {
+        let ruled = told.rules.get(&flow.record.identity);
+        line(flow, None, ruled.map(AsRef::as_ref))
+    });
+    let denied = { told.denied.iter() }.map(|Denied { flow, ruled }| {
+        let ruled = ruled.as_deref();
+        let verdict = ruled.map_or("dropped", |ruled| &ruled.verdict);
+        line(flow, Some(printable(verdict).into_owned()), ruled)
+    });
+    let rows = || passed.clone().chain(denied.clone());
+    let shown = COLUMNS.iter().chain(USED.iter().filter(|_| used));
+    let shown = shown.chain([&LAST, &("RULE", false)]);
+    let (headings, right): (Vec<String>, Vec<bool>) = shown
+        .map(|(heading, right)| (words.heading(heading), *right))
+        .unzip();
+    let mut columns = Columns::new(&headings, right);
+    rows().for_each(|row| columns.measure(&row));
+    let plain = |_, cell: &str| cell.to_owned();
+    columns.write(&headings, plain, out)?;
+    rows().try_for_each(|row| columns.write(&row, plain, out))
 }
 
 impl Words<'_> {

@@ -118,6 +118,7 @@ impl Digest {
         let Listing {
             mut captures,
             mut flows,
+            ..
         } = listing;
         let once = Once::count(&captures, &flows);
         let places = Places::new(&captures);
@@ -129,6 +130,7 @@ impl Digest {
             let later = Listing {
                 captures: captures.clone(),
                 flows: flows.clone(),
+                ..Listing::default()
             };
             Changes::new(earlier, later, names)
         });

@@ -74,6 +74,7 @@ fn few() -> Listing {
     Listing {
         captures: vec![gateway()],
         flows: flows.collect(),
+        ..Listing::default()
     }
 }
 
@@ -195,10 +196,12 @@ fn a_page_stays_small_and_no_flow_is_lost_in_it() {
                 ..gateway()
             }],
             flows: (0..count).map(make).collect(),
+            ..Listing::default()
         };
         let before = Listing {
             captures: listing.captures.clone(),
             flows: Vec::new(),
+            ..Listing::default()
         };
         let confirmed = listing
             .flows
@@ -273,6 +276,7 @@ fn nothing_is_claimed_of_captures_that_say_nothing() {
                 flow
             })
             .collect(),
+        ..Listing::default()
     });
     assert!(digest.growth.is_none() && digest.rare.is_none());
     assert_eq!(digest.verdict, None);

@@ -27,13 +27,13 @@ use std::ops::ControlFlow;
 
 use crate::netlink::build::{Body, netfilter_message};
 use crate::netlink::framing::{NFGENMSG_LEN, attributes};
-use crate::netlink::nftables::{Batch, expression};
+use crate::netlink::nftables::{Batch, compare, ct_state_new, expression};
 use crate::netlink::request::{self, Family};
 use crate::netlink::uapi::{
     NF_INET_LOCAL_OUT, NF_INET_PRE_ROUTING, NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NFPROTO_IPV4,
-    NFPROTO_IPV6, NFT_CMP_EQ, NFT_CMP_NEQ, NFT_CT_STATE, NFT_DYNSET_OP_ADD, NFT_LOOKUP_F_INV,
-    NFT_META_L4PROTO, NFT_META_NFPROTO, NFT_META_NFTRACE, NFT_MSG_DELSETELEM, NFT_MSG_GETGEN,
-    NFT_MSG_GETRULE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWSET, NFT_PAYLOAD_NETWORK_HEADER,
+    NFPROTO_IPV6, NFT_CMP_EQ, NFT_CMP_NEQ, NFT_DYNSET_OP_ADD, NFT_LOOKUP_F_INV, NFT_META_L4PROTO,
+    NFT_META_NFPROTO, NFT_META_NFTRACE, NFT_MSG_DELSETELEM, NFT_MSG_GETGEN, NFT_MSG_GETRULE,
+    NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWSET, NFT_PAYLOAD_NETWORK_HEADER,
     NFT_PAYLOAD_TRANSPORT_HEADER, NFT_RANGE_NEQ, NFT_REG_1, NFT_REG32_00, NFT_SET_EVAL,
     NFTA_COUNTER_PACKETS, NFTA_DATA_VALUE, NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_GEN_ID,
     NFTA_RULE_EXPRESSIONS, NFTA_RULE_TABLE, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST,
@@ -42,9 +42,6 @@ use crate::os::own_table::{OwnTable, Purpose};
 
 /// Behind connection tracking (`NF_IP_PRI_CONNTRACK`, −200), before whatever else.
 pub(super) const PRIORITY: i32 = -199;
-/// `NF_CT_STATE_BIT(IP_CT_NEW)` of `nf_conntrack_common.h`, compared in host order.
-const CT_STATE_NEW: u32 = 8;
-
 /// Protocols whose destination port is the second pair of bytes of their header.
 const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
 /// All others.
@@ -245,18 +242,7 @@ fn rule(body: &mut Body<'_>, side: &Side, number: u32, kind: &Kind) {
 
     meta(body, NFT_META_NFPROTO, NFT_REG_1);
     compare(body, NFT_REG_1, NFT_CMP_EQ, &[side.nfproto]);
-    expression(body, "ct", |body| {
-        body.word_be(1, NFT_REG_1);
-        body.word_be(2, NFT_CT_STATE);
-    });
-    expression(body, "bitwise", |body| {
-        body.word_be(1, NFT_REG_1);
-        body.word_be(2, NFT_REG_1);
-        body.word_be(3, size_of::<u32>() as u32);
-        body.nest(4, |body| body.attribute(1, &CT_STATE_NEW.to_ne_bytes()));
-        body.nest(5, |body| body.attribute(1, &0_u32.to_ne_bytes()));
-    });
-    compare(body, NFT_REG_1, NFT_CMP_NEQ, &0_u32.to_ne_bytes());
+    ct_state_new(body);
     // Which protocols: one rule for each kind, of which the last takes what the others do not.
     meta(body, NFT_META_L4PROTO, NFT_REG_1);
     match kind {
@@ -330,14 +316,6 @@ fn payload(body: &mut Body<'_>, register: u32, base: u32, (at, len): (u32, u32))
         body.word_be(2, base);
         body.word_be(3, at);
         body.word_be(4, len);
-    });
-}
-
-fn compare(body: &mut Body<'_>, register: u32, operation: u32, value: &[u8]) {
-    expression(body, "cmp", |body| {
-        body.word_be(1, register);
-        body.word_be(2, operation);
-        body.nest(3, |body| body.attribute(NFTA_DATA_VALUE, value));
     });
 }
 

@@ -17,3 +17,4 @@ pub mod paths;
 pub mod report;
 pub mod ruleset;
 pub mod usage;
+pub mod words;

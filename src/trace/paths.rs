@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::model::path::{Outcome, Path, Step};
-use crate::model::record::SourcePort;
+use crate::model::record::{Dnat, Service, SourcePort};
 use crate::model::timestamp::Timestamp;
 use crate::model::tuple::Tuple;
 use crate::os::own_table::is_ours;
@@ -56,10 +56,24 @@ impl Paths {
         if is_ours(met.table) {
             return;
         }
-        let (Some(flow), Some(outcome)) = (self.packets.get(&met.packet), met.outcome) else {
+        let Some(&flow) = self.packets.get(&met.packet) else {
             return;
         };
-        let flow = *flow;
+        let now = met
+            .flow
+            .filter(|now| (now.destination, now.service) != (flow.destination, flow.service));
+        if let (Some(now), Some(path)) = (now, self.by_flow.get_mut(&flow)) {
+            path.dnat = Some(Dnat {
+                address: now.destination,
+                port: match now.service {
+                    Service::Port(port) => Some(port),
+                    Service::None | Service::Icmp(..) => None,
+                },
+            });
+        }
+        let Some(outcome) = met.outcome else {
+            return;
+        };
         let step = Step {
             family: met.family,
             table: self.name(met.table),
@@ -75,6 +89,7 @@ impl Paths {
     }
 
     fn begin(&mut self, met: &Met<'_>) {
+        let source_port = met.flow.map(|flow| flow.source_port);
         let Some(flow) = met.flow.map(folded) else {
             // Its policy, or a packet that is none of a flow that is told apart.
             if met.handle.is_some() {
@@ -99,6 +114,8 @@ impl Paths {
             steps: Vec::new(),
             earlier,
             seen: Some(Timestamp::now()),
+            source_port,
+            dnat: None,
         };
         if self.packets.len() >= PACKETS_MAX {
             self.packets.clear();
@@ -143,7 +160,7 @@ impl Paths {
 }
 
 /// A flow as the gate tells flows apart: without its source port and zone.
-fn folded(tuple: Tuple) -> Tuple {
+pub const fn folded(tuple: Tuple) -> Tuple {
     Tuple {
         source_port: SourcePort::None,
         zone: 0,

@@ -9,11 +9,13 @@ use crate::model::icmp;
 use crate::model::path::{Outcome, Path, Step};
 use crate::model::printable::printable;
 use crate::model::record::Service;
+use crate::model::ruled::Decision;
 use crate::model::timestamp::Timestamp;
 use crate::model::tuple::Tuple;
 
 use super::ruleset::Ruleset;
 use super::usage::{self, Used};
+use super::words::Words;
 
 /// Distinct flows whose first packets were followed through the rules.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ pub struct Report<'a> {
 }
 
 #[derive(Serialize)]
-struct FlowLine<'a> {
+struct FlowLine {
     r#type: &'static str,
     family: &'static str,
     protocol: String,
@@ -47,21 +49,7 @@ struct FlowLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     seen: Option<Timestamp>,
     verdict: &'static str,
-    rules: Vec<RuleLine<'a>>,
-}
-
-#[derive(Serialize)]
-struct RuleLine<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hook: Option<&'a str>,
-    family: &'a str,
-    table: &'a str,
-    chain: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    handle: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
-    verdict: &'static str,
+    rules: Vec<Decision>,
 }
 
 #[derive(Serialize)]
@@ -103,7 +91,7 @@ impl Report<'_> {
             writeln!(
                 out,
                 "{:<8}  {protocol:<6}  {flow:<45}  {}",
-                self.verdict(path),
+                self.words().verdict(path),
                 printable(&told)
             )?;
         }
@@ -126,7 +114,7 @@ impl Report<'_> {
 
     fn step(&self, step: &Step) -> String {
         let (family, table, chain) = (step.family, &step.table, &step.chain);
-        match (self.text(step), step.handle) {
+        match (self.words().text(step), step.handle) {
             (Some(text), _) => format!("{family} {table} {chain}: {text}"),
             (None, Some(handle)) => {
                 format!("{family} {table} {chain}: rule {handle}, which is not loaded any more")
@@ -135,21 +123,11 @@ impl Report<'_> {
         }
     }
 
-    /// What became of the flow: `rejected` where the rule answers what it drops.
-    fn verdict(&self, path: &Path) -> &'static str {
-        let last = path.steps.last().and_then(|step| self.text(step));
-        let rejects = last.is_some_and(|text| {
-            let mut words = text.split_whitespace();
-            words.any(|word| matches!(word, "reject" | "REJECT"))
-        });
-        match path.outcome() {
-            Outcome::Dropped if rejects => "rejected",
-            outcome => outcome.name(),
+    const fn words(&self) -> Words<'_> {
+        Words {
+            ruleset: self.ruleset,
+            before: self.before,
         }
-    }
-
-    fn text(&self, step: &Step) -> Option<String> {
-        self.ruleset.text(step).or_else(|| self.before.text(step))
     }
 
     fn by_outcome(&self) -> Vec<(&Tuple, &Path)> {
@@ -186,8 +164,10 @@ impl Report<'_> {
                     icmp_type: icmp.map(|(icmp_type, _)| icmp_type),
                     icmp_code: icmp.map(|(_, code)| code),
                     seen: path.seen,
-                    verdict: self.verdict(path),
-                    rules: path.steps.iter().map(|step| self.rule(step)).collect(),
+                    verdict: self.words().verdict(path),
+                    rules: { path.steps.iter() }
+                        .map(|step| self.words().decision(step))
+                        .collect(),
                 },
             )?;
         }
@@ -206,21 +186,6 @@ impl Report<'_> {
                 reasons: self.reasons,
             },
         )
-    }
-
-    fn rule<'a>(&'a self, step: &'a Step) -> RuleLine<'a> {
-        RuleLine {
-            hook: self
-                .ruleset
-                .chain(step)
-                .and_then(|chain| chain.hook.as_deref()),
-            family: step.family,
-            table: &step.table,
-            chain: &step.chain,
-            handle: step.handle,
-            text: self.text(step),
-            verdict: step.outcome.name(),
-        }
     }
 
     /// The ruleset with the number of flows that each rule decided on, and when it did so last.

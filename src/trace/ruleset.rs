@@ -57,23 +57,12 @@ impl Ruleset {
         Ok(ruleset)
     }
 
-    /// Takes the texts of iptables-save(8) for rules that iptables has made: the n-th line of a chain is the n-th rule.
+    /// Takes the texts of iptables-save(8) for rules that iptables has made.
     fn use_texts_of_iptables(&mut self, family: &str, saved: &str) {
-        let mut texts: HashMap<(&str, &str), Vec<&str>> = HashMap::new();
-        let mut table = "";
-        for line in saved.lines() {
-            if let Some(name) = line.strip_prefix('*') {
-                table = name.trim();
-            } else if let Some(rule) = line.strip_prefix("-A ") {
-                let chain = rule.split(' ').next().unwrap_or_default();
-                texts.entry((table, chain)).or_default().push(line);
-            }
-        }
+        let saved = Saved::parse(saved);
         for ((of, table, name), chain) in &mut self.chains {
-            let own = texts.get(&(table.as_str(), name.as_str()));
-            let own = own.filter(|own| of == family && own.len() == chain.rules.len());
-            for ((_, text), own) in chain.rules.iter_mut().zip(own.into_iter().flatten()) {
-                (*own).clone_into(text);
+            if of == family {
+                saved.use_texts(table, name, &mut chain.rules);
             }
         }
     }
@@ -148,6 +137,37 @@ impl Ruleset {
     }
 }
 
+/// The rules of each chain as iptables-save(8) writes them.
+#[derive(Debug)]
+pub struct Saved<'a>(HashMap<(&'a str, &'a str), Vec<&'a str>>);
+
+impl<'a> Saved<'a> {
+    /// Reads the text of iptables-save(8).
+    pub fn parse(saved: &'a str) -> Self {
+        let mut texts: HashMap<_, Vec<&str>> = HashMap::new();
+        let mut table = "";
+        for line in saved.lines() {
+            if let Some(name) = line.strip_prefix('*') {
+                table = name.trim();
+            } else if let Some(rule) = line.strip_prefix("-A ") {
+                let chain = rule.split(' ').next().unwrap_or_default();
+                texts.entry((table, chain)).or_default().push(line);
+            }
+        }
+        Self(texts)
+    }
+
+    /// Gives the rules of a chain these texts: the n-th line is the n-th rule. Where the numbers differ, others have put rules
+    /// among them, and nothing is changed.
+    pub fn use_texts(&self, table: &str, chain: &str, rules: &mut [(u64, String)]) {
+        let own = self.0.get(&(table, chain));
+        let own = own.filter(|own| own.len() == rules.len());
+        for ((_, text), own) in rules.iter_mut().zip(own.into_iter().flatten()) {
+            (*own).clone_into(text);
+        }
+    }
+}
+
 impl Chain {
     /// Whether it may see packets before the gate does, or others than those that pass the gate.
     pub fn is_early(&self) -> bool {
@@ -181,6 +201,15 @@ fn priority(line: &str) -> Option<i32> {
         (Some("-"), Some(less)) => Some(base - less.parse::<i32>().ok()?),
         _ => None,
     }
+}
+
+/// What rules there are that make no trace events.
+pub fn unseen() -> Option<String> {
+    let tables = ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"];
+    let any = { tables.iter() }.any(|path| {
+        std::fs::metadata(path).is_ok() && !std::fs::read(path).unwrap_or_default().is_empty()
+    });
+    any.then(|| "tables of iptables-legacy are loaded, whose rules can't be seen".to_owned())
 }
 
 /// What a program writes.

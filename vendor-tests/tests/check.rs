@@ -201,7 +201,7 @@ fn a_ruleset_given_as_text_judges_records_again_and_again() {
             match json::parse(line.as_bytes()).expect("a line of a capture") {
                 Line::Captures(more, _) => captures.extend(more),
                 Line::Flow(record, _) => records.push(*record),
-                Line::End(_) | Line::Gone | Line::Other => {}
+                _ => {}
             }
         }
         let ruleset = Ruleset::new("text", rules);

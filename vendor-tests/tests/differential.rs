@@ -73,7 +73,7 @@ fn records(probes: &[Probe]) -> (Vec<Capture>, Vec<Record>) {
         match json::parse(line.as_bytes()).expect("a line of a capture") {
             Line::Captures(more, _) => captures.extend(more),
             Line::Flow(record, _) => records.push(*record),
-            Line::End(_) | Line::Gone | Line::Other => {}
+            _ => {}
         }
     }
     (captures, records)

@@ -239,7 +239,7 @@ fn read(text: &str) -> (Vec<Capture>, Vec<Record>) {
         match json::parse(line.as_bytes()).expect("a line of a capture") {
             Line::Captures(more, _) => captures.extend(more),
             Line::Flow(record, _) => records.push(*record),
-            Line::Gone | Line::End(_) | Line::Other => {}
+            _ => {}
         }
     }
     (captures, records)

@@ -376,3 +376,166 @@ fn nothing_is_left_of_one_that_is_killed() {
         });
     });
 }
+
+#[test]
+fn a_captures_flows_have_their_rules_and_denied_ones_are_kept_apart() {
+    netns::run(
+        "a_captures_flows_have_their_rules_and_denied_ones_are_kept_apart",
+        || {
+            let other = neighbour();
+            let own_dnat = RULES.replace(
+                "redirect to :80",
+                "redirect to :80\n\t\tudp dport 8023 redirect to :23",
+            );
+            load(&own_dnat);
+            let folder = vendor_tests::temp::Folder::new();
+            let path = folder.join("flows.json");
+            let name = path.to_str().expect("a path");
+            let only = ["--dst", "10.9.0.1,fd09::1", "--proto", "udp"];
+            let capture = Launch::new(
+                ["--format", "json", "--denied", "-o", name]
+                    .iter()
+                    .chain(&only),
+            )
+            .start();
+            for to in ["10.9.0.1", "fd09::1"] {
+                for port in [80, 22, 23, 90, 95, 70, 71, 80, 22] {
+                    send(&other, to, port..port + 1);
+                }
+            }
+            for port in [8080, 8023] {
+                send(&other, "10.9.0.1", port..port + 1);
+            }
+            let outcome = capture.finish();
+            assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+            assert!(!run("nft", ["list", "tables"]).contains("conntracker"));
+            let text = std::fs::read_to_string(&path).expect("the list");
+            vendor_tests::schema::assert_holds(&text);
+            let objects: Vec<Value> = { text.lines() }
+                .map(|line| serde_json::from_str(line).expect("JSON"))
+                .collect();
+            let of = |kind: &str, to: &str| {
+                let of_kind = objects
+                    .iter()
+                    .filter(|object| object["type"] == kind && object["dst"] == to);
+                let mut found: Vec<(u64, String, String)> = of_kind
+                    .map(|object| {
+                        let rules = object["rules"].as_array().expect("rules");
+                        let deciding = rules.iter().rfind(|rule| rule["text"] != "policy accept");
+                        let rule = deciding.expect("a rule");
+                        assert_eq!(
+                            rule["hook"].is_string(),
+                            rule["chain"] != "seventy" && rule["chain"] != "nineties"
+                        );
+                        (
+                            object["dst_port"].as_u64().expect("a port"),
+                            object["verdict"].as_str().expect("a verdict").to_owned(),
+                            rule["text"].as_str().expect("a text").to_owned(),
+                        )
+                    })
+                    .collect();
+                found.sort();
+                found
+            };
+            let line =
+                |port, verdict: &str, text: &str| (port, verdict.to_owned(), text.to_owned());
+            let web = "udp dport 80 counter name \"web\" accept";
+            let refused = "udp dport 22 counter name \"refused\" reject";
+            let mapped = "udp dport vmap { 70 : goto seventy, 71 : drop }";
+            for to in ["10.9.0.1", "fd09::1"] {
+                let mut passed = vec![
+                    line(70, "accepted", "counter name \"mapped\" accept"),
+                    line(80, "accepted", web),
+                    line(90, "accepted", "udp dport 90-96 accept"),
+                ];
+                let mut denied = vec![
+                    line(22, "rejected", refused),
+                    line(23, "dropped", "policy drop"),
+                    line(71, "dropped", mapped),
+                    line(95, "dropped", "policy drop"),
+                ];
+                if to.contains('.') {
+                    passed.push(line(8080, "accepted", web));
+                    denied.push(line(8023, "dropped", "policy drop"));
+                }
+                assert_eq!(of("flow", to), passed, "{to}");
+                assert_eq!(of("denied", to), denied, "{to}");
+            }
+
+            // What others make of it.
+            let shown = |args: &[&str]| {
+                let outcome = Launch::new(["show", name].iter().chain(args)).run();
+                assert_eq!(outcome.code, Some(0), "{outcome:?}");
+                outcome.text()
+            };
+            let (flows, denied) = (shown(&[]), shown(&["--denied"]));
+            assert!(flows.lines().next().expect("a heading").ends_with("  RULE"));
+            assert!(flows.contains(web) && !flows.contains("drop"), "{flows}");
+            assert_eq!(
+                (flows.lines().count(), denied.lines().count()),
+                (1 + 7, 1 + 9)
+            );
+            assert!(
+                denied.contains("rejected by inet filter input: udp dport 22 counter"),
+                "{denied}"
+            );
+            let groups = shown(&["--group", "rule"]);
+            let row = groups
+                .lines()
+                .find(|line| line.contains(web))
+                .expect("the rule");
+            assert!(
+                row.split(web)
+                    .nth(1)
+                    .expect("sums")
+                    .trim_start()
+                    .starts_with("3 "),
+                "{groups}"
+            );
+            let classic = shown(&["--format", "classic"]);
+            assert_eq!(classic.lines().count(), 7, "{classic}");
+
+            // No rule for what was denied, but for what is wanted.
+            let rules = |args: &[&str]| {
+                let args = [&["rules", "--include-unconfirmed", name], args].concat();
+                Launch::new(args).run().text()
+            };
+            let plain = rules(&[]);
+            assert!(
+                !plain.contains("dport 22") && !plain.contains("23"),
+                "{plain}"
+            );
+            let more = rules(&["--include-denied", "dport=8023"]);
+            assert!(more.contains("dport 23") || more.contains(" 23"), "{more}");
+            assert!(!more.contains("22"), "{more}");
+
+            // A union has both, in any order.
+            let merged =
+                |files: [&str; 2]| Launch::new(["merge"].iter().chain(&files)).run().text();
+            let again = folder.join("again.json");
+            std::fs::copy(&path, &again).expect("a copy");
+            let again = again.to_str().expect("a path");
+            let union = merged([name, again]);
+            assert_eq!(union, merged([again, name]));
+            let count = |kind: &str| union.matches(&format!("{{\"type\":\"{kind}\"")).count();
+            assert_eq!((count("flow"), count("denied")), (7, 9));
+            // Judged are those that passed, whatever lines say of answers. Without the last line, which the change would contradict.
+            let lines = text.lines().filter(|line| !line.contains("\"end\""));
+            let answered = lines.map(|line| {
+                let line = line.replace("\"end_mark\":true", "\"end_mark\":false");
+                line.replace("\"confirmed\":false", "\"confirmed\":true") + "\n"
+            });
+            let answered: String = answered.collect();
+            let answered = vendor_tests::files::file(&folder, "answered.json", answered);
+            let chain = "chain i { type filter hook input priority 0; tcp dport 9 drop; }";
+            let open = format!("table inet t {{\n{chain}\n}}\n");
+            let open = vendor_tests::files::file(&folder, "open.nft", open);
+            let files = [&open, &answered].map(|path| path.to_str().expect("a path"));
+            let checked =
+                Launch::new([&["check"], &files[..], &["--format", "json"]].concat()).run();
+            let judged = checked.text();
+            let flows = judged.matches("\"type\":\"flow\"").count();
+            assert_eq!(flows, 7, "{checked:?}");
+        },
+    );
+}

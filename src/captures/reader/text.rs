@@ -326,6 +326,21 @@ impl Text<'_> {
                 let seen_in = self.resolve(seen_in, record.connections)?;
                 return Ok(self.sink.flow(*record, &seen_in));
             }
+            Said::Json(json::Line::Ruled(record, seen_in, ruled)) => {
+                self.wholeness.flow(line);
+                let seen_in = self.resolve(seen_in, record.connections)?;
+                self.sink.ruled(&record, *ruled);
+                return Ok(self.sink.flow(*record, &seen_in));
+            }
+            Said::Json(json::Line::Denied(record, seen_in, ruled)) => {
+                // One that a flow's line tells of is among those that the last line counts.
+                if line.starts_with(br#"{"type":"flow""#) {
+                    self.wholeness.flow(line);
+                }
+                let seen_in = self.resolve(seen_in, record.connections)?;
+                let ruled = ruled.map(|ruled| *ruled);
+                self.sink.denied(*record, &seen_in, ruled);
+            }
             Said::Json(json::Line::Gone) => self.wholeness.flow(line),
             Said::Json(json::Line::End(end)) => {
                 if let Some(why) = self.wholeness.end(&end) {

@@ -36,7 +36,7 @@ pub enum Command {
     /// Write a report for people: one HTML file with pictures, or Markdown
     Report(report::Report),
     /// Write firewall rules that accept the flows of captures
-    Rules(rules::Rules),
+    Rules(Box<rules::Rules>),
     /// Follow the first packet of each flow through the rules: which let it pass, which stopped it?
     Trace(trace::Trace),
     /// Tell what is new: flows that earlier captures do not have, and those that no longer come

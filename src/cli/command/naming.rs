@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 
 use super::Conflict;
 use crate::cli::layout::{LayoutArgs, Resolve};
-use crate::model::listing::Listing;
+use crate::model::listing::{Flow, Listing};
 use crate::model::names::{Names, Pattern};
 use crate::model::selection::{Not, passes};
 use crate::model::units::show_count;
@@ -66,10 +66,12 @@ impl ByName {
             let name = names.of(address).unwrap_or_default();
             passes(conditions, |pattern| pattern.fits(name))
         };
-        listing.flows.retain(|flow| {
+        let both = |flow: &Flow| {
             let identity = &flow.record.identity;
             wanted(&self.src_name, identity.source) && wanted(&self.dst_name, identity.destination)
-        });
+        };
+        listing.flows.retain(both);
+        listing.told.denied.retain(|denied| both(&denied.flow));
         for (option, conditions) in [
             ("--src-name", &self.src_name),
             ("--dst-name", &self.dst_name),

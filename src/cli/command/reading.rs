@@ -20,6 +20,7 @@ use crate::model::listing::Listing;
 use crate::model::listing::Part;
 use crate::model::printable::printable;
 use crate::model::record::Record;
+use crate::model::ruled::Ruled;
 use crate::model::selection::{Selection, SourcePorts};
 use crate::output::layout::{Format, Layout};
 use crate::ui::console::Console;
@@ -214,6 +215,24 @@ impl Sink for Sieve<'_> {
             self.sink.collapsed();
         }
         self.sink.flow(record, seen_in)
+    }
+
+    fn ruled(&mut self, record: &Record, ruled: Ruled) {
+        let mut record = record.clone();
+        if self.collapses && !record.origin.begun.is_picked_up() {
+            record.identity.collapse_ports();
+        }
+        self.sink.ruled(&record, ruled);
+    }
+
+    fn denied(&mut self, mut record: Record, seen_in: &[Part], ruled: Option<Ruled>) {
+        if !self.selection.wants(&record.identity.tuple()) {
+            return;
+        }
+        if self.collapses {
+            record.identity.collapse_ports();
+        }
+        self.sink.denied(record, seen_in, ruled);
     }
 }
 

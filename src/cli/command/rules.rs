@@ -1,5 +1,6 @@
 //! `conntracker rules`.
 
+mod denied;
 mod given;
 
 use std::collections::{BTreeSet, HashSet};
@@ -20,6 +21,7 @@ use crate::files::destination::Destination;
 use crate::model::error::Error;
 use crate::model::evidence;
 use crate::model::record::Record;
+use crate::model::selection::Selection;
 use crate::model::services::{self, Services};
 use crate::rules::block::Family;
 use crate::rules::direction::Chain;
@@ -111,6 +113,13 @@ pub struct Rules {
     /// Also accept flows that nobody answered
     #[arg(long)]
     pub include_unconfirmed: bool,
+
+    /// Also accept these of the flows that did not get through, of captures with --denied
+    ///
+    /// EXPR has conditions as filters have them, all of which have to hold: 'proto=tcp dst=10.0.0.0/8 dport=443'; or it is all.
+    /// Without it no rule is made for such a flow.
+    #[arg(long, value_name = "EXPR", value_parser = denied::parse)]
+    pub include_denied: Option<Selection>,
 
     /// Also accept flows to multicast and broadcast addresses, such as requests to a DHCP server
     ///
@@ -213,6 +222,12 @@ impl Rules {
         let captures = read.content.captures;
         let records = read.content.flows.into_iter().map(|flow| flow.record);
         let mut records: Vec<Record> = records.collect();
+        let denied = read.content.told.denied;
+        records.extend(denied::wanted(
+            self.include_denied.as_ref(),
+            denied,
+            console,
+        ));
         evidence::place_known(&mut records, |record| record, &captures);
         let names = given::names(&self.names)?;
         let options = Options {

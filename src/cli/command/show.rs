@@ -9,16 +9,18 @@ use clap::error::ErrorKind;
 
 use super::Conflict;
 use super::reading::{self, ListArgs, Outcome, Read};
-use crate::captures::groups::{Groups, Keys};
+use crate::captures::groups::{Groups, Key, Keys};
 use crate::captures::reader::Sink;
 use crate::captures::reader::line::Kind;
 use crate::files::destination::Destination;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
 use crate::model::evidence;
-use crate::model::listing::Part;
+use crate::model::listing::{Flow, Listing, Part};
 use crate::model::record::Record;
+use crate::model::ruled::Denied;
 use crate::model::selection::Selection;
+use crate::model::units::show_count;
 use crate::output::groups;
 use crate::output::layout::{Format, Layout};
 use crate::rules::Options;
@@ -35,7 +37,7 @@ pub struct Show {
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
-    /// Sum flows up by what they have in common: src, dst, service, proto, zone, src-net, dst/16 and the
+    /// Sum flows up by what they have in common: src, dst, service, proto, zone, rule, src-net, dst/16 and the
     /// like, joined by -
     #[arg(long, value_name = "KEYS")]
     pub group: Option<Keys>,
@@ -44,6 +46,10 @@ pub struct Show {
     /// what to expect
     #[arg(long, conflicts_with = "group")]
     pub coverage: bool,
+
+    /// Only flows that did not get through, of captures with --denied; they are not listed without it
+    #[arg(long, conflicts_with = "coverage")]
+    pub denied: bool,
 
     /// What is read, and how and where the result is written.
     #[command(flatten)]
@@ -60,6 +66,15 @@ impl Show {
         let is_sorted = layout.sort.is_some() || layout.reverse;
         if self.coverage && (layout.format.is_some() || is_sorted) {
             let why = "--coverage lists no flows: leave out --format, --sort and --reverse";
+            return Some((ErrorKind::ArgumentConflict, why.into()));
+        }
+        let lists = matches!(
+            layout.format,
+            Some(Format::Classic | Format::Csv | Format::Nft)
+        );
+        if self.denied && self.group.is_none() && lists {
+            let why = "--denied lists flows that did not get through, which this format can't tell from others: choose \
+                       --format table or json";
             return Some((ErrorKind::ArgumentConflict, why.into()));
         }
         self.group.as_ref()?;
@@ -91,11 +106,29 @@ impl Show {
             Some(keys) => self.run_groups(keys, &destination, &mut layout, console)?,
             None => {
                 let mut read = self.list.named_union(&self.files, &mut layout, console)?;
+                self.choose(&mut read.content, console);
                 reading::put_list(&destination, &layout, &mut read.content, console)?;
                 read.outcome
             }
         };
         Ok(outcome.exit_status())
+    }
+
+    /// Leaves the flows that did not get through, or those that did.
+    fn choose(&self, listing: &mut Listing, console: &Console) {
+        let denied = listing.told.denied.len() as u64;
+        if self.denied {
+            listing.flows.clear();
+            listing.told.rules.clear();
+        } else {
+            listing.told.denied.clear();
+            if denied > 0 {
+                console.note(&format!(
+                    "{} flows did not get through, and are listed with --denied",
+                    show_count(denied)
+                ));
+            }
+        }
     }
 
     fn run_coverage(
@@ -127,7 +160,13 @@ impl Show {
     ) -> Result<Outcome, Error> {
         let format = self.list.layout.format_or(Format::Table);
         let Read { content, outcome } = match self.files.as_slice() {
-            [file] if file.is_file() && self.list.by_name.is_empty() => {
+            // What is told of rules takes all of it.
+            [file]
+                if file.is_file()
+                    && !self.denied
+                    && self.list.by_name.is_empty()
+                    && !keys.as_slice().contains(&Key::Rule) =>
+            {
                 match self.stream(file, keys, console)? {
                     Some(read) => read,
                     None => self.group(keys, layout, console)?,
@@ -158,8 +197,15 @@ impl Show {
     ) -> Result<Read<Groups>, Error> {
         let Read { content, outcome } = self.list.named_union(&self.files, layout, console)?;
         let mut groups = Groups::new(keys.clone());
-        for flow in &content.flows {
-            groups.add(&flow.record);
+        if self.denied {
+            for Denied { flow, ruled } in &content.told.denied {
+                groups.add(&flow.record, ruled.as_deref());
+            }
+        } else {
+            for Flow { record, .. } in &content.flows {
+                let ruled = content.told.rules.get(&record.identity);
+                groups.add(record, ruled.map(AsRef::as_ref));
+            }
         }
         Ok(Read {
             content: groups,
@@ -227,7 +273,7 @@ impl Sink for Stream {
         }
         self.begun = true;
         if self.selection.wants_confirmed(record.confirmed) {
-            self.groups.add(&record);
+            self.groups.add(&record, None);
         }
         ControlFlow::Continue(())
     }

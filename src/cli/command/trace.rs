@@ -14,7 +14,7 @@ use crate::os::namespace;
 use crate::os::signals::Signals;
 use crate::trace::listener::Listener;
 use crate::trace::report::Report;
-use crate::trace::ruleset::Ruleset;
+use crate::trace::ruleset::{self, Ruleset};
 use crate::ui::console::{Console, REDRAW};
 
 /// Shown behind `--help`.
@@ -138,7 +138,7 @@ impl Trace {
     ) -> Result<u8, Error> {
         let ruleset = texts()?;
         let mut reasons = listener.reasons();
-        reasons.extend(unseen());
+        reasons.extend(ruleset::unseen());
         let mut flows: Vec<_> = listener.paths().iter().collect();
         if self.denied {
             flows.retain(|(_, path)| path.outcome() == Outcome::Dropped);
@@ -199,15 +199,6 @@ fn texts() -> Result<Ruleset, Error> {
             error,
         )
     })
-}
-
-/// What rules there are that make no trace events.
-fn unseen() -> Option<String> {
-    let tables = ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"];
-    let any = { tables.iter() }.any(|path| {
-        std::fs::metadata(path).is_ok() && !std::fs::read(path).unwrap_or_default().is_empty()
-    });
-    any.then(|| "tables of iptables-legacy are loaded, whose rules can't be seen".to_owned())
 }
 
 fn lost(error: &std::io::Error) -> Error {

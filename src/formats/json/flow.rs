@@ -12,8 +12,12 @@ use crate::model::origin::{Begun, Expected, Helper, Origin};
 use crate::model::record::{
     Classic, Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation,
 };
+use crate::model::ruled::{Decision, Ruled};
 use crate::model::timestamp::Timestamp;
 use crate::model::usage::Usage;
+
+/// The type of a line of a flow that did not get through.
+pub(super) const DENIED: &str = "denied";
 
 /// A flow as its line has it, in the order of the fields.
 #[derive(Serialize, Deserialize)]
@@ -82,6 +86,13 @@ pub(super) struct Flow<'a> {
     helper: Option<Cow<'a, str>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     expected_by: Option<ExpectedBy<'a>>,
+    /// What became of its first packet, where its way through the rules was followed.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    verdict: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    verdict_seen: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<Decision>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     seen_in: Vec<SeenIn>,
 }
@@ -267,8 +278,43 @@ impl<'a> Flow<'a> {
                 protocol_number: Some(by.protocol.0),
                 port: (by.port != 0).then_some(by.port),
             }),
+            verdict: None,
+            verdict_seen: None,
+            rules: Vec::new(),
             seen_in: seen_in.iter().map(SeenIn::from).collect(),
         }
+    }
+
+    /// With what decided on it.
+    pub(super) fn ruled(self, ruled: &'a Ruled) -> Self {
+        Self {
+            verdict: Some(ruled.verdict.as_str().into()),
+            verdict_seen: ruled.seen,
+            rules: ruled.rules.clone(),
+            ..self
+        }
+    }
+
+    /// As a line of a flow that did not get through, which is none of a flow for readers of earlier versions.
+    pub(super) fn denied(self) -> Self {
+        Self {
+            r#type: DENIED.into(),
+            ..self
+        }
+    }
+
+    /// Whether it is the line of a flow that did not get through.
+    pub(super) fn is_denied(&self) -> bool {
+        self.r#type == DENIED
+    }
+
+    /// What decided on it, if that is told.
+    pub(super) fn take_ruled(&mut self) -> Option<Ruled> {
+        Some(Ruled {
+            verdict: self.verdict.take()?.into_owned(),
+            seen: self.verdict_seen,
+            rules: std::mem::take(&mut self.rules),
+        })
     }
 
     /// The record of a line, and the captures that saw it; or what is wrong with the line.

@@ -5,6 +5,7 @@ use crate::model::origin::Origin;
 use crate::model::record::{
     Classic, Dnat, Identity, Protocol, Service, Snat, SourcePort, Translation,
 };
+use crate::model::ruled::{Decision, Ruled};
 use crate::model::timestamp::Timestamp;
 use crate::model::usage::Usage;
 
@@ -177,4 +178,46 @@ fn what_is_newer_or_wrong_says_so() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn a_flow_that_was_stopped_is_no_flow() {
+    let ruled = |verdict: &str| Ruled {
+        seen: record().first_seen,
+        verdict: verdict.to_owned(),
+        rules: vec![Decision {
+            hook: Some("input".to_owned()),
+            family: "inet".to_owned(),
+            table: "filter".to_owned(),
+            chain: "input".to_owned(),
+            handle: None,
+            text: Some("policy drop".to_owned()),
+            verdict: "dropped".to_owned(),
+        }],
+    };
+    let mut written = Vec::new();
+    let mut list = List::begin(&[], &mut written).unwrap();
+    let (passed, stopped) = (ruled("accepted"), ruled("dropped"));
+    list.ruled(&record(), &[], &passed).unwrap();
+    list.denied(&record(), &[], Some(&stopped)).unwrap();
+    list.end().unwrap();
+    let lines: Vec<&[u8]> = written
+        .trim_ascii_end()
+        .split(|&byte| byte == b'\n')
+        .collect();
+    let of = |line| parse(line).unwrap();
+    let record = || Box::new(record());
+    assert_eq!(
+        of(lines[1]),
+        Line::Ruled(record(), vec![], Box::new(passed))
+    );
+    let denied = Line::Denied(record(), vec![], Some(Box::new(stopped)));
+    assert_eq!(of(lines[2]), denied);
+    // Readers of earlier versions know no such type.
+    assert!(lines[2].starts_with(br#"{"type":"denied","#));
+    assert!(matches!(of(lines[3]), Line::End(End { flows: 1, .. })));
+    // Whoever calls it a flow.
+    let line = String::from_utf8(lines[2].to_vec()).unwrap();
+    let line = line.replace("\"denied\"", "\"flow\"");
+    assert_eq!(of(line.as_bytes()), denied);
 }

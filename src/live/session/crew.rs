@@ -62,6 +62,9 @@ impl<'scope> Crew<'scope> {
         let comparing = guarded(session, "comparing with the baseline", move || {
             session.compare(&news_end);
         });
+        let tracing = guarded(session, "following packets through rules", move || {
+            session.trace();
+        });
         let following = guarded(session, "following namespaces", move || {
             session.follow_namespaces();
         });
@@ -71,6 +74,9 @@ impl<'scope> Crew<'scope> {
         }
         if session.watch.is_some() {
             helpers.push(("news", comparing));
+        }
+        if session.rulings.is_some() {
+            helpers.push(("rules", tracing));
         }
         for (name, body) in helpers {
             let thread = Builder::new().name(name.into()).spawn_scoped(scope, body)?;
@@ -150,6 +156,20 @@ impl Session<'_> {
             self.kernel_stat.glance(self.intake);
             end.recv_timeout(time) == Err(mpsc::RecvTimeoutError::Timeout)
         });
+    }
+
+    /// Takes in what the kernel says of rules, until the end.
+    fn trace(&self) {
+        let Some(rulings) = self.rulings else {
+            return;
+        };
+        while !self.shared.stopping() {
+            if let Err(error) = rulings.listen(self.shared.stop_wakes()) {
+                return self.console.note(&format!(
+                    "rules can't be followed any more, and lists have those up to now: {error}"
+                ));
+            }
+        }
     }
 
     /// Compares what has come with what is expected, now and then, and once more when all that came is taken in.

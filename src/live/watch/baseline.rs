@@ -23,7 +23,9 @@ pub struct Baseline {
 impl Baseline {
     /// The flows of a list. `keep_ports` is whether their source ports are kept.
     pub fn new(listing: Listing, keep_ports: bool) -> Self {
-        let Listing { captures, flows } = listing;
+        let Listing {
+            captures, flows, ..
+        } = listing;
         let mut baseline = Self {
             keep_ports,
             ..Self::default()
@@ -144,6 +146,7 @@ mod tests {
             Listing {
                 captures: vec![capture],
                 flows: records.into_iter().map(Flow::from).collect(),
+                ..Listing::default()
             },
             false,
         )
