@@ -91,7 +91,7 @@ pub struct App {
 pub const HELP: [&str; 15] = [
     "up, down, j, k   one line       PgUp, PgDn   one screen   Home, End",
     "g   group by the next: flow, service, client, server, interfaces",
-    "s   sort by the next: newest, last-seen, connections, flows, name   S   reverse",
+    "s, S   sort by the next: newest, last-seen, connections, flows, name; reverse",
     "/   filter, with the words of options: src 10.0.0.0/8 dport !https unconfirmed",
     "    An empty filter, or Esc, shows all again.",
     "n   marked flows alone, and all again",
@@ -143,7 +143,9 @@ impl App {
         let last = self.lines.len().saturating_sub(1);
         self.selected = self.selected.saturating_add_signed(by).min(last);
         let room = self.room.max(1);
-        self.top = self.top.clamp((self.selected + 1).saturating_sub(room), self.selected);
+        self.top = self
+            .top
+            .clamp((self.selected + 1).saturating_sub(room), self.selected);
         // No empty room below the last line as long as there are lines above.
         self.top = self.top.min(self.lines.len().saturating_sub(room));
     }
@@ -208,7 +210,9 @@ impl App {
     }
 
     fn type_filter(&mut self, press: Press) {
-        let Some(typed) = &mut self.typing else { return };
+        let Some(typed) = &mut self.typing else {
+            return;
+        };
         match press {
             Press::Character(c) => typed.push(c),
             Press::Back => {
@@ -284,7 +288,10 @@ impl App {
         let Some(line) = self.lines.get(self.selected) else {
             return;
         };
-        let records = line.members.iter().map(|at| self.list.flows[*at].record.clone());
+        let records = line
+            .members
+            .iter()
+            .map(|at| self.list.flows[*at].record.clone());
         let lines = rule::rules(&self.list.captures, records.collect(), &self.list.services);
         self.show("What conntracker rules writes for it", lines);
     }
@@ -301,14 +308,19 @@ impl App {
 /// All that is known of a flow.
 fn details(record: &Record) -> Vec<String> {
     let identity = &record.identity;
-    let time = |time: Option<Timestamp>| time.map_or_else(|| "unknown".to_owned(), |time| time.to_string());
+    let time = |time: Option<Timestamp>| {
+        time.map_or_else(|| "unknown".to_owned(), |time| time.to_string())
+    };
     let mut lines = vec![
         format!("protocol     {}", identity.protocol),
         format!("client       {}", identity.source),
         format!("client port  {}", table::source_port(identity.source_port)),
         format!("server       {}", identity.destination),
         format!("service      {}", table::service(identity, None)),
-        format!("answered     {}", if record.confirmed { "yes" } else { "no" }),
+        format!(
+            "answered     {}",
+            if record.confirmed { "yes" } else { "no" }
+        ),
         format!("connections  {}", record.connections),
         format!("first seen   {}", time(record.first_seen)),
         format!("last seen    {}", time(record.last_seen)),

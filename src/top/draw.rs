@@ -171,18 +171,27 @@ fn above<'a>(app: &App, head: &Head, palette: Palette, width: usize) -> Vec<Text
             true => curve(points.iter(), room),
             false => curve(together(points, room).iter(), room),
         };
-        format!("{}{text}", " ".repeat(room.saturating_sub(text.chars().count())))
+        format!(
+            "{}{text}",
+            " ".repeat(room.saturating_sub(text.chars().count()))
+        )
     };
     let third = if head.is_live {
         Text::from(vec![
-            Span::raw(format!("{:<14}", format!("{} events/s", show_count(last(&curves.events))))),
+            Span::raw(format!(
+                "{:<18} ",
+                format!("{} events/s", show_count(last(&curves.events)))
+            )),
             Span::styled(curve_of(&curves.events), palette.of(Color::Blue)),
-            Span::raw(format!("  {:<11}", format!("{} new/s", show_count(last(&curves.new))))),
+            Span::raw(format!(
+                "  {:<11}",
+                format!("{} new/s", show_count(last(&curves.new)))
+            )),
             Span::styled(curve_of(&curves.new), palette.of(Color::Cyan)),
         ])
     } else {
         Text::from(vec![
-            Span::raw("last seen     "),
+            Span::raw("last seen  "),
             Span::styled(curve_of(&curves.events), palette.of(Color::Blue)),
             Span::raw("  first seen "),
             Span::styled(curve_of(&curves.new), palette.of(Color::Cyan)),
@@ -224,7 +233,10 @@ fn below(app: &App, head: &Head, width: usize) -> (String, Style) {
         return (message.clone(), loud);
     }
     if let Some(reason) = head.reasons.first() {
-        return (shortened(&format!("Incomplete: {}", printable(reason)), width), loud);
+        return (
+            shortened(&format!("Incomplete: {}", printable(reason)), width),
+            loud,
+        );
     }
     if let Some(message) = &head.message {
         return (printable(message).into_owned(), Style::new());
@@ -240,9 +252,16 @@ fn draw_sheet(frame: &mut Frame<'_>, sheet: &Sheet) {
     frame.render_widget(Clear, area);
     let width = usize::from(area.width).max(1);
     let title = fitted(&format!("  {}", sheet.title), width);
-    let mut texts = vec![Text::styled(title, Style::new().add_modifier(Modifier::REVERSED))];
+    let mut texts = vec![Text::styled(
+        title,
+        Style::new().add_modifier(Modifier::REVERSED),
+    )];
     for line in sheet.lines.iter().skip(sheet.passed) {
-        texts.extend(folded(line, width.saturating_sub(2)).into_iter().map(|part| Text::raw(format!("  {part}"))));
+        texts.extend(
+            folded(line, width.saturating_sub(2))
+                .into_iter()
+                .map(|part| Text::raw(format!("  {part}"))),
+        );
     }
     texts.push(Text::raw(""));
     texts.push(Text::raw("  Any other key goes back."));
@@ -255,7 +274,10 @@ fn folded(line: &str, room: usize) -> Vec<String> {
     let mut pieces = Vec::new();
     let mut rest: Vec<char> = line.chars().collect();
     while rest.len() > room {
-        let at = rest[..room].iter().rposition(|c| *c == ' ').filter(|at| *at > room / 2);
+        let at = rest[..room]
+            .iter()
+            .rposition(|c| *c == ' ')
+            .filter(|at| *at > room / 2);
         let at = at.map_or(room, |at| at + 1);
         let after = rest.split_off(at);
         pieces.push(rest.into_iter().collect());
@@ -299,6 +321,10 @@ mod tests {
             ["one two ", "    three ", "    four"]
         );
         let long = "x".repeat(30);
-        assert!(folded(&long, 12).iter().all(|piece| piece.chars().count() <= 12));
+        assert!(
+            folded(&long, 12)
+                .iter()
+                .all(|piece| piece.chars().count() <= 12)
+        );
     }
 }

@@ -61,13 +61,27 @@ fn sentence(app: &App, line: &Line) -> String {
         parts.push("new".to_owned());
     }
     if let Key::Flow(_) = line.key {
-        parts.push(if sum.confirmed > 0 { "answered" } else { "not answered" }.to_owned());
+        parts.push(
+            if sum.confirmed > 0 {
+                "answered"
+            } else {
+                "not answered"
+            }
+            .to_owned(),
+        );
     } else {
-        parts.push(format!("{} flows of {} clients", show_count(sum.flows), show_count(sum.clients.len() as u64)));
+        parts.push(format!(
+            "{} flows of {} clients",
+            show_count(sum.flows),
+            show_count(sum.clients.len() as u64)
+        ));
         parts.push(format!("{} answered", show_count(sum.confirmed)));
     }
     parts.push(format!("{} connections", show_count(sum.connections)));
-    parts.push(format!("last seen {} ago", ago(sum.last_seen, app.list.now)));
+    parts.push(format!(
+        "last seen {} ago",
+        ago(sum.last_seen, app.list.now)
+    ));
     let name = line.name(&app.list, "").trim().replace(" > ", " to ");
     format!("{name}: {}", parts.join(", "))
 }

@@ -18,7 +18,10 @@ pub fn rules(captures: &[Capture], mut records: Vec<Record>, services: &Services
     let mut text = Vec::new();
     nft::write_rules(&plan, &mut text).expect("memory takes it");
     let text = String::from_utf8_lossy(&text).into_owned();
-    let mut lines: Vec<String> = text.lines().map(|line| printable(line).into_owned()).collect();
+    let mut lines: Vec<String> = text
+        .lines()
+        .map(|line| printable(line).into_owned())
+        .collect();
     let carried = plan.loopback.flows + plan.related.flows();
     if carried > 0 {
         lines.push(format!(

@@ -75,7 +75,9 @@ impl Looking {
                 std::thread::sleep(TICK.min(next.saturating_duration_since(Instant::now())));
             }
             self.take(source);
-            self.app.list.step(source.figures(), last.elapsed().as_secs_f64());
+            self.app
+                .list
+                .step(source.figures(), last.elapsed().as_secs_f64());
             last = Instant::now();
             let head = self.head(source);
             plain::write(&self.app, &head, &mut io::stdout().lock())?;
@@ -93,7 +95,11 @@ impl Looking {
         let mut head = self.head(source);
         self.draw(&mut screen, &head)?;
         while !source.is_over() {
+            crate::os::fault::point("top");
             let input = screen.wait(TICK)?;
+            if input == Input::Gone {
+                return Ok(());
+            }
             let mut is_changed = input != Input::Nothing;
             if let Input::Key(press) = input {
                 match self.app.press(press) {
@@ -117,7 +123,9 @@ impl Looking {
                 is_changed = true;
             }
             if source.is_live() && stepped.elapsed() >= LOOK {
-                self.app.list.step(source.figures(), stepped.elapsed().as_secs_f64());
+                self.app
+                    .list
+                    .step(source.figures(), stepped.elapsed().as_secs_f64());
                 stepped = Instant::now();
                 head = self.head(source);
                 is_changed = true;
@@ -173,7 +181,10 @@ impl Looking {
     /// Writes the flows that are shown to a file in the current folder, and says how it is called.
     fn write(&mut self, source: &impl Source) {
         let now = Timestamp::now().to_string();
-        let stamp: String = now[..19].chars().filter(char::is_ascii_alphanumeric).collect();
+        let stamp: String = now[..19]
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .collect();
         let path = PathBuf::from(format!("conntracker-top-{stamp}.json"));
         let shown = self.app.shown();
         let mut captures = source.captures();

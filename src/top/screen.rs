@@ -1,19 +1,24 @@
 //! The terminal: taken over, and given back however the program ends.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Stdout};
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
-use ratatui::crossterm::cursor::Show;
+use ratatui::layout::Size;
 use ratatui::{Frame, Terminal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::app::Press;
 
@@ -23,7 +28,13 @@ static HOOKED: Once = Once::new();
 
 /// A terminal that was taken over.
 #[derive(Debug)]
-pub struct Screen(Terminal<CrosstermBackend<Stdout>>);
+pub struct Screen {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// Where keys come from: standard input, or the terminal itself where that is something else.
+    keyboard: OwnedFd,
+    size: Option<Size>,
+    may_have_more: bool,
+}
 
 /// What comes from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +43,8 @@ pub enum Input {
     Key(Press),
     /// It has another size now, or has to be drawn again.
     Redraw,
+    /// The terminal is gone.
+    Gone,
     /// Nothing, for the time that was waited.
     Nothing,
 }
@@ -46,6 +59,11 @@ impl Screen {
                 "standard output is no terminal: use --plain for lines of text",
             ));
         }
+        let keyboard = if io::stdin().is_terminal() {
+            io::stdin().as_fd().try_clone_to_owned()?
+        } else {
+            File::open("/dev/tty")?.into()
+        };
         // What a panic says would be gone with the other screen.
         HOOKED.call_once(|| {
             let hook = panic::take_hook();
@@ -61,36 +79,65 @@ impl Screen {
         if taken.is_err() {
             give_back();
         }
-        taken.map(Self)
+        Ok(Self {
+            terminal: taken?,
+            keyboard,
+            size: None,
+            may_have_more: false,
+        })
     }
 
     /// Draws.
     ///
     /// Errors: those of the terminal.
     pub fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
-        self.0.draw(draw).map(drop)
+        self.terminal.draw(draw).map(drop)
     }
 
     /// Its height in lines.
     ///
     /// Errors: those of the terminal.
     pub fn height(&self) -> io::Result<u16> {
-        Ok(self.0.size()?.height)
+        Ok(self.terminal.size()?.height)
     }
 
     /// Waits for a key, no longer than `time`.
     ///
+    /// Looks first whether the terminal is still there: crossterm 0.28 would read the end of one that is gone again and
+    /// again (`try_read`, src/event/source/unix/mio.rs).
+    ///
     /// Errors: those of the terminal.
-    pub fn wait(&self, time: Duration) -> io::Result<Input> {
-        if !event::poll(time)? {
+    pub fn wait(&mut self, time: Duration) -> io::Result<Input> {
+        let time = if self.may_have_more {
+            Duration::ZERO
+        } else {
+            time
+        };
+        let mut polled = [PollFd::new(&self.keyboard, PollFlags::IN)];
+        let polled = match poll(&mut polled, Timespec::try_from(time).ok().as_ref()) {
+            Ok(_) => polled[0].revents(),
+            Err(Errno::INTR) => PollFlags::empty(),
+            Err(error) => return Err(error.into()),
+        };
+        if polled.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+            return Ok(Input::Gone);
+        }
+        let size = self.terminal.size()?;
+        if self.size != Some(size) {
+            self.size = Some(size);
+            return Ok(Input::Redraw);
+        }
+        // Keys that came together were read together, and wait there.
+        let may_come = self.may_have_more || polled.contains(PollFlags::IN);
+        self.may_have_more = may_come && event::poll(Duration::ZERO)?;
+        if !self.may_have_more {
             return Ok(Input::Nothing);
         }
         Ok(match event::read()? {
             Event::Key(key) if key.kind != KeyEventKind::Release => {
                 press(key).map_or(Input::Nothing, Input::Key)
             }
-            Event::Resize(..) => Input::Redraw,
-            _ => Input::Nothing,
+            _ => Input::Redraw,
         })
     }
 }

@@ -26,6 +26,7 @@ const ELSEWHERE: [(&str, &str); 15] = [
     ("cat gw1/", "the test of rules for firewalld"),
     ("aclgen ", "the test of rules for Aerleon"),
     ("conntracker check site/", "the test of rules for Aerleon"),
+    ("conntracker top", "the test of top: it needs a terminal"),
     ("pkill -USR1 ", "the test of signals"),
     (
         "conntracker watch --baseline week.json --format journal",

@@ -103,13 +103,15 @@ impl ValueEnum for Group {
     }
 
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.name()).help(match self {
-            Self::Flow => "Each flow",
-            Self::Service => "Flows to the same service of any server",
-            Self::Client => "Flows of the same client",
-            Self::Server => "Flows to the same server",
-            Self::Pair => "Flows between the same interfaces",
-        }))
+        Some(
+            clap::builder::PossibleValue::new(self.name()).help(match self {
+                Self::Flow => "Each flow",
+                Self::Service => "Flows to the same service of any server",
+                Self::Client => "Flows of the same client",
+                Self::Server => "Flows to the same server",
+                Self::Pair => "Flows between the same interfaces",
+            }),
+        )
     }
 }
 
@@ -119,13 +121,15 @@ impl ValueEnum for Sort {
     }
 
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.name()).help(match self {
-            Self::New => "What was first seen last",
-            Self::Seen => "What was last seen last",
-            Self::Connections => "What has most connections",
-            Self::Flows => "What has most flows",
-            Self::Name => "By name and address",
-        }))
+        Some(
+            clap::builder::PossibleValue::new(self.name()).help(match self {
+                Self::New => "What was first seen last",
+                Self::Seen => "What was last seen last",
+                Self::Connections => "What has most connections",
+                Self::Flows => "What has most flows",
+                Self::Name => "By name and address",
+            }),
+        )
     }
 }
 
@@ -140,8 +144,18 @@ struct Typed {
 /// Reads a filter as it is typed: the words of the options, with their dashes or without.
 fn parse_filter(text: &str) -> Result<Selection, String> {
     const WORDS: [&str; 12] = [
-        "proto", "src", "dst", "host", "sport", "dport", "ipv4", "ipv6", "confirmed", "unconfirmed",
-        "zone", "source-ports",
+        "proto",
+        "src",
+        "dst",
+        "host",
+        "sport",
+        "dport",
+        "ipv4",
+        "ipv6",
+        "confirmed",
+        "unconfirmed",
+        "zone",
+        "source-ports",
     ];
     let words = text.split_whitespace().map(|word| {
         let name = word.split('=').next().unwrap_or(word);
@@ -165,7 +179,8 @@ impl Top {
     /// Errors: no privilege, a file that can't be read, a terminal that can't be drawn on.
     pub fn run(&self, console: &Console) -> Result<u8, Error> {
         reading::check_inputs(self.files.iter().chain(&self.baseline))?;
-        let names = Services::load().map_err(|error| Error::file(Path::new(services::FILE), error))?;
+        let names =
+            Services::load().map_err(|error| Error::file(Path::new(services::FILE), error))?;
         let mut baseline = None;
         if !self.baseline.is_empty() {
             // The filters are for what is shown.
@@ -250,15 +265,32 @@ mod tests {
     #[test]
     fn filters_are_typed_with_the_words_of_options() {
         let same = |one: &str, other: &str| {
-            assert_eq!(parse_filter(one).unwrap(), parse_filter(other).unwrap(), "{one}");
+            assert_eq!(
+                parse_filter(one).unwrap(),
+                parse_filter(other).unwrap(),
+                "{one}"
+            );
         };
         same("dport 443", "--dport 443");
         same("dport=443 src=10.0.0.0/8", "--dport 443 --src 10.0.0.0/8");
-        same("proto !tcp,!udp unconfirmed", "--proto !tcp,!udp --unconfirmed");
+        same(
+            "proto !tcp,!udp unconfirmed",
+            "--proto !tcp,!udp --unconfirmed",
+        );
         same("-4 host 10.0.0.1", "--ipv4 --host 10.0.0.1");
-        for wrong in ["443", "dport", "dport x y", "src 10.0.0.0/33", "--output x", "colour red"] {
+        for wrong in [
+            "443",
+            "dport",
+            "dport x y",
+            "src 10.0.0.0/33",
+            "--output x",
+            "colour red",
+        ] {
             let error = parse_filter(wrong).unwrap_err();
-            assert!(error.contains("write for example") && !error.contains('\n'), "{error}");
+            assert!(
+                error.contains("write for example") && !error.contains('\n'),
+                "{error}"
+            );
         }
     }
 }

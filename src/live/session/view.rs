@@ -35,7 +35,8 @@ pub struct Figures {
 }
 
 impl<'s, 'a> View<'s, 'a> {
-    pub(in crate::live) fn new(session: &'s Session<'a>) -> Self {
+    /// Of a capture that has begun.
+    pub fn new(session: &'s Session<'a>) -> Self {
         Self {
             session,
             began: Instant::now(),
