@@ -9,7 +9,7 @@ use vendor_tests::program::{conntracker, flood};
 use vendor_tests::temp::Disk;
 
 /// Commands that are run elsewhere, by how they begin.
-const ELSEWHERE: [(&str, &str); 15] = [
+const ELSEWHERE: [(&str, &str); 16] = [
     ("make ", "what builds and tests this"),
     ("psql -f docs/fleet", "the test of the fleet"),
     (

@@ -248,7 +248,8 @@ impl Top {
         let captured = capture::capture(
             &options,
             &intake,
-            (&printer, None, None),
+            (&printer, None),
+            (None, None),
             Some(looking),
             &Supervisor::new(None),
             console,
