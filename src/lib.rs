@@ -27,6 +27,7 @@ pub(crate) mod report;
 pub(crate) mod rules;
 pub(crate) mod service;
 pub(crate) mod sources;
+pub(crate) mod top;
 pub(crate) mod trace;
 pub(crate) mod ui;
 

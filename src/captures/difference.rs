@@ -1,6 +1,7 @@
 //! What two captures have not in common.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 use crate::captures::reader::Sink;
 use crate::captures::reader::line::Kind;
@@ -8,7 +9,7 @@ use crate::captures::union::Collection;
 use crate::model::capture::Capture;
 use crate::model::listing::{Flow, Listing, Part};
 use crate::model::origin::{Begun, Origin};
-use crate::model::record::Service;
+use crate::model::record::{Identity, Record, Service};
 
 /// Flows by what became of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,15 +82,52 @@ fn as_opened(flows: Vec<Flow>) -> Vec<Flow> {
     let mut collection = Collection::default();
     let list = collection.capture(Capture::default());
     for Flow { mut record, .. } in flows {
-        if record.origin.begun.turned().is_some() {
-            record.origin.begun = Begun::Usual;
-            record.identity.collapse_ports();
-        }
+        open(&mut record);
         let seen_in = [Part::new(list, record.connections)];
         // A collection never has enough.
         let _ = collection.flow(record, &seen_in);
     }
     collection.finish().flows
+}
+
+fn open(record: &mut Record) {
+    if record.origin.begun.turned().is_some() {
+        record.origin.begun = Begun::Usual;
+        record.identity.collapse_ports();
+    }
+}
+
+/// The flows of captures, to be asked for single ones.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    flows: HashSet<Identity>,
+    is_classic: bool,
+}
+
+impl Known {
+    /// Those of some captures.
+    pub fn new(listing: Listing) -> Self {
+        let is_classic = is_classic(&listing);
+        let flows = match is_classic {
+            true => as_classic(listing.flows),
+            false => as_opened(listing.flows),
+        };
+        Self {
+            flows: flows.into_iter().map(|flow| flow.record.identity).collect(),
+            is_classic,
+        }
+    }
+
+    /// Whether a flow is among them, as a comparison would say. `None` if these captures can't have it.
+    pub fn has(&self, record: &Record) -> Option<bool> {
+        let mut record = record.clone();
+        if self.is_classic {
+            record = classic(record)?;
+        } else {
+            open(&mut record);
+        }
+        Some(self.flows.contains(&record.identity))
+    }
 }
 
 /// Whether a list tells no more than a classic one does.
@@ -103,19 +141,7 @@ fn is_classic(listing: &Listing) -> bool {
 fn as_classic(flows: Vec<Flow>) -> Vec<Flow> {
     let mut collection = Collection::default();
     let list = collection.capture(Capture::default());
-    for Flow { mut record, .. } in flows {
-        record.identity = record.tracked().into_owned();
-        record.origin = Origin::default();
-        let identity = &mut record.identity;
-        if identity.tuple().flow().is_none() {
-            continue;
-        }
-        if identity.protocol.is_icmp() {
-            identity.service = Service::None;
-        }
-        identity.zone = 0;
-        identity.translation = None;
-        identity.source_port = identity.source_port.collapsed();
+    for record in flows.into_iter().filter_map(|flow| classic(flow.record)) {
         let seen_in = [Part::new(list, record.connections)];
         // A collection never has enough.
         let _ = collection.flow(record, &seen_in);
@@ -123,12 +149,25 @@ fn as_classic(flows: Vec<Flow>) -> Vec<Flow> {
     collection.finish().flows
 }
 
+fn classic(mut record: Record) -> Option<Record> {
+    record.identity = record.tracked().into_owned();
+    record.origin = Origin::default();
+    let identity = &mut record.identity;
+    identity.tuple().flow()?;
+    if identity.protocol.is_icmp() {
+        identity.service = Service::None;
+    }
+    identity.zone = 0;
+    identity.translation = None;
+    identity.source_port = identity.source_port.collapsed();
+    Some(record)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::formats::classic;
     use crate::formats::conntrack;
-    use crate::model::record::Record;
 
     fn flows(records: impl IntoIterator<Item = Record>) -> Vec<Flow> {
         let flow = |record| Flow {

@@ -1,6 +1,6 @@
 //! The command line: options, the configuration file, commands, and which of them runs what.
 //! The only folder that knows clap.
-//! May import: `model`, `ui`, `os`, `files`, `service`, `intake`, `formats`, `sources`, `trace`, `rules`, `captures`, `output`, `report`, `check`, `doctor`, `live`.
+//! May import: `model`, `ui`, `os`, `files`, `service`, `intake`, `formats`, `sources`, `trace`, `rules`, `captures`, `output`, `report`, `check`, `doctor`, `live`, `top`.
 
 pub mod command;
 pub mod config;

@@ -113,6 +113,7 @@ pub fn start(cli: &Cli, role: Role<'_>, console: &Console) -> Result<u8, Error> 
             &intake,
             (&printer, state.as_ref()),
             (monitor.as_ref(), watch.as_ref()),
+            None,
             &Supervisor::new(daemon),
             console,
         ),
@@ -139,7 +140,7 @@ fn sink(cli: &Cli, format: Format) -> Result<Sink, Error> {
 }
 
 /// What there is to look at beyond what the classic list needs.
-fn detail(cli: &Cli) -> Option<Detail> {
+pub(super) fn detail(cli: &Cli) -> Option<Detail> {
     let keep_ports = cli.filters.source_ports == SourcePorts::Keep;
     let records = cli.keeps_records();
     cli.is_detailed().then(|| Detail {

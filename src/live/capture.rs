@@ -20,6 +20,7 @@ use crate::live::options::CaptureOptions;
 use crate::live::recovery::{Recovery, Sockets};
 use crate::live::rulings::Rulings;
 use crate::live::session::crew::Crew;
+use crate::live::session::view::{View, Viewer};
 use crate::live::session::{Outcome, Session};
 use crate::live::state::State;
 use crate::live::track::Track;
@@ -35,7 +36,7 @@ use crate::sources::receiver::Shared;
 use crate::sources::record::Recorder;
 use crate::ui::console::Console;
 
-/// Captures until told to stop, prints, and returns the exit status.
+/// Captures until told to stop, prints, and returns the exit status. Whoever looks at it decides when that is.
 ///
 /// Errors: what keeps the capture from starting.
 pub fn capture(
@@ -43,6 +44,7 @@ pub fn capture(
     intake: &Intake,
     (printer, state): (&Printer, Option<&State>),
     (monitor, watch): (Option<&Monitor>, Option<&Watch>),
+    viewer: Option<&mut dyn Viewer>,
     supervisor: &Supervisor,
     console: &Console,
 ) -> Result<u8, Error> {
@@ -124,7 +126,7 @@ pub fn capture(
     if let Some(watch) = watch {
         watch.begin(intake, console);
     }
-    run(&session, sockets)?;
+    run(&session, sockets, viewer)?;
     drop(track);
 
     let Outcome { loss, failed } = session.outcome();
@@ -169,12 +171,19 @@ fn resources(error: io::Error) -> Error {
 }
 
 /// Runs the threads of a capture until it is told to stop, and ends it.
-fn run<'a>(session: &Session<'a>, sockets: Vec<Socket>) -> Result<(), Error> {
+fn run<'a>(
+    session: &Session<'a>,
+    sockets: Vec<Socket>,
+    viewer: Option<&mut dyn Viewer>,
+) -> Result<(), Error> {
     thread::scope(|scope| {
         let crew = Crew::start(scope, session, sockets).map_err(resources)?;
         let ran = catch_unwind(AssertUnwindSafe(|| {
             session.begin(&crew);
-            session.wait(&crew);
+            match viewer {
+                Some(viewer) => viewer.watch(&View::new(session)),
+                None => session.wait(&crew),
+            }
         }));
         if let Err(panic) = ran {
             session.failed("waiting", &*panic);

@@ -379,7 +379,7 @@ impl<'a> Dumps<'a> {
     }
 
     /// The description of the capture, if something is made that carries one.
-    fn describe(&self, loss: &Loss) -> Capture {
+    pub fn describe(&self, loss: &Loss) -> Capture {
         if self.intake.records().is_none() && self.state.is_none() {
             return Capture::default();
         }

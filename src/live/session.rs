@@ -3,12 +3,13 @@
 //! ```text
 //!  Crew::start   a thread for each receiver, one that watches for loss, one that writes lists
 //!  begin         open connections, if they are wanted; "ready" to who waits for it
-//!  wait          signals, intervals, the time that was given, the status line
+//!  wait          signals, intervals, the time that was given, the status line; or view: somebody who looks at it
 //!  end           no more new flows, what was kept back, the queues, the threads
 //!  outcome       what was lost on the way
 //! ```
 
 pub mod crew;
+pub mod view;
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -62,6 +62,19 @@ pub fn write(plan: &Plan, table: &str, out: &mut impl Write) -> io::Result<()> {
     comment(out, "", &header::bottom(plan))
 }
 
+/// The rules of a plan alone, each with its chain before it, and the sets that they need. Not a file that can be loaded.
+///
+/// Errors: those of `out`.
+pub fn write_rules(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
+    let mut sets = Sets::new(&plan.options.names);
+    let rules = { plan.rules.iter() }.map(|rule| (rule.chain.name(), line(plan, rule, &mut sets)));
+    let rules: Vec<(&str, String)> = rules.collect();
+    for (chain, rule) in rules {
+        writeln!(out, "{chain}: {rule}")?;
+    }
+    sets.write(out)
+}
+
 pub(super) fn comment(out: &mut impl Write, indent: &str, lines: &[String]) -> io::Result<()> {
     for line in lines {
         writeln!(out, "{}", format!("{indent}# {line}").trim_end())?;

@@ -1,5 +1,6 @@
 //! Standard error as a person reads it: messages, and on a terminal one status line.
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -35,7 +36,12 @@ pub struct Console {
 enum Sink {
     Stderr(io::Stderr),
     Syslog(Syslog),
+    /// Kept until the terminal is free again.
+    Held(VecDeque<String>),
 }
+
+/// So many messages are kept, the last ones.
+const HELD: usize = 100;
 
 impl std::fmt::Debug for Console {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -81,6 +87,30 @@ impl Console {
         }
     }
 
+    /// Keeps messages to itself from here on: something else is drawn on the terminal.
+    pub fn hold(&self) {
+        *self.sink.lock() = Sink::Held(VecDeque::new());
+    }
+
+    /// The last message that was kept.
+    pub fn last_held(&self) -> Option<String> {
+        match &*self.sink.lock() {
+            Sink::Held(kept) => kept.back().cloned(),
+            Sink::Stderr(_) | Sink::Syslog(_) => None,
+        }
+    }
+
+    /// Says what was kept, and messages at once from here on.
+    pub fn release(&self) {
+        let mut sink = self.sink.lock();
+        if let Sink::Held(kept) = std::mem::replace(&mut *sink, Sink::Stderr(io::stderr())) {
+            let mut stderr = io::stderr();
+            for message in kept {
+                let _ = writeln!(stderr, "conntracker: {message}");
+            }
+        }
+    }
+
     /// Says what the user has to know.
     pub fn note(&self, message: &str) {
         if self.verbosity > Verbosity::Quiet {
@@ -110,6 +140,12 @@ impl Console {
                 let _ = writeln!(stderr, "{clear}conntracker: {message}");
             }
             Sink::Syslog(syslog) => syslog.log(severity, message),
+            Sink::Held(kept) => {
+                if kept.len() == HELD {
+                    kept.pop_front();
+                }
+                kept.push_back(message.to_owned());
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use vendor_tests::program::{conntracker, flood};
 use vendor_tests::temp::Disk;
 
 /// Commands that are run elsewhere, by how they begin.
-const ELSEWHERE: [(&str, &str); 15] = [
+const ELSEWHERE: [(&str, &str); 16] = [
     ("make ", "what builds and tests this"),
     ("psql -f docs/fleet", "the test of the fleet"),
     (
@@ -26,6 +26,7 @@ const ELSEWHERE: [(&str, &str); 15] = [
     ("cat gw1/", "the test of rules for firewalld"),
     ("aclgen ", "the test of rules for Aerleon"),
     ("conntracker check site/", "the test of rules for Aerleon"),
+    ("conntracker top", "the test of top: it needs a terminal"),
     ("pkill -USR1 ", "the test of signals"),
     (
         "conntracker watch --baseline week.json --format journal",

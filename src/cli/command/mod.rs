@@ -11,6 +11,7 @@ pub mod reading;
 pub mod report;
 pub mod rules;
 pub mod show;
+pub mod top;
 pub mod trace;
 pub mod watch;
 
@@ -37,6 +38,8 @@ pub enum Command {
     Report(report::Report),
     /// Write firewall rules that accept the flows of captures
     Rules(Box<rules::Rules>),
+    /// Watch flows on a terminal: what passes now, or captures
+    Top(Box<top::Top>),
     /// Follow the first packet of each flow through the rules: which let it pass, which stopped it?
     Trace(trace::Trace),
     /// Tell what is new: flows that earlier captures do not have, and those that no longer come
@@ -59,6 +62,7 @@ impl Command {
             Self::Report(_) => "report",
             Self::Rules(_) => "rules",
             Self::Doctor(_) => "doctor",
+            Self::Top(_) => "top",
             Self::Trace(_) => "trace",
             Self::Watch(_) => "watch",
         }
@@ -88,6 +92,7 @@ impl Command {
             Self::Report(report) => report.run(console),
             Self::Rules(rules) => rules.run(console),
             Self::Doctor(doctor) => doctor.run(console),
+            Self::Top(top) => top.run(console),
             Self::Trace(trace) => trace.run(console),
             Self::Watch(watch) => Ok(watch.run(console)),
         }

@@ -1,0 +1,384 @@
+//! Flows as lines: filtered, grouped and sorted.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, HashSet};
+
+use super::list::List;
+use super::words::{address, ago, short_count};
+use crate::captures::groups::Sum;
+use crate::model::printable::printable;
+use crate::model::record::{Identity, Protocol, Record, Service};
+use crate::model::selection::Selection;
+use crate::report::places::{Grain, Place};
+use crate::report::services::service;
+use crate::rules::direction::destination;
+
+/// So many members of a line are shown when it is expanded.
+const MEMBERS: usize = 200;
+
+/// What lines are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Group {
+    /// Each flow.
+    #[default]
+    Flow,
+    /// Flows to the same service of any server.
+    Service,
+    /// Flows of the same client.
+    Client,
+    /// Flows to the same server.
+    Server,
+    /// Flows between the same interfaces.
+    Pair,
+}
+
+/// What comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// What was first seen last.
+    #[default]
+    New,
+    /// What was last seen last.
+    Seen,
+    /// What has most connections.
+    Connections,
+    /// What has most flows.
+    Flows,
+    /// By name and address.
+    Name,
+}
+
+impl Group {
+    /// All of them, in the order in which the key shows them.
+    pub const ALL: [Self; 5] = [
+        Self::Flow,
+        Self::Service,
+        Self::Client,
+        Self::Server,
+        Self::Pair,
+    ];
+
+    /// What it is called.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Flow => "flow",
+            Self::Service => "service",
+            Self::Client => "client",
+            Self::Server => "server",
+            Self::Pair => "interfaces",
+        }
+    }
+
+    /// The one after it.
+    pub fn next(self) -> Self {
+        after(&Self::ALL, self)
+    }
+}
+
+impl Sort {
+    /// All of them, in the order in which the key shows them.
+    pub const ALL: [Self; 5] = [
+        Self::New,
+        Self::Seen,
+        Self::Connections,
+        Self::Flows,
+        Self::Name,
+    ];
+
+    /// What it is called.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::New => "newest",
+            Self::Seen => "last-seen",
+            Self::Connections => "connections",
+            Self::Flows => "flows",
+            Self::Name => "name",
+        }
+    }
+
+    /// The one after it.
+    pub fn next(self) -> Self {
+        after(&Self::ALL, self)
+    }
+}
+
+fn after<T: Copy + PartialEq>(all: &[T], one: T) -> T {
+    let at = all.iter().position(|other| *other == one).unwrap_or(0);
+    all[(at + 1) % all.len()]
+}
+
+/// Which lines are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// What they are made of.
+    pub group: Group,
+    /// What comes first.
+    pub sort: Sort,
+    /// The other way round.
+    pub reverse: bool,
+    /// Which flows.
+    pub filter: Option<Selection>,
+    /// Flows with a mark alone: new ones, or those that the baseline does not have.
+    pub only_marked: bool,
+    /// The lines that are expanded.
+    pub expanded: HashSet<Key>,
+}
+
+/// What makes a line this line and no other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Key {
+    /// A flow.
+    Flow(Identity),
+    /// A service.
+    Service(Protocol, Service),
+    /// A client or a server.
+    Host(std::net::IpAddr),
+    /// Two places.
+    Pair(Place, Place),
+}
+
+/// A line.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// What it is of.
+    pub key: Key,
+    /// The flows in it, as indices of the list.
+    pub members: Vec<usize>,
+    /// What they add up to.
+    pub sum: Sum,
+    /// Whether it stands below the line that it is a member of.
+    pub is_member: bool,
+    /// Whether one of its flows was not there when the view began.
+    pub is_new: bool,
+    /// Whether the baseline lacks one of its flows.
+    pub is_unknown: bool,
+}
+
+/// The lines that are wanted, and the flows in them.
+pub fn lines(list: &List, wanted: &Wanted) -> (Vec<Line>, u64) {
+    let selected = { list.flows.iter().enumerate() }.filter(|(at, flow)| {
+        let record = &flow.record;
+        let marks = list.marks[*at];
+        wanted.filter.as_ref().is_none_or(|filter| {
+            filter.wants(&record.identity.tuple()) && filter.wants_confirmed(record.confirmed)
+        }) && (!wanted.only_marked || marks.is_new || marks.is_unknown)
+    });
+    let selected: Vec<usize> = selected.map(|(at, _)| at).collect();
+    let flows = selected.len() as u64;
+    let mut lines: Vec<Line> = match wanted.group {
+        Group::Flow => { selected.into_iter() }
+            .map(|at| of_flow(list, at, false))
+            .collect(),
+        group => {
+            let mut groups: BTreeMap<Key, Vec<usize>> = BTreeMap::new();
+            for at in selected {
+                let key = key(list, &list.flows[at].record, group);
+                groups.entry(key).or_default().push(at);
+            }
+            { groups.into_iter() }
+                .map(|(key, members)| line(list, key, members))
+                .collect()
+        }
+    };
+    sort(&mut lines, wanted);
+    if wanted.expanded.is_empty() || wanted.group == Group::Flow {
+        return (lines, flows);
+    }
+    let mut with_members = Vec::with_capacity(lines.len());
+    for line in lines {
+        let is_expanded = wanted.expanded.contains(&line.key);
+        let mut members: Vec<Line> = match is_expanded {
+            true => { line.members.iter() }
+                .map(|at| of_flow(list, *at, true))
+                .collect(),
+            false => Vec::new(),
+        };
+        with_members.push(line);
+        sort(&mut members, wanted);
+        with_members.extend(members.into_iter().take(MEMBERS));
+    }
+    (with_members, flows)
+}
+
+fn key(list: &List, record: &Record, group: Group) -> Key {
+    let identity = &record.identity;
+    match group {
+        Group::Flow => Key::Flow(identity.clone()),
+        Group::Service => Key::Service(identity.protocol, identity.service),
+        Group::Client => Key::Host(identity.source),
+        Group::Server => Key::Host(identity.destination),
+        Group::Pair => {
+            let (to, _) = destination(identity);
+            let [from, to] =
+                [identity.source, to].map(|address| list.places.of(address, Grain::Zone));
+            Key::Pair(from, to)
+        }
+    }
+}
+
+fn of_flow(list: &List, at: usize, is_member: bool) -> Line {
+    let key = Key::Flow(list.flows[at].record.identity.clone());
+    Line {
+        is_member,
+        ..line(list, key, vec![at])
+    }
+}
+
+fn line(list: &List, key: Key, members: Vec<usize>) -> Line {
+    let mut sum = Sum::default();
+    for at in &members {
+        sum.add(&list.flows[*at].record);
+    }
+    let marks = members.iter().map(|at| list.marks[*at]);
+    Line {
+        key,
+        is_new: marks.clone().any(|marks| marks.is_new),
+        is_unknown: marks.clone().any(|marks| marks.is_unknown),
+        members,
+        sum,
+        is_member: false,
+    }
+}
+
+fn sort(lines: &mut [Line], wanted: &Wanted) {
+    lines.sort_unstable_by(|one, other| {
+        let (a, b) = (&one.sum, &other.sum);
+        let order = match wanted.sort {
+            Sort::New => b.first_seen.cmp(&a.first_seen),
+            Sort::Seen => b.last_seen.cmp(&a.last_seen),
+            Sort::Connections => Reverse(a.connections).cmp(&Reverse(b.connections)),
+            Sort::Flows => Reverse(a.flows).cmp(&Reverse(b.flows)),
+            Sort::Name => Ordering::Equal,
+        };
+        let order = order.then_with(|| one.key.cmp(&other.key));
+        if wanted.reverse {
+            order.reverse()
+        } else {
+            order
+        }
+    });
+}
+
+/// The headings of columns and their widths, in so many characters. 0 stands for what is left.
+pub fn columns(group: Group, width: usize) -> Vec<(&'static str, usize)> {
+    let rest = width.saturating_sub(2);
+    match group {
+        Group::Flow => {
+            // What stands besides the two addresses, with a blank behind each.
+            let ends = rest.saturating_sub(17 + 6 + 6 + 5 + 5 + 6) / 2;
+            vec![
+                ("SERVICE", 16),
+                ("CLIENT", ends),
+                ("SERVER", ends),
+                ("ANSWER", 6),
+                ("CONNS", 6),
+                ("FIRST", 5),
+                ("LAST", 5),
+            ]
+        }
+        _ => {
+            let name = rest.saturating_sub(7 + 8 + 9 + 7 + 6 + 6);
+            vec![
+                (
+                    match group {
+                        Group::Service => "SERVICE",
+                        Group::Client => "CLIENT",
+                        Group::Server => "SERVER",
+                        _ => "FROM AND TO",
+                    },
+                    name,
+                ),
+                ("FLOWS", 6),
+                ("CLIENTS", 7),
+                ("ANSWERED", 8),
+                ("CONNS", 6),
+                ("FIRST", 5),
+                ("LAST", 5),
+            ]
+        }
+    }
+}
+
+impl Line {
+    /// The mark before it: `!` what the baseline does not have, `+` what was not there at the beginning.
+    pub const fn mark(&self) -> char {
+        match (self.is_unknown, self.is_new) {
+            (true, _) => '!',
+            (_, true) => '+',
+            _ => ' ',
+        }
+    }
+
+    /// Its cells, one for each column.
+    pub fn cells(&self, list: &List, columns: &[(&'static str, usize)]) -> Vec<String> {
+        let sum = &self.sum;
+        let times = [sum.first_seen, sum.last_seen].map(|time| ago(time, list.now));
+        let [first, last] = times;
+        if let (Key::Flow(identity), true) = (&self.key, columns[1].0 == "CLIENT") {
+            let room = |column: usize| columns[column].1;
+            return vec![
+                self.service(list, identity),
+                address(identity.source, room(1)),
+                address(identity.destination, room(2)),
+                if sum.confirmed > 0 { "yes" } else { "no" }.to_owned(),
+                short_count(sum.connections),
+                first,
+                last,
+            ];
+        }
+        vec![
+            self.name(list, columns[0].0),
+            short_count(sum.flows),
+            short_count(sum.clients.len() as u64),
+            match sum.confirmed {
+                0 => "none".to_owned(),
+                all if all == sum.flows => "all".to_owned(),
+                some => format!("{}%", (some * 100 / sum.flows).clamp(1, 99)),
+            },
+            short_count(sum.connections),
+            first,
+            last,
+        ]
+    }
+
+    fn service(&self, list: &List, identity: &Identity) -> String {
+        let (name, number) = service(identity.protocol, identity.service, &list.services);
+        match (name.is_empty(), identity.protocol) {
+            (true, _) => number,
+            // Of a name alone it is not known what it goes over.
+            (false, Protocol::TCP) => name,
+            (false, protocol) if protocol.has_ports() => format!("{name}/{protocol}"),
+            _ => name,
+        }
+    }
+
+    /// What it is of, in words; of a member without what its group says.
+    pub fn name(&self, list: &List, heading: &str) -> String {
+        let name = match &self.key {
+            Key::Flow(identity) => {
+                let (of, from, to) = (
+                    self.service(list, identity),
+                    identity.source,
+                    identity.destination,
+                );
+                match (self.is_member, heading) {
+                    (true, "SERVICE") => format!("  {from} > {to}"),
+                    (true, "CLIENT") => format!("  {of} > {to}"),
+                    (true, "SERVER") => format!("  {of} < {from}"),
+                    (true, _) => format!("  {of} {from} > {to}"),
+                    (false, _) => format!("{of} {from} > {to}"),
+                }
+            }
+            Key::Service(protocol, of) => {
+                let (name, number) = service(*protocol, *of, &list.services);
+                match name.is_empty() {
+                    true => number,
+                    false => format!("{name} ({number})"),
+                }
+            }
+            Key::Host(address) => address.to_string(),
+            Key::Pair(from, to) => format!("{} > {}", from.name(), to.name()),
+        };
+        printable(&name).into_owned()
+    }
+}
