@@ -4,8 +4,8 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::live::watch::Told;
 use crate::live::recovery::KernelMemory;
+use crate::live::watch::Told;
 use crate::model::flow::Class;
 use crate::model::timestamp::Timestamp;
 use crate::model::verdict::{Loss, Verdict};
