@@ -221,12 +221,15 @@ endif
 
 # As root. Ends with figures, and fails if a flow was lost that the verdict does not own up to.
 SOAK_MINUTES ?= 5
+SOAK_ENTRIES ?= 1000000
 soak: build build-packages test-packages
 	@$(call install,libfaketime)
 	$(CARGO) build --release --locked -p vendor-tests --bin conntracker-soak
 	$(CARGO) build --release --locked -p conntracker -p conntracker-flood --bin conntracker --bin conntracker-flood
 	CONNTRACKER_BIN=target/release/conntracker CONNTRACKER_FLOOD_BIN=target/release/conntracker-flood \
 		target/release/conntracker-soak $(SOAK_MINUTES)
+	CONNTRACKER_ENTRIES=$(SOAK_ENTRIES) $(CARGO) test --release --locked -p vendor-tests --test kernel_records_live -- \
+		--test-threads 1 nothing_is_lost every_connection_is
 
 # As root. Ends with figures, and fails if a file was torn, a verdict wrong, or something hung. docs/reliability.md
 # tells. FAULTS_EACH is how many of the same call fail at most.

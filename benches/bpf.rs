@@ -92,12 +92,12 @@ fn bench(c: &mut Criterion) {
         Ok(kernel) => kernel,
         Err(why) => return eprintln!("skipped: {why}"),
     };
-    let program = kernel.program().expect("it is loaded");
+    let program = kernel.program().descriptor().expect("it is loaded");
     let (_sender, receiver) = UnixDatagram::pair().expect("a pair of sockets");
     let sizes = records::Sizes::new(1 << 20);
     let keeping = records::Records::attach(&receiver, sizes, records::Wants::default());
     let keeping = keeping.expect("where the other one can be loaded, this one can");
-    let keeper = keeping.program().expect("it is loaded");
+    let keeper = keeping.program().descriptor().expect("it is loaded");
     let mut group = c.benchmark_group("bpf");
     let mut measure = |program, name: &str, message: &[u8], kept: u32| {
         // The first run has it known.

@@ -13,7 +13,7 @@ pub mod tally;
 pub mod unlisted;
 
 use std::iter;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::intake::contents::Contents;
 use crate::intake::records::Records;
@@ -81,6 +81,17 @@ pub struct Intake {
     detail: Option<Detail>,
     namespaces: Option<Namespaces>,
     counters: Counters,
+    /// What there was when the last list took it all.
+    last: OnceLock<Held>,
+}
+
+/// How many flows there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Flows of the classic list, in the order of [`Class::ALL`](crate::model::flow::Class::ALL).
+    pub flows: [usize; 6],
+    /// Records, if there are any to be.
+    pub records: Option<usize>,
 }
 
 /// Whether an event may be one that found no room the first time. The kernel sends a NEW event with the first packet,
@@ -105,6 +116,7 @@ impl Intake {
             detail,
             namespaces: None,
             counters: Counters::default(),
+            last: OnceLock::new(),
         }
     }
 
@@ -168,6 +180,22 @@ impl Intake {
                 Contents::Records(flows)
             }
         }
+    }
+
+    /// Takes the flows out for the last list, when nothing more comes in. No flow is in memory twice then, which
+    /// a copy beside the tables would take.
+    pub fn take_last(&self) -> Contents {
+        let held = self.held();
+        let _ = self.last.set(held);
+        self.take()
+    }
+
+    /// How many flows there are, or were when the last list took them.
+    pub fn held(&self) -> Held {
+        self.last.get().copied().unwrap_or_else(|| Held {
+            flows: self.table.counts(),
+            records: self.records().map(Records::len),
+        })
     }
 
     /// Puts a flow in that was taken out or comes from elsewhere; whether there is a place for its namespace.

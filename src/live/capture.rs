@@ -26,7 +26,7 @@ use crate::live::state::State;
 use crate::live::track::Track;
 use crate::live::watch::Watch;
 use crate::model::error::Error;
-use crate::model::units::show_count;
+use crate::model::units::{show_bytes, show_count};
 use crate::model::verdict::{Loss, Verdict};
 use crate::os::signals::Signals;
 use crate::os::sysctl::sysctl;
@@ -88,7 +88,9 @@ pub fn capture(
     // Whether a flow that is listed stays so until the end.
     let keeps_all = !options.reset && options.forget.is_none() && state.is_none();
     let early = sockets.iter().map(|socket| socket.buffer.early_drops());
-    let watched = Sockets::new(&handles, &shared, early.map(u64::from).sum()).map_err(resources)?;
+    let early = early.map(u64::from).sum();
+    let maps = sockets.iter().filter_map(|socket| socket.method.memory());
+    let watched = Sockets::new(&handles, &shared, early, maps.collect()).map_err(resources)?;
     // After somebody listens. Of other namespaces' entries nothing is known.
     let older = match intake.namespaces() {
         None => sysctl("nf_conntrack_count").unwrap_or(u64::MAX),
@@ -133,6 +135,12 @@ pub fn capture(
     // Of all intervals: one list that lacks flows makes the run one that does.
     let verdict = dumps.with_earlier_runs(loss.clone()).verdict();
     let report = recovery.report();
+    if let Some(bytes) = report.memory.and_then(|memory| memory.bytes) {
+        console.detail(&format!(
+            "source kernel: {} of kernel memory at the end",
+            show_bytes(bytes)
+        ));
+    }
     // The recording first: whatever may come of the list, it is whole.
     let recorded = shared.recorder.map_or(Ok(None), |recorder| {
         recorder.finish(not_recorded(&loss, options.existing))

@@ -276,7 +276,7 @@ impl<'a> Dumps<'a> {
     /// of it.
     pub fn finish(&self, loss: &Loss, console: &Console) -> u8 {
         self.forget(console);
-        let mut contents = self.intake.contents();
+        let mut contents = self.intake.take_last();
         let mut capture = self.describe(loss);
         let told = self.told(&contents, &mut capture, console);
         if let (false, Some(gaps)) = (capture.has_long_gaps(), capture.gaps_in_words()) {

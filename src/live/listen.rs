@@ -9,6 +9,8 @@ use crate::model::error::Error;
 use crate::model::units::{show_bytes, show_count};
 use crate::os::prefilter::Share;
 use crate::os::sysctl::sysctl;
+#[cfg(feature = "ebpf")]
+use crate::sources::kernel::program::Program;
 use crate::sources::method::{Method, Source};
 use crate::sources::tuning::{self, Buffer, Settings};
 use crate::ui::console::Console;
@@ -114,7 +116,7 @@ fn load(options: &Reception, handle: &Handle, console: &Console) -> Result<Metho
         let kernel = records::Records::attach(handle, sizes, wants)?;
         console.detail(&format!(
             "source kernel: records are kept there, in {} of its memory now, {} at the most",
-            show_bytes(sizes.start_bytes()),
+            show_bytes(taken(kernel.program(), sizes.start_bytes())),
             show_bytes(sizes.max_bytes()),
         ));
         return Ok(Method::Records(Box::new(kernel)));
@@ -124,10 +126,17 @@ fn load(options: &Reception, handle: &Handle, console: &Console) -> Result<Metho
     console.detail(&format!(
         "source kernel: a ring of {}; {} of kernel memory now, {} at the most",
         show_bytes(sizes.ring_bytes.into()),
-        show_bytes(sizes.start_bytes()),
+        show_bytes(taken(kernel.program(), sizes.start_bytes())),
         show_bytes(sizes.max_bytes()),
     ));
     Ok(Method::Kernel(Box::new(kernel)))
+}
+
+/// What a program takes of the kernel's memory: as the kernel tells, or else as it was worked out.
+#[cfg(feature = "ebpf")]
+fn taken(program: &Program, start_bytes: u64) -> u64 {
+    let told = program.memory().ok().and_then(|memory| memory.bytes());
+    told.unwrap_or(start_bytes)
 }
 
 #[cfg(not(feature = "ebpf"))]

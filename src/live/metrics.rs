@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use crate::live::recovery::KernelMemory;
 use crate::live::watch::Told;
 use crate::model::flow::Class;
 use crate::model::timestamp::Timestamp;
@@ -37,6 +38,8 @@ pub struct Metrics {
     pub resyncs: u64,
     /// Bytes that the sockets may queue and have queued, as the kernel charges them.
     pub queues: Option<(u64, u64)>,
+    /// What BPF programs take of the kernel's memory, if there are any.
+    pub memory: Option<KernelMemory>,
     /// Processor time of the process.
     pub cpu: Duration,
     /// Memory of the process that is resident.
@@ -181,6 +184,20 @@ impl Metrics {
                 queued as f64,
             )?;
         }
+        if let Some(memory) = self.memory {
+            if let Some(bytes) = memory.bytes {
+                page.gauge(
+                    "kernel_memory_bytes",
+                    "Memory that the BPF program's maps take in the kernel, as it tells from Linux 6.4 on.",
+                    bytes as f64,
+                )?;
+            }
+            page.gauge(
+                "kernel_memory_max_bytes",
+                "Memory that the BPF program's maps take in the kernel at the most, which --max-flows bounds.",
+                memory.max_bytes as f64,
+            )?;
+        }
         page.family(
             COUNTER,
             "cpu_seconds_total",
@@ -303,6 +320,7 @@ mod tests {
             gaps: Duration::from_millis(2500),
             resyncs: 0,
             queues: None,
+            memory: None,
             cpu: Duration::from_millis(1250),
             resident_bytes: None,
             lists: 0,

@@ -11,7 +11,6 @@ use crate::files::destination::Destination;
 use crate::files::lock::Lock;
 use crate::files::place::Place;
 use crate::intake::Intake;
-use crate::intake::records::Records;
 use crate::live::dumps::Dumps;
 use crate::live::metrics::Metrics;
 use crate::live::recovery::Report;
@@ -100,7 +99,7 @@ impl Monitor {
     }
 
     fn gather(&self, intake: &Intake, report: Report, loss: &Loss, dumps: &Dumps<'_>) -> Metrics {
-        let tally = intake.tally();
+        let (tally, held) = (intake.tally(), intake.held());
         let lists = dumps.lists();
         // The two are counted one after the other, and a counter that goes back counts as a restart.
         let updated = tally.events.saturating_sub(tally.begun);
@@ -111,13 +110,14 @@ impl Monitor {
             begun: tally.begun,
             updated,
             ended: tally.ended,
-            flows: intake.table().counts(),
-            records: intake.records().map(Records::len),
+            flows: held.flows,
+            records: held.records,
             loss: loss.clone(),
             verdict: dumps.of_next(loss).verdict(),
             gaps: dumps.gaps(),
             resyncs: report.resyncs,
             queues: report.queues,
+            memory: report.memory,
             cpu: cpu_time(),
             resident_bytes: resident_bytes(),
             lists: lists.written,

@@ -93,6 +93,17 @@ pub struct Report {
     /// Bytes that the sockets may queue, and bytes that they have queued, as the kernel charges them; of all
     /// sockets together. `None` if the kernel does not tell.
     pub queues: Option<(u64, u64)>,
+    /// What BPF programs take of the kernel's memory, if there are any.
+    pub memory: Option<KernelMemory>,
+}
+
+/// What BPF programs take of the kernel's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelMemory {
+    /// Now, if the kernel tells.
+    pub bytes: Option<u64>,
+    /// At the most.
+    pub max_bytes: u64,
 }
 
 impl<'a, K: Kernel> Recovery<'a, K> {
@@ -377,6 +388,7 @@ impl<'a, K: Kernel> Recovery<'a, K> {
         Report {
             resyncs: self.resyncs.load(Ordering::Relaxed),
             queues: self.kernel.queues(),
+            memory: self.kernel.memory(),
         }
     }
 

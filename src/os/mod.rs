@@ -8,6 +8,7 @@ pub mod classic_bpf;
 pub mod clock;
 pub mod fault;
 pub mod host;
+pub mod map_memory;
 pub mod namespace;
 pub mod namespaces;
 mod nsid;

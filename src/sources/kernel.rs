@@ -4,7 +4,7 @@
 //! socket and is read as the `batch` source reads it. The ring is drained on a timer: an event that
 //! tells nothing new costs user space nothing.
 
-mod program;
+pub mod program;
 pub mod records;
 mod refusal;
 
@@ -12,10 +12,11 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use aya::maps::{Array, MapData, RingBuf};
-use aya::{Ebpf, include_bytes_aligned};
+use aya::include_bytes_aligned;
+use aya::maps::{MapData, RingBuf};
 use netfilter_conntrack::Handle;
 
+use self::program::Program;
 use self::refusal::explain;
 use super::batch::Drain;
 use super::receiver::{Seat, Shared, wait_time};
@@ -91,19 +92,21 @@ impl Sizes {
 }
 
 /// The loaded program and its maps. Nothing of it outlives this value or the process.
+#[derive(Debug)]
 pub struct Kernel {
-    /// Holds the program.
-    ebpf: Ebpf,
+    program: Program,
     flows4: HashMap<[u8; KEY4_LEN], u32>,
     flows6: HashMap<[u8; KEY6_LEN], u32>,
-    ring: RingBuf<MapData>,
-    counts: Array<MapData, [u64; 8]>,
+    ring: Ring,
     ring_bytes: u32,
 }
 
-impl std::fmt::Debug for Kernel {
+/// The ring, as user space has it mapped.
+struct Ring(RingBuf<MapData>);
+
+impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Kernel").finish_non_exhaustive()
+        f.write_str("Ring")
     }
 }
 
@@ -138,57 +141,46 @@ impl Kernel {
             ("flows6", sizes.flows6),
             ("sightings", sizes.ring_bytes),
         ];
-        let mut ebpf = program::attach(socket, object, "dedup", &max_entries)?;
-        let mut map = |name| program::take_map(&mut ebpf, name);
-        let ring = RingBuf::try_from(map("sightings")?).map_err(explain)?;
-        let counts = Array::try_from(map("counts")?).map_err(explain)?;
-        let flows4 = HashMap::new(program::descriptor(&map("flows4")?)?).map_err(explain)?;
-        let flows6 = HashMap::new(program::descriptor(&map("flows6")?)?).map_err(explain)?;
+        let max_bytes = sizes.max_bytes();
+        let mut program = Program::attach(socket, object, "dedup", &max_entries, max_bytes)?;
         Ok(Self {
-            ebpf,
-            flows4,
-            flows6,
-            ring,
-            counts,
+            flows4: program.take_table("flows4")?,
+            flows6: program.take_table("flows6")?,
+            ring: Ring(RingBuf::try_from(program.take("sightings")?).map_err(explain)?),
+            program,
             ring_bytes: sizes.ring_bytes,
         })
     }
 
-    /// The program, for the bench that has the kernel run it over and over.
-    ///
-    /// Errors: if it is not loaded.
+    /// The program and what all of them have.
     #[doc(hidden)]
-    pub fn program(&self) -> Result<std::os::fd::BorrowedFd<'_>, String> {
-        let program = self.ebpf.program("dedup").ok_or("no such program")?;
-        let fd = program.fd().map_err(explain)?;
-        Ok(fd.as_fd())
+    pub const fn program(&self) -> &Program {
+        &self.program
     }
 
     /// What the program has counted so far.
     ///
     /// Errors: those of bpf(2).
     pub fn counts(&self) -> io::Result<Counts> {
-        let mut sum = Counts::default();
-        for index in 0..self.counts.len() {
-            let [
-                events,
-                begun,
-                ring_full,
-                lost_new,
-                table_full,
-                passed,
-                untold,
-                _,
-            ] = self.counts.get(&index, 0).map_err(io::Error::other)?;
-            sum.events += events;
-            sum.begun += begun;
-            sum.ring_full += ring_full;
-            sum.lost_new += lost_new;
-            sum.table_full += table_full;
-            sum.passed += passed;
-            sum.untold += untold;
-        }
-        Ok(sum)
+        let [
+            events,
+            begun,
+            ring_full,
+            lost_new,
+            table_full,
+            passed,
+            untold,
+            _,
+        ] = self.program.counts()?;
+        Ok(Counts {
+            events,
+            begun,
+            ring_full,
+            lost_new,
+            table_full,
+            passed,
+            untold,
+        })
     }
 
     /// The IPv4 flows that the kernel knows, by the bytes of `struct key4`, and whether a reply was seen: for a look, not
@@ -235,7 +227,7 @@ impl Kernel {
     /// Takes the next sighting out of the ring.
     pub fn next_sighting(&mut self) -> Option<Observation> {
         loop {
-            let record = self.ring.next()?;
+            let record = self.ring.0.next()?;
             if let Some(observation) = decode(&record) {
                 return Some(observation);
             }

@@ -7,6 +7,7 @@ use netfilter_conntrack::Handle;
 use super::receiver::{Seat, Shared};
 use super::tuning::Buffer;
 use super::{batch, callback};
+use crate::os::map_memory::MapMemory;
 
 /// How events are received, as it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,17 @@ impl Method {
             Self::Kernel(_) => false,
             #[cfg(feature = "ebpf")]
             Self::Records(_) => true,
+        }
+    }
+
+    /// What it takes of the kernel's memory besides the socket's, if anything.
+    pub fn memory(&self) -> Option<MapMemory> {
+        match self {
+            Self::Batch | Self::Callback => None,
+            #[cfg(feature = "ebpf")]
+            Self::Kernel(kernel) => kernel.program().memory().ok(),
+            #[cfg(feature = "ebpf")]
+            Self::Records(records) => records.program().memory().ok(),
         }
     }
 

@@ -12,6 +12,7 @@ pub mod files;
 pub mod findings;
 pub mod firewall;
 pub mod flooding;
+pub mod helped;
 pub mod judging;
 pub mod lab;
 pub mod listed;

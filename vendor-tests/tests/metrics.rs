@@ -189,6 +189,69 @@ fn a_flood_is_counted_to_the_last_event() {
     });
 }
 
+/// What hash tables and rings of a process take, as the kernel says beside their descriptors, each map once.
+fn maps_of(pid: u32) -> BTreeMap<String, f64> {
+    let infos = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("it is running");
+    let texts = infos.filter_map(|info| fs::read_to_string(info.ok()?.path()).ok());
+    let maps = texts.filter_map(|text| {
+        let of = |name: &str| {
+            let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+            let found = lines.find(|(known, _)| *known == name);
+            found.map(|(_, value)| value.trim().to_owned())
+        };
+        // BPF_MAP_TYPE_HASH and BPF_MAP_TYPE_RINGBUF (include/uapi/linux/bpf.h).
+        matches!(of("map_type")?.as_str(), "1" | "27").then_some(())?;
+        Some((of("map_id")?, of("memlock")?.parse().ok()?))
+    });
+    maps.collect()
+}
+
+#[test]
+fn kernel_memory_is_what_the_kernel_says_of_the_maps() {
+    let test = "kernel_memory_is_what_the_kernel_says_of_the_maps";
+    if !has_bpf() {
+        vendor_tests::skipped!("{test}: the kernel source takes root");
+        return;
+    }
+    netns::run(test, || {
+        let without = Run::start("--source batch").finish();
+        assert!(
+            !without
+                .0
+                .keys()
+                .any(|name| name.starts_with("kernel_memory")),
+            "{without:?}"
+        );
+        for (words, maps) in [("--source kernel", 3), ("--source kernel --format json", 4)] {
+            let small = Run::start(&format!("{words} --max-flows 50000")).finish();
+            run("conntrack", ["-F"]);
+            let running = Run::start(words);
+            let before = Figures::read(&running.metrics);
+            assert!(
+                small.of("kernel_memory_max_bytes") < before.of("kernel_memory_max_bytes") / 5.0
+            );
+            if !before.0.contains_key("kernel_memory_bytes") {
+                vendor_tests::skipped!("{test}: before Linux 6.4 the kernel does not tell");
+                continue;
+            }
+            Flood::start("--entries 3000 --family mixed").finish();
+            let figures = running.until("the events", |figures| figures.flows() > 2999.5);
+            let told = maps_of(running.capture.pid());
+            assert_eq!(told.len(), maps, "{words}: {told:?}");
+            let (found, wanted) = (
+                figures.of("kernel_memory_bytes"),
+                told.values().sum::<f64>(),
+            );
+            assert!((found - wanted).abs() < 1.0, "{words}: {found} {wanted}");
+            assert!(found < figures.of("kernel_memory_max_bytes"));
+            // What the classic list knows stays in the kernel, and records are collected for a list.
+            let more = found - before.of("kernel_memory_bytes");
+            let stays = if maps == 3 { 3000.0 * 64.0 } else { 0.0 };
+            assert!(more >= stays && more < 3000.0 * 256.0, "{words}: {more}");
+        }
+    });
+}
+
 #[test]
 fn the_verdict_follows_what_is_missed_and_made_up_for() {
     netns::run("the_verdict_follows_what_is_missed_and_made_up_for", || {

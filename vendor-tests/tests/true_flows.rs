@@ -4,11 +4,11 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
 
 use serde_json::Value;
 use vendor_tests::attempts::{Place, tcp_opens};
 use vendor_tests::capture::{Capture, Launch, Outcome};
+use vendor_tests::helped;
 use vendor_tests::lab::{Lab, Namespace};
 use vendor_tests::netns::{self, sh};
 use vendor_tests::temp::Folder;
@@ -292,66 +292,16 @@ fn clients_from_random_privileged_ports_get_in_from_any_of_them() {
     });
 }
 
-/// Opens a data connection as FTP's commands say, and whether it came about. The helper reads the commands only.
-fn ftp(lab: &Lab, passive: bool) -> bool {
-    let (client, server) = open(&lab.client, Place::At(&lab.server), "10.2.0.2", 21);
-    let mut lines = [&server, &client];
-    let say = |mut stream: &TcpStream, other: &mut &TcpStream, line: &str| {
-        stream.write_all(line.as_bytes()).expect("said");
-        let mut heard = vec![0; line.len()];
-        other.read_exact(&mut heard).expect("heard");
-    };
-    // The helper looks at lines whose beginning it has seen: not at the first of each side (`find_nl_seq`,
-    // net/netfilter/nf_conntrack_ftp.c).
-    say(&server, &mut lines[1], "220 ready\r\n");
-    say(&client, &mut lines[0], "USER ftp\r\n");
-    let connects = |place: &Namespace, from: SocketAddr, to: SocketAddr| {
-        place.run(move || {
-            let domain = rustix::net::AddressFamily::INET;
-            let socket =
-                rustix::net::socket(domain, rustix::net::SocketType::STREAM, None).expect("one");
-            rustix::net::sockopt::set_socket_reuseaddr(&socket, true).expect("set");
-            rustix::net::sockopt::set_socket_timeout(
-                &socket,
-                rustix::net::sockopt::Timeout::Send,
-                Some(Duration::from_millis(1500)),
-            )
-            .expect("set");
-            rustix::net::bind(&socket, &from).expect("bound");
-            rustix::net::connect(&socket, &to).is_ok()
-        })
-    };
-    if passive {
-        say(&client, &mut lines[0], "PASV\r\n");
-        say(
-            &server,
-            &mut lines[1],
-            "227 Entering Passive Mode (10,2,0,2,156,64).\r\n",
-        );
-        let to = "10.2.0.2:40000".parse().expect("one");
-        let _waits = lab.server.run(move || bound(|| TcpListener::bind(to)));
-        connects(&lab.client, "10.1.0.2:0".parse().expect("one"), to)
-    } else {
-        say(&client, &mut lines[0], "PORT 10,1,0,2,156,65\r\n");
-        let to = "10.1.0.2:40001".parse().expect("one");
-        let _waits = lab.client.run(move || bound(|| TcpListener::bind(to)));
-        connects(&lab.server, "10.2.0.2:20".parse().expect("one"), to)
-    }
-}
-
 #[test]
 fn data_connections_pass_by_their_helper_and_nothing_else_does() {
     let test = "data_connections_pass_by_their_helper_and_nothing_else_does";
     netns::run(test, || {
         let folder = Folder::new();
         let lab = Lab::new();
-        sh("nft 'table inet helped {
-                ct helper f { type \"ftp\" protocol tcp; }
-                chain prerouting { type filter hook prerouting priority 0; tcp dport 21 ct helper set \"f\"; }
-            }'");
+        helped::assign();
         let running = capture(&folder, &[]);
         for passive in [true, false] {
-            assert!(ftp(&lab, passive));
+            assert!(helped::ftp(&lab, passive));
         }
         running.drained();
         let outcome = running.finish();
@@ -367,7 +317,7 @@ fn data_connections_pass_by_their_helper_and_nothing_else_does() {
         assert!(!text.contains("40000") && !text.contains("40001"), "{text}");
         load(&folder);
         for passive in [true, false] {
-            assert!(ftp(&lab, passive), "passive: {passive}, {text}");
+            assert!(helped::ftp(&lab, passive), "passive: {passive}, {text}");
         }
         let (client, server) = (Place::At(&lab.client), Place::At(&lab.server));
         assert!(!tcp_opens(client, server, "10.2.0.2:40000"), "{text}");

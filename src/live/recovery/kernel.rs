@@ -1,5 +1,6 @@
 //! What a recovery asks the kernel for, so that its logic can run against another one in tests.
 
+use super::KernelMemory;
 use std::io;
 
 use crate::intake::Intake;
@@ -49,4 +50,7 @@ pub trait Kernel {
 
     /// Bytes that the sockets may queue and have queued, if the kernel tells.
     fn queues(&self) -> Option<(u64, u64)>;
+
+    /// What BPF programs take of its memory, if there are any.
+    fn memory(&self) -> Option<KernelMemory>;
 }

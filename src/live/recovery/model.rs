@@ -10,7 +10,7 @@ use std::io;
 
 use proptest::prelude::*;
 
-use super::{Delivery, Kernel, Recovery};
+use super::{Delivery, Kernel, KernelMemory, Recovery};
 use crate::intake::Intake;
 use crate::intake::contents::Contents;
 use crate::intake::table::Table;
@@ -224,6 +224,10 @@ impl Kernel for &Stepped<'_> {
     }
 
     fn queues(&self) -> Option<(u64, u64)> {
+        None
+    }
+
+    fn memory(&self) -> Option<KernelMemory> {
         None
     }
 }

@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
-use super::{Delivery, Kernel};
+use super::{Delivery, Kernel, KernelMemory};
 use crate::intake::Intake;
 use crate::intake::tally::Tally;
+use crate::os::map_memory::MapMemory;
 use crate::os::socket::memory;
 use crate::sources::receiver::Shared;
 use crate::sources::{dump, tuning};
@@ -22,16 +23,19 @@ pub struct Sockets<'a> {
     /// What knows of events that are lost elsewhere than in a socket's queue.
     shared: &'a Shared<'a>,
     unprotected: u64,
+    maps: Vec<MapMemory>,
 }
 
 impl<'a> Sockets<'a> {
-    /// Of these sockets, and those who read them. `unprotected` is what the sockets dropped before they were set up.
+    /// Of these sockets, and those who read them. `unprotected` is what the sockets dropped before they were set up,
+    /// `maps` are those of their BPF programs.
     ///
     /// Errors: those of dup(2).
     pub fn new<S: AsFd>(
         sockets: &[S],
         shared: &'a Shared<'a>,
         unprotected: u64,
+        maps: Vec<MapMemory>,
     ) -> io::Result<Self> {
         let sockets = sockets
             .iter()
@@ -42,6 +46,7 @@ impl<'a> Sockets<'a> {
             sockets,
             shared,
             unprotected,
+            maps,
         })
     }
 }
@@ -84,6 +89,13 @@ impl Kernel for Sockets<'_> {
         self.sockets
             .iter()
             .try_for_each(tuning::give_up_reliability)
+    }
+
+    fn memory(&self) -> Option<KernelMemory> {
+        (!self.maps.is_empty()).then(|| KernelMemory {
+            bytes: self.maps.iter().map(MapMemory::bytes).sum(),
+            max_bytes: self.maps.iter().map(|maps| maps.max_bytes).sum(),
+        })
     }
 
     fn queues(&self) -> Option<(u64, u64)> {

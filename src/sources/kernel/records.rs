@@ -10,13 +10,12 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use aya::maps::{Array, MapData};
-use aya::{Ebpf, include_bytes_aligned};
+use aya::include_bytes_aligned;
 use netfilter_conntrack::Handle;
 use rustix::time::{ClockId, clock_gettime};
 
 use self::entry::{Key4, Key6, Offset, Value};
-use super::program;
+use super::program::{self, Program};
 use super::refusal::explain;
 use crate::intake::Intake;
 use crate::intake::folded::{Early, Folded};
@@ -30,6 +29,8 @@ use crate::sources::tuning::Buffer;
 
 /// Time between two looks at the socket, and at every so many the counters are read.
 const NAP: Duration = Duration::from_millis(200);
+/// And at the least, however small the maps are: what finds no room in them is decoded.
+const NAP_MIN: Duration = Duration::from_millis(5);
 const LOOKS_A_COUNT: u32 = 2;
 /// So often what the maps hold is collected at least, for those who watch.
 const OFTEN: Duration = Duration::from_secs(10);
@@ -83,27 +84,20 @@ struct Generation {
 }
 
 /// The loaded program and its maps. Nothing of it outlives this value or the process.
+#[derive(Debug)]
 pub struct Records {
-    /// Holds the program.
-    ebpf: Ebpf,
+    program: Program,
     generations: [Generation; 2],
     /// Which one is written to.
     odd: bool,
     control: OwnedFd,
     exact: bool,
     others: bool,
-    counts: Array<MapData, [u64; 8]>,
     grace: Grace,
     sizes: Sizes,
     /// What was counted before events went to the generation that is written to.
     base: Counts,
     offset: Offset,
-}
-
-impl std::fmt::Debug for Records {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Records").finish_non_exhaustive()
-    }
 }
 
 /// What the program has counted since it was loaded.
@@ -147,28 +141,22 @@ impl Records {
             ("even6", sizes.flows6),
             ("odd6", sizes.flows6),
         ];
-        let mut ebpf = program::attach(&socket, object, "records", &max_entries)?;
-        let mut map = |name| program::take_map(&mut ebpf, name);
-        let control = program::descriptor(&map("control")?)?;
-        let generation = |four, six| -> Result<_, String> {
+        let max_bytes = sizes.max_bytes();
+        let mut program = Program::attach(&socket, object, "records", &max_entries, max_bytes)?;
+        let mut generation = |four, six| -> Result<_, String> {
             Ok(Generation {
-                four: HashMap::new(program::descriptor(&four)?).map_err(explain)?,
-                six: HashMap::new(program::descriptor(&six)?).map_err(explain)?,
+                four: program.take_table(four)?,
+                six: program.take_table(six)?,
             })
         };
-        let generations = [
-            generation(map("even4")?, map("even6")?)?,
-            generation(map("odd4")?, map("odd6")?)?,
-        ];
-        let counts = Array::try_from(map("counts")?).map_err(explain)?;
+        let generations = [generation("even4", "even6")?, generation("odd4", "odd6")?];
         let mut records = Self {
-            ebpf,
+            control: program::descriptor(&program.take("control")?)?,
+            program,
             generations,
             odd: false,
-            control,
             exact: wants.exact_ports,
             others: wants.all_protocols,
-            counts,
             grace,
             sizes,
             base: Counts::default(),
@@ -178,33 +166,26 @@ impl Records {
         Ok(records)
     }
 
-    /// The program, for benches that have the kernel run it over and over.
-    ///
-    /// Errors: if it is not loaded.
+    /// The program and what all of them have.
     #[doc(hidden)]
-    pub fn program(&self) -> Result<std::os::fd::BorrowedFd<'_>, String> {
-        let program = self.ebpf.program("records").ok_or("no such program")?;
-        let fd = program.fd().map_err(explain)?;
-        Ok(fd.as_fd())
+    pub const fn program(&self) -> &Program {
+        &self.program
     }
 
     /// What the program has counted so far.
     ///
     /// Errors: those of bpf(2).
     pub fn counts(&self) -> io::Result<Counts> {
-        let mut sum = Counts::default();
-        for index in 0..self.counts.len() {
-            let [events, begun, made4, made6, early, full, passed, _] =
-                self.counts.get(&index, 0).map_err(io::Error::other)?;
-            sum.events += events;
-            sum.begun += begun;
-            sum.made4 += made4;
-            sum.made6 += made6;
-            sum.early += early;
-            sum.full += full;
-            sum.passed += passed;
-        }
-        Ok(sum)
+        let [events, begun, made4, made6, early, full, passed, _] = self.program.counts()?;
+        Ok(Counts {
+            events,
+            begun,
+            made4,
+            made6,
+            early,
+            full,
+            passed,
+        })
     }
 
     /// Whether the maps hold so much that they are to be collected soon.
@@ -359,7 +340,7 @@ pub fn receive(
         if stopping {
             break;
         }
-        wait_time(NAP.min(half_full), shared, seat)?;
+        wait_time(half_full.clamp(NAP_MIN, NAP), shared, seat)?;
     }
     Ok(())
 }
