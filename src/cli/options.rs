@@ -58,7 +58,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 /// Lists the distinct network flows that pass this host.
 ///
 /// Listens to the kernel's connection-tracking events, folds them into distinct flows (ephemeral
-/// source ports count as one), and prints them sorted when told to stop.
+/// source ports count as one), and prints them sorted when it is stopped.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "conntracker", version = VERSION.as_str(), after_help = EXAMPLES, after_long_help = AFTER_HELP.as_str(), max_term_width = 100, args_override_self = true, args_conflicts_with_subcommands = true)]
 pub struct Cli {

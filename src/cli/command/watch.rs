@@ -43,7 +43,7 @@ Exit status:
   0  nothing was new or overdue
   1  something was
   2  error
-  3  flows may have been missed, whatever was told";
+  3  flows may have been missed, whatever was reported";
 
 /// Arguments of `conntracker watch`.
 #[derive(Clone, Debug, Args)]
@@ -61,11 +61,11 @@ pub struct Watch {
     #[arg(long, value_name = "FILE", num_args = 0..)]
     pub accept: Option<Vec<PathBuf>>,
 
-    /// The form of what is told
+    /// The form of the reports
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub format: Format,
 
-    /// Start a program for each thing that is told, with the JSON object on its standard input
+    /// Start a program for each report, with the JSON object on its standard input
     ///
     /// What follows are its arguments, so that this option comes last. No shell is involved. It is started ten times in ten
     /// seconds at the most, and once at a time; what is left out is said, by the next object too ("left_out").
@@ -96,7 +96,7 @@ pub struct Watch {
     #[arg(long)]
     pub all_protocols: bool,
 
-    /// Keep at most N flows, and remember as many that were told
+    /// Keep at most N flows, and remember as many that were reported
     #[arg(
         hide_short_help = true,
         long,
@@ -143,7 +143,7 @@ impl Watch {
         let wrong = |why: &'static str| Some((ErrorKind::ArgumentConflict, why.into()));
         if self.filters.confirmed || self.filters.unconfirmed {
             return wrong(
-                "--confirmed and --unconfirmed do not go with watch: a flow is told when it begins, before there can be an \
+                "--confirmed and --unconfirmed do not go with watch: a flow is reported when it begins, before there can be an \
                  answer",
             );
         }
@@ -321,7 +321,7 @@ pub fn comparison(
         ));
     }
     if read.outcome == Outcome::Incomplete {
-        console.note("the baseline may lack flows, which are told as new when they come");
+        console.note("the baseline may lack flows, which are then reported as new when they come");
     }
     let keep_ports = filters.source_ports == SourcePorts::Keep;
     let baseline = Baseline::new(read.content, keep_ports);

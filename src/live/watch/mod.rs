@@ -119,7 +119,7 @@ impl Watch {
             .collect();
         if !unknown.is_empty() {
             console.note(&format!(
-                "{} flows of the state are not in the baseline: they are from earlier runs, and are not told again",
+                "{} flows of the state are not in the baseline: they are from earlier runs, and are not reported again",
                 show_count(unknown.len() as u64)
             ));
         }
@@ -223,7 +223,7 @@ impl Watch {
             if !state.is_full {
                 state.is_full = true;
                 let why = format!(
-                    "{} flows were new, which is as many as --max-flows lets be remembered: what else is new is not told",
+                    "{} flows were new, which is as many as --max-flows lets be remembered: no more new flows are reported",
                     show_count(self.counts.new.load(Ordering::Relaxed))
                 );
                 self.tell(state, &Notice::Missed(why), &self.counts.missed, console)?;
@@ -327,7 +327,7 @@ impl Watch {
         }
         state.missed = (missed, Some(Instant::now()));
         let why = format!(
-            "up to {} events: new flows among them are told if they are open when the kernel's table is read, which is now",
+            "up to {} events: new flows among them are reported if they are still open when the kernel's table is read, which is now",
             show_count(missed - before)
         );
         self.tell(state, &Notice::Missed(why), &self.counts.missed, console)
