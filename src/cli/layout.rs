@@ -43,8 +43,8 @@ pub struct LayoutArgs {
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
     pub resolve: Vec<Resolve>,
 
-    /// Show names of hosts and networks beside their addresses, in tables and JSON, from this file: TOML with [networks] and
-    /// [hosts], lines as in /etc/hosts, leases of dnsmasq, ISC dhcpd or Kea. Can be given several times
+    /// Show names of hosts and networks beside their addresses, in tables and JSON, from this file: TOML with tables networks and
+    /// hosts, lines as in /etc/hosts, leases of dnsmasq, ISC dhcpd or Kea. Can be given several times
     #[arg(hide_short_help = true, long, value_name = "FILE")]
     pub names: Vec<PathBuf>,
 
