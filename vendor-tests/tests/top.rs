@@ -184,7 +184,10 @@ fn the_terminal_is_given_back_whatever_happens() {
     let folder = Folder::new();
     capture(&folder);
     let look = |ended: &str, command: &str, end: &dyn Fn(&Tmux)| {
-        let script = format!("stty -g > before; {command}; echo \"ended: $?\"; stty -g > after");
+        // A backtrace would take the message off the screen.
+        let script = format!(
+            "unset RUST_BACKTRACE; stty -g > before; {command}; echo \"ended: $?\"; stty -g > after"
+        );
         let terminal = Tmux::start(&script, &folder, SIZE);
         end(&terminal);
         let screen = terminal.shows("status: 0");
