@@ -30,6 +30,19 @@ pub struct Given {
     pub beyond: bool,
 }
 
+/// A chain that the kernel calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hooked {
+    /// The chain.
+    pub chain: ChainName,
+    /// Its type: `filter`, `nat` or `route`.
+    pub kind: String,
+    /// The hook: `prerouting`, `forward`….
+    pub hook: String,
+    /// Its priority.
+    pub priority: i64,
+}
+
 /// All rules, by chain and in their order.
 #[derive(Debug, Default)]
 pub struct Catalog {
@@ -41,8 +54,10 @@ pub struct Catalog {
     reached: BTreeSet<ChainName>,
     /// Chains that only translate.
     translating: BTreeSet<ChainName>,
-    /// Chains that the kernel calls, with the hooks.
-    pub hooks: Vec<(ChainName, String)>,
+    /// Chains that the kernel calls.
+    pub hooks: Vec<Hooked>,
+    /// From which of these packets may come to a chain.
+    origins: HashMap<ChainName, Vec<usize>>,
     /// What the policies of chains do.
     policies: HashMap<ChainName, String>,
     /// Tables with rules that change what others ask for.
@@ -160,12 +175,16 @@ impl Catalog {
         self.reached.contains(&chain)
     }
 
+    /// The chains that the kernel calls, from which packets may come to that of a place.
+    pub fn origins(&self, place: &Place) -> impl Iterator<Item = &Hooked> {
+        let origins = self.origins.get(&chain_at(place)).into_iter().flatten();
+        origins.map(|&at| &self.hooks[at])
+    }
+
     /// Finds out which chains lead to which: by their names, wherever these stand, so that none that packets come to is
     /// missed.
     fn note_chains(&mut self, listing: &Value, setup: &Setup) {
         let mut chains: BTreeSet<ChainName> = BTreeSet::new();
-        let mut filtering = BTreeSet::new();
-        let mut nat = BTreeSet::new();
         // What verdict maps name, whichever rule uses them.
         let mut mentions: BTreeMap<ChainName, BTreeSet<String>> = BTreeMap::new();
         let mut of_maps: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
@@ -175,13 +194,12 @@ impl Catalog {
                 let name = |field: &str| chain[field].as_str().unwrap_or_default().to_owned();
                 let key = (name("family"), name("table"), name("name"));
                 if chain["hook"].is_string() {
-                    let kind = if chain["type"] == "nat" {
-                        &mut nat
-                    } else {
-                        &mut filtering
-                    };
-                    kind.insert(key.clone());
-                    self.hooks.push((key.clone(), name("hook")));
+                    self.hooks.push(Hooked {
+                        chain: key.clone(),
+                        kind: name("type"),
+                        hook: name("hook"),
+                        priority: chain["prio"].as_i64().unwrap_or(0),
+                    });
                     self.policies.insert(key.clone(), name("policy"));
                 }
                 chains.insert(key);
@@ -220,9 +238,9 @@ impl Catalog {
             }
         }
         let none = BTreeSet::new();
-        let closure = |from: &BTreeSet<ChainName>| {
-            let mut reached = from.clone();
-            let mut open: Vec<ChainName> = reached.iter().cloned().collect();
+        let closure = |from: &ChainName| {
+            let mut reached = BTreeSet::from([from.clone()]);
+            let mut open = vec![from.clone()];
             while let Some(chain) = open.pop() {
                 let table = (chain.0.clone(), chain.1.clone());
                 let own = mentions.get(&chain).unwrap_or(&none);
@@ -236,10 +254,18 @@ impl Catalog {
             }
             reached
         };
-        let filtered = closure(&filtering);
-        let translated = closure(&nat);
-        self.reached = filtered.union(&translated).cloned().collect();
-        self.translating = translated.difference(&filtered).cloned().collect();
+        let mut filtered = BTreeSet::new();
+        for (at, hooked) in self.hooks.iter().enumerate() {
+            let reached = closure(&hooked.chain);
+            for chain in &reached {
+                self.origins.entry(chain.clone()).or_default().push(at);
+            }
+            if hooked.kind != "nat" {
+                filtered.extend(reached.iter().cloned());
+            }
+            self.reached.extend(reached);
+        }
+        self.translating = self.reached.difference(&filtered).cloned().collect();
     }
 }
 

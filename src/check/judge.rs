@@ -5,8 +5,10 @@
 mod around;
 mod crew;
 mod fast;
+mod helped;
 pub mod paths;
 pub mod probing;
+mod related;
 mod slow;
 mod zones;
 
@@ -41,6 +43,8 @@ use crate::netlink::uapi::{
 
 /// Flows that conntrack knows at once.
 const ROUND: usize = 4096;
+/// Ports of control connections that the kernel's helpers follow (the `ports` of net/netfilter/nf_conntrack_*.c).
+const HELPED: [u16; 8] = [21, 69, 1719, 1720, 1723, 5060, 6566, 6667];
 /// Answers have this bit in their number.
 const ANSWER: u16 = 0x4000;
 
@@ -171,7 +175,8 @@ impl Judge {
             paths.settle();
         }
         self.question_ways(records, &mut verdicts);
-        self.question_helpers(records, &mut verdicts);
+        let known = self.follow_helpers(records, &mut verdicts)?;
+        self.question_helpers(records, &mut verdicts, &known);
         self.question_devices(records, &mut verdicts)?;
         Ok(verdicts)
     }

@@ -144,8 +144,9 @@ const DEVICE_KIND: &str =
 const BRIDGE: &str = "ports of bridges: a bridge is one device here and has no ports";
 const LINK: &str =
     "MAC addresses, VLAN tags and packet types: the injected packets have no Ethernet header";
-const HELPER: &str = "conntrack helpers, timeouts and expectations: no helper works here, so what they expect, such as \
-    FTP data, is judged as new, and undecided if that does not pass";
+const HELPER: &str = "conntrack helpers, timeouts and expectations: helpers read nothing here; what a capture says they \
+    expected, such as FTP data, is judged behind its control connection where a rule assigns the helper, else as new, and is \
+    undecided if that does not pass";
 const LABEL: &str = "conntrack labels that other programs set";
 const QUEUE: &str = "rules that hand packets to a program (queue): it does not run here, so such flows stay \
     undecided";

@@ -112,12 +112,16 @@ impl Rules {
         })
     }
 
-    /// Whether a rule is for what helpers expect.
+    /// Whether a rule may be for what helpers expect.
     pub fn lets_related_pass(&self) -> bool {
         let texts = self.texts.values().flatten().map(|(_, text)| text);
         let mut texts = texts.chain(&self.nft_texts);
+        let words = ["related", "expected", "ct helper", "-m helper"];
         // Where nft(8) can't show a match of iptables, its name stands in quotes.
-        texts.any(|rule| rule.to_lowercase().contains("related") || rule.contains("xt match"))
+        texts.any(|rule| {
+            let rule = rule.to_lowercase().replace("ct helper set", "");
+            words.iter().any(|word| rule.contains(word)) || rule.contains("xt match")
+        })
     }
 
     /// Whether a rule asks for a device other than `lo`.

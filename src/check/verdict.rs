@@ -89,6 +89,16 @@ pub struct Exit {
 }
 
 impl Verdict {
+    /// That on a first packet that nothing is known of beyond.
+    pub const fn of_first(first: Outcome) -> Self {
+        Self {
+            first,
+            reply: None,
+            later: None,
+            exit: None,
+        }
+    }
+
     /// What ends the flow, or that nothing does.
     pub fn worst(&self) -> &Outcome {
         match (&self.first, &self.reply) {

@@ -127,6 +127,98 @@ fn what_each_rule_is_for_is_told() {
     });
 }
 
+/// Each rule of one element says by itself whether packets had that, which the kernel's trace tells; where several are in
+/// one rule, the same has to be said of each. Where translation is done, addresses differ from hook to hook.
+#[test]
+fn addresses_are_those_that_the_hook_sees() {
+    netns::run("addresses_are_those_that_the_hook_sees", || {
+        let (client, outside, inside, server) =
+            ("198.51.100.7", "203.0.113.1", "192.168.1.1", "192.168.1.5");
+        let addresses = [client, outside, inside, server];
+        let hooks = [
+            ("prerouting", -300),
+            ("prerouting", -100),
+            ("prerouting", 0),
+            ("forward", 0),
+            ("postrouting", 0),
+            ("postrouting", 200),
+        ];
+        let rules = || {
+            let mut rules = String::new();
+            for side in ["saddr", "daddr"] {
+                rules += &format!("ip {side} {{ {} }} counter\n", addresses.join(", "));
+                for address in addresses {
+                    rules += &format!("ip {side} {address} counter\n");
+                }
+            }
+            rules
+        };
+        let mut text = format!(
+            "table ip n {{
+                chain d {{ type nat hook prerouting priority dstnat; ip daddr {outside} tcp dport 80 dnat to {server}:8080\n }}
+                chain s {{ type nat hook postrouting priority srcnat; {}\n masquerade\n }}
+            }}\n",
+            rules()
+        );
+        for (at, (hook, priority)) in hooks.iter().enumerate() {
+            text += &format!(
+                "table ip t{at} {{
+                    chain jumped {{ {} }}
+                    chain c {{ type filter hook {hook} priority {priority}; jump jumped\n }}
+                }}\n",
+                rules()
+            );
+        }
+        let folder = Folder::new();
+        let rules = file(&folder, "fw.nft", text);
+        let flow = flow(client, outside, 80).replacen(
+            "\"confirmed\"",
+            "\"dnat\":{\"address\":\"192.168.1.5\",\"port\":8080},\"snat\":{\"address\":\"192.168.1.1\",\"port\":1024,\"port_collapsed\":true},\"confirmed\"",
+            1,
+        );
+        let captured = file(&folder, "month.json", format!("{HEAD}\n{flow}\n"));
+        let outcome = on("check --coverage --format json", &[&rules, &captured]);
+        let report = outcome.text();
+        let rules: Vec<Value> = { report.lines() }
+            .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+            .filter(|object| object["type"] == "rule")
+            .collect();
+        let mut compared = 0;
+        for rule in &rules {
+            let Some(text) = rule["rule"].as_str().filter(|text| text.contains('{')) else {
+                continue;
+            };
+            let used: BTreeSet<&str> = { rule["elements"].as_array().into_iter().flatten() }
+                .filter(|element| element["used"] == true)
+                .filter_map(|element| element["element"].as_str())
+                .collect();
+            let alone = addresses.iter().copied().filter(|address| {
+                let (side, _) = text.split_once(" {").expect("a set");
+                let alone = format!("{side} {address} ");
+                rules.iter().any(|other| {
+                    let same = ["table", "chain"]
+                        .iter()
+                        .all(|name| other[name] == rule[name]);
+                    let begins = other["rule"]
+                        .as_str()
+                        .is_some_and(|text| text.starts_with(&alone));
+                    same && begins && other["status"] == "needed"
+                })
+            });
+            let alone: BTreeSet<&str> = alone.collect();
+            assert!(!alone.is_empty(), "{rule}");
+            // Whether nat chains of the same priority have translated by then is not known, so that it may be more.
+            let tie = rule["table"] == "t1";
+            assert!(
+                used == alone || (tie && used.is_superset(&alone)),
+                "{rule}: {alone:?}"
+            );
+            compared += 1;
+        }
+        assert_eq!(compared, 2 * (hooks.len() + 1), "{report}");
+    });
+}
+
 #[test]
 fn what_is_undecided_is_no_evidence() {
     netns::run("what_is_undecided_is_no_evidence", || {

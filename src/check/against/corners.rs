@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::check::catalog::Catalog;
+use crate::check::catalog::{Catalog, Hooked};
 use crate::check::rules::ChainName;
 use crate::check::shape::ranges::Ranges;
 use crate::check::shape::{Condition, Field, NEW};
@@ -116,7 +116,7 @@ pub fn corners(catalog: &Catalog) -> Vec<Corner> {
         chains.entry(name).or_default().push(at);
     }
     let mut ways: BTreeMap<ChainName, Vec<Way>> = BTreeMap::new();
-    for (chain, hook) in &catalog.hooks {
+    for Hooked { chain, hook, .. } in &catalog.hooks {
         let way = Way {
             positions: positions(hook),
             conditions: Vec::new(),

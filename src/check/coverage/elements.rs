@@ -190,6 +190,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::coverage::stage::Stage;
     use crate::check::shape::of_iptables;
     use crate::model::record::{Identity, Record};
     use crate::model::tuple::Tuple;
@@ -204,7 +205,7 @@ mod tests {
         for source in ["10.0.0.1", "10.0.0.2", "10.0.0.1"] {
             let tuple = Tuple::tcp(source, "192.0.2.1", 22);
             let record = Record::new(Identity::of(&tuple), true);
-            tally.add(&shape, &Sight::new(&record, None, false));
+            tally.add(&shape, &Sight::new(&record, None, false, Stage::default()));
         }
         let uses = tally.finish(&shape, &[]);
         let found: Vec<_> = uses

@@ -8,6 +8,7 @@
 mod elements;
 mod shadow;
 mod sight;
+mod stage;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use self::elements::Tally;
 use self::sight::Sight;
+use self::stage::Stage;
 use crate::check::catalog::{Catalog, Given};
 use crate::check::judge::Judge;
 use crate::check::shape::{Condition, Ending, Field, NEW};
@@ -124,6 +126,17 @@ impl Coverage {
             .iter()
             .map(|place| catalog.find(place))
             .collect();
+        let stages: Vec<[Stage; 2]> = { paths.places().iter() }
+            .map(|place| {
+                [false, true].map(|answer| {
+                    let stages = catalog.origins(place);
+                    let stages = stages.map(|hooked| {
+                        Stage::of(&hooked.kind, &hooked.hook, hooked.priority, answer)
+                    });
+                    stages.reduce(Stage::or).unwrap_or_default()
+                })
+            })
+            .collect();
         let mut tallies: Vec<Tally> = catalog
             .rules
             .iter()
@@ -143,14 +156,21 @@ impl Coverage {
                 continue;
             };
             doubted.extend(path.doubts.iter().copied());
-            let sights = both(record, Some(verdict));
+            let mut sights: Vec<(bool, Stage, Sight)> = Vec::new();
             let mut seen: BTreeSet<u32> = BTreeSet::new();
             for met in &path.met {
                 let first = seen.insert(met.place);
                 let count = match places[met.place as usize] {
                     Some(rule) => {
-                        let sight = &sights[usize::from(met.answer)];
-                        tallies[rule].add(&catalog.rules[rule].shape, sight);
+                        let stage = stages[met.place as usize][usize::from(met.answer)];
+                        let known = { sights.iter() }
+                            .position(|(answer, of, _)| (*answer, *of) == (met.answer, stage));
+                        let at = known.unwrap_or_else(|| {
+                            let sight = Sight::new(record, Some(verdict), met.answer, stage);
+                            sights.push((met.answer, stage, sight));
+                            sights.len() - 1
+                        });
+                        tallies[rule].add(&catalog.rules[rule].shape, &sights[at].2);
                         &mut uses[rule]
                     }
                     None if paths.places()[met.place as usize].handle.is_none() => {
@@ -243,7 +263,7 @@ impl Coverage {
 
 /// What a flow's packets are in both directions.
 fn both(record: &Record, verdict: Option<&Verdict>) -> [Sight; 2] {
-    [false, true].map(|answer| Sight::new(record, verdict, answer))
+    [false, true].map(|answer| Sight::new(record, verdict, answer, Stage::default()))
 }
 
 /// Why it says nothing that no flow has come to a rule.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::stage::{Seen, Stage};
 use crate::check::shape::{Condition, Field, Shape, Values, number_of};
 use crate::check::verdict::Verdict;
 use crate::model::record::{Protocol, Record, Service, SourcePort};
@@ -19,44 +20,67 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    /// That of the first direction, or of answers.
-    pub fn new(record: &Record, verdict: Option<&Verdict>, answer: bool) -> Self {
+    /// That of the first direction, or of answers, as a chain of this stage sees it.
+    pub fn new(record: &Record, verdict: Option<&Verdict>, answer: bool, stage: Stage) -> Self {
         let identity = &record.identity;
-        let mut sources = vec![identity.source];
-        let mut destinations = vec![identity.destination];
         let port = |port: u16| (u128::from(port), u128::from(port));
-        let (mut source_ports, mut destination_ports) = (Vec::new(), Vec::new());
+        let any = (0, u128::from(u16::MAX));
         let mut icmp = None;
-        match identity.service {
+        let (source_port, destination_port) = match identity.service {
             Service::Port(number) => {
-                destination_ports.push(port(number));
-                source_ports.push(match identity.source_port {
+                let source_port = match identity.source_port {
                     SourcePort::Exact(number) => port(number),
-                    _ => (0, u16::MAX.into()),
-                });
+                    _ => any,
+                };
+                (Some(source_port), Some(port(number)))
             }
-            Service::Icmp(kind, _) => icmp = Some(u128::from(kind)),
-            Service::None => {}
-        }
-        if let Some(dnat) = identity.dnat() {
-            destinations.push(dnat.address);
-            destination_ports.extend(dnat.port.map(port));
-        }
-        if let Some(snat) = identity.snat() {
-            sources.push(snat.address);
-            if identity.protocol.has_ports() {
-                source_ports.push((0, u16::MAX.into()));
+            Service::Icmp(kind, _) => {
+                icmp = Some(u128::from(kind));
+                (None, None)
             }
-        }
+            Service::None => (None, None),
+        };
+        let before = [
+            (identity.source, source_port),
+            (identity.destination, destination_port),
+        ];
+        let has_ports = identity.protocol.has_ports();
         let exit = verdict.and_then(|verdict| verdict.exit.as_ref());
-        if let Some(tuple) = exit.and_then(|exit| exit.translated.as_deref()) {
-            sources.push(tuple.source);
-            destinations.push(tuple.destination);
-            if identity.protocol.has_ports() {
-                source_ports.push((0, u16::MAX.into()));
-                destination_ports.push(port(tuple.destination_port));
+        let after = match exit.map(|exit| exit.translated.as_deref()) {
+            // It is known what became of the packets.
+            Some(None) => before,
+            Some(Some(tuple)) => [
+                (tuple.source, has_ports.then_some(any)),
+                (
+                    tuple.destination,
+                    has_ports.then(|| port(tuple.destination_port)),
+                ),
+            ],
+            None => [
+                identity
+                    .snat()
+                    .map_or(before[0], |snat| (snat.address, has_ports.then_some(any))),
+                identity.dnat().map_or(before[1], |dnat| {
+                    (dnat.address, dnat.port.map(port).or(destination_port))
+                }),
+            ],
+        };
+        let ends = [0, 1].map(|end| {
+            let both = [before[end], after[end]];
+            match [stage.source, stage.destination][end] {
+                Seen::Before => both[..1].to_vec(),
+                Seen::After => both[1..].to_vec(),
+                Seen::Either if both[0] == both[1] => both[..1].to_vec(),
+                Seen::Either => both.to_vec(),
             }
-        }
+        });
+        let addresses = |end: &[(IpAddr, _)]| end.iter().map(|(address, _)| *address).collect();
+        let ports =
+            |end: &[(_, Option<(u128, u128)>)]| end.iter().filter_map(|(_, port)| *port).collect();
+        let [mut sources, mut destinations]: [Vec<IpAddr>; 2] =
+            ends.each_ref().map(|end| addresses(end));
+        let [mut source_ports, mut destination_ports]: [Vec<_>; 2] =
+            ends.each_ref().map(|end| ports(end));
         if answer {
             std::mem::swap(&mut sources, &mut destinations);
             std::mem::swap(&mut source_ports, &mut destination_ports);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::Judge;
+use super::{HELPED, Judge};
 use crate::check::flow::Flow;
 use crate::check::network::{Network, UNKNOWN_LINK};
 use crate::check::setup;
@@ -15,8 +15,6 @@ use crate::model::record::{Protocol, Record, Service, SourcePort};
 
 /// How often flows are judged, each time with other devices, to find out whether it matters which they are.
 const WORLDS_MAX: usize = 24;
-/// Ports of control connections that the kernel's helpers follow (the `ports` of net/netfilter/nf_conntrack_*.c).
-const HELPED: [u16; 8] = [21, 69, 1719, 1720, 1723, 5060, 6566, 6667];
 
 impl Judge {
     /// Takes back verdicts that hang on which table of routes the host's packets were routed by.
@@ -33,8 +31,14 @@ impl Judge {
         }
     }
 
-    /// Takes back verdicts that stop what a helper may have expected: it passes as related where the helper is assigned.
-    pub(super) fn question_helpers(&self, records: &[Record], verdicts: &mut [Verdict]) {
+    /// Takes back verdicts that stop what a helper may have expected, but for those that are `known` in spite of that: it
+    /// passes as related where the helper is assigned.
+    pub(super) fn question_helpers(
+        &self,
+        records: &[Record],
+        verdicts: &mut [Verdict],
+        known: &HashSet<usize>,
+    ) {
         if !self.setup.rules.lets_related_pass() {
             return;
         }
@@ -43,7 +47,9 @@ impl Judge {
             .filter(|record| matches!(record.identity.service, Service::Port(port) if HELPED.contains(&port)))
             .flat_map(pairs)
             .collect();
-        for (record, verdict) in records.iter().zip(verdicts) {
+        let open =
+            { records.iter().zip(verdicts).enumerate() }.filter(|(at, _)| !known.contains(at));
+        for (_, (record, verdict)) in open {
             let told = record.origin.expected_by.is_some();
             let maybe = || {
                 !self.helpers_told
@@ -54,7 +60,7 @@ impl Judge {
             if stopped && (told || maybe()) {
                 *verdict = undecided(if told {
                     "a conntrack helper expected it: it passes as related where the helper is assigned to its control \
-                     connection, by this ruleset or elsewhere, and no helper works here"
+                     connection, which no rule here does to one that the capture has; give the file that does with --also"
                 } else {
                     "a conntrack helper may have expected it, as there was a control connection between the same hosts, and \
                      the capture does not tell: then it passes as related"
@@ -174,16 +180,11 @@ fn no_route() -> Verdict {
     )
 }
 
-fn undecided(why: &str) -> Verdict {
-    Verdict {
-        first: Outcome::Undecided(Arc::from(why), None),
-        reply: None,
-        later: None,
-        exit: None,
-    }
+pub(super) fn undecided(why: &str) -> Verdict {
+    Verdict::of_first(Outcome::Undecided(Arc::from(why), None))
 }
 
-fn alike(one: &Verdict, other: &Verdict) -> bool {
+pub(super) fn alike(one: &Verdict, other: &Verdict) -> bool {
     let names = |verdict: &Verdict| {
         (
             verdict.first.name(),
@@ -194,7 +195,7 @@ fn alike(one: &Verdict, other: &Verdict) -> bool {
 }
 
 /// Whether the device of the source, and of the destination, is only assumed.
-fn ends(record: &Record, network: &Network) -> [bool; 2] {
+pub(super) fn ends(record: &Record, network: &Network) -> [bool; 2] {
     let identity = &record.identity;
     let to = identity
         .dnat()
@@ -249,7 +250,7 @@ fn way_in_doubt(record: &Record, network: &Network) -> Option<&'static str> {
 }
 
 /// The two hosts of a flow, before and after translation.
-fn pairs(record: &Record) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+pub(super) fn pairs(record: &Record) -> impl Iterator<Item = (IpAddr, IpAddr)> {
     let identity = &record.identity;
     let from = [
         Some(identity.source),

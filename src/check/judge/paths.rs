@@ -106,8 +106,18 @@ impl Paths {
 
     /// The packets of the flow with this number have been injected.
     pub(super) fn end(&mut self, flow: usize) {
+        self.pass[flow] = self.keep();
+    }
+
+    /// The way since is that of this flow, of those that were judged.
+    pub(super) fn replace(&mut self, flow: usize) {
+        self.flows[flow] = self.keep();
+    }
+
+    /// The number of the way since.
+    fn keep(&mut self) -> u32 {
         let path = std::mem::take(&mut self.current);
-        let number = match self.known.get(&path) {
+        match self.known.get(&path) {
             Some(&number) => number,
             None => {
                 let number = self.paths.len() as u32;
@@ -115,8 +125,7 @@ impl Paths {
                 self.known.insert(path, number);
                 number
             }
-        };
-        self.pass[flow] = number;
+        }
     }
 
     /// The flows of the pass were these of all of them.

@@ -16,7 +16,7 @@ use crate::check::wire::{End, Heard};
 use crate::model::record::Protocol;
 
 /// How often a packet is sent that neither comes out nor is dropped by a rule.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 /// So many flows for which no attempt was better than the first, and none for which one was, show that
 /// nothing is lost here: the rest gets one attempt each.
 const HOPELESS: u32 = 32;
@@ -26,7 +26,7 @@ const LATE: &str =
     "the kernel could not deliver the whole trace: try again when the machine is less busy";
 
 /// What became of a packet.
-enum Fate {
+pub(super) enum Fate {
     /// It came out there.
     Arrived(End, Packet),
     /// It did not.
@@ -76,65 +76,73 @@ impl Judge {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            if let Some(paths) = &mut self.paths {
-                paths.begin();
-            }
-            let mut met = Vec::new();
-            // Another one each time, so that a late packet is not taken for the next.
-            self.last_number = self.last_number % (ANSWER - 1) + 1;
-            let number = TRACED | self.last_number;
-            let packet = Packet { number, ..*packet };
             let last = attempt == ATTEMPTS || self.hopeless >= HOPELESS;
-            let at = (flow.entrance, flow.scope);
-            let first = self.follow(at, &packet, Step::First, last, &mut met)?;
-            let (at, seen, exit) = match first {
-                Fate::Arrived(at, seen) => {
-                    tuples.insert(seen.tuple);
-                    (at, seen, Some(fast::exit(at, &packet, &seen)))
-                }
-                Fate::Ended(first) => {
-                    self.learn(attempt, &first);
-                    let verdict = Verdict {
-                        first,
-                        reply: None,
-                        later: None,
-                        exit: None,
-                    };
-                    return Ok(self.settle(flow, verdict, &met));
-                }
-                Fate::Unclear => {
-                    self.again(attempt)?;
-                    continue;
-                }
-            };
-            let accepted = |judge: &Self, reply, met: &[_]| {
-                let first = Outcome::Accepted;
-                let exit = exit.clone();
-                let verdict = Verdict {
-                    first,
-                    reply,
-                    later: None,
-                    exit,
-                };
-                judge.settle(flow, verdict, met)
-            };
-            let Some(answer) = seen.answer(number | ANSWER).filter(|_| flow.answered) else {
-                return Ok(accepted(self, None, &met));
-            };
-            match self.follow((at, flow.scope), &answer, Step::Answer, last, &mut met)? {
-                Fate::Arrived(..) => {
-                    let mut verdict = accepted(self, Some(Outcome::Accepted), &met);
-                    if verdict.passes() {
-                        verdict.later = self.later(flow, &packet)?;
-                    }
-                    return Ok(verdict);
-                }
-                Fate::Ended(reply) => {
-                    self.learn(attempt, &reply);
-                    return Ok(accepted(self, Some(reply), &met));
-                }
-                Fate::Unclear => self.again(attempt)?,
+            if let Some(verdict) = self.attempt(attempt, last, flow, packet, tuples)? {
+                return Ok(verdict);
             }
+            self.again(attempt)?;
+        }
+    }
+
+    /// Judges one flow, unless its fate is unclear and this is not the `last` attempt.
+    pub(super) fn attempt(
+        &mut self,
+        attempt: u32,
+        last: bool,
+        flow: &Flow,
+        packet: &Packet,
+        tuples: &mut HashSet<Tuple>,
+    ) -> io::Result<Option<Verdict>> {
+        if let Some(paths) = &mut self.paths {
+            paths.begin();
+        }
+        let mut met = Vec::new();
+        let packet = self.numbered(packet);
+        let at = (flow.entrance, flow.scope);
+        let (at, seen) = match self.follow(at, &packet, Step::First, last, &mut met)? {
+            Fate::Arrived(at, seen) => (at, seen),
+            Fate::Ended(first) => {
+                self.learn(attempt, &first);
+                return Ok(Some(self.settle(flow, Verdict::of_first(first), &met)));
+            }
+            Fate::Unclear => return Ok(None),
+        };
+        tuples.insert(seen.tuple);
+        let exit = fast::exit(at, &packet, &seen);
+        let accepted = |judge: &Self, reply, met: &[_]| {
+            let verdict = Verdict {
+                reply,
+                exit: Some(exit.clone()),
+                ..Verdict::of_first(Outcome::Accepted)
+            };
+            judge.settle(flow, verdict, met)
+        };
+        let answer = seen.answer(packet.number | ANSWER);
+        let Some(answer) = answer.filter(|_| flow.answered) else {
+            return Ok(Some(accepted(self, None, &met)));
+        };
+        match self.follow((at, flow.scope), &answer, Step::Answer, last, &mut met)? {
+            Fate::Arrived(..) => {
+                let mut verdict = accepted(self, Some(Outcome::Accepted), &met);
+                if verdict.passes() {
+                    verdict.later = self.later(flow, &packet)?;
+                }
+                Ok(Some(verdict))
+            }
+            Fate::Ended(reply) => {
+                self.learn(attempt, &reply);
+                Ok(Some(accepted(self, Some(reply), &met)))
+            }
+            Fate::Unclear => Ok(None),
+        }
+    }
+
+    /// The packet with another number each time, so that a late one is not taken for the next.
+    pub(super) const fn numbered(&mut self, packet: &Packet) -> Packet {
+        self.last_number = self.last_number % (ANSWER - 1) + 1;
+        Packet {
+            number: TRACED | self.last_number,
+            ..*packet
         }
     }
 
@@ -146,11 +154,7 @@ impl Judge {
         if self.paths.is_none() || !built {
             return Ok(None);
         }
-        self.last_number = self.last_number % (ANSWER - 1) + 1;
-        let packet = Packet {
-            number: TRACED | self.last_number,
-            ..*packet
-        };
+        let packet = self.numbered(packet);
         let at = (flow.entrance, flow.scope);
         let mut met = Vec::new();
         let outcome = match self.follow(at, &packet, Step::Later, true, &mut met)? {
@@ -158,12 +162,7 @@ impl Judge {
             Fate::Ended(outcome) => outcome,
             Fate::Unclear => return Ok(None),
         };
-        let verdict = Verdict {
-            first: outcome,
-            reply: None,
-            later: None,
-            exit: None,
-        };
+        let verdict = Verdict::of_first(outcome);
         Ok(Some(self.settle(flow, verdict, &met).first))
     }
 
@@ -177,7 +176,7 @@ impl Judge {
     }
 
     /// Before another attempt: a fresh connection, and time for whatever was late.
-    fn again(&mut self, attempt: u32) -> io::Result<()> {
+    pub(super) fn again(&mut self, attempt: u32) -> io::Result<()> {
         std::thread::sleep(Duration::from_millis(u64::from(attempt) * 5));
         self.setup.wire.drain(|_, _| ())?;
         self.forget()
@@ -185,7 +184,7 @@ impl Judge {
 
     /// Sends a packet, finds out what becomes of it, and notes the doubts that it came to. After the `last` attempt that is
     /// never unclear.
-    fn follow(
+    pub(super) fn follow(
         &mut self,
         (at, scope): (End, u32),
         packet: &Packet,

@@ -45,7 +45,7 @@ impl Judge {
     }
 
     /// Has packets belong to a zone.
-    fn enter(&mut self, zone: u16) -> Result<(), Error> {
+    pub(super) fn enter(&mut self, zone: u16) -> Result<(), Error> {
         if self.zone != zone {
             let table = guard::zone(zone);
             NFT.output(&self.setup.namespace, &["-f", "-"], table.as_bytes())?;
@@ -62,12 +62,7 @@ impl Judge {
     ) -> Result<Vec<Verdict>, Error> {
         let impossible = |flow: &Flow| {
             let why = flow.impossible.clone()?;
-            Some(Verdict {
-                first: Outcome::Undecided(why, None),
-                reply: None,
-                later: None,
-                exit: None,
-            })
+            Some(Verdict::of_first(Outcome::Undecided(why, None)))
         };
         let mut verdicts: Vec<Option<Verdict>> = flows.iter().map(impossible).collect();
         let broken =

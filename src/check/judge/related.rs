@@ -1,0 +1,127 @@
+//! Expectations of conntrack: a connection that meets one is related to the connection that it is of.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+
+use crate::check::packet::Tuple;
+use crate::netlink::build::{Body, netfilter_message};
+use crate::netlink::request::transact;
+use crate::netlink::uapi::{
+    AF_INET, AF_INET6, CTA_EXPECT_MASK, CTA_EXPECT_MASTER, CTA_EXPECT_TIMEOUT, CTA_EXPECT_TUPLE,
+    CTA_EXPECT_ZONE, CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC,
+    CTA_PROTO_DST_PORT, CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_TUPLE_IP, CTA_TUPLE_PROTO,
+    IPCTNL_MSG_EXP_DELETE, IPCTNL_MSG_EXP_NEW, NFNL_SUBSYS_CTNETLINK_EXP, NLM_F_ACK, NLM_F_CREATE,
+    NLM_F_EXCL, NLM_F_REQUEST, message_type,
+};
+
+/// How long an expectation waits for its connection, in seconds: longer than any judge does.
+const TIMEOUT_S: u32 = 60;
+
+/// A connection that another one makes related.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expectation {
+    /// The connection that a helper follows, as its first packet was sent.
+    pub master: Tuple,
+    /// The one that is expected, as its first packet will be sent.
+    pub expected: Tuple,
+    /// The conntrack zone of both.
+    pub zone: u16,
+}
+
+/// What the kernel said of an expectation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It waits for its connection.
+    Made,
+    /// No helper follows the other connection.
+    NoHelper,
+    /// It can't be made for another reason.
+    Refused,
+}
+
+impl Expectation {
+    /// Has the kernel expect the connection.
+    pub fn make(&self, socket: impl AsFd) -> Answer {
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        let result = self.request(socket, IPCTNL_MSG_EXP_NEW, flags, |body, expectation| {
+            // The mask says which bits count: all.
+            let of = |address: IpAddr| match address {
+                IpAddr::V4(_) => IpAddr::from([0xff; 4]),
+                IpAddr::V6(_) => IpAddr::from([0xff; 16]),
+            };
+            let expected = &expectation.expected;
+            let mask = Tuple {
+                source: of(expected.source),
+                destination: of(expected.destination),
+                protocol: expected.protocol,
+                source_port: u16::MAX,
+                destination_port: u16::MAX,
+            };
+            tuple(body, CTA_EXPECT_MASTER, &expectation.master);
+            tuple(body, CTA_EXPECT_MASK, &mask);
+            body.word_be(CTA_EXPECT_TIMEOUT, TIMEOUT_S);
+        });
+        let errno = |error: io::Error| Errno::from_io_error(&error);
+        match result.map_err(errno) {
+            Ok(()) => Answer::Made,
+            // The connection has no room for a helper (`ctnetlink_alloc_expect`, nf_conntrack_netlink.c), or none in it
+            // (`__nf_ct_expect_check`, nf_conntrack_expect.c; Linux 6.18).
+            Err(Some(Errno::OPNOTSUPP | Errno::SHUTDOWN)) => Answer::NoHelper,
+            Err(_) => Answer::Refused,
+        }
+    }
+
+    /// Takes it back, and returns whether a connection has met it: then it is gone (`nf_ct_find_expectation`,
+    /// nf_conntrack_expect.c).
+    pub fn was_met(&self, socket: impl AsFd) -> bool {
+        let result = self.request(socket, IPCTNL_MSG_EXP_DELETE, 0, |_, _| {});
+        result.is_err_and(|error| Errno::from_io_error(&error) == Some(Errno::NOENT))
+    }
+
+    fn request(
+        &self,
+        socket: impl AsFd,
+        message: u16,
+        flags: u16,
+        more: impl FnOnce(&mut Body<'_>, &Self),
+    ) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        let kind = message_type(NFNL_SUBSYS_CTNETLINK_EXP, message);
+        let family = if self.expected.source.is_ipv4() {
+            AF_INET
+        } else {
+            AF_INET6
+        };
+        let flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        netfilter_message(&mut bytes, kind, flags, family, 0, |body| {
+            tuple(body, CTA_EXPECT_TUPLE, &self.expected);
+            if self.zone != 0 {
+                body.attribute(CTA_EXPECT_ZONE, &self.zone.to_be_bytes());
+            }
+            more(body, self);
+        });
+        transact(socket, &bytes, 1)
+    }
+}
+
+/// Appends a tuple, in the attributes that ctnetlink has for those of connections too.
+fn tuple(body: &mut Body<'_>, kind: u16, tuple: &Tuple) {
+    body.nest(kind, |body| {
+        body.nest(CTA_TUPLE_IP, |body| {
+            let mut address = |kinds: [u16; 2], address: IpAddr| match address {
+                IpAddr::V4(address) => body.attribute(kinds[0], &address.octets()),
+                IpAddr::V6(address) => body.attribute(kinds[1], &address.octets()),
+            };
+            address([CTA_IP_V4_SRC, CTA_IP_V6_SRC], tuple.source);
+            address([CTA_IP_V4_DST, CTA_IP_V6_DST], tuple.destination);
+        });
+        body.nest(CTA_TUPLE_PROTO, |body| {
+            body.attribute(CTA_PROTO_NUM, &[tuple.protocol.0]);
+            body.attribute(CTA_PROTO_SRC_PORT, &tuple.source_port.to_be_bytes());
+            body.attribute(CTA_PROTO_DST_PORT, &tuple.destination_port.to_be_bytes());
+        });
+    });
+}
