@@ -18,7 +18,6 @@ pub const TRACED: u16 = 0x8000;
 /// - What this host sends by itself, like resets and ICMP errors, goes nowhere: nobody has sent it in the
 ///   capture. A raw socket's packets are known by their mark.
 /// - Packets whose number has the bit [`TRACED`] are traced from the first hook on.
-/// - What is for many says so, as it would with an Ethernet header, which injected packets do not have.
 /// - `ingress` are the devices of which rules see packets even before that; there is a table for those
 ///   only if the ruleset has one, since the kernel then takes another way.
 /// - `again` has every hook begin with that: rules of the ruleset may switch it off.
@@ -37,13 +36,6 @@ pub fn table(ingress: &[&str], again: bool) -> String {
         "table inet {TABLE} {{
             chain prerouting {{ type filter hook prerouting priority -2147483648
                 {trace}
-                fib daddr type vmap {{ broadcast : jump to-all, multicast : jump to-many }}
-            }}
-            chain to-all {{
-                meta pkttype set broadcast
-            }}
-            chain to-many {{
-                meta pkttype set multicast
             }}
             chain output {{ type filter hook output priority -2147483648
                 meta mark != {MARK:#x} drop
@@ -81,6 +73,24 @@ pub fn table(ingress: &[&str], again: bool) -> String {
         );
     }
     text
+}
+
+/// Rules by which what is for many says so, as it would with an Ethernet header, which injected packets do not have. Each
+/// packet costs the kernel a look at its routes then.
+pub fn for_many() -> String {
+    format!(
+        "table inet {TABLE} {{
+            chain to-all {{
+                meta pkttype set broadcast
+            }}
+            chain to-many {{
+                meta pkttype set multicast
+            }}
+            chain prerouting {{
+                fib daddr type vmap {{ broadcast : jump to-all, multicast : jump to-many }}
+            }}
+        }}\n"
+    )
 }
 
 /// The table that puts packets into a conntrack zone, before conntrack sees them.

@@ -22,6 +22,7 @@ use self::paths::Paths;
 use crate::check::doubt::{Concerns, Doubt, Effect};
 use crate::check::flow::{Flow, free_ports};
 use crate::check::groups::Groups;
+use crate::check::guard;
 use crate::check::limits::{self, flows};
 use crate::check::network::Hints;
 use crate::check::packet::{Packet, Step, Tuple};
@@ -71,6 +72,8 @@ pub struct Judge {
     zone: u16,
     /// Whether the captures tell which flows helpers expected.
     helpers_told: bool,
+    /// Whether packets say that they are for many.
+    tells_many: bool,
     /// The rules that flows come to, where that is asked for.
     paths: Option<Paths>,
     /// What the captures tell of translation.
@@ -122,6 +125,7 @@ impl Judge {
             ports,
             zone: 0,
             helpers_told: captures.iter().all(|capture| capture.marks_picked_up),
+            tells_many: false,
             paths: None,
             translations: None,
             crew: Vec::new(),
@@ -185,6 +189,7 @@ impl Judge {
     fn prepare(&mut self, records: &[Record]) -> Result<(), Error> {
         self.translate(records)?;
         self.let_loopback_in(records)?;
+        self.tell_what_is_for_many(records)?;
         let setup = &self.setup;
         self.groups
             .join(records, &setup.namespace, &setup.network, &setup.wire)?;
@@ -285,6 +290,18 @@ impl Judge {
         let path = Path::new("/proc/sys/net/ipv4/conf/all/route_localnet");
         let written = self.setup.namespace.run(|| fs::write(path, "1"))?;
         written.map_err(|error| Error::file(path, format!("can't be set: {error}")))
+    }
+
+    /// Has packets that are for many say so, where there are any.
+    fn tell_what_is_for_many(&mut self, records: &[Record]) -> Result<(), Error> {
+        let network = &self.setup.network;
+        let mut destinations = records.iter().map(|record| record.identity.destination);
+        if !self.tells_many && destinations.any(|address| network.is_for_many(address)) {
+            let rules = guard::for_many();
+            NFT.output(&self.setup.namespace, &["-f", "-"], rules.as_bytes())?;
+            self.tells_many = true;
+        }
+        Ok(())
     }
 
     fn limit(&mut self, limit: String) {

@@ -191,6 +191,20 @@ fn head(
         lines.push(String::new());
         lines.extend(header::wrapped(String::new(), text));
     };
+    if plan.chains.contains(&Chain::Forward) {
+        say(
+            "WARNING: from version 2.0 on, firewalld asks no policy about what passes between two interfaces of which it knows \
+             no zone: it rejects that. NetworkManager names a zone for each. See what is known with firewall-cmd \
+             --get-active-zones, and name one for each of the others:",
+        );
+        lines.push(
+            "  firewall-cmd --permanent --zone=$(firewall-cmd --get-default-zone) --add-interface=NAME".to_owned(),
+        );
+    }
+    let mut say = |text: &str| {
+        lines.push(String::new());
+        lines.extend(header::wrapped(String::new(), text));
+    };
     say(
         "The files belong in /etc/firewalld, with the folders that they are in. They do not replace zones and policies of yours, \
          but come before them and decide on everything. With a way back, should you lock yourself out:",

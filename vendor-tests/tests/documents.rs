@@ -244,8 +244,9 @@ fn the_commands_of_the_documents_work() {
                     let said = String::from_utf8_lossy(&output.stderr);
                     wrong.push(format!("{name}: {command}: {}: {said}", output.status));
                 }
-                // Daemons end with the test's commands.
-                sh("test ! -e /run/conntracker.pid || kill $(cat /run/conntracker.pid)");
+                // Daemons end with the test's commands, and before the next one begins.
+                sh("cd /run; test ! -e conntracker.pid || kill $(cat conntracker.pid) 2>/dev/null || true
+                    while test -e conntracker.pid; do sleep 0.1; done");
             }
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
