@@ -483,7 +483,11 @@ fn a_rule_that_keeps_events_back_is_told_and_makes_no_difference_to_batch() {
                     let told = has_effects || ends;
                     for outcome in [&kernel, &auto, &batch] {
                         let said = &outcome.stderr;
-                        assert_eq!(outcome.code, Some(if told { 3 } else { 0 }), "{what}: {said}");
+                        assert_eq!(
+                            outcome.code,
+                            Some(if told { 3 } else { 0 }),
+                            "{what}: {said}"
+                        );
                         assert_eq!(
                             said.contains("table inet mask, chain p: ct event set"),
                             told,
@@ -497,7 +501,11 @@ fn a_rule_that_keeps_events_back_is_told_and_makes_no_difference_to_batch() {
                     }
                     let source = |outcome: &Outcome| objects(&outcome.text())[0]["source"].clone();
                     assert_eq!(source(&kernel), "kernel", "{what}");
-                    let usual = if from_the_start && has_effects { "batch" } else { "kernel" };
+                    let usual = if from_the_start && has_effects {
+                        "batch"
+                    } else {
+                        "kernel"
+                    };
                     assert_eq!(source(&auto), usual, "{what}");
                 }
             }
