@@ -1,11 +1,14 @@
 //! nftables as it stands: the rules that have connections tracked, and the flowtables.
 
+mod heard;
 mod rule;
 
 use std::io;
 use std::ops::ControlFlow;
 
 use self::rule::{exempt, family_name, find, masks, need, object, text, word};
+
+pub use self::heard::{Added, Heard};
 
 use super::module::Presence;
 use super::need::Needs;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::doctor::ruleset;
+use crate::doctor::ruleset::{self, Heard};
 use crate::intake::Intake;
 use crate::live::servers;
 use crate::model::timestamp::Timestamp;
@@ -61,6 +61,8 @@ struct State {
     seen: HashMap<Place, Looks>,
     /// The ruleset's generation when it was read last.
     generation: Option<u32>,
+    /// Hears of the rules of this namespace that are added, from when nftables is loaded.
+    heard: Option<Heard>,
     looked: Instant,
     troubles: Vec<Trouble>,
     /// Sorted, none twice.
@@ -142,6 +144,7 @@ impl Conditions {
             state: Mutex::new(State {
                 seen: HashMap::new(),
                 generation: None,
+                heard: None,
                 looked: Instant::now(),
                 troubles: Vec::new(),
                 blind_spots: unheard.into_iter().collect(),
@@ -181,8 +184,15 @@ impl Conditions {
         }
         // Before the switch is read: a write meanwhile is seen at the next look.
         let was_written = self.writes.as_ref().is_some_and(Writes::any);
+        // And so before the rules are.
+        let unheard = state.hear_of_rules();
+        let added = state.heard.as_ref().map(Heard::take).unwrap_or_default();
         let mut found = find(state.tracked(&Place::Own), self.wanted);
-        found.passed = was_written.then(|| Broken::with_effects(WRITTEN.to_owned()));
+        if was_written {
+            found.passed.push(Broken::with_effects(WRITTEN.to_owned()));
+        }
+        found.blind_spots.extend(unheard);
+        found.hear(&added, self.wanted);
         state.take(Place::Own, found);
         for other in intake.namespaces().map_or_else(Vec::new, Namespaces::all) {
             let place = Place::Other(Arc::clone(&other.label));
@@ -219,7 +229,7 @@ impl Conditions {
             broken: broken.into_iter().collect(),
             tracked: [false; 2],
             is_whole: true,
-            passed: None,
+            passed: Vec::new(),
             blind_spots: Vec::new(),
         };
         state.take(Place::Name, found);
@@ -271,6 +281,23 @@ impl Conditions {
 }
 
 impl State {
+    /// Begins to listen to what is added to the ruleset, once there is nftables. Returns what can't be seen if that fails.
+    fn hear_of_rules(&mut self) -> Option<String> {
+        if self.heard.is_some() {
+            return None;
+        }
+        match Heard::begin() {
+            Ok(heard) => {
+                self.heard = heard;
+                None
+            }
+            Err(error) => Some(format!(
+                "flows whose events a rule kept back for a moment between two looks, since changes of rules can't be \
+                 heard of ({error})"
+            )),
+        }
+    }
+
     fn tracked(&self, place: &Place) -> [bool; 2] {
         self.seen.get(place).map_or([false; 2], |seen| seen.tracked)
     }
@@ -286,7 +313,7 @@ impl State {
     }
 
     /// Takes note of what is broken at one place, and so of what is not any more.
-    fn take(&mut self, place: Place, found: Found) {
+    fn take(&mut self, place: Place, mut found: Found) {
         let now = Timestamp::now();
         for spot in found.blind_spots {
             let spot = match &place {
@@ -307,6 +334,7 @@ impl State {
             seen.good = Some(now);
         }
         let lasting = |trouble: &&mut Trouble| trouble.place == place && trouble.until.is_none();
+        let mut ended = Vec::new();
         for trouble in self.troubles.iter_mut().filter(lasting) {
             let is_found = found
                 .broken
@@ -314,11 +342,18 @@ impl State {
                 .any(|broken| broken.what == trouble.what);
             if !is_found && found.is_whole {
                 trouble.until = Some(now);
+                ended.push(trouble.what.clone());
             }
         }
-        // What lasts says more.
-        let is_off = found.broken.iter().any(|broken| broken.what == OFF);
-        for Broken { what, has_effects } in found.passed.into_iter().filter(|_| !is_off) {
+        // What lasts says more, and so does what has lasted up to now.
+        let says_more = |passed: &Broken| {
+            let lasts = |broken: &Broken| {
+                broken.what == passed.what || passed.what == WRITTEN && broken.what == OFF
+            };
+            found.broken.iter().any(lasts) || ended.contains(&passed.what)
+        };
+        found.passed.retain(|passed| !says_more(passed));
+        for Broken { what, has_effects } in found.passed {
             self.troubles.push(Trouble {
                 place: place.clone(),
                 what,
@@ -374,6 +409,7 @@ mod tests {
         State {
             seen: HashMap::new(),
             generation: None,
+            heard: None,
             looked: Instant::now(),
             troubles: Vec::new(),
             blind_spots: Vec::new(),
@@ -388,7 +424,7 @@ mod tests {
                 .collect(),
             tracked: [true; 2],
             is_whole: true,
-            passed: None,
+            passed: Vec::new(),
             blind_spots: Vec::new(),
         }
     }
@@ -412,6 +448,27 @@ mod tests {
         state.take(Place::Own, found(&["it broke"]));
         assert_eq!(state.troubles.len(), 2);
         assert_eq!(state.tracked(&Place::Own), [true; 2]);
+    }
+
+    #[test]
+    fn what_was_there_for_a_moment_is_told_once() {
+        let passed = |what: &str, broken: &[&str]| Found {
+            passed: vec![Broken::with_effects(what.to_owned())],
+            ..found(broken)
+        };
+        let mut state = state();
+        state.take(Place::Own, found(&[]));
+        let good = state.seen[&Place::Own].good;
+        state.take(Place::Own, passed("a rule", &[]));
+        assert_eq!(state.troubles.len(), 1);
+        assert_eq!(state.troubles[0].from, good);
+        assert!(state.troubles[0].until.is_some() && state.troubles[0].has_effects);
+        // One that is still there lasts, and was no other when it has gone.
+        state.take(Place::Own, passed("another", &["another"]));
+        assert_eq!((state.troubles.len(), state.troubles[1].until), (2, None));
+        state.take(Place::Own, passed("another", &[]));
+        assert_eq!(state.troubles.len(), 2);
+        assert!(state.troubles[1].until.is_some());
     }
 
     #[test]

@@ -94,6 +94,42 @@ fn rules_that_end_tracking_or_keep_events_back_are_said() {
     );
 }
 
+/// Between two looks nobody reads the rules; the kernel tells of each that is added.
+#[test]
+fn a_rule_that_is_there_for_a_moment_is_said() {
+    netns::run("a_rule_that_is_there_for_a_moment_is_said", || {
+        sh("nft 'table inet y { chain c { type filter hook output priority 0; ct state new; }; }'");
+        let within = |rule: &str| {
+            format!(
+                "nft 'table inet z {{ chain c {{ type filter hook output priority -150; {rule}; }}; }}'
+                 nft delete table inet z"
+            )
+        };
+        let cases = [
+            (
+                within("ct event set destroy"),
+                Some("a rule kept events back (table inet z, chain c: ct event set)"),
+            ),
+            (within("ct event set new,related,reply"), None),
+            (within("counter"), None),
+        ];
+        for (change, expected) in cases {
+            let capture = Launch::new(["--source", "batch"]).start();
+            sh(&change);
+            let outcome = capture.finish();
+            let said = &outcome.stderr;
+            assert_eq!(
+                outcome.code,
+                Some(if expected.is_some() { 3 } else { 0 }),
+                "{change}: {said}"
+            );
+            if let Some(words) = expected {
+                assert!(said.contains(words) && said.contains(", until "), "{said}");
+            }
+        }
+    });
+}
+
 #[test]
 fn a_namespace_that_is_made_anew_is_said() {
     netns::run_with_names("a_namespace_that_is_made_anew_is_said", || {

@@ -2,10 +2,13 @@
 //! twice.
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use rustix::process::Signal;
 use serde_json::Value;
 use vendor_tests::capture::{Capture, Launch, Outcome};
@@ -15,7 +18,7 @@ use vendor_tests::lab::{Lab, close};
 use vendor_tests::netns;
 use vendor_tests::room::Room;
 use vendor_tests::temp::Folder;
-use vendor_tests::wait::until_true;
+use vendor_tests::wait::{bound, until_true};
 use vendor_tests::witness::insert;
 
 /// Runs a test in a namespace of its own, where BPF programs can be loaded.
@@ -395,6 +398,117 @@ fn what_the_table_shows_is_not_recovered_if_it_was_received() {
             let list = capture.finish().list();
             assert_eq!(objects(&list)[0]["loss"]["recovered"], 0, "{list}");
             assert_eq!(connections(&flows(&list)), 1);
+        },
+    );
+}
+
+/// Event masks that a rule may set, and whether a list rests on more. nft has no name for the bit of changed marks
+/// (`IPCT_MARK`), which comes without TCP's state.
+const MASKS: [(&str, bool); 8] = [
+    ("new", true),
+    ("destroy", true),
+    ("assured", true),
+    ("label", true),
+    ("reply", true),
+    ("128", true),
+    ("new,related,reply", false),
+    ("new,related,reply,assured,destroy", false),
+];
+
+fn set_mask(mask: &str) {
+    netns::sh(&format!(
+        "nft 'table inet mask {{
+            chain p {{ type filter hook prerouting priority -150;
+                ct event set {mask}; ct state established ct mark set 2; }};
+            chain o {{ type filter hook output priority -150; ct event set {mask}; }};
+        }}'"
+    ));
+}
+
+/// Opens a TCP connection from the server to the client, and closes it.
+fn call_back(lab: &Lab, from: u16, to: u16) {
+    let to = SocketAddr::from(([10, 1, 0, 2], to));
+    let listener = lab.client.run(move || bound(|| TcpListener::bind(to)));
+    let near = lab.server.run(move || {
+        let from = SocketAddr::from(([10, 2, 0, 2], from));
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("one");
+        set_socket_reuseaddr(&socket, true).expect("set");
+        bound(|| Ok(bind(&socket, &from)?));
+        connect(&socket, &to).expect("the client listens");
+        TcpStream::from(socket)
+    });
+    let (far, _) = listener.accept().expect("the server has connected");
+    close(near, far);
+}
+
+#[test]
+fn a_rule_that_keeps_events_back_is_told_and_makes_no_difference_to_batch() {
+    with_bpf(
+        "a_rule_that_keeps_events_back_is_told_and_makes_no_difference_to_batch",
+        || {
+            let lab = Lab::new();
+            lab.track();
+            for (round, (mask, has_effects)) in MASKS.into_iter().enumerate() {
+                let options: &[&str] = [
+                    &[][..],
+                    &["--existing", "--reliable"],
+                    &["--source-ports", "keep"],
+                ][round % 3];
+                for from_the_start in [false, true] {
+                    let what = format!("{mask}, from the start: {from_the_start}, {options:?}");
+                    netns::sh("conntrack -F");
+                    if from_the_start {
+                        set_mask(mask);
+                    }
+                    let captures =
+                        ["kernel", "auto", "batch"].map(|source| capture(source, options));
+                    let (near, far) = lab.open_tcp(50_000, 7777);
+                    lab.traffic();
+                    if !from_the_start {
+                        set_mask(mask);
+                    }
+                    close(near, far);
+                    // By its ports it could be the answer to the one before.
+                    call_back(&lab, 7777, 50_001);
+                    lab.traffic();
+                    captures[2].drained();
+                    // In the middle of it: what the maps hold then has been collected.
+                    captures[0].signal(Signal::USR1);
+                    thread::sleep(Duration::from_millis(300));
+                    netns::sh("nft delete table inet mask");
+                    let [kernel, auto, batch] = captures.map(Capture::finish);
+                    let wanted = flows(&batch.text());
+                    assert!(wanted.len() > 1 || from_the_start, "{what}");
+                    let ends = options.contains(&"--reliable") && !mask.contains("destroy");
+                    let told = has_effects || ends;
+                    for outcome in [&kernel, &auto, &batch] {
+                        let said = &outcome.stderr;
+                        assert_eq!(
+                            outcome.code,
+                            Some(if told { 3 } else { 0 }),
+                            "{what}: {said}"
+                        );
+                        assert_eq!(
+                            said.contains("table inet mask, chain p: ct event set"),
+                            told,
+                            "{what}: {said}"
+                        );
+                        let found = flows(&outcome.text());
+                        for (found, wanted) in found.iter().zip(&wanted) {
+                            assert_eq!(found, wanted, "{what}");
+                        }
+                        assert_eq!(found.len(), wanted.len(), "{what}");
+                    }
+                    let source = |outcome: &Outcome| objects(&outcome.text())[0]["source"].clone();
+                    assert_eq!(source(&kernel), "kernel", "{what}");
+                    let usual = if from_the_start && has_effects {
+                        "batch"
+                    } else {
+                        "kernel"
+                    };
+                    assert_eq!(source(&auto), usual, "{what}");
+                }
+            }
         },
     );
 }

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, inotify};
 
 use crate::doctor::need::Needs;
+use crate::doctor::ruleset::Added;
 use crate::doctor::tracking::Tracking;
 use crate::os::sysctl::sysctl;
 
@@ -31,8 +32,8 @@ pub struct Found {
     pub blind_spots: Vec<String>,
     /// Whether the rules could be read, so that what is not among the broken is sound.
     pub is_whole: bool,
-    /// What may have been broken since the last look, and is not now.
-    pub passed: Option<Broken>,
+    /// What was broken since the last look, or may have been. It may be so still.
+    pub passed: Vec<Broken>,
 }
 
 /// What does not hold.
@@ -101,15 +102,7 @@ pub fn find(before: [bool; 2], wanted: Wanted) -> Found {
             lost.join(" and ")
         )));
     }
-    for mask in &needs.masks {
-        let what = format!("a rule kept events back ({mask})");
-        broken.push(Broken::with_effects(what));
-    }
-    for mask in needs.masks_of_ends.iter().filter(|_| wanted.ends) {
-        let what =
-            format!("a rule kept back the ends of connections, on which --reliable rests ({mask})");
-        broken.push(Broken::with_effects(what));
-    }
+    broken.extend(kept_back(&needs, wanted));
     let missing = |family: usize| {
         let wanted = [wanted.ipv4, wanted.ipv6][family] && !wanted.track;
         wanted && !tracked[family] && tracked[1 - family] && tracking.is_in_use(family)
@@ -131,9 +124,7 @@ pub fn find(before: [bool; 2], wanted: Wanted) -> Found {
                 .to_owned(),
         );
     }
-    blind_spots.extend(needs.exempt.iter().map(|rule| {
-        format!("flows whose packets a rule exempts from connection tracking ({rule})")
-    }));
+    blind_spots.extend(exempted(&needs));
     let flowtables = tracking
         .nftables
         .iter()
@@ -149,7 +140,40 @@ pub fn find(before: [bool; 2], wanted: Wanted) -> Found {
         tracked,
         blind_spots,
         is_whole,
-        passed: None,
+        passed: Vec::new(),
+    }
+}
+
+/// What rules keep back that is wanted.
+fn kept_back(needs: &Needs, wanted: Wanted) -> impl Iterator<Item = Broken> {
+    let any = needs.masks.iter();
+    let any = any.map(|mask| format!("a rule kept events back ({mask})"));
+    let ends = needs.masks_of_ends.iter().filter(move |_| wanted.ends);
+    let ends = ends.map(|mask| {
+        format!("a rule kept back the ends of connections, on which --reliable rests ({mask})")
+    });
+    any.chain(ends).map(Broken::with_effects)
+}
+
+/// Flows that can't be seen since rules exempt their packets.
+fn exempted(needs: &Needs) -> impl Iterator<Item = String> {
+    let rules = needs.exempt.iter();
+    rules
+        .map(|rule| format!("flows whose packets a rule exempts from connection tracking ({rule})"))
+}
+
+impl Found {
+    /// Takes in what rules did that were added since the last look, whether or not they are still there.
+    pub fn hear(&mut self, added: &Added, wanted: Wanted) {
+        self.passed.extend(kept_back(&added.needs, wanted));
+        self.blind_spots.extend(exempted(&added.needs));
+        if added.overrun {
+            self.blind_spots.push(
+                "flows whose events or packets a rule kept back for a moment between two looks, since more rules were \
+                 changed at once than could be followed"
+                    .to_owned(),
+            );
+        }
     }
 }
 
