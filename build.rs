@@ -1,4 +1,4 @@
-//! Compiles the BPF programs of the `kernel` source (feature `ebpf`) with clang.
+//! Compiles the BPF programs (feature `ebpf`) with clang: those of the `kernel` source, and the one that counts what is dropped.
 
 use std::env;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
 const FOLDER: &str = "src/bpf";
-const PROGRAMS: [&str; 2] = ["dedup", "records"];
+const PROGRAMS: [&str; 3] = ["dedup", "records", "drops"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -2,7 +2,7 @@
 //! everything and, if `CONNTRACKER_REFERENCE` names it, the C tool.
 //!
 //! `cargo bench --bench live` measures and prints tables; words behind `--` pick sections (backlog,
-//! paced, memory, dump). With `--test`, every section runs once in a small form, and what it lists is
+//! paced, memory, dump, trace). With `--test`, every section runs once in a small form, and what it lists is
 //! held against what a replay of the same events lists.
 #![allow(missing_docs)] // A program, with its own words in its modules.
 
@@ -32,6 +32,8 @@ mod room;
 mod section;
 #[path = "live/sink.rs"]
 mod sink;
+#[path = "live/tracing.rs"]
+mod tracing;
 #[path = "live/trial.rs"]
 mod trial;
 

@@ -7,7 +7,8 @@ use crate::Failure;
 
 /// Sources to measure; one that the binary does not know is left out.
 const SOURCES: [&str; 3] = ["callback", "batch", "kernel"];
-const CONNTRACKER: &str = env!("CARGO_BIN_EXE_conntracker");
+/// The program as cargo has built it.
+pub const CONNTRACKER: &str = env!("CARGO_BIN_EXE_conntracker");
 
 /// A listener.
 #[derive(Clone, Debug, PartialEq, Eq)]

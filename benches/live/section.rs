@@ -9,6 +9,7 @@ use crate::load::Load;
 use crate::program::Program;
 use crate::report::{self, Series};
 use crate::sink::Kind;
+use crate::tracing;
 use crate::trial::{Form, Trial, unheard};
 
 /// Nearly the most a buffer can be: SO_RCVBUF is an int.
@@ -38,6 +39,8 @@ pub enum Section {
     Memory,
     /// The end, to a file and to a pipe.
     Dump,
+    /// What it costs the sender that packets are followed through the rules.
+    Trace,
 }
 
 /// A workload of a section.
@@ -50,7 +53,13 @@ struct Workload {
 
 impl Section {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Backlog, Self::Paced, Self::Memory, Self::Dump];
+    pub const ALL: [Self; 5] = [
+        Self::Backlog,
+        Self::Paced,
+        Self::Memory,
+        Self::Dump,
+        Self::Trace,
+    ];
 
     fn workloads(self) -> Vec<Workload> {
         let of = |title: &str, load, form, sink| Workload {
@@ -116,6 +125,8 @@ impl Section {
                     of(&title, Load::distinct(600_000), BACKLOG, sink)
                 })
                 .into(),
+            // Of packets, not of events.
+            Self::Trace => Vec::new(),
         }
     }
 }
@@ -143,7 +154,7 @@ impl Bench<'_> {
             .flat_map(|section| section.workloads())
             .map(|workload| self.scaled(workload.load).events)
             .max()
-            .unwrap_or(0)
+            .unwrap_or(tracing::CONNECTIONS)
     }
 
     fn scaled(&self, load: Load) -> Load {
@@ -167,6 +178,9 @@ impl Bench<'_> {
 
     /// Runs one section and prints its tables.
     pub fn run(&self, section: Section) -> Result<(), Failure> {
+        if section == Section::Trace {
+            return tracing::run(self.rounds, self.scale_percent, self.test, self.interrupt);
+        }
         for workload in section.workloads() {
             let workload = Workload {
                 load: self.scaled(workload.load),

@@ -207,13 +207,15 @@ fn per_event(cpu: Cpu, load: &Load) -> f64 {
 }
 
 /// A listener at rest.
-struct Drained {
-    account: Account,
-    queue: Queue,
+pub struct Drained {
+    /// What it had used by then.
+    pub account: Account,
+    /// Its queue.
+    pub queue: Queue,
 }
 
 /// Waits until the queue is empty and the processor is not used any more; none if the program ended.
-fn rest(process: &mut Process, interrupt: &Interrupt) -> Result<Option<Drained>, Failure> {
+pub fn rest(process: &mut Process, interrupt: &Interrupt) -> Result<Option<Drained>, Failure> {
     let mut last = Account::default();
     let mut since = Instant::now();
     interrupt.until("an empty queue", DRAIN_LIMIT, || {

@@ -93,6 +93,11 @@ impl Cli {
             return Some((ErrorKind::MissingRequiredArgument, why.into()));
         }
         let format = self.layout.format_or(Format::Classic);
+        if self.iptables_legacy && !self.rules && !self.denied {
+            let why =
+                "--iptables-legacy says which rules --rules and --denied follow: add one of them";
+            return Some((ErrorKind::MissingRequiredArgument, why.into()));
+        }
         if (self.rules || self.denied) && !matches!(format, Format::Table | Format::Json) {
             let why = "--rules and --denied take --format table or json: the other formats have no place for rules";
             return Some((ErrorKind::ArgumentConflict, why.into()));

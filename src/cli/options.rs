@@ -212,6 +212,18 @@ pub struct Cli {
     #[arg(long, conflicts_with_all = ["read", "all_netns", "daemon"], help_heading = "Capture")]
     pub denied: bool,
 
+    /// With --rules or --denied, also follow flows through the rules of iptables-legacy
+    ///
+    /// For that, the logger for packets of this network namespace (/proc/sys/net/netfilter/nf_log) is set to nfnetlink_log as long
+    /// as the capture runs, and put back at its end; by the next start with this option, if the program is killed.
+    #[arg(
+        hide_short_help = true,
+        long,
+        conflicts_with_all = ["read", "all_netns", "daemon"],
+        help_heading = "Capture"
+    )]
+    pub iptables_legacy: bool,
+
     /// Miss no short connection, even when events come faster than they can be read
     ///
     /// The kernel then keeps ended connections until their end has been delivered to this program. They count

@@ -24,6 +24,7 @@ impl Cli {
             forget: self.forget,
             rules: (self.rules || self.denied).then_some(Rules {
                 denied: self.denied,
+                legacy: self.iptables_legacy,
             }),
             write: self.write.clone(),
             reception: Reception {

@@ -76,7 +76,7 @@ pub fn capture(
         .map(|rules| {
             Rulings::start(
                 options.reception.max_flows,
-                rules.denied,
+                *rules,
                 options.selection.clone(),
             )
         })

@@ -40,6 +40,8 @@ pub struct CaptureOptions {
 pub struct Rules {
     /// Whether flows that did not get through are listed too.
     pub denied: bool,
+    /// Whether rules of iptables-legacy are followed too.
+    pub legacy: bool,
 }
 
 /// How events are received.

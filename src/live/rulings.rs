@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::live::options::Rules;
 use crate::model::error::Error;
 use crate::model::listing::Flow;
 use crate::model::path::{Outcome, Path};
@@ -23,7 +24,7 @@ use crate::model::selection::{Selection, SourcePorts};
 use crate::model::tuple::Tuple;
 use crate::trace::listener::Listener;
 use crate::trace::paths::folded;
-use crate::trace::ruleset::{self, Ruleset};
+use crate::trace::ruleset::Ruleset;
 use crate::trace::words::Words;
 
 /// How long it is listened at a time, so that lists have their turn.
@@ -45,23 +46,31 @@ impl Rulings {
     /// Begins to follow the first packets of at most `max` flows.
     ///
     /// Errors: no privilege, or what the kernel or this machine lacks.
-    pub fn start(max: usize, denied: bool, selection: Selection) -> Result<Self, Error> {
-        let before = Ruleset::read().map_err(|error| {
+    pub fn start(max: usize, rules: Rules, selection: Selection) -> Result<Self, Error> {
+        let unreadable = |error: io::Error| {
             Error::new(format!(
                 "--rules: nft, which writes rules as text, can't be used: {error} (package nftables)"
             ))
-        })?;
+        };
+        let mut before = Ruleset::read().map_err(unreadable)?;
         let max = u32::try_from(max).unwrap_or(u32::MAX).min(FLOWS_MAX);
-        let listener = Listener::new(max).map_err(|error| {
-            Error::new(format!(
-                "--rules: this kernel refuses the table that picks packets ({error}): it takes CAP_NET_ADMIN, nf_tables with \
-                 nft_ct and dynamic sets, Linux 4.1 or later"
-            ))
+        let listener = Listener::new(max, rules.legacy).map_err(|error| {
+            Error::new(match error.raw_os_error() {
+                // Of --iptables-legacy, in words.
+                None => error.to_string(),
+                Some(_) => format!(
+                    "--rules: this kernel refuses the table that picks packets ({error}): it takes CAP_NET_ADMIN, nf_tables \
+                     with nft_ct and dynamic sets, Linux 4.1 or later"
+                ),
+            })
         })?;
+        if rules.legacy {
+            before = listener.ruleset().map_err(unreadable)?;
+        }
         Ok(Self {
             listener: Mutex::new(listener),
             before,
-            denied,
+            denied: rules.denied,
             selection,
         })
     }
@@ -84,7 +93,8 @@ impl Rulings {
         let mut listener = self.listener.lock();
         let (never, _keeps_it_quiet) = UnixStream::pair()?;
         listener.listen(never.as_fd(), LAST)?;
-        let ruleset = Ruleset::read()?;
+        let ruleset = listener.ruleset()?;
+        let reasons = listener.reasons();
         let words = Words {
             ruleset: &ruleset,
             before: &self.before,
@@ -116,8 +126,6 @@ impl Rulings {
         }
         told.denied
             .sort_unstable_by(|a, b| a.flow.record.identity.cmp(&b.flow.record.identity));
-        let mut reasons = listener.reasons();
-        reasons.extend(ruleset::unseen());
         Ok((told, reasons))
     }
 

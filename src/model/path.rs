@@ -39,8 +39,11 @@ pub struct Step {
     pub table: Arc<str>,
     /// The chain that it is in.
     pub chain: Arc<str>,
-    /// Handle of the rule, as `nft -a list ruleset` shows it; `None` is the policy of the chain.
+    /// Handle of the rule, as `nft -a list ruleset` shows it, or the number of a rule of iptables-legacy; `None` is the policy
+    /// of the chain.
     pub handle: Option<u64>,
+    /// The rule as it was, where its number may be another one's by now.
+    pub text: Option<Arc<str>>,
     /// What it did.
     pub outcome: Outcome,
 }

@@ -189,6 +189,7 @@ constants! {
     // Logged packets: `netfilter/nfnetlink_log.h`.
     NFULA_PAYLOAD: u16 = libc::NFULA_PAYLOAD as u16;
     NFULA_PREFIX: u16 = libc::NFULA_PREFIX as u16;
+    NFULA_CFG_QTHRESH: u16 = libc::NFULA_CFG_QTHRESH as u16;
     NFULA_CFG_CMD: u16 = libc::NFULA_CFG_CMD as u16;
     NFULA_CFG_MODE: u16 = libc::NFULA_CFG_MODE as u16;
     NFULA_CFG_NLBUFSIZ: u16 = libc::NFULA_CFG_NLBUFSIZ as u16;

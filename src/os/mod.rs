@@ -11,6 +11,7 @@ pub mod host;
 pub mod map_memory;
 pub mod namespace;
 pub mod namespaces;
+pub mod nf_log;
 mod nsid;
 pub mod own_table;
 mod policy;

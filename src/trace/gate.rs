@@ -20,7 +20,7 @@
 //! code of ICMP, the first two bytes of whose header they are. Protocols without either have sets of their own.
 //!
 //! A set that is full, or that loses an element that two processors add at a time, lets the packet pass untraced. What the
-//! first counter has more than the second one is how many: [`Gate::missed`].
+//! first counter has more than the second one is how many: [`Picked::missed`].
 
 use std::io;
 use std::ops::ControlFlow;
@@ -42,6 +42,10 @@ use crate::os::own_table::{OwnTable, Purpose};
 
 /// Behind connection tracking (`NF_IP_PRI_CONNTRACK`, −200), before whatever else.
 pub(super) const PRIORITY: i32 = -199;
+/// How names of chains begin that tell how packets leave translation. They have no rule.
+pub(super) const BEHIND_NAT: &str = "translated";
+/// Translation of destinations (`NF_IP_PRI_NAT_DST`).
+const NAT: i32 = -100;
 /// Protocols whose destination port is the second pair of bytes of their header.
 const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
 /// All others.
@@ -84,11 +88,17 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Makes the table. Each of its four sets has room for `flows`.
+    /// Makes the table. Each of its four sets has room for `flows`. With `legacy`, chains behind translation tell what packets are
+    /// translated to.
     ///
     /// Errors: no privilege, or a kernel without nf_tables or one of the expressions (nft_ct, nft_dynset, Linux 4.1).
-    pub fn new(flows: u32) -> io::Result<Self> {
-        let table = OwnTable::new(Purpose::Trace, |batch, table| fill(batch, table, flows))?;
+    pub fn new(flows: u32, legacy: bool) -> io::Result<Self> {
+        let table = OwnTable::new(Purpose::Trace, |batch, table| {
+            fill(batch, table, flows);
+            if legacy {
+                look_behind_nat(batch, table);
+            }
+        })?;
         Ok(Self { table })
     }
 
@@ -131,10 +141,10 @@ impl Gate {
         generation.ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    /// First packets that were let pass untraced, because they found no place in a set.
+    /// What its counters say.
     ///
     /// Errors: the kernel's.
-    pub fn missed(&self) -> io::Result<u64> {
+    pub fn picked(&self) -> io::Result<Picked> {
         let socket = request::open(Family::Netfilter, 0)?;
         let mut bytes = Vec::new();
         let kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE;
@@ -143,17 +153,27 @@ impl Gate {
             body.text(NFTA_RULE_TABLE, self.table.name());
         });
         request::again(|| {
-            let mut missed = 0;
+            let mut picked = Picked::default();
             request::query(&socket, &bytes, None, |payload| {
                 let body = payload.get(NFGENMSG_LEN..).unwrap_or_default();
                 if let [tried, added] = counters(body)[..] {
-                    missed += tried.saturating_sub(added);
+                    picked.missed += tried.saturating_sub(added);
+                    picked.traced += added;
                 }
                 ControlFlow::Continue(())
             })?;
-            Ok(missed)
+            Ok(picked)
         })
     }
+}
+
+/// First packets that came to the gate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Picked {
+    /// Those that it has had traced.
+    pub traced: u64,
+    /// Those that it let pass untraced, because they found no place in a set.
+    pub missed: u64,
 }
 
 /// What the counters of a rule say, in their order.
@@ -210,6 +230,24 @@ fn fill(batch: &mut Batch, table: &str, flows: u32) {
                 });
             }
         }
+    }
+}
+
+/// Adds chains without a rule, whose policy is traced with the packet's headers.
+fn look_behind_nat(batch: &mut Batch, table: &str) {
+    for (chain, hook) in [
+        ("translated", NF_INET_PRE_ROUTING),
+        ("translated-output", NF_INET_LOCAL_OUT),
+    ] {
+        batch.request(NFT_MSG_NEWCHAIN, NLM_F_CREATE, |body| {
+            body.text(1, table);
+            body.text(3, chain);
+            body.nest(4, |body| {
+                body.word_be(1, hook);
+                body.attribute(2, &(NAT + 1).to_be_bytes());
+            });
+            body.text(7, "filter");
+        });
     }
 }
 

@@ -52,6 +52,16 @@ pub(super) fn tuple(network: &[u8], transport: &[u8]) -> Option<Tuple> {
     })
 }
 
+/// Reads the beginning of a packet, from its network header on.
+pub(super) fn packet(bytes: &[u8]) -> Option<Tuple> {
+    let first = bytes.first()?;
+    let len = match first >> 4 {
+        4 => usize::from(first & 0xf) * 4,
+        _ => 40,
+    };
+    tuple(bytes, bytes.get(len..)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,12 +14,16 @@ use crate::os::socket::Batch;
 
 use super::event::{self, Event};
 use super::gate::Gate;
+use super::legacy::Legacy;
 use super::paths::Paths;
+use super::ruleset::{self, Ruleset};
 
 /// Groups of events; bits count from 1.
 const GROUPS: u32 = 1 << (NFNLGRP_NFTRACE - 1) | 1 << (NFNLGRP_NFTABLES - 1);
 /// Receive buffer, in bytes: of some 20,000 events, which are a second of 2,000 new flows.
 const BUFFER: usize = 16 << 20;
+/// For how many milliseconds events are waited for that should have come.
+const PATIENCE: usize = 50;
 /// How often the gate is opened anew at most, however often the rules change or events are lost.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
@@ -30,7 +34,11 @@ pub struct Listener {
     socket: OwnedFd,
     batch: Batch,
     paths: Paths,
+    /// Where rules of iptables-legacy are followed too.
+    legacy: Option<Legacy>,
     overruns: u64,
+    /// How often messages of iptables-legacy were lost, as far as it was acted upon.
+    lost: u64,
     /// Whether every flow is to be told again, because rules have changed or events were lost.
     is_stale: bool,
     flushed: Instant,
@@ -39,16 +47,18 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Begins with at most `flows` distinct flows, in this network namespace.
+    /// Begins with at most `flows` distinct flows, in this network namespace; `legacy` is whether it also follows them through
+    /// rules of iptables-legacy.
     ///
     /// Errors: no privilege, or what the kernel lacks.
-    pub fn new(flows: u32) -> io::Result<Self> {
+    pub fn new(flows: u32, legacy: bool) -> io::Result<Self> {
+        let legacy = legacy.then(Legacy::start).transpose()?;
         let socket = open(Family::Netfilter, GROUPS)?;
         if set_socket_recv_buffer_size_force(&socket, BUFFER).is_err() {
             // Less room means that fewer flows may begin at a time.
             let _ = set_socket_recv_buffer_size(&socket, BUFFER);
         }
-        let gate = Gate::new(flows)?;
+        let gate = Gate::new(flows, legacy.is_some())?;
         let generation = gate.generation()?;
         let paths = Paths::new(gate.table(), flows as usize);
         Ok(Self {
@@ -56,7 +66,9 @@ impl Listener {
             socket,
             batch: Batch::new(),
             paths,
+            legacy,
             overruns: 0,
+            lost: 0,
             is_stale: false,
             flushed: Instant::now(),
             generation,
@@ -72,9 +84,11 @@ impl Listener {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = Timespec::try_from(left).ok();
             let socket = self.socket.as_fd();
+            let logged = self.legacy.as_ref().map_or(socket, AsFd::as_fd);
             let mut sources = [
                 PollFd::new(&socket, PollFlags::IN),
                 PollFd::new(&wake, PollFlags::IN),
+                PollFd::new(&logged, PollFlags::IN),
             ];
             match poll(&mut sources, timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -89,7 +103,23 @@ impl Listener {
         }
     }
 
+    /// What iptables-legacy says of a packet comes by another socket, and is read first: what the gate said of it before is
+    /// there by then.
     fn receive(&mut self) -> io::Result<()> {
+        let logged = match &mut self.legacy {
+            Some(legacy) => legacy.receive()?,
+            None => Vec::new(),
+        };
+        self.receive_events()?;
+        if let Some(legacy) = &self.legacy {
+            for logged in logged {
+                self.paths.add_logged(&logged, legacy.ruleset());
+            }
+        }
+        Ok(())
+    }
+
+    fn receive_events(&mut self) -> io::Result<()> {
         loop {
             let received = match self.batch.receive(&self.socket) {
                 Ok(0) => return Ok(()),
@@ -117,6 +147,12 @@ impl Listener {
 
     /// Opens the gate anew if it has to be.
     fn refresh(&mut self) -> io::Result<()> {
+        if let Some(legacy) = &mut self.legacy {
+            // Where its rules can't be read, the list says so.
+            self.is_stale |= legacy.have_changed().unwrap_or(false);
+            self.is_stale |= legacy.overruns() > self.lost;
+            self.lost = legacy.overruns();
+        }
         if !self.is_stale || self.flushed.elapsed() < FLUSH_EVERY {
             return Ok(());
         }
@@ -134,13 +170,33 @@ impl Listener {
         &self.paths
     }
 
+    /// The rules that are loaded, as far as packets are followed through them.
+    ///
+    /// Errors: nft or iptables-legacy-save say why they can't tell.
+    pub fn ruleset(&self) -> io::Result<Ruleset> {
+        let mut ruleset = Ruleset::read()?;
+        if self.legacy.is_some() {
+            ruleset.add(Ruleset::read_legacy()?);
+        }
+        Ok(ruleset)
+    }
+
     /// Why flows may be missing or have no rule.
-    pub fn reasons(&self) -> Vec<String> {
-        let mut reasons = Vec::new();
-        if self.overruns > 0 {
+    pub fn reasons(&mut self) -> Vec<String> {
+        let mut reasons = match &mut self.legacy {
+            Some(legacy) => legacy.reasons(),
+            None => ruleset::unseen().into_iter().collect(),
+        };
+        let overruns = self.overruns + self.legacy.as_ref().map_or(0, Legacy::overruns);
+        if overruns > 0 {
             reasons.push(format!(
-                "trace events were lost {} times: flows that came only then may be missing",
-                self.overruns
+                "trace events were lost {overruns} times: flows that came only then may be missing"
+            ));
+        }
+        if self.paths.unknown() > 0 {
+            reasons.push(format!(
+                "rules of iptables-legacy were met {} times that are not in its list, and are missing",
+                self.paths.unknown()
             ));
         }
         if self.paths.refused() > 0 {
@@ -155,14 +211,39 @@ impl Listener {
                 self.paths.unread()
             ));
         }
-        match self.gate.missed() {
-            Ok(0) => {}
-            Ok(missed) => reasons.push(format!(
-                "{missed} new flows were not traced, since no more than --max-flows are remembered, or two processors had \
-                 packets at a time"
-            )),
+        match self.gate.picked() {
+            Ok(picked) => {
+                if picked.missed > 0 {
+                    reasons.push(format!(
+                        "{} new flows were not traced, since no more than --max-flows are remembered, or two processors had \
+                         packets at a time",
+                        picked.missed
+                    ));
+                }
+                reasons.extend(self.unreported(picked.traced, overruns > 0));
+            }
             Err(error) => reasons.push(format!("the counters of the gate can't be read: {error}")),
         }
         reasons
+    }
+
+    /// Whether the kernel has reported each of the packets that the gate has had traced, of which a counter tells.
+    fn unreported(&mut self, traced: u64, known: bool) -> Option<String> {
+        for _ in 0..PATIENCE {
+            if known || self.paths.begun() >= traced {
+                return None;
+            }
+            // Of the last ones the event may be on its way.
+            if let Err(error) = self.receive() {
+                return Some(format!("trace events can't be received: {error}"));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let missing = traced.saturating_sub(self.paths.begun());
+        (missing > 0).then(|| {
+            format!(
+                "{missing} packets that begin a flow were to be traced, and the kernel did not report them"
+            )
+        })
     }
 }

@@ -5,13 +5,17 @@
 //! ```text
 //!  gate     a table of ours: the first packet of each flow gets `meta nftrace set 1`, no other
 //!  event    one message of NFNLGRP_NFTRACE
+//!  legacy   the same of iptables-legacy, which logs packets instead
+//!  drops    how many packets of each flow were dropped, where that is asked for
 //!  headers  the flow that the packet begins
 //!  paths    which rules decided on each flow
 //! ```
 
+pub mod drops;
 pub mod event;
 pub mod gate;
 mod headers;
+pub mod legacy;
 pub mod listener;
 pub mod paths;
 pub mod report;

@@ -10,6 +10,9 @@ use crate::model::tuple::Tuple;
 use crate::os::own_table::is_ours;
 
 use super::event::Met;
+use super::gate::BEHIND_NAT;
+use super::legacy::Logged;
+use super::ruleset::{Ruleset, outcome_of};
 
 /// So many packets are under way at a time, on all processors. A packet that has gone makes room for the next with its number.
 const PACKETS_MAX: usize = 1 << 16;
@@ -25,11 +28,17 @@ pub struct Paths {
     by_flow: HashMap<Tuple, Path>,
     /// The flow that each packet under way began.
     packets: HashMap<u32, Tuple>,
+    /// What came as which flow, of packets whose destination was translated: messages of iptables-legacy have no number of the
+    /// packet.
+    translated: HashMap<Tuple, Tuple>,
     /// Names that are in many steps.
     names: HashSet<Arc<str>>,
     refused: u64,
     /// Packets whose flow can't be told.
     unread: u64,
+    begun: u64,
+    /// Rules of iptables-legacy that are not known.
+    unknown: u64,
 }
 
 impl Paths {
@@ -40,20 +49,23 @@ impl Paths {
             max,
             by_flow: HashMap::new(),
             packets: HashMap::new(),
+            translated: HashMap::new(),
             names: HashSet::new(),
             refused: 0,
             unread: 0,
+            begun: 0,
+            unknown: 0,
         }
     }
 
     /// Takes in an event. A packet begins with that of the gate, which has it as it came, before any translation.
     pub fn add(&mut self, met: &Met<'_>) {
-        if met.table == self.gate {
+        if met.table == self.gate && !met.chain.starts_with(BEHIND_NAT) {
             self.begin(met);
             return;
         }
         // Of another run of this program.
-        if is_ours(met.table) {
+        if is_ours(met.table) && met.table != self.gate {
             return;
         }
         let Some(&flow) = self.packets.get(&met.packet) else {
@@ -63,13 +75,19 @@ impl Paths {
             .flow
             .filter(|now| (now.destination, now.service) != (flow.destination, flow.service));
         if let (Some(now), Some(path)) = (now, self.by_flow.get_mut(&flow)) {
-            path.dnat = Some(Dnat {
-                address: now.destination,
-                port: match now.service {
-                    Service::Port(port) => Some(port),
-                    Service::None | Service::Icmp(..) => None,
-                },
-            });
+            path.dnat = Some(destination(now));
+            if self.translated.len() >= PACKETS_MAX {
+                self.translated.clear();
+            }
+            let source_port = path.source_port.unwrap_or(SourcePort::None);
+            let came = Tuple {
+                source_port,
+                ..flow
+            };
+            self.translated.insert(now, came);
+        }
+        if met.table == self.gate {
+            return;
         }
         let Some(outcome) = met.outcome else {
             return;
@@ -79,6 +97,7 @@ impl Paths {
             table: self.name(met.table),
             chain: self.name(met.chain),
             handle: met.handle,
+            text: None,
             outcome,
         };
         if let Some(path) = self.by_flow.get_mut(&flow) {
@@ -88,7 +107,48 @@ impl Paths {
         }
     }
 
+    /// Takes in what iptables-legacy says of a packet, by the rules that it has. The packet is that of the flow which the gate has
+    /// picked, since no other is marked, or one that a rule of somebody else has traced.
+    pub(super) fn add_logged(&mut self, logged: &Logged, rules: &Ruleset) {
+        let translated = self.translated.get(&logged.flow);
+        let came = translated.copied().unwrap_or(logged.flow);
+        let flow = folded(came);
+        let path = self.by_flow.get(&flow);
+        if path.is_none_or(|path| path.source_port != Some(came.source_port)) {
+            return;
+        }
+        let Some((handle, text)) = rules.numbered(logged) else {
+            self.unknown += 1;
+            return;
+        };
+        let step = outcome_of(&text).map(|outcome| Step {
+            family: logged.family,
+            table: self.name(&logged.table),
+            chain: self.name(&logged.chain),
+            handle,
+            text: Some(self.name(&text)),
+            outcome,
+        });
+        let Some(path) = self.by_flow.get_mut(&flow) else {
+            return;
+        };
+        if let Some(step) = step.filter(|step| !path.steps.contains(step)) {
+            if path.steps.len() < STEPS_MAX {
+                // Both kinds of rules come by sockets of their own, so without an order. What stops a packet is the last.
+                let stopped = path.outcome() != Outcome::Accepted;
+                let at = path.steps.len() - usize::from(stopped);
+                path.steps.insert(at, step);
+            }
+        }
+    }
+
+    /// How often a rule of iptables-legacy was met that is not among those that are known.
+    pub(super) fn unknown(&self) -> u64 {
+        self.unknown
+    }
+
     fn begin(&mut self, met: &Met<'_>) {
+        self.begun += u64::from(met.handle.is_some());
         let source_port = met.flow.map(|flow| flow.source_port);
         let Some(flow) = met.flow.map(folded) else {
             // Its policy, or a packet that is none of a flow that is told apart.
@@ -117,6 +177,9 @@ impl Paths {
             source_port,
             dnat: None,
         };
+        if let Some(flow) = met.flow {
+            self.translated.remove(&flow);
+        }
         if self.packets.len() >= PACKETS_MAX {
             self.packets.clear();
         }
@@ -148,6 +211,11 @@ impl Paths {
         (self.by_flow.len() as u64, denied.count() as u64)
     }
 
+    /// Packets that the gate has had traced and that were reported.
+    pub fn begun(&self) -> u64 {
+        self.begun
+    }
+
     /// First packets whose flow is not told by their headers: IPv6 with extension headers.
     pub fn unread(&self) -> u64 {
         self.unread
@@ -156,6 +224,17 @@ impl Paths {
     /// Flows that found no room.
     pub fn refused(&self) -> u64 {
         self.refused
+    }
+}
+
+/// Where a packet goes.
+const fn destination(now: Tuple) -> Dnat {
+    Dnat {
+        address: now.destination,
+        port: match now.service {
+            Service::Port(port) => Some(port),
+            Service::None | Service::Icmp(..) => None,
+        },
     }
 }
 

@@ -12,7 +12,9 @@ use crate::model::record::Service;
 use crate::model::ruled::Decision;
 use crate::model::timestamp::Timestamp;
 use crate::model::tuple::Tuple;
+use crate::model::units::show_count;
 
+use super::drops::Counts;
 use super::ruleset::Ruleset;
 use super::usage::{self, Used};
 use super::words::Words;
@@ -26,6 +28,8 @@ pub struct Report<'a> {
     pub ruleset: &'a Ruleset,
     /// Those that were loaded at the beginning, for the texts of rules that are gone.
     pub before: &'a Ruleset,
+    /// Packets that were dropped, where they were counted.
+    pub drops: Option<&'a Counts>,
     /// Why flows may be missing, which makes the report incomplete.
     pub reasons: &'a [String],
     /// How long was listened, in whole seconds.
@@ -49,6 +53,8 @@ struct FlowLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     seen: Option<Timestamp>,
     verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped_packets: Option<u64>,
     rules: Vec<Decision>,
 }
 
@@ -88,14 +94,24 @@ impl Report<'_> {
             let protocol = tuple.protocol.to_string();
             let flow = format!("{} > {}", tuple.source, destination(tuple));
             let told = self.told(path);
+            let dropped = match self.dropped(tuple, path) {
+                None | Some(0) => String::new(),
+                Some(1) => " (1 packet dropped)".to_owned(),
+                Some(packets) => format!(" ({} packets dropped)", show_count(packets)),
+            };
             writeln!(
                 out,
-                "{:<8}  {protocol:<6}  {flow:<45}  {}",
+                "{:<8}  {protocol:<6}  {flow:<45}  {}{dropped}",
                 self.words().verdict(path),
                 printable(&told)
             )?;
         }
         Ok(())
+    }
+
+    /// How many packets of a flow were dropped, where that was counted.
+    fn dropped(&self, tuple: &Tuple, path: &Path) -> Option<u64> {
+        Some(self.drops?.of(tuple, path))
     }
 
     /// The rules that are worth a line: those that are rules, and of policies the one that ended it.
@@ -165,6 +181,7 @@ impl Report<'_> {
                     icmp_code: icmp.map(|(_, code)| code),
                     seen: path.seen,
                     verdict: self.words().verdict(path),
+                    dropped_packets: self.dropped(tuple, path),
                     rules: { path.steps.iter() }
                         .map(|step| self.words().decision(step))
                         .collect(),

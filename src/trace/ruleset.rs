@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::gate;
-use crate::model::path::Step;
+use super::legacy::{self, Logged};
+use crate::model::path::{Outcome, Step};
 
 /// Where administrators' programs are, which is not in everybody's PATH.
 const FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
@@ -26,7 +27,7 @@ pub struct Ruleset {
 }
 
 /// A chain and its rules.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chain {
     /// The hook at which the kernel calls it; `None` where only rules do.
     pub hook: Option<String>,
@@ -55,6 +56,89 @@ impl Ruleset {
             }
         }
         Ok(ruleset)
+    }
+
+    /// The rules of iptables-legacy that are loaded in this network namespace. No table is loaded for that.
+    ///
+    /// Errors: iptables-legacy-save is missing, or says why it can't.
+    pub fn read_legacy() -> io::Result<Self> {
+        let mut ruleset = Self::default();
+        for (family, names, program) in [
+            (legacy::IPV4, TABLES_IPV4, "iptables-legacy-save"),
+            (legacy::IPV6, TABLES_IPV6, "ip6tables-legacy-save"),
+        ] {
+            if has_tables(names) {
+                ruleset.add_saved(family, &output(program, &[])?);
+            }
+        }
+        Ok(ruleset)
+    }
+
+    /// Adds the rules of another one behind these.
+    pub fn add(&mut self, other: Self) {
+        for (name, chain) in other.chains {
+            self.index.insert(name.clone(), self.chains.len());
+            self.chains.push((name, chain));
+        }
+    }
+
+    /// Whether it has the same rules and policies.
+    pub fn has_rules_of(&self, other: &Self) -> bool {
+        self.chains == other.chains
+    }
+
+    /// Reads the text of iptables-save(8): chains, then their rules, which are numbered from 1 on.
+    fn add_saved(&mut self, family: &str, saved: &str) {
+        let mut table = "";
+        for line in saved.lines() {
+            if let Some(name) = line.strip_prefix('*') {
+                table = name.trim();
+            } else if let Some(declared) = line.strip_prefix(':') {
+                let mut words = declared.split(' ');
+                let chain = words.next().unwrap_or_default();
+                let policy = words.next().filter(|policy| *policy != "-");
+                let name = (family.to_owned(), table.to_owned(), chain.to_owned());
+                let hook = policy.map(|_| chain.to_lowercase());
+                self.index.insert(name.clone(), self.chains.len());
+                self.chains.push((
+                    name,
+                    Chain {
+                        priority: hook.as_deref().map(|hook| built_in(table, hook)),
+                        hook,
+                        policy: policy.map(str::to_lowercase),
+                        rules: Vec::new(),
+                    },
+                ));
+            } else if let Some(rule) = line.strip_prefix("-A ") {
+                let chain = rule.split(' ').next().unwrap_or_default();
+                let name = (family.to_owned(), table.to_owned(), chain.to_owned());
+                if let Some(&at) = self.index.get(&name) {
+                    let rules = &mut self.chains[at].1.rules;
+                    rules.push((rules.len() as u64 + 1, line.to_owned()));
+                }
+            }
+        }
+    }
+
+    /// The rule that a packet met, by its number: its handle and text. The number behind the last one is the policy, or what
+    /// ends a chain that others call, which is no rule.
+    pub(super) fn numbered(&self, logged: &Logged) -> Option<(Option<u64>, String)> {
+        let Logged {
+            family,
+            table,
+            chain,
+            number,
+            ..
+        } = logged;
+        let name = ((*family).to_owned(), table.clone(), chain.clone());
+        let chain = &self.chains[*self.index.get(&name)?].1;
+        let at = usize::try_from(*number).ok()?.checked_sub(1)?;
+        match (chain.rules.get(at), &chain.policy) {
+            (Some((handle, text)), _) => Some((Some(*handle), text.clone())),
+            (None, _) if at != chain.rules.len() => None,
+            (None, Some(policy)) => Some((None, format!("policy {policy}"))),
+            (None, None) => Some((None, "return".to_owned())),
+        }
     }
 
     /// Takes the texts of iptables-save(8) for rules that iptables has made.
@@ -203,13 +287,60 @@ fn priority(line: &str) -> Option<i32> {
     }
 }
 
+/// When a chain of iptables is called at its hook (`enum nf_ip_hook_priorities`; net/ipv4/netfilter/iptable_nat.c for nat).
+fn built_in(table: &str, hook: &str) -> i32 {
+    match (table, hook) {
+        ("raw", _) => -300,
+        ("mangle", _) => -150,
+        ("nat", "prerouting" | "output") => -100,
+        ("nat", _) => 100,
+        ("security", _) => 50,
+        _ => 0,
+    }
+}
+
+/// What a rule of iptables, or a policy, does with a packet; `None` if the packet goes on to the next rule or another chain.
+pub(super) fn outcome_of(text: &str) -> Option<Outcome> {
+    if let Some(policy) = text.strip_prefix("policy ") {
+        return match policy {
+            "accept" => Some(Outcome::Accepted),
+            _ => Some(Outcome::Dropped),
+        };
+    }
+    // The target's own options stand behind it, and a comment before it may have any words, in quotes.
+    let mut quoted = false;
+    let mut words = text.split(' ').filter(|word| {
+        let inside = quoted;
+        quoted ^= word.bytes().filter(|byte| *byte == b'"').count() % 2 == 1;
+        !inside
+    });
+    words.find(|word| *word == "-j")?;
+    Some(match words.next()? {
+        "ACCEPT" | "DNAT" | "SNAT" | "MASQUERADE" | "REDIRECT" | "NETMAP" | "TPROXY" => {
+            Outcome::Accepted
+        }
+        "DROP" | "REJECT" | "TARPIT" => Outcome::Dropped,
+        "NFQUEUE" | "QUEUE" => Outcome::Queued,
+        "SYNPROXY" => Outcome::Stolen,
+        _ => return None,
+    })
+}
+
+/// Where the kernel lists the tables of iptables-legacy that are loaded in this network namespace.
+const TABLES_IPV4: &str = "/proc/net/ip_tables_names";
+const TABLES_IPV6: &str = "/proc/net/ip6_tables_names";
+
+fn has_tables(names: &str) -> bool {
+    !std::fs::read(names).unwrap_or_default().is_empty()
+}
+
 /// What rules there are that make no trace events.
 pub fn unseen() -> Option<String> {
-    let tables = ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"];
-    let any = { tables.iter() }.any(|path| {
-        std::fs::metadata(path).is_ok() && !std::fs::read(path).unwrap_or_default().is_empty()
-    });
-    any.then(|| "tables of iptables-legacy are loaded, whose rules can't be seen".to_owned())
+    let any = has_tables(TABLES_IPV4) || has_tables(TABLES_IPV6);
+    any.then(|| {
+        "tables of iptables-legacy are loaded, whose rules are followed with --iptables-legacy only"
+            .to_owned()
+    })
 }
 
 /// What a program writes.
@@ -238,7 +369,6 @@ fn behind(line: &str, key: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::path::Outcome;
 
     #[test]
     fn rules_of_iptables_have_its_words() {
@@ -284,6 +414,7 @@ table inet filter { # handle 3
             table: "filter".into(),
             chain: chain.into(),
             handle,
+            text: None,
             outcome: Outcome::Accepted,
         };
         let text = |chain, handle| ruleset.text(&step(chain, handle));

@@ -7,6 +7,7 @@ use crate::model::path::{Path, Step};
 use crate::model::timestamp::Timestamp;
 use crate::os::own_table::is_ours;
 
+use super::legacy;
 use super::ruleset::{Chain, ChainName, Ruleset};
 
 /// A rule, or the policy of a chain.
@@ -24,6 +25,15 @@ pub struct Used<'a> {
     pub flows: Option<u64>,
     /// When it did so last.
     pub last: Option<Timestamp>,
+}
+
+/// Where a rule is, and what it says where its number may be another one's by now.
+type Place<'a> = (&'a str, &'a str, &'a str, Option<u64>, Option<&'a str>);
+
+/// What steps have of the text of a rule.
+fn then<'a>((family, ..): &ChainName, text: &'a str) -> Option<&'a str> {
+    let numbered = family == legacy::IPV4 || family == legacy::IPV6;
+    numbered.then_some(text)
 }
 
 /// How often something was met, and when last.
@@ -52,7 +62,7 @@ pub fn of<'a>(ruleset: &'a Ruleset, paths: &[&Path]) -> Vec<Used<'a>> {
         };
         let mut add = |handle: Option<u64>, text: String, shows: bool| {
             let (flows, last) = counts
-                .get(&(&*name.0, &*name.1, &*name.2, handle))
+                .get(&(&*name.0, &*name.1, &*name.2, handle, then(name, &text)))
                 .copied()
                 .unwrap_or_default();
             used.push(Used {
@@ -75,14 +85,15 @@ pub fn of<'a>(ruleset: &'a Ruleset, paths: &[&Path]) -> Vec<Used<'a>> {
 }
 
 /// A flow counts once for each rule that has ever decided on it, also before rules were changed.
-fn counts<'a>(paths: &[&'a Path]) -> BTreeMap<(&'a str, &'a str, &'a str, Option<u64>), Count> {
+fn counts<'a>(paths: &[&'a Path]) -> BTreeMap<Place<'a>, Count> {
     let mut counts: BTreeMap<_, Count> = BTreeMap::new();
     for path in paths {
         let mut steps: Vec<&Step> = path.steps.iter().chain(&path.earlier).collect();
         steps.sort_unstable();
         steps.dedup();
         for step in steps {
-            let place = (step.family, &*step.table, &*step.chain, step.handle);
+            let text = step.text.as_deref();
+            let place = (step.family, &*step.table, &*step.chain, step.handle, text);
             let count = counts.entry(place).or_default();
             count.0 += 1;
             count.1 = count.1.max(path.seen);

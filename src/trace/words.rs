@@ -16,7 +16,9 @@ pub struct Words<'a> {
 impl Words<'_> {
     /// The text of the rule of a step; of a policy, what it says.
     pub fn text(&self, step: &Step) -> Option<String> {
-        self.ruleset.text(step).or_else(|| self.before.text(step))
+        let then = step.text.as_deref().map(str::to_owned);
+        then.or_else(|| self.ruleset.text(step))
+            .or_else(|| self.before.text(step))
     }
 
     /// What became of the flow: `rejected` where the rule answers what it drops.

@@ -279,6 +279,241 @@ fn rules_of_iptables_have_its_words() {
     });
 }
 
+/// Rules of iptables-legacy that decide, with the packets that each has counted.
+fn counted(program: &str) -> Vec<(String, u64)> {
+    let text = run(program, ["-c"]);
+    let rule = |line: &str| {
+        let (counts, rule) = line.strip_prefix('[')?.split_once("] ")?;
+        let packets = counts.split(':').next()?.parse().expect("a number");
+        let decides = ["ACCEPT", "DROP", "REJECT", "REDIRECT", "DNAT"];
+        let decides = decides
+            .iter()
+            .any(|target| rule.contains(&format!("-j {target}")));
+        decides.then(|| (rule.to_owned(), packets))
+    };
+    text.lines().filter_map(rule).collect()
+}
+
+fn loggers() -> [String; 2] {
+    ["2", "10"].map(|family| {
+        std::fs::read_to_string(format!("/proc/sys/net/netfilter/nf_log/{family}"))
+            .expect("a setting")
+    })
+}
+
+/// Rules of iptables-legacy, for both families: the last one of INPUT and that of `open` have no condition, which the kernel
+/// calls a policy and a return.
+const LEGACY: [&str; 11] = [
+    "-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+    "-A INPUT -p udp --dport 80 -j ACCEPT",
+    "-A INPUT -p udp --dport 22 -m comment --comment no-shell -j REJECT",
+    "-N web",
+    "-N open",
+    "-A web -p udp --dport 95 -j RETURN",
+    "-A web -p udp -j ACCEPT",
+    "-A open -j ACCEPT",
+    "-A INPUT -p udp --dport 90:99 -j web",
+    "-A INPUT -p udp --dport 70 -g open",
+    "-A INPUT -p udp -j DROP",
+];
+
+#[test]
+fn rules_of_iptables_legacy_are_those_whose_counters_moved() {
+    netns::run(
+        "rules_of_iptables_legacy_are_those_whose_counters_moved",
+        || {
+            if !std::path::Path::new("/proc/net/ip_tables_names").exists() {
+                return vendor_tests::skipped!("this kernel has no iptables-legacy");
+            }
+            let other = neighbour();
+            for family in ["iptables-legacy", "ip6tables-legacy"] {
+                LEGACY
+                    .iter()
+                    .for_each(|rule| sh(&format!("{family} {rule}")));
+            }
+            sh(
+                "iptables-legacy -t nat -A PREROUTING -p udp --dport 8080 -j REDIRECT --to-ports 80",
+            );
+            sh("iptables-legacy -t mangle -A PREROUTING -p udp --dport 80 -j MARK --set-mark 1");
+            // The neighbour's addresses are found by ICMPv6, which no rule above lets pass or stops.
+            let before = loggers();
+            let capture = start(&["--format", "json", "--iptables-legacy"]);
+            assert_eq!(loggers(), ["nfnetlink_log\n", "nfnetlink_log\n"]);
+            let mut expected = Vec::new();
+            for (to, program) in [
+                ("10.9.0.1", "iptables-legacy-save"),
+                ("fd09::1", "ip6tables-legacy-save"),
+            ] {
+                for port in [80, 22, 23, 90, 95, 70, 8080] {
+                    let earlier = counted(program);
+                    send(&other, to, port..port + 1);
+                    let moved = || {
+                        let now = counted(program).into_iter().zip(&earlier);
+                        let moved = now.filter(|((_, now), (_, earlier))| now > earlier);
+                        moved.map(|((rule, _), _)| rule).collect::<Vec<_>>()
+                    };
+                    let translated = to.contains('.') && port == 8080;
+                    until_true("the packet", || {
+                        moved().len() == 1 + usize::from(translated)
+                    });
+                    expected.push((to.to_owned(), u64::from(port), moved()));
+                }
+            }
+            let outcome = capture.finish();
+            assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+            assert_eq!(loggers(), before);
+            let found = flows(&outcome.text());
+            assert_eq!(found.len(), expected.len(), "{found:?}");
+            for (to, port, mut rules) in expected {
+                let flow = found.iter().find(|flow| flow.0 == to && flow.1 == port);
+                let (_, _, verdict, named) = flow.expect("listed");
+                let mut named = named.clone();
+                rules.sort();
+                named.sort();
+                assert_eq!(named, rules, "{to} {port}");
+                let wanted = match port {
+                    22 => "rejected",
+                    23 | 95 => "dropped",
+                    8080 if to.contains(':') => "dropped",
+                    _ => "accepted",
+                };
+                assert_eq!(verdict, wanted, "{to} {port}");
+            }
+        },
+    );
+}
+
+#[test]
+fn the_logger_is_put_back_by_the_start_after_one_that_was_killed() {
+    netns::run(
+        "the_logger_is_put_back_by_the_start_after_one_that_was_killed",
+        || {
+            if !std::path::Path::new("/proc/net/ip_tables_names").exists() {
+                return vendor_tests::skipped!("this kernel has no iptables-legacy");
+            }
+            sh("echo NONE > /proc/sys/net/netfilter/nf_log/10");
+            let before = loggers();
+            let killed = start(&["--iptables-legacy"]);
+            // Two at a time would each put back what the other has set.
+            let second = Launch::new(["trace", "--iptables-legacy"]).run();
+            assert_eq!(second.code, Some(1));
+            assert!(second.stderr.contains("another"), "{}", second.stderr);
+            killed.signal(Signal::KILL);
+            killed.wait();
+            assert_eq!(loggers(), ["nfnetlink_log\n", "nfnetlink_log\n"]);
+            let next = start(&["--iptables-legacy"]);
+            assert_eq!(next.finish().code, Some(0));
+            assert_eq!(loggers(), before);
+        },
+    );
+}
+
+#[test]
+fn changed_rules_of_iptables_legacy_are_noticed() {
+    netns::run("changed_rules_of_iptables_legacy_are_noticed", || {
+        if !std::path::Path::new("/proc/net/ip_tables_names").exists() {
+            return vendor_tests::skipped!("this kernel has no iptables-legacy");
+        }
+        let other = neighbour();
+        sh("iptables-legacy -A INPUT -p udp --dport 80 -j ACCEPT");
+        let capture = start(&["--format", "json", "--iptables-legacy"]);
+        send(&other, "10.9.0.1", 80..81);
+        std::thread::sleep(Duration::from_millis(300));
+        sh("iptables-legacy -I INPUT -p udp --dport 81 -j DROP");
+        // Longer than it takes to notice.
+        std::thread::sleep(Duration::from_millis(2500));
+        send(&other, "10.9.0.1", 81..82);
+        let outcome = capture.finish();
+        assert_eq!(outcome.code, Some(3), "{}", outcome.stderr);
+        assert!(outcome.said.contains("were changed"), "{}", outcome.said);
+        let found = flows(&outcome.text());
+        let rules: Vec<_> = found
+            .iter()
+            .map(|flow| (flow.1, flow.3.join("; ")))
+            .collect();
+        assert_eq!(
+            rules,
+            [
+                (80, "-A INPUT -p udp -m udp --dport 80 -j ACCEPT".to_owned()),
+                (81, "-A INPUT -p udp -m udp --dport 81 -j DROP".to_owned()),
+            ]
+        );
+    });
+}
+
+#[test]
+fn dropped_packets_are_counted_as_the_rules_count_them() {
+    netns::run(
+        "dropped_packets_are_counted_as_the_rules_count_them",
+        || {
+            let other = neighbour();
+            load(
+                "table ip nat {\n chain p {\n type nat hook prerouting priority dstnat;\n udp dport 8023 redirect to :23\n }\n}\n\
+             table inet filter {\n chain input {\n type filter hook input priority 0; policy drop;\n\
+             icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n udp dport 80 accept\n\
+             udp dport 23 counter drop\n udp dport 22 counter reject\n udp dport 24 counter drop\n }\n}\n",
+            );
+            let capture = Launch::new(["trace", "--format", "json", "--count-drops"]).spawn();
+            let mut refused = None;
+            until_true("the table", || {
+                refused = capture
+                    .stderr()
+                    .contains("--count-drops")
+                    .then(|| capture.stderr());
+                refused.is_some() || run("nft", ["list", "tables"]).contains("conntracker-trace-")
+            });
+            if let Some(why) = refused {
+                return vendor_tests::skipped!("{why}");
+            }
+            // Of another namespace: a drop that is none of ours.
+            let (v4, v6) = ("10.9.0.1", "fd09::1");
+            let mut sent = Vec::new();
+            for (to, port, times) in [
+                (v4, 24, 7),
+                (v6, 24, 5),
+                (v4, 22, 3),
+                (v4, 8023, 4),
+                (v4, 25, 2),
+                (v4, 80, 3),
+            ] {
+                for _ in 0..times {
+                    send(&other, to, port..port + 1);
+                }
+                let dropped = if port == 80 { 0 } else { times };
+                sent.push((to.to_owned(), u64::from(port), dropped));
+            }
+            let counters = || {
+                let text = run("nft", ["list", "chain", "inet", "filter", "input"]);
+                let packets = |line: &str| {
+                    let number = line.split("packets ").nth(1)?.split(' ').next()?;
+                    number.parse::<u64>().ok()
+                };
+                text.lines().filter_map(packets).collect::<Vec<_>>()
+            };
+            until_true("all packets", || counters() == [4, 3, 12]);
+            let outcome = capture.finish();
+            assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+            let lines = outcome.text();
+            let mut found: Vec<(String, u64, u64)> = lines
+                .lines()
+                .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+                .filter(|line| line["type"] == "traced" && line["protocol"] == "udp")
+                .map(|flow| {
+                    (
+                        flow["dst"].as_str().expect("dst").to_owned(),
+                        flow["dst_port"].as_u64().expect("a port"),
+                        flow["dropped_packets"].as_u64().expect("a count"),
+                    )
+                })
+                .filter(|(to, ..)| to == v4 || to == v6)
+                .collect();
+            found.sort();
+            sent.sort();
+            assert_eq!(found, sent);
+        },
+    );
+}
+
 #[test]
 fn rules_are_listed_with_their_flows() {
     netns::run("rules_are_listed_with_their_flows", || {

@@ -12,16 +12,17 @@ use crate::model::path::Outcome;
 use crate::model::units::{parse_duration, show_count};
 use crate::os::namespace;
 use crate::os::signals::Signals;
+use crate::trace::drops::Drops;
 use crate::trace::listener::Listener;
 use crate::trace::report::Report;
-use crate::trace::ruleset::{self, Ruleset};
+use crate::trace::ruleset::Ruleset;
 use crate::ui::console::{Console, REDRAW};
 
 /// Shown behind `--help`.
 const AFTER_HELP: &str = "\
 The first packet of each distinct flow is followed through the rules of nftables and
-iptables-nft; rules of iptables-legacy can't be seen. No rule of yours is touched: a table
-of its own picks the packets, and is gone when the program ends, however it ends.
+iptables-nft, and with --iptables-legacy through those too. No rule of yours is touched: a
+table of its own picks the packets, and is gone when the program ends, however it ends.
 
 Examples:
   sudo conntracker trace --denied             what is being stopped, once each, and by which rule
@@ -65,6 +66,21 @@ pub struct Trace {
     #[arg(long, value_name = "NAME")]
     pub netns: Option<String>,
 
+    /// Also follow flows through the rules of iptables-legacy
+    ///
+    /// For that, this network namespace's logger for packets (/proc/sys/net/netfilter/nf_log) is set to nfnetlink_log as long as the
+    /// program runs, and put back at its end; by the next start with this option, if the program is killed. Meanwhile the kernel's
+    /// messages about invalid packets (nf_conntrack_log_invalid) come here and not to its log.
+    #[arg(long)]
+    pub iptables_legacy: bool,
+
+    /// Also count the packets of each flow that were dropped
+    ///
+    /// By a BPF program at the tracepoint of packets that the kernel throws away (Linux 5.18 or later, CAP_PERFMON). Without it
+    /// the list says which flows were stopped, and not how often.
+    #[arg(long)]
+    pub count_drops: bool,
+
     /// Follow at most N distinct flows
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_flows: u32,
@@ -94,13 +110,20 @@ impl Trace {
         let signals = Signals::install()
             .map_err(|error| Error::caused(format!("can't take signals: {error}"), error))?;
         // Whoever lacks nft(8) is told before waiting for an hour.
-        let before = texts()?;
-        let mut listener = Listener::new(self.max_flows).map_err(|error| refused(&error))?;
+        let mut before = texts()?;
+        // Before any flow can be listed, so that its first packet is counted too.
+        let drops = self.count_drops.then(|| Drops::start(self.max_flows));
+        let drops = drops.transpose().map_err(|error| refused(&error))?;
+        let mut listener =
+            Listener::new(self.max_flows, self.iptables_legacy).map_err(|error| refused(&error))?;
+        if self.iptables_legacy {
+            before = listener.ruleset().map_err(unreadable)?;
+        }
         console.detail("tracing the first packet of each flow");
         let began = Instant::now();
-        let list = |listener: &Listener| {
+        let list = |listener: &mut Listener| {
             console.clear_status();
-            self.list(listener, &before, began, console)
+            self.list(listener, drops.as_ref(), (&before, began), console)
         };
         loop {
             signals.drain();
@@ -111,7 +134,7 @@ impl Trace {
                 break;
             }
             if signals.take_print() {
-                list(&listener)?;
+                list(&mut listener)?;
             }
             if console.shows_status() {
                 let (all, denied) = listener.paths().counts();
@@ -125,20 +148,29 @@ impl Trace {
         // What was under way has a moment to come to its end.
         let listened = listener.listen(signals.descriptor(), LAST);
         listened.map_err(|error| lost(&error))?;
-        list(&listener)
+        list(&mut listener)
     }
 
     /// Prints what has come up to now, and returns the exit status.
     fn list(
         &self,
-        listener: &Listener,
-        before: &Ruleset,
-        began: Instant,
+        listener: &mut Listener,
+        drops: Option<&Drops>,
+        (before, began): (&Ruleset, Instant),
         console: &Console,
     ) -> Result<u8, Error> {
-        let ruleset = texts()?;
+        let ruleset = listener.ruleset().map_err(unreadable)?;
         let mut reasons = listener.reasons();
-        reasons.extend(ruleset::unseen());
+        let counts = drops.map(Drops::counts).transpose();
+        let counts = counts.map_err(|error| {
+            Error::caused(format!("--count-drops: can't be read: {error}"), error)
+        })?;
+        let uncounted = counts.as_ref().map_or(0, |counts| counts.uncounted);
+        if uncounted > 0 {
+            reasons.push(format!(
+                "{uncounted} packets were dropped that are in no count, since no more than --max-flows are kept (at most 131,072)"
+            ));
+        }
         let mut flows: Vec<_> = listener.paths().iter().collect();
         if self.denied {
             flows.retain(|(_, path)| path.outcome() == Outcome::Dropped);
@@ -155,6 +187,7 @@ impl Trace {
             flows,
             ruleset: &ruleset,
             before,
+            drops: counts.as_ref(),
             reasons: &reasons,
             seconds: began.elapsed().as_secs(),
         };
@@ -186,19 +219,19 @@ const INCOMPLETE: u8 = 3;
 const LAST: Duration = Duration::from_millis(50);
 
 fn texts() -> Result<Ruleset, Error> {
-    Ruleset::read().map_err(|error| {
-        Error::caused(
-            match error.to_string() {
-                text if text.contains("Operation not permitted") => {
-                    "tracing rules needs CAP_NET_ADMIN: run with sudo".to_owned()
-                }
-                text => format!(
-                    "nft, which writes rules as text, can't be used: {text} (package nftables)"
-                ),
-            },
-            error,
-        )
-    })
+    Ruleset::read().map_err(unreadable)
+}
+
+fn unreadable(error: std::io::Error) -> Error {
+    let why = match error.to_string() {
+        text if text.contains("Operation not permitted") => {
+            "tracing rules needs CAP_NET_ADMIN: run with sudo".to_owned()
+        }
+        text => {
+            format!("nft, which writes rules as text, can't be used: {text} (package nftables)")
+        }
+    };
+    Error::caused(why, error)
 }
 
 fn lost(error: &std::io::Error) -> Error {
@@ -210,7 +243,9 @@ fn refused(error: &std::io::Error) -> Error {
         Some(libc::EPERM | libc::EACCES) => {
             "tracing rules needs CAP_NET_ADMIN: run with sudo".to_owned()
         }
-        _ => format!(
+        // Of --iptables-legacy, in words.
+        None => error.to_string(),
+        Some(_) => format!(
             "this kernel refuses the table that picks packets ({error}): it takes nf_tables with nft_ct and dynamic sets, \
              Linux 4.1 or later"
         ),
