@@ -25,6 +25,7 @@ impl Cli {
             rules: (self.rules || self.denied).then_some(Rules {
                 denied: self.denied,
             }),
+            learn_names: self.learn_names,
             write: self.write.clone(),
             reception: Reception {
                 source: self.source,
