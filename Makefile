@@ -108,7 +108,7 @@ FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing \
 	-Cdebug-assertions -Coverflow-checks
 FUZZ_SECONDS ?= 15
-FUZZ_TARGETS := datagram capture reader
+FUZZ_TARGETS := datagram capture reader lookups
 # Named, so that the flags do not reach build scripts.
 FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 

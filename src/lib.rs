@@ -19,6 +19,7 @@ pub(crate) mod files;
 pub(crate) mod formats;
 pub(crate) mod intake;
 pub(crate) mod live;
+pub(crate) mod lookups;
 pub(crate) mod model;
 pub(crate) mod netlink;
 pub(crate) mod os;

@@ -41,6 +41,10 @@ pub mod intake {
     pub use crate::intake::{Detail, Intake, Pending};
 }
 
+pub mod lookups {
+    pub use crate::lookups::book::Book;
+}
+
 pub mod model {
     pub use crate::model::address::Text6;
     pub use crate::model::capture::{Capture, Interface, Route};
@@ -51,6 +55,7 @@ pub mod model {
         Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation,
     };
     pub use crate::model::sighting::Sighting;
+    pub use crate::model::timestamp::Timestamp;
 }
 
 pub mod netlink {

@@ -24,6 +24,7 @@ use std::path::Path;
 use crate::formats::pcap::is_magic;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
+use crate::model::learnt::Learnt;
 use crate::model::listing::Part;
 use crate::model::record::Record;
 use crate::model::ruled::Ruled;
@@ -51,6 +52,9 @@ pub trait Sink {
 
     /// Hears which rules decided on a flow, before the flow comes.
     fn ruled(&mut self, _: &Record, _: Ruled) {}
+
+    /// Hears which names led to a flow, before the flow comes.
+    fn learnt(&mut self, _: &Record, _: Vec<Learnt>) {}
 
     /// Hears of a flow that did not get through, with what decided that. Whoever does not ask for such flows takes none of them
     /// for one that did.

@@ -18,6 +18,7 @@ use hashbrown::HashTable;
 
 use crate::captures::reader::Sink;
 use crate::model::capture::Capture;
+use crate::model::learnt::Learnt;
 use crate::model::listing::{self, Listing, Part};
 use crate::model::record::{Identity, Record};
 use crate::model::ruled::{self, Denied, Ruled, Told};
@@ -36,8 +37,8 @@ pub struct Collection {
     flows: Vec<Flow>,
     index: HashTable<Slot>,
     hasher: RandomState,
-    /// What decided on flows.
-    rules: HashMap<Identity, Arc<Ruled>>,
+    /// What decided on flows, and which names led to them.
+    told: Told,
     /// Those that did not get through.
     denied: HashMap<Identity, (Flow, Option<Arc<Ruled>>)>,
 }
@@ -145,7 +146,11 @@ impl Sink for Collection {
     }
 
     fn ruled(&mut self, record: &Record, ruled: Ruled) {
-        ruled::keep_last(&mut self.rules, &record.identity, Arc::new(ruled));
+        ruled::keep_last(&mut self.told.rules, &record.identity, Arc::new(ruled));
+    }
+
+    fn learnt(&mut self, record: &Record, names: Vec<Learnt>) {
+        self.told.learn(&record.identity, names);
     }
 
     fn denied(&mut self, mut record: Record, seen_in: &[Part], ruled: Option<Ruled>) {
@@ -221,7 +226,7 @@ impl Collection {
             found,
             flows,
             index,
-            rules,
+            told,
             denied,
             ..
         } = self;
@@ -286,7 +291,7 @@ impl Collection {
         Listing {
             flows: flows.into_iter().map(finish).collect(),
             captures: sorted,
-            told: Told { rules, denied },
+            told: Told { denied, ..told },
         }
     }
 }

@@ -102,6 +102,10 @@ impl Cli {
             let why = "--rules and --denied take --format table or json: the other formats have no place for rules";
             return Some((ErrorKind::ArgumentConflict, why.into()));
         }
+        if self.learn_names && matches!(format, Format::Classic | Format::Nft) {
+            let why = "--learn-names takes --format table, json or csv: the other formats have no place for names";
+            return Some((ErrorKind::ArgumentConflict, why.into()));
+        }
         if self.keep.is_some() && !Folder::is_named(&self.output) {
             let why = "--keep is for a folder with a file for each list: name one with -o DIR/";
             return Some((ErrorKind::MissingRequiredArgument, why.into()));

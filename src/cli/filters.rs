@@ -10,23 +10,34 @@ use crate::model::selection::{Net, Not, Ports, Selection, SourcePorts};
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters")]
 pub struct Filters {
-    /// Only this protocol (tcp, udp, icmp, icmpv6, sctp, …, or a number); !NAME excludes
+    /// Only this protocol: tcp, udp, icmp, …; !tcp excludes
+    ///
+    /// A name or a number.
     ///
     /// In all filters commas join alternatives (tcp,udp), and ^NAME and not:NAME exclude as !NAME does, which some shells
     /// take for their own.
     #[arg(long, value_name = "PROTO", value_delimiter = ',')]
     pub proto: Vec<Not<Protocol>>,
 
-    /// Only sources in this network or address; !NET excludes
+    /// Only sources in this network; !NET excludes
+    ///
+    /// A network or an address.
     #[arg(long, value_name = "NET", value_delimiter = ',')]
     pub src: Vec<Not<Net>>,
 
-    /// Only destinations in this network or address, as they are before DNAT; !NET excludes
+    /// Only destinations in this network; !NET excludes
+    ///
+    /// A network or an address, as it is before DNAT.
     #[arg(long, value_name = "NET", value_delimiter = ',')]
     pub dst: Vec<Not<Net>>,
 
     /// Only flows with this network or address on either side, as it is before translation; !NET excludes
-    #[arg(long, value_name = "NET", value_delimiter = ',')]
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "NET",
+        value_delimiter = ','
+    )]
     pub host: Vec<Not<Net>>,
 
     /// Only these source ports (53, 1024-65535); !PORTS excludes
@@ -38,7 +49,9 @@ pub struct Filters {
     )]
     pub sport: Vec<Not<Ports>>,
 
-    /// Only these destination ports (443, 8000-8999, https); !PORTS excludes
+    /// Only these destination ports: 443, 8000-8999, https
+    ///
+    /// !PORTS excludes.
     #[arg(long, value_name = "PORTS", value_delimiter = ',')]
     pub dport: Vec<Not<Ports>>,
 
@@ -55,7 +68,7 @@ pub struct Filters {
     pub confirmed: bool,
 
     /// Only flows that nobody answered
-    #[arg(long)]
+    #[arg(hide_short_help = true, long)]
     pub unconfirmed: bool,
 
     /// Only this conntrack zone; !N excludes

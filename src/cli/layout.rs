@@ -32,7 +32,7 @@ pub struct LayoutArgs {
 
     /// The order of the list: classic is the C tool's, connections, first-seen and last-seen have the greatest and the
     /// newest first
-    #[arg(long, value_enum, value_name = "ORDER")]
+    #[arg(hide_short_help = true, long, value_enum, value_name = "ORDER")]
     pub sort: Option<Sort>,
 
     /// The other way round
@@ -40,7 +40,13 @@ pub struct LayoutArgs {
     pub reverse: bool,
 
     /// Show names beside numbers in tables, and those of hosts in JSON too
-    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_enum,
+        value_name = "WHAT",
+        value_delimiter = ','
+    )]
     pub resolve: Vec<Resolve>,
 
     /// Show names of hosts and networks beside their addresses, in tables and JSON, from this file: TOML with tables networks and
@@ -57,19 +63,19 @@ pub struct LayoutArgs {
     pub raw_csv: bool,
 }
 
-impl LayoutArgs {
-    /// The names that files say.
-    ///
-    /// Errors: one that can't be read.
-    fn names(&self) -> Result<Names, Error> {
-        let mut names = Names::default();
-        for path in &self.names {
-            let text = fs::read_to_string(path).map_err(|error| Error::file(path, error))?;
-            names.read(&text).map_err(|why| Error::file(path, why))?;
-        }
-        Ok(names)
+/// The names that files say.
+///
+/// Errors: one that can't be read.
+pub fn names(files: &[PathBuf]) -> Result<Names, Error> {
+    let mut names = Names::default();
+    for path in files {
+        let text = fs::read_to_string(path).map_err(|error| Error::file(path, error))?;
+        names.read(&text).map_err(|why| Error::file(path, why))?;
     }
+    Ok(names)
+}
 
+impl LayoutArgs {
     /// The format, where another one is the default of the command.
     pub fn format_or(&self, default: Format) -> Format {
         self.format.unwrap_or(default)
@@ -96,7 +102,7 @@ impl LayoutArgs {
             services: { services.then(Services::load).transpose() }.map_err(|error| {
                 Error::caused(format!("--resolve services: /etc/services: {error}"), error)
             })?,
-            names: self.names()?,
+            names: names(&self.names)?,
             clock: if self.utc { Clock::UTC } else { Clock::local() },
             colour: on_stdout && wants_colour(),
             width: if on_stdout { width() } else { None },

@@ -11,4 +11,5 @@ pub mod options;
 mod purpose;
 pub mod run;
 mod settings;
+mod topics;
 mod values;

@@ -17,17 +17,12 @@ use crate::sources::method::Source;
 /// Shown behind `-h`.
 const EXAMPLES: &str = "\
 Examples:
-  sudo conntracker                      list what passes until Ctrl-C
-  sudo conntracker --track              the same where no firewall rule tracks connections
-  sudo conntracker --duration 1h -o flows.txt
-  sudo conntracker doctor               say why nothing is listed, and what to do
-  sudo conntracker -w events.pcap       record, to replay elsewhere
-  conntracker -r events.pcap            replay; needs no privileges
-  sudo conntracker --track --existing --duration 1h --format json -o day.json
-  conntracker show day.json             the same in columns; conntracker help show
-  conntracker rules day.json -o fw.nft  firewall rules for these flows
-  sudo conntracker check fw.nft day.json
-  sudo conntracker watch --baseline day.json  what is new since";
+  sudo conntracker --track              list what passes until Ctrl-C
+  sudo conntracker --track --existing --duration 1d --format json -o day.json
+  conntracker show day.json             look at it, in columns
+  conntracker rules day.json -o fw.nft  make firewall rules of it
+
+More: conntracker --help has all options, conntracker help topics the guides.";
 
 /// What `--help` has beside all options; `-h` has the usual ones and the examples.
 static AFTER_HELP: LazyLock<String> = LazyLock::new(|| {
@@ -60,7 +55,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 /// Listens to the kernel's connection-tracking events, folds them into distinct flows (ephemeral
 /// source ports count as one), and prints them sorted when it is stopped.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "conntracker", version = VERSION.as_str(), after_help = EXAMPLES, after_long_help = AFTER_HELP.as_str(), max_term_width = 100, args_override_self = true, args_conflicts_with_subcommands = true)]
+#[command(name = "conntracker", version = VERSION.as_str(), after_help = EXAMPLES, after_long_help = AFTER_HELP.as_str(), max_term_width = 100, args_override_self = true, disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to do other than to capture
     #[command(subcommand)]
@@ -73,7 +68,9 @@ pub struct Cli {
     #[arg(hide_short_help = true, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Write the list to FILE, replaced atomically; - is standard output
+    /// Write the list to FILE; - is standard output
+    ///
+    /// The file is replaced atomically.
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
 
@@ -92,7 +89,7 @@ pub struct Cli {
     /// Print the list every TIME, besides the one at the end
     ///
     /// With -o FILE the file is replaced each time; with -o DIR/ each list gets a file of its own.
-    #[arg(long, value_name = "TIME", value_parser = parse_interval, conflicts_with = "read", help_heading = "Long runs")]
+    #[arg(hide_short_help = true, long, value_name = "TIME", value_parser = parse_interval, conflicts_with = "read", help_heading = "Long runs")]
     pub interval: Option<Duration>,
 
     /// Begin every interval with an empty list
@@ -113,6 +110,7 @@ pub struct Cli {
     ///
     /// A damaged file is set aside under another name, and a message says so.
     #[arg(
+        hide_short_help = true,
         long,
         value_name = "FILE",
         conflicts_with = "read",
@@ -163,7 +161,9 @@ pub struct Cli {
     )]
     pub watch_exec: Vec<OsString>,
 
-    /// Read events from a recorded FILE instead of the kernel; - is standard input
+    /// Read events from a recorded FILE, not from the kernel
+    ///
+    /// - is standard input.
     #[arg(short, long, value_name = "FILE", help_heading = "Recordings")]
     pub read: Option<PathBuf>,
 
@@ -176,7 +176,7 @@ pub struct Cli {
     )]
     pub strict: bool,
 
-    /// Record the raw events to FILE while capturing, for -r or tshark
+    /// Also record the raw events to FILE, for -r or tshark
     #[arg(
         short,
         long,
@@ -186,7 +186,7 @@ pub struct Cli {
     )]
     pub write: Option<PathBuf>,
 
-    /// Have the kernel track connections as long as this program runs
+    /// Have the kernel track connections while this runs
     ///
     /// Connections are only tracked where some firewall rule needs it. This adds an nftables table of
     /// two rules without a verdict, which the kernel removes with the process, however that ends. Before Linux
@@ -195,7 +195,7 @@ pub struct Cli {
     #[arg(long, conflicts_with = "read", help_heading = "Capture")]
     pub track: bool,
 
-    /// Also list the connections that were open when the capture began
+    /// Also list connections that were open at the start
     #[arg(long, conflicts_with = "read", help_heading = "Capture")]
     pub existing: bool,
 
@@ -203,13 +203,13 @@ pub struct Cli {
     ///
     /// For --format table and json. The first packet of each flow is followed through the rules of nftables and iptables-nft; a
     /// table of two chains picks these packets, and is gone with the program. docs/trace.md tells what that can't see.
-    #[arg(long, conflicts_with_all = ["read", "all_netns", "daemon"], help_heading = "Capture")]
+    #[arg(hide_short_help = true, long, conflicts_with_all = ["read", "all_netns", "daemon"], help_heading = "Capture")]
     pub rules: bool,
 
     /// With that, also list the flows that were dropped or rejected
     ///
     /// They are kept apart: no rule is made for them unless conntracker rules --include-denied asks for it.
-    #[arg(long, conflicts_with_all = ["read", "all_netns", "daemon"], help_heading = "Capture")]
+    #[arg(hide_short_help = true, long, conflicts_with_all = ["read", "all_netns", "daemon"], help_heading = "Capture")]
     pub denied: bool,
 
     /// With --rules or --denied, also follow flows through the rules of iptables-legacy
@@ -224,6 +224,13 @@ pub struct Cli {
     )]
     pub iptables_legacy: bool,
 
+    /// Also list the names that clients asked for before they went to an address
+    ///
+    /// For --format table, json and csv. Names are learnt from questions and answers of DNS that pass here by plain UDP, and
+    /// stand beside flows of the client that asked. DNS over TLS or HTTPS hides them. Needs CAP_NET_RAW besides.
+    #[arg(hide_short_help = true, long, conflicts_with_all = ["read", "all_netns"], help_heading = "Capture")]
+    pub learn_names: bool,
+
     /// Miss no short connection, even when events come faster than they can be read
     ///
     /// The kernel then keeps ended connections until their end has been delivered to this program. They count
@@ -231,13 +238,18 @@ pub struct Cli {
     /// The end of the capture waits for what the kernel still keeps, up to half a minute.
     /// Where the kernel counts packets and bytes (nf_conntrack_acct), lists other than the classic one have those of
     /// ended connections.
-    #[arg(long, conflicts_with = "read", help_heading = "Capture")]
+    #[arg(
+        hide_short_help = true,
+        long,
+        conflicts_with = "read",
+        help_heading = "Capture"
+    )]
     pub reliable: bool,
 
     /// Also record protocols that the classic list does not have: SCTP, DCCP, UDP-Lite, GRE and the rest
     ///
     /// The classic list has no lines for them: choose another --format.
-    #[arg(long, help_heading = "Capture")]
+    #[arg(hide_short_help = true, long, help_heading = "Capture")]
     pub all_protocols: bool,
 
     /// Format and order.
@@ -305,7 +317,13 @@ pub struct Cli {
     /// Run in the background; messages go to the system log
     ///
     /// Returns once the capture runs, or with an error if it can't.
-    #[arg(short, long, conflicts_with = "read", help_heading = "Daemon")]
+    #[arg(
+        hide_short_help = true,
+        short,
+        long,
+        conflicts_with = "read",
+        help_heading = "Daemon"
+    )]
     pub daemon: bool,
 
     /// Run in the foreground, as without -d

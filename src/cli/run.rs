@@ -8,6 +8,7 @@ use crate::intake::records::Records;
 use crate::intake::table::Table;
 use crate::intake::{Detail, Intake};
 use crate::live::capture;
+use crate::live::lookups::Lookups;
 use crate::live::monitor::Monitor;
 use crate::live::replay;
 use crate::live::state::State;
@@ -23,9 +24,6 @@ use crate::service::daemon::{self, Daemon};
 use crate::service::notify::Supervisor;
 use crate::service::sandbox;
 use crate::ui::console::{Console, Verbosity};
-
-/// Exit status of an error.
-const FAILED: u8 = 1;
 
 /// Runs and returns the exit status. All that is to be said is said on `stderr`.
 pub fn run(cli: &Cli) -> u8 {
@@ -44,7 +42,7 @@ pub fn run(cli: &Cli) -> u8 {
     };
     outcome.unwrap_or_else(|error| {
         console.error(&error.to_string());
-        FAILED
+        error.exit_status()
     })
 }
 
@@ -102,6 +100,8 @@ pub fn start(cli: &Cli, role: Role<'_>, console: &Console) -> Result<u8, Error> 
     let watch = (!cli.watch.is_empty())
         .then(|| watch::comparison(watched, (form, exec), cli.max_flows, console))
         .transpose()?;
+    // Before privileges are given up.
+    let lookups = cli.learn_names.then(Lookups::start).transpose()?;
     if cli.daemon {
         sandbox::enter(&cli.needs(), console)?;
     }
@@ -112,7 +112,7 @@ pub fn start(cli: &Cli, role: Role<'_>, console: &Console) -> Result<u8, Error> 
             &options,
             &intake,
             (&printer, state.as_ref()),
-            (monitor.as_ref(), watch.as_ref()),
+            (monitor.as_ref(), watch.as_ref(), lookups.as_ref()),
             None,
             &Supervisor::new(daemon),
             console,

@@ -26,6 +26,7 @@ impl Cli {
                 denied: self.denied,
                 legacy: self.iptables_legacy,
             }),
+            learn_names: self.learn_names,
             write: self.write.clone(),
             reception: Reception {
                 source: self.source,

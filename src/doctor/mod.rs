@@ -106,6 +106,7 @@ impl Facts {
             offload::judge(&self.tracking.nftables),
             program::judge_source(&self.program),
             program::judge_jit(&self.program),
+            rights::judge_names(&self.rights),
             extras::judge_accounting(self.accounting),
             extras::judge_timestamps(self.timestamps),
         ]

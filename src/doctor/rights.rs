@@ -10,6 +10,7 @@ const NAME: &str = "privileges";
 
 const CAP_NET_ADMIN: u64 = CapabilitySet::NET_ADMIN.bits();
 const CAP_SYS_ADMIN: u64 = CapabilitySet::SYS_ADMIN.bits();
+const CAP_NET_RAW: u64 = CapabilitySet::NET_RAW.bits();
 const CAP_BPF: u64 = CapabilitySet::BPF.bits();
 
 const SETCAP: &str =
@@ -90,6 +91,17 @@ pub fn judge(rights: &Rights, denied: bool) -> Finding {
         .value("cap_bpf", has(CAP_BPF))
         .value("cap_sys_admin", sys_admin)
         .value("initial_user_namespace", rights.initial)
+}
+
+/// Whether names can be learnt (`packet_create`, net/packet/af_packet.c, Linux 6.18, asks for the capability).
+pub fn judge_names(rights: &Rights) -> Finding {
+    let may = rights.capabilities & CAP_NET_RAW != 0;
+    let what = if may {
+        "CAP_NET_RAW is there: --learn-names can list the names that clients ask for"
+    } else {
+        "CAP_NET_RAW is missing, which --learn-names takes; nothing else needs it"
+    };
+    Finding::ok("names", what).value("cap_net_raw", may)
 }
 
 #[cfg(test)]

@@ -12,10 +12,11 @@ use std::io::{self, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::model::capture::{Capture, Completeness};
+use crate::model::learnt::Learnt;
 use crate::model::listing::Part;
 use crate::model::names::Names;
 use crate::model::record::Record;
-use crate::model::ruled::Ruled;
+use crate::model::ruled::{Beside, Ruled};
 
 use flow::{DENIED, Flow};
 pub use plain::to_writer;
@@ -29,14 +30,14 @@ pub const SCHEMA: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
     /// The captures that the flows after it were seen in, and whether a last line ends them. It does not in
-    /// files of versions before 1.1.
+    /// files of versions before 2.0.
     Captures(Vec<Capture>, bool),
     /// A flow. The pairs are indices of captures, where there are several, and connections seen there.
     Flow(Box<Record>, Vec<Part>),
-    /// A flow of which it is told which rules let it through.
-    Ruled(Box<Record>, Vec<Part>, Box<Ruled>),
-    /// A flow that did not get through, and which rules decided that, where it is told. It is none of the flows of a capture.
-    Denied(Box<Record>, Vec<Part>, Option<Box<Ruled>>),
+    /// A flow of which more is known: which rules let it through, or which names led to it.
+    Told(Box<Record>, Vec<Part>, Box<Beside>),
+    /// A flow that did not get through, and which rules decided that, where it is known. It is none of the flows of a capture.
+    Denied(Box<Record>, Vec<Part>, Box<Beside>),
     /// A flow that a difference says is gone: no flow of a capture.
     Gone,
     /// The end of a list.
@@ -141,15 +142,24 @@ impl<'a, W: Write> List<'a, W> {
         self.out.write_all(&self.line)
     }
 
-    /// Writes the line of a flow with what decided on it.
+    /// Writes the line of a flow with what decided on it and the names that led to it.
     ///
     /// Errors: those of `out`.
-    pub fn ruled(&mut self, record: &Record, seen_in: &[Part], ruled: &Ruled) -> io::Result<()> {
+    pub fn told(
+        &mut self,
+        record: &Record,
+        seen_in: &[Part],
+        (ruled, learnt): (Option<&Ruled>, &[Learnt]),
+    ) -> io::Result<()> {
         self.line.clear();
-        let mut flow = Flow::new(record, seen_in, None).ruled(ruled);
+        let mut flow = Flow::new(record, seen_in, None);
+        if let Some(ruled) = ruled {
+            flow = flow.ruled(ruled);
+        }
         if let Some(names) = self.names {
             flow.name(names);
         }
+        flow.learnt(learnt);
         to_writer(&mut self.line, &flow)?;
         self.seal.add(&self.line);
         self.line.push(b'\n');
@@ -163,12 +173,13 @@ impl<'a, W: Write> List<'a, W> {
         &mut self,
         record: &Record,
         seen_in: &[Part],
-        ruled: Option<&Ruled>,
+        (ruled, learnt): (Option<&Ruled>, &[Learnt]),
     ) -> io::Result<()> {
         let mut flow = Flow::new(record, seen_in, None);
         if let Some(names) = self.names {
             flow.name(names);
         }
+        flow.learnt(learnt);
         let flow = match ruled {
             Some(ruled) => flow.ruled(ruled),
             None => flow,
@@ -201,28 +212,27 @@ struct Last {
 ///
 /// Errors: those of `out`.
 pub fn write_flow(record: &Record, out: &mut impl Write) -> io::Result<()> {
-    write(record, &[], None, out)
+    write_line(&Flow::new(record, &[], None), out)
 }
 
 /// Writes the line of a flow in a difference, with what became of it.
 ///
 /// Errors: those of `out`.
-pub fn write_change(change: &str, record: &Record, out: &mut impl Write) -> io::Result<()> {
-    write(record, &[], Some(change), out)
+pub fn write_change(
+    change: &str,
+    record: &Record,
+    (names, learnt): (&Names, &[Learnt]),
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let mut flow = Flow::new(record, &[], Some(change));
+    flow.name(names);
+    flow.learnt(learnt);
+    write_line(&flow, out)
 }
 
 /// A flow as its line has it, for objects that have one in them.
 pub fn as_flow(record: &Record, change: Option<&'static str>) -> impl Serialize {
     Flow::new(record, &[], change)
-}
-
-fn write(
-    record: &Record,
-    seen_in: &[Part],
-    change: Option<&str>,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    write_line(&Flow::new(record, seen_in, change), out)
 }
 
 fn write_line(flow: &Flow<'_>, out: &mut impl Write) -> io::Result<()> {
@@ -284,12 +294,16 @@ fn flow_line(mut flow: Flow<'_>) -> Result<Line, Unreadable> {
     let ruled = flow.take_ruled().map(Box::new);
     let is_denied = flow.is_denied() || { ruled.as_ref() }
         .is_some_and(|ruled| Ruled::is_denial(&ruled.verdict));
+    let names = flow.take_learnt();
     let (record, seen_in) = flow.into_record().map_err(Unreadable::Malformed)?;
     let record = Box::new(record);
-    Ok(match ruled {
-        ruled if is_denied => Line::Denied(record, seen_in, ruled),
-        Some(ruled) => Line::Ruled(record, seen_in, ruled),
-        None => Line::Flow(record, seen_in),
+    let beside = Beside { ruled, names };
+    Ok(if is_denied {
+        Line::Denied(record, seen_in, Box::new(beside))
+    } else if beside.is_empty() {
+        Line::Flow(record, seen_in)
+    } else {
+        Line::Told(record, seen_in, Box::new(beside))
     })
 }
 

@@ -15,6 +15,7 @@ use crate::live::description;
 use crate::live::dumps::Dumps;
 use crate::live::kernel_stat::KernelStat;
 use crate::live::listen::{self, Socket};
+use crate::live::lookups::Lookups;
 use crate::live::monitor::Monitor;
 use crate::live::options::CaptureOptions;
 use crate::live::recovery::{Recovery, Sockets};
@@ -43,7 +44,7 @@ pub fn capture(
     options: &CaptureOptions,
     intake: &Intake,
     (printer, state): (&Printer, Option<&State>),
-    (monitor, watch): (Option<&Monitor>, Option<&Watch>),
+    (monitor, watch, lookups): (Option<&Monitor>, Option<&Watch>, Option<&Lookups>),
     viewer: Option<&mut dyn Viewer>,
     supervisor: &Supervisor,
     console: &Console,
@@ -113,7 +114,7 @@ pub fn capture(
         printer,
         state,
         (options.reset, options.forget),
-        rulings.as_ref(),
+        (rulings.as_ref(), lookups),
         begun,
     );
     let session = Session::new(
@@ -121,7 +122,8 @@ pub fn capture(
         intake,
         (&shared, &recovery, &dumps),
         (&conditions, &kernel_stat),
-        (printer, monitor, watch, rulings.as_ref()),
+        (printer, monitor, watch),
+        (rulings.as_ref(), lookups),
         (supervisor, &signals, console),
     );
 

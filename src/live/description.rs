@@ -15,6 +15,7 @@ pub fn begin(options: &CaptureOptions, source: &str) -> Capture {
         (options.existing, "--existing"),
         (options.reception.reliable, "--reliable"),
         (options.track, "--track"),
+        (options.learn_names, "--learn-names"),
         (options.reception.all_protocols, "--all-protocols"),
         (options.reception.all_netns, "--all-netns"),
         (

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use crate::intake::Intake;
 use crate::intake::contents::Contents;
 use crate::live::description;
+use crate::live::lookups::Lookups;
 use crate::live::rulings::Rulings;
 use crate::live::state::State;
 use crate::model::capture::{Capture, Gap};
@@ -130,6 +131,7 @@ pub struct Dumps<'a> {
     reset: bool,
     forget: Option<Duration>,
     rulings: Option<&'a Rulings>,
+    lookups: Option<&'a Lookups>,
     /// How the capture began, and what was lost before the interval that runs.
     begun: Mutex<(Capture, Loss)>,
     lists: Mutex<Lists>,
@@ -192,7 +194,7 @@ impl<'a> Dumps<'a> {
         printer: &'a Printer,
         state: Option<&'a State>,
         (reset, forget): (bool, Option<Duration>),
-        rulings: Option<&'a Rulings>,
+        (rulings, lookups): (Option<&'a Rulings>, Option<&'a Lookups>),
         begun: Capture,
     ) -> Self {
         let clock = Clock::start(begun.gaps.last().map(|gap| gap.from));
@@ -203,6 +205,7 @@ impl<'a> Dumps<'a> {
             reset,
             forget,
             rulings,
+            lookups,
             clock: Mutex::new(clock),
             begun: Mutex::new((begun, Loss::default())),
             lists: Mutex::default(),
@@ -282,6 +285,13 @@ impl<'a> Dumps<'a> {
         if let (false, Some(gaps)) = (capture.has_long_gaps(), capture.gaps_in_words()) {
             console.note(&format!("the list is of several runs: {gaps}"));
         }
+        if let Some(lookups) = self.lookups {
+            let remarks = lookups.remarks();
+            console.detail(&remarks.learnt);
+            for missing in remarks.missing {
+                console.note(&missing);
+            }
+        }
         let printed = self.printer.finish(&mut contents, &capture, &told, console);
         if printed == 0 {
             self.lists.lock().one_more();
@@ -298,20 +308,29 @@ impl<'a> Dumps<'a> {
         printed.max(saved)
     }
 
-    /// What is told of rules beside these flows. What may be missing of that is said, and stands in the description: the flows
-    /// themselves are as complete as ever.
+    /// What is known of rules and names beside these flows. What may be missing of rules is said, and stands in the
+    /// description: the flows themselves are as complete as ever.
     fn told(&self, contents: &Contents, capture: &mut Capture, console: &Console) -> Told {
-        let (Some(rulings), Contents::Records(flows)) = (self.rulings, contents) else {
+        let Contents::Records(flows) = contents else {
             return Told::default();
         };
-        let (told, reasons) = rulings.told(flows).unwrap_or_else(|error| {
-            let why = format!("they can't be told: {error}");
-            (Told::default(), vec![why])
-        });
-        for reason in reasons {
-            let spot = format!("rules and denied flows: {reason}");
-            console.note(&spot);
-            capture.blind_spots.push(spot);
+        let mut told = Told::default();
+        if let Some(rulings) = self.rulings {
+            let reasons;
+            (told, reasons) = rulings.told(flows).unwrap_or_else(|error| {
+                let why = format!("they can't be told: {error}");
+                (Told::default(), vec![why])
+            });
+            for reason in reasons {
+                let spot = format!("rules and denied flows: {reason}");
+                console.note(&spot);
+                capture.blind_spots.push(spot);
+            }
+        }
+        if let Some(lookups) = self.lookups {
+            if let Err(error) = lookups.name(flows, &mut told) {
+                console.note(&format!("names are missing from the list: {error}"));
+            }
         }
         told
     }

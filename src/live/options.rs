@@ -29,6 +29,8 @@ pub struct CaptureOptions {
     pub keeps_records: bool,
     /// What is to be told of rules, if anything is.
     pub rules: Option<Rules>,
+    /// Whether names are learnt from DNS that passes.
+    pub learn_names: bool,
     /// Where events are recorded.
     pub write: Option<PathBuf>,
     /// How the sockets that receive events are set up.

@@ -22,6 +22,7 @@ use crate::intake::Intake;
 use crate::live::conditions::{self, Conditions};
 use crate::live::dumps::{Due, Dumps, Schedule};
 use crate::live::kernel_stat::KernelStat;
+use crate::live::lookups::Lookups;
 use crate::live::monitor::{self, Monitor};
 use crate::live::options::CaptureOptions;
 use crate::live::recovery::Recovery;
@@ -54,6 +55,7 @@ pub struct Session<'a> {
     monitor: Option<&'a Monitor>,
     watch: Option<&'a Watch>,
     rulings: Option<&'a Rulings>,
+    lookups: Option<&'a Lookups>,
     supervisor: &'a Supervisor,
     signals: &'a Signals,
     console: &'a Console,
@@ -81,12 +83,8 @@ impl<'a> Session<'a> {
         intake: &'a Intake,
         (shared, recovery, dumps): (&'a Shared<'a>, &'a Recovery<'a>, &'a Dumps<'a>),
         (conditions, kernel_stat): (&'a Conditions, &'a KernelStat),
-        (printer, monitor, watch, rulings): (
-            &'a Printer,
-            Option<&'a Monitor>,
-            Option<&'a Watch>,
-            Option<&'a Rulings>,
-        ),
+        (printer, monitor, watch): (&'a Printer, Option<&'a Monitor>, Option<&'a Watch>),
+        (rulings, lookups): (Option<&'a Rulings>, Option<&'a Lookups>),
         (supervisor, signals, console): (&'a Supervisor, &'a Signals, &'a Console),
     ) -> Self {
         Self {
@@ -101,6 +99,7 @@ impl<'a> Session<'a> {
             monitor,
             watch,
             rulings,
+            lookups,
             supervisor,
             signals,
             console,

@@ -311,7 +311,7 @@ fn read(
                     .next()
                     .or_else(|| Some(Capture::default()));
             }
-            Ok(Line::Flow(record, _) | Line::Ruled(record, ..)) if capture.is_some() => {
+            Ok(Line::Flow(record, _) | Line::Told(record, ..)) if capture.is_some() => {
                 seal.add(line);
                 if !take(&record) {
                     break;

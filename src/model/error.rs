@@ -5,12 +5,14 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// A failure that ends the program with exit status 1.
+/// A failure that ends the program.
 #[derive(Debug)]
 pub struct Error {
     /// The whole message, that of the cause in it.
     message: String,
     cause: Option<Box<dyn error::Error + Send + Sync>>,
+    /// Whether arguments ask for what can't be.
+    is_of_arguments: bool,
 }
 
 impl Error {
@@ -19,7 +21,21 @@ impl Error {
         Self {
             message: message.into(),
             cause: None,
+            is_of_arguments: false,
         }
+    }
+
+    /// Arguments that ask for what can't be, as files or the kernel turned out.
+    pub fn arguments(message: impl Into<String>) -> Self {
+        Self {
+            is_of_arguments: true,
+            ..Self::new(message)
+        }
+    }
+
+    /// The exit status that it ends the program with.
+    pub const fn exit_status(&self) -> u8 {
+        if self.is_of_arguments { 2 } else { 1 }
     }
 
     /// An error with its whole message, and what caused it.
@@ -30,6 +46,7 @@ impl Error {
         Self {
             message: message.into(),
             cause: Some(cause.into()),
+            is_of_arguments: false,
         }
     }
 

@@ -8,6 +8,7 @@ pub mod error;
 pub mod evidence;
 pub mod flow;
 pub mod icmp;
+pub mod learnt;
 pub mod listing;
 pub mod names;
 pub mod order;

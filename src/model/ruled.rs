@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::learnt::{self, Learnt};
 use crate::model::listing::Flow;
 use crate::model::record::Identity;
 use crate::model::timestamp::Timestamp;
@@ -42,13 +43,31 @@ pub struct Ruled {
     pub rules: Vec<Decision>,
 }
 
-/// What is told of rules, beside the flows of a list.
+/// What is known beside the flows of a list: which rules decided on them, and which names led to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
+    /// Names that the client of a flow had asked for when it went to its destination, in their order.
+    pub names: HashMap<Identity, Vec<Learnt>>,
     /// What decided on the flows of the list, as far as that is known.
     pub rules: HashMap<Identity, Arc<Ruled>>,
     /// Flows that did not get through. They are no flows of the list: nothing takes them for such that were seen to pass.
     pub denied: Vec<Denied>,
+}
+
+/// What is known beside one flow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Which rules decided on it.
+    pub ruled: Option<Box<Ruled>>,
+    /// Names that led to it.
+    pub names: Vec<Learnt>,
+}
+
+impl Beside {
+    /// Whether nothing is.
+    pub fn is_empty(&self) -> bool {
+        self.ruled.is_none() && self.names.is_empty()
+    }
 }
 
 /// A flow that did not get through.
@@ -61,9 +80,29 @@ pub struct Denied {
 }
 
 impl Told {
-    /// Whether there is nothing.
-    pub fn is_empty(&self) -> bool {
-        self.rules.is_empty() && self.denied.is_empty()
+    /// Whether something is said of rules.
+    pub fn has_rules(&self) -> bool {
+        !self.rules.is_empty() || !self.denied.is_empty()
+    }
+
+    /// The names that led to a flow.
+    pub fn names(&self, identity: &Identity) -> &[Learnt] {
+        self.names.get(identity).map_or(&[], Vec::as_slice)
+    }
+
+    /// Takes in names that led to a flow.
+    pub fn learn(&mut self, identity: &Identity, names: Vec<Learnt>) {
+        if names.is_empty() {
+            return;
+        }
+        match self.names.get_mut(identity) {
+            Some(known) => learnt::join(known, names),
+            None => {
+                let mut known = Vec::new();
+                learnt::join(&mut known, names);
+                self.names.insert(identity.clone(), known);
+            }
+        }
     }
 }
 

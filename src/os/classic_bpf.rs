@@ -44,6 +44,12 @@ const fn operation(parts: &[u32]) -> u16 {
 pub const LD_BYTE: u16 = operation(&[libc::BPF_LD, libc::BPF_B, libc::BPF_ABS]);
 /// A becomes the word at a place.
 pub const LD_WORD: u16 = operation(&[libc::BPF_LD, libc::BPF_W, libc::BPF_ABS]);
+/// A becomes the two bytes at a place.
+pub const LD_HALF: u16 = operation(&[libc::BPF_LD, libc::BPF_H, libc::BPF_ABS]);
+/// A becomes the two bytes at a place behind X.
+pub const LD_HALF_X: u16 = operation(&[libc::BPF_LD, libc::BPF_H, libc::BPF_IND]);
+/// X becomes the length of the IPv4 header at a place.
+pub const LDX_HEADER: u16 = operation(&[libc::BPF_LDX, libc::BPF_B, libc::BPF_MSH]);
 /// A becomes the word at a place behind X.
 pub const LD_WORD_X: u16 = operation(&[libc::BPF_LD, libc::BPF_W, libc::BPF_IND]);
 /// A becomes the byte at a place behind X.
@@ -66,6 +72,8 @@ pub const JSET: u16 = operation(&[libc::BPF_JMP, libc::BPF_JSET]);
 pub const TAX: u16 = operation(&[libc::BPF_MISC, libc::BPF_TAX]);
 /// A becomes X.
 pub const TXA: u16 = operation(&[libc::BPF_MISC, libc::BPF_TXA]);
+/// A &= operand.
+pub const AND: u16 = operation(&[libc::BPF_ALU, libc::BPF_AND]);
 /// A ^= X.
 pub const XOR_X: u16 = operation(&[libc::BPF_ALU, libc::BPF_XOR, libc::BPF_X]);
 /// A *= operand.
@@ -82,6 +90,11 @@ pub const RET: u16 = operation(&[libc::BPF_RET]);
 pub const NLATTR: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_NLATTR) as u32;
 /// The same within the nest at A.
 pub const NLATTR_NEST: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_NLATTR_NEST) as u32;
+
+/// Operand of [`LD_BYTE`]: A becomes the kind of packet, such as [`PACKET_OTHERHOST`].
+pub const PACKET_KIND: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
+/// A frame that goes to another host, and was seen since it came by (include/uapi/linux/if_packet.h).
+pub const PACKET_OTHERHOST: u32 = 3;
 
 /// Where a jump leads, by name until [`assemble`] counts instructions.
 pub type Label = &'static str;

@@ -119,6 +119,24 @@ pub fn attach_filter(socket: impl AsFd, program: &[Instruction]) -> io::Result<(
     check(result)
 }
 
+/// Has the kernel tell with each packet when it came (`SO_TIMESTAMPNS`).
+///
+/// Errors: those of setsockopt(2).
+pub fn time_packets(socket: impl AsFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the kernel reads `size_of::<c_int>()` bytes of `on`, which outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            (&raw const on).cast(),
+            mem::size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    check(result)
+}
+
 /// Sets the mark of the packets that the socket sends (`SO_MARK`).
 ///
 /// Errors: those of setsockopt(2).

@@ -9,6 +9,7 @@ use crate::formats::classic;
 use crate::formats::csv;
 use crate::formats::json;
 use crate::model::listing::Flow;
+use crate::model::ruled::Told;
 
 /// What became of flows, as the JSON and CSV forms name it and as lines for people begin.
 const KINDS: [(&str, &str); 3] = [("new", "+ "), ("gone", "- "), ("confirmed", "~ ")];
@@ -16,7 +17,12 @@ const KINDS: [(&str, &str); 3] = [("new", "+ "), ("gone", "- "), ("confirmed", "
 /// Writes what is new, what is gone and what is newly confirmed, each in the order of the layout.
 ///
 /// Errors: those of `out`.
-pub fn write(difference: Difference, layout: &Layout, out: &mut dyn Write) -> io::Result<()> {
+pub fn write(
+    difference: Difference,
+    told: &Told,
+    layout: &Layout,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let Difference {
         new,
         gone,
@@ -51,7 +57,8 @@ pub fn write(difference: Difference, layout: &Layout, out: &mut dyn Write) -> io
         Format::Json => {
             for (part, (name, _)) in parts.iter().zip(KINDS) {
                 for flow in part {
-                    json::write_change(name, &flow.record, &mut out)?;
+                    let names = (&layout.names, told.names(&flow.record.identity));
+                    json::write_change(name, &flow.record, names, &mut out)?;
                 }
             }
         }
@@ -63,13 +70,20 @@ pub fn write(difference: Difference, layout: &Layout, out: &mut dyn Write) -> io
             }
             let prefix = prefixed("  ", |kind| KINDS[kind].1.to_owned());
             let out = &mut Prefixed::new(&mut out, prefix);
-            table::write(&flows, layout.words(), layout.colour, layout.width, out)?;
+            let shown = (layout.colour, layout.width);
+            table::write(&flows, told, layout.words(), shown, out)?;
         }
         // Rules have no changes: the command refuses that.
         Format::Csv | Format::Nft => {
             let flows: Vec<Flow> = parts.into_iter().flatten().collect();
             let prefix = prefixed("change,", |kind| format!("{},", KINDS[kind].0));
-            csv::write(&flows, layout.cells, &mut Prefixed::new(&mut out, prefix))?;
+            let names = (&layout.names, told);
+            csv::write(
+                &flows,
+                names,
+                layout.cells,
+                &mut Prefixed::new(&mut out, prefix),
+            )?;
         }
     }
     out.flush()

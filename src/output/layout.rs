@@ -123,30 +123,32 @@ impl Layout {
                 let keep_ports = listing.captures.iter().any(kept);
                 classic::write_records(&listing.flows, keep_ports, &mut out)?;
             }
-            Format::Table if !told.is_empty() => {
-                table::write_told(&listing.flows, told, self.words(), &mut out)?;
-            }
             Format::Table => table::write(
                 &listing.flows,
+                told,
                 self.words(),
-                self.colour,
-                self.width,
+                (self.colour, self.width),
                 &mut out,
             )?,
             Format::Json => {
                 let mut list = json::List::begin(&listing.captures, &mut out)?.naming(&self.names);
                 for flow in &listing.flows {
-                    match told.rules.get(&flow.record.identity) {
-                        None => list.flow(&flow.record, &flow.seen_in)?,
-                        Some(ruled) => list.ruled(&flow.record, &flow.seen_in, ruled)?,
+                    let identity = &flow.record.identity;
+                    match (told.rules.get(identity), told.names(identity)) {
+                        (None, []) => list.flow(&flow.record, &flow.seen_in)?,
+                        (ruled, names) => {
+                            let ruled = ruled.map(AsRef::as_ref);
+                            list.told(&flow.record, &flow.seen_in, (ruled, names))?;
+                        }
                     }
                 }
                 for Denied { flow, ruled } in &told.denied {
-                    list.denied(&flow.record, &flow.seen_in, ruled.as_deref())?;
+                    let names = told.names(&flow.record.identity);
+                    list.denied(&flow.record, &flow.seen_in, (ruled.as_deref(), names))?;
                 }
                 list.end()?;
             }
-            Format::Csv => csv::write(&listing.flows, self.cells, &mut out)?,
+            Format::Csv => csv::write(&listing.flows, (&self.names, told), self.cells, &mut out)?,
             Format::Nft => remarks = ruleset::write(listing, &mut out)?,
         }
         out.flush()?;

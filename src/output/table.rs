@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 
 use crate::model::icmp;
+use crate::model::learnt;
 use crate::model::listing::Flow;
 use crate::model::names::Names;
 use crate::model::origin::{Begun, Helper};
@@ -17,6 +18,7 @@ use crate::ui::columns::Columns;
 // SGR sequences (ECMA-48).
 const BOLD: &str = "\x1b[1m";
 const GREEN: &str = "\x1b[32m";
+const RED: &str = "\x1b[31m";
 const YELLOW: &str = "\x1b[33m";
 const PLAIN: &str = "\x1b[0m";
 
@@ -56,27 +58,44 @@ pub struct Words<'a> {
 }
 
 /// Writes a heading and a line a flow, with colours for a terminal, and no wider than `width` as far as addresses can be cut.
+/// Where something is known of rules there is a column for it, and behind the flows are those that did not get through.
 ///
 /// Errors: those of `out`.
 pub fn write(
     flows: &[Flow],
+    told: &Told,
     words: Words<'_>,
-    colour: bool,
-    width: Option<usize>,
+    (colour, width): (bool, Option<usize>),
     out: &mut impl Write,
 ) -> io::Result<()> {
     // Rows are made twice, for their widths and to be written: a million of them kept would be hundreds
     // of megabytes.
     let used = flows.iter().any(|flow| flow.record.usage.is_some());
     let shown = COLUMNS.iter().chain(USED.iter().filter(|_| used));
+    let rule = [("RULE", false)];
     let shown = shown.chain([&LAST]);
+    let shown = shown.chain(rule.iter().filter(|_| told.has_rules()));
     let (headings, right): (Vec<String>, Vec<bool>) = shown
         .map(|(heading, right)| (words.heading(heading), *right))
         .unzip();
+    let passed = flows.iter().map(|flow| {
+        let mut cells = row(flow, told, words, used);
+        if told.has_rules() {
+            let ruled = told.rules.get(&flow.record.identity);
+            cells.push(last_word(ruled.map(AsRef::as_ref)));
+        }
+        (cells, (!flow.record.confirmed).then_some(YELLOW))
+    });
+    let denied = { told.denied.iter() }.map(|Denied { flow, ruled }| {
+        let mut cells = row(flow, told, words, used);
+        let verdict = { ruled.as_ref() }.map_or("dropped", |ruled| &ruled.verdict);
+        let rule = last_word(ruled.as_deref());
+        cells.push(format!("{} by {rule}", printable(verdict)));
+        (cells, Some(RED))
+    });
+    let rows = || passed.clone().chain(denied.clone());
     let mut columns = Columns::new(&headings, right);
-    for flow in flows {
-        columns.measure(&row(flow, words, used));
-    }
+    rows().for_each(|(cells, _)| columns.measure(&cells));
     if let Some(width) = width {
         columns.fit(width, &ADDRESSES);
     }
@@ -85,54 +104,20 @@ pub fn write(
         false => cell.to_owned(),
     };
     columns.write(&headings, |_, cell| paint(colour, BOLD, cell), out)?;
-    for flow in flows {
-        let shade = if flow.record.confirmed { GREEN } else { YELLOW };
-        let painted = |column, cell: &str| paint(colour && column == CONFIRMED, shade, cell);
-        columns.write(&row(flow, words, used), painted, out)?;
-    }
-    Ok(())
+    let last = headings.len() - 1;
+    rows().try_for_each(|(cells, shade)| {
+        // What was denied is told by its last column as well as by the one of its answer.
+        let is_coloured = |column| column == CONFIRMED || column == last && shade == Some(RED);
+        let shade = shade.unwrap_or(GREEN);
+        let painted = |column, cell: &str| paint(colour && is_coloured(column), shade, cell);
+        columns.write(&cells, painted, out)
+    })
 }
 
-/// Writes the same with a column of the rules that decided, and behind it the flows that did not get through.
-///
-/// Errors: those of `out`.
-pub fn write_told(
-    flows: &[Flow],
-    told: &Told,
-    words: Words<'_>,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    let used = flows.iter().any(|flow| flow.record.usage.is_some());
-    let line = |flow: &Flow, verdict: Option<String>, ruled: Option<&Ruled>| {
-        let mut cells = row(flow, words, used);
-        let rule = ruled.map_or_else(|| "-".to_owned(), Ruled::last_word);
-        let rule = printable(&rule).into_owned();
-        cells.push(match verdict {
-            Some(verdict) => format!("{verdict} by {rule}"),
-            None => rule,
-        });
-        cells
-    };
-    let passed = { flows.iter() }.map(|flow| {
-        let ruled = told.rules.get(&flow.record.identity);
-        line(flow, None, ruled.map(AsRef::as_ref))
-    });
-    let denied = { told.denied.iter() }.map(|Denied { flow, ruled }| {
-        let ruled = ruled.as_deref();
-        let verdict = ruled.map_or("dropped", |ruled| &ruled.verdict);
-        line(flow, Some(printable(verdict).into_owned()), ruled)
-    });
-    let rows = || passed.clone().chain(denied.clone());
-    let shown = COLUMNS.iter().chain(USED.iter().filter(|_| used));
-    let shown = shown.chain([&LAST, &("RULE", false)]);
-    let (headings, right): (Vec<String>, Vec<bool>) = shown
-        .map(|(heading, right)| (words.heading(heading), *right))
-        .unzip();
-    let mut columns = Columns::new(&headings, right);
-    rows().for_each(|row| columns.measure(&row));
-    let plain = |_, cell: &str| cell.to_owned();
-    columns.write(&headings, plain, out)?;
-    rows().try_for_each(|row| columns.write(&row, plain, out))
+/// The rule that had the last word, where one is known.
+fn last_word(ruled: Option<&Ruled>) -> String {
+    let rule = ruled.map_or_else(|| "-".to_owned(), Ruled::last_word);
+    printable(&rule).into_owned()
 }
 
 impl Words<'_> {
@@ -146,14 +131,14 @@ impl Words<'_> {
     }
 }
 
-fn row(flow: &Flow, words: Words<'_>, used: bool) -> Vec<String> {
+fn row(flow: &Flow, told: &Told, words: Words<'_>, used: bool) -> Vec<String> {
     let record = &flow.record;
     let identity = &record.identity;
     let mut row = vec![
         identity.protocol.to_string(),
         address(identity.source, words.names),
         source_port(identity.source_port),
-        address(identity.destination, words.names),
+        destination(identity, told, words.names),
         service(identity, words.services),
         if record.confirmed { "yes" } else { "no" }.to_owned(),
         record.connections.to_string(),
@@ -178,6 +163,15 @@ pub fn address(address: IpAddr, names: &Names) -> String {
     match names.of(address) {
         Some(name) => format!("{address} {}", printable(name)),
         None => address.to_string(),
+    }
+}
+
+/// The destination of a flow, with the name that a file has for it, or else the one by which its client came to it.
+pub fn destination(identity: &Identity, told: &Told, names: &Names) -> String {
+    let to = identity.destination;
+    match (names.of(to), learnt::in_short(told.names(identity))) {
+        (None, Some(name)) => format!("{to} {}", printable(&name)),
+        _ => address(to, names),
     }
 }
 

@@ -7,6 +7,7 @@ use super::matrix::Matrix;
 use super::places::Places;
 use super::services::{Names, Table, answering};
 use crate::captures::difference::Difference;
+use crate::model;
 use crate::model::capture::{Capture, Completeness};
 use crate::model::evidence;
 use crate::model::listing::{Flow, Listing};
@@ -114,17 +115,24 @@ pub struct Changes {
 
 impl Digest {
     /// That of a list, compared with an earlier one if there is one.
-    pub fn new(listing: Listing, earlier: Option<Listing>, services: Services) -> Self {
+    pub fn new(
+        listing: Listing,
+        earlier: Option<Listing>,
+        services: Services,
+        named: &model::names::Names,
+    ) -> Self {
         let Listing {
             mut captures,
             mut flows,
-            ..
+            told,
         } = listing;
         let once = Once::count(&captures, &flows);
         let places = Places::new(&captures);
         let names = Names {
             places: &places,
             services: &services,
+            hosts: named,
+            told: &told,
         };
         let changes = earlier.map(|earlier| {
             let later = Listing {

@@ -6,7 +6,10 @@ use std::net::IpAddr;
 
 use super::places::{Grain, Place, Places};
 use crate::captures::groups::Sum;
+use crate::model::learnt::{self, Learnt};
+use crate::model::names::Names as Hosts;
 use crate::model::record::{Identity, Protocol, Record, Service};
+use crate::model::ruled::Told;
 use crate::model::services::Services;
 use crate::model::units::show_count;
 use crate::rules::block::{Family, cover, number};
@@ -100,6 +103,10 @@ pub struct Names<'a> {
     pub places: &'a Places,
     /// Names of ports.
     pub services: &'a Services,
+    /// Names of hosts and networks.
+    pub hosts: &'a Hosts,
+    /// The names by which clients came.
+    pub told: &'a Told,
 }
 
 impl Table {
@@ -197,19 +204,20 @@ fn row(key: &Key, members: &[&Record], names: Names<'_>, detail: Detail) -> Row 
     let mut sum = Sum::default();
     members.iter().for_each(|record| sum.add(record));
     let who = match detail {
-        Detail::Flows => one_by_one(members),
+        Detail::Flows => one_by_one(members, names.hosts),
         _ => as_networks(&sum, names.places),
     };
     let place = key.place.as_ref().map_or("", Place::name).to_owned();
     let server = match &key.server {
         None if key.place.is_some() => place.clone(),
         None => String::new(),
-        Some((asked, behind, _)) if asked == behind => asked.to_string(),
+        Some((asked, behind, _)) if asked == behind => named(*asked, members, names),
         Some((asked, behind, service)) => {
             let port = match service {
                 Service::Port(port) => format!(" port {port}"),
                 _ => String::new(),
             };
+            let asked = named(*asked, members, names);
             format!("{asked}, sent on to {behind}{port}")
         }
     };
@@ -242,7 +250,22 @@ pub fn service(protocol: Protocol, service: Service, names: &Services) -> (Strin
     (name, number)
 }
 
-fn one_by_one(members: &[&Record]) -> Vec<String> {
+/// A server with its name, or with the one by which clients came to it last and the number of others.
+fn named(server: IpAddr, members: &[&Record], names: Names<'_>) -> String {
+    let learnt = || {
+        let mut all: Vec<Learnt> = Vec::new();
+        for record in members {
+            learnt::join(&mut all, names.told.names(&record.identity).to_vec());
+        }
+        learnt::in_short(&all)
+    };
+    match names.hosts.of(server).map(str::to_owned).or_else(learnt) {
+        Some(name) => format!("{server} {name}"),
+        None => server.to_string(),
+    }
+}
+
+fn one_by_one(members: &[&Record], hosts: &Hosts) -> Vec<String> {
     let mut clients: BTreeMap<IpAddr, (u64, bool)> = BTreeMap::new();
     for record in members {
         let (connections, answered) = clients.entry(record.identity.source).or_default();
@@ -252,7 +275,10 @@ fn one_by_one(members: &[&Record]) -> Vec<String> {
     let shown = clients
         .into_iter()
         .map(|(address, (connections, answered))| {
-            let mut text = address.to_string();
+            let mut text = match hosts.of(address) {
+                Some(name) => format!("{address} {name}"),
+                None => address.to_string(),
+            };
             if connections > 1 {
                 text += &format!(" ×{connections}");
             }

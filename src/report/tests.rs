@@ -7,7 +7,9 @@ use super::digest::Digest;
 use super::services::{Detail, Table};
 use super::{html, markdown};
 use crate::model::capture::{Capture, Completeness, Interface, Route};
+use crate::model::learnt::Learnt;
 use crate::model::listing::{Flow, Listing};
+use crate::model::names::Names;
 use crate::model::record::{Identity, Record};
 use crate::model::services::Services;
 use crate::model::timestamp::Timestamp;
@@ -79,7 +81,7 @@ fn few() -> Listing {
 }
 
 fn digest(listing: Listing) -> Digest {
-    Digest::new(listing, None, Services::default())
+    Digest::new(listing, None, Services::default(), &Names::default())
 }
 
 #[test]
@@ -208,7 +210,12 @@ fn a_page_stays_small_and_no_flow_is_lost_in_it() {
             .iter()
             .filter(|flow| flow.record.confirmed)
             .count() as u64;
-        let digest = Digest::new(listing, Some(before), Services::default());
+        let digest = Digest::new(
+            listing,
+            Some(before),
+            Services::default(),
+            &Names::default(),
+        );
         let size = html::write(&digest).len();
         assert!(size < BYTES, "kind {kind}: {size} bytes");
         let shown = |table: &Table| table.flows();
@@ -283,8 +290,44 @@ fn nothing_is_claimed_of_captures_that_say_nothing() {
     let page = html::write(&digest);
     assert!(page.contains("Not judged") && page.contains("do not count connections"));
     assert!(page.contains("can&#39;t tell what tomorrow brings"));
-    let nothing = Digest::new(Listing::default(), None, Services::default());
+    let nothing = Digest::new(
+        Listing::default(),
+        None,
+        Services::default(),
+        &Names::default(),
+    );
     assert_eq!(nothing.verdict, None);
     assert!(html::write(&nothing).contains("No flow was answered"));
     assert!(markdown::write(&nothing).contains("No flow was answered"));
+}
+
+#[test]
+fn names_stand_behind_addresses_and_are_never_markup() {
+    let time = |us| Timestamp::from_us(us).unwrap();
+    let mut listing = few();
+    let of = |listing: &Listing, at: usize| listing.flows[at].record.identity.clone();
+    let (one, other) = (of(&listing, 1), of(&listing, 2));
+    assert_ne!(one.destination, other.destination);
+    for (name, last) in [("www.example.com", 9), ("<b>older", 2)] {
+        let learnt = Learnt {
+            name: name.to_owned(),
+            first: time(1),
+            last: time(last),
+        };
+        listing.told.learn(&one, vec![learnt]);
+    }
+    let mut names = Names::default();
+    names.add(
+        other.destination,
+        "<script>alert(1)</script>\u{1b}[m".to_owned(),
+    );
+    names.add(one.source, "printer".to_owned());
+    let digest = Digest::new(listing, None, Services::default(), &names);
+    let page = html::write(&digest);
+    assert!(page.contains(&format!("{} www.example.com (+1)", one.destination)));
+    assert!(page.contains(&format!("{} printer", one.source)));
+    assert!(page.contains("&lt;script&gt;alert(1)") && !page.contains("<script>alert"));
+    assert!(!page.contains('\u{1b}') && !page.contains("<b>older"));
+    let text = markdown::write(&digest);
+    assert!(text.contains("www&#46;example.com (+1)") && !text.contains("<script>"));
 }

@@ -67,7 +67,7 @@ impl Drain {
     pub fn new(intake: &Intake) -> Self {
         Self {
             batch: match intake.namespaces() {
-                Some(_) => Batch::with_namespaces(),
+                Some(_) => Batch::with_controls(),
                 None => Batch::new(),
             },
             ..Self::default()

@@ -4,7 +4,7 @@ use super::lines::{Key, Line, Wanted, lines};
 use super::list::List;
 use super::rule;
 use crate::model::printable::printable;
-use crate::model::record::Record;
+use crate::model::ruled::Ruled;
 use crate::model::selection::Selection;
 use crate::model::timestamp::Timestamp;
 use crate::output::table;
@@ -90,7 +90,7 @@ pub struct App {
 /// What `?` shows: as many lines as a terminal of 24 has room for.
 pub const HELP: [&str; 15] = [
     "up, down, j, k   one line       PgUp, PgDn   one screen   Home, End",
-    "g   group by the next: flow, service, client, server, interfaces",
+    "g   group by: flow, service, client, server, interfaces, rule, verdict",
     "s, S   sort by the next: newest, last-seen, connections, flows, name; reverse",
     "/   filter, with the words of options: src 10.0.0.0/8 dport !https unconfirmed",
     "    An empty filter, or Esc, shows all again.",
@@ -172,6 +172,7 @@ impl App {
             self.read_sheet(press);
             return Outcome::Nothing;
         }
+        let has_rules = self.list.has_rules();
         match press {
             Press::Character('q') => return Outcome::Quit,
             Press::Character('w') => return Outcome::Write,
@@ -182,7 +183,7 @@ impl App {
             Press::Character('s') => self.change(|wanted| wanted.sort = wanted.sort.next()),
             Press::Character('S') => self.change(|wanted| wanted.reverse = !wanted.reverse),
             Press::Character('g' | 'G') => self.change(|wanted| {
-                wanted.group = wanted.group.next();
+                wanted.group = wanted.group.next(has_rules);
                 wanted.expanded.clear();
             }),
             Press::Character('n') => {
@@ -272,8 +273,7 @@ impl App {
             return;
         };
         if let Key::Flow(_) = line.key {
-            let record = &self.list.flows[line.members[0]].record;
-            let lines = details(record);
+            let lines = details(&self.list, line.members[0]);
             return self.show("Flow", lines);
         }
         let key = line.key.clone();
@@ -288,11 +288,18 @@ impl App {
         let Some(line) = self.lines.get(self.selected) else {
             return;
         };
-        let records = line
+        let passed = line
             .members
             .iter()
-            .map(|at| self.list.flows[*at].record.clone());
-        let lines = rule::rules(&self.list.captures, records.collect(), &self.list.services);
+            .filter(|at| !self.list.marks[**at].is_denied);
+        let records = passed.map(|at| self.list.flows[*at].record.clone());
+        let mut lines = rule::rules(&self.list.captures, records.collect(), &self.list.services);
+        let denied = { line.members.iter() }.filter(|at| self.list.marks[**at].is_denied);
+        if let denied @ 1.. = denied.count() {
+            lines.push(format!(
+                "No rule for {denied} flows that were denied: conntracker rules --include-denied"
+            ));
+        }
         self.show("What conntracker rules writes for it", lines);
     }
 
@@ -306,16 +313,21 @@ impl App {
 }
 
 /// All that is known of a flow.
-fn details(record: &Record) -> Vec<String> {
+fn details(list: &List, at: usize) -> Vec<String> {
+    let record = &list.flows[at].record;
     let identity = &record.identity;
+    let host = |address| match list.names.of(address) {
+        Some(name) => format!("{address} {}", printable(name)),
+        None => address.to_string(),
+    };
     let time = |time: Option<Timestamp>| {
         time.map_or_else(|| "unknown".to_owned(), |time| time.to_string())
     };
     let mut lines = vec![
         format!("protocol     {}", identity.protocol),
-        format!("client       {}", identity.source),
+        format!("client       {}", host(identity.source)),
         format!("client port  {}", table::source_port(identity.source_port)),
-        format!("server       {}", identity.destination),
+        format!("server       {}", host(identity.destination)),
         format!("service      {}", table::service(identity, None)),
         format!(
             "answered     {}",
@@ -328,6 +340,22 @@ fn details(record: &Record) -> Vec<String> {
     let more = table::translation(record);
     if !more.is_empty() {
         lines.push(format!("besides      {more}"));
+    }
+    for learnt in list.told.names(identity) {
+        lines.push(format!(
+            "asked for    {} ({} to {})",
+            printable(&learnt.name),
+            learnt.first,
+            learnt.last
+        ));
+    }
+    if let Some(verdict) = list.verdict(at) {
+        let rule = list.ruled(at).map(Ruled::last_word);
+        let rule = rule.map_or_else(String::new, |rule| format!(" by {rule}"));
+        lines.push(format!(
+            "verdict      {}",
+            printable(&format!("{verdict}{rule}"))
+        ));
     }
     lines
 }

@@ -9,7 +9,7 @@ use ratatui::text::{Line as Text, Span};
 use ratatui::widgets::{Clear, Paragraph};
 
 use super::app::{App, Sheet};
-use super::lines::columns;
+use super::lines::{DENIED, columns};
 use super::list::CLASSES;
 use super::words::{clock, curve, shortened, together};
 use crate::model::printable::printable;
@@ -92,6 +92,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, head: &Head, palette: Palette) {
         for (text, (name, room)) in cells.iter().zip(&columns) {
             let style = match (*name, text.as_str()) {
                 ("ANSWER" | "ANSWERED", "yes" | "all") => palette.of(Color::Green),
+                ("ANSWER" | "ANSWERED", DENIED) => palette.of(Color::Red),
                 ("ANSWER" | "ANSWERED", "no" | "none") => palette.of(Color::Yellow),
                 ("FIRST" | "LAST", _) => palette.dim(),
                 _ => Style::new(),
@@ -154,8 +155,13 @@ fn above<'a>(app: &App, head: &Head, palette: Palette, width: usize) -> Vec<Text
         .filter(|(_, flows)| *flows > 0)
         .map(|(class, flows)| format!("{class} {}", show_count(flows)));
     let (new, unknown) = app.list.marked();
-    let mut sums = vec![format!("{} flows", show_count(app.list.flows.len() as u64))];
+    let denied = app.list.told.denied.len() as u64;
+    let flows = app.list.flows.len() as u64 - denied;
+    let mut sums = vec![format!("{} flows", show_count(flows))];
     sums.extend(classes);
+    if denied > 0 {
+        sums.push(format!("{} denied", show_count(denied)));
+    }
     if head.is_live {
         sums.push(format!("+{} new", show_count(new)));
     }

@@ -4,10 +4,11 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, HashSet};
 
 use super::list::List;
-use super::words::{address, ago, short_count};
+use super::words::{ago, host, short_count};
 use crate::captures::groups::Sum;
 use crate::model::printable::printable;
-use crate::model::record::{Identity, Protocol, Record, Service};
+use crate::model::record::{Identity, Protocol, Service};
+use crate::model::ruled::Ruled;
 use crate::model::selection::Selection;
 use crate::report::places::{Grain, Place};
 use crate::report::services::service;
@@ -30,6 +31,10 @@ pub enum Group {
     Server,
     /// Flows between the same interfaces.
     Pair,
+    /// Flows that the same rule decided on.
+    Rule,
+    /// Flows of the same fate.
+    Verdict,
 }
 
 /// What comes first.
@@ -50,12 +55,14 @@ pub enum Sort {
 
 impl Group {
     /// All of them, in the order in which the key shows them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Flow,
         Self::Service,
         Self::Client,
         Self::Server,
         Self::Pair,
+        Self::Rule,
+        Self::Verdict,
     ];
 
     /// What it is called.
@@ -66,12 +73,18 @@ impl Group {
             Self::Client => "client",
             Self::Server => "server",
             Self::Pair => "interfaces",
+            Self::Rule => "rule",
+            Self::Verdict => "verdict",
         }
     }
 
-    /// The one after it.
-    pub fn next(self) -> Self {
-        after(&Self::ALL, self)
+    /// The one after it, where nothing may be known of rules.
+    pub fn next(self, has_rules: bool) -> Self {
+        let next = after(&Self::ALL, self);
+        match next {
+            Self::Rule | Self::Verdict if !has_rules => Self::Flow,
+            next => next,
+        }
     }
 }
 
@@ -124,6 +137,9 @@ pub struct Wanted {
     pub expanded: HashSet<Key>,
 }
 
+/// What stands for an answer where the first packet was stopped.
+pub const DENIED: &str = "denied";
+
 /// What makes a line this line and no other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
@@ -135,6 +151,8 @@ pub enum Key {
     Host(std::net::IpAddr),
     /// Two places.
     Pair(Place, Place),
+    /// A rule, or a verdict; `None` where that is not known.
+    Decision(Option<String>),
 }
 
 /// A line.
@@ -152,6 +170,8 @@ pub struct Line {
     pub is_new: bool,
     /// Whether the baseline lacks one of its flows.
     pub is_unknown: bool,
+    /// Whether all of its flows were denied.
+    pub is_denied: bool,
 }
 
 /// The lines that are wanted, and the flows in them.
@@ -172,7 +192,7 @@ pub fn lines(list: &List, wanted: &Wanted) -> (Vec<Line>, u64) {
         group => {
             let mut groups: BTreeMap<Key, Vec<usize>> = BTreeMap::new();
             for at in selected {
-                let key = key(list, &list.flows[at].record, group);
+                let key = key(list, at, group);
                 groups.entry(key).or_default().push(at);
             }
             { groups.into_iter() }
@@ -200,8 +220,8 @@ pub fn lines(list: &List, wanted: &Wanted) -> (Vec<Line>, u64) {
     (with_members, flows)
 }
 
-fn key(list: &List, record: &Record, group: Group) -> Key {
-    let identity = &record.identity;
+fn key(list: &List, at: usize, group: Group) -> Key {
+    let identity = &list.flows[at].record.identity;
     match group {
         Group::Flow => Key::Flow(identity.clone()),
         Group::Service => Key::Service(identity.protocol, identity.service),
@@ -213,6 +233,8 @@ fn key(list: &List, record: &Record, group: Group) -> Key {
                 [identity.source, to].map(|address| list.places.of(address, Grain::Zone));
             Key::Pair(from, to)
         }
+        Group::Rule => Key::Decision(list.ruled(at).map(Ruled::last_word)),
+        Group::Verdict => Key::Decision(list.verdict(at).map(str::to_owned)),
     }
 }
 
@@ -234,6 +256,7 @@ fn line(list: &List, key: Key, members: Vec<usize>) -> Line {
         key,
         is_new: marks.clone().any(|marks| marks.is_new),
         is_unknown: marks.clone().any(|marks| marks.is_unknown),
+        is_denied: marks.clone().all(|marks| marks.is_denied),
         members,
         sum,
         is_member: false,
@@ -284,6 +307,8 @@ pub fn columns(group: Group, width: usize) -> Vec<(&'static str, usize)> {
                         Group::Service => "SERVICE",
                         Group::Client => "CLIENT",
                         Group::Server => "SERVER",
+                        Group::Rule => "RULE",
+                        Group::Verdict => "VERDICT",
                         _ => "FROM AND TO",
                     },
                     name,
@@ -318,9 +343,14 @@ impl Line {
             let room = |column: usize| columns[column].1;
             return vec![
                 self.service(list, identity),
-                address(identity.source, room(1)),
-                address(identity.destination, room(2)),
-                if sum.confirmed > 0 { "yes" } else { "no" }.to_owned(),
+                host(identity.source, list.client_name(identity.source), room(1)),
+                host(identity.destination, self.server_name(list), room(2)),
+                match (self.is_denied, sum.confirmed) {
+                    (true, _) => DENIED,
+                    (_, 1..) => "yes",
+                    _ => "no",
+                }
+                .to_owned(),
                 short_count(sum.connections),
                 first,
                 last,
@@ -331,6 +361,7 @@ impl Line {
             short_count(sum.flows),
             short_count(sum.clients.len() as u64),
             match sum.confirmed {
+                _ if self.is_denied => DENIED.to_owned(),
                 0 => "none".to_owned(),
                 all if all == sum.flows => "all".to_owned(),
                 some => format!("{}%", (some * 100 / sum.flows).clamp(1, 99)),
@@ -339,6 +370,13 @@ impl Line {
             first,
             last,
         ]
+    }
+
+    /// The name of the server, if all of its flows go to one.
+    fn server_name(&self, list: &List) -> Option<String> {
+        let identities = { self.members.iter() }.map(|at| &list.flows[*at].record.identity);
+        let server = identities.clone().next()?.destination;
+        list.server_name(server, identities)
     }
 
     fn service(&self, list: &List, identity: &Identity) -> String {
@@ -376,7 +414,20 @@ impl Line {
                     false => format!("{name} ({number})"),
                 }
             }
-            Key::Host(address) => address.to_string(),
+            Key::Host(address) => {
+                let is_server =
+                    |at: &usize| list.flows[*at].record.identity.destination == *address;
+                let name = match self.members.iter().all(is_server) {
+                    true => self.server_name(list),
+                    false => list.client_name(*address),
+                };
+                match name {
+                    Some(name) => format!("{address} {name}"),
+                    None => address.to_string(),
+                }
+            }
+            Key::Decision(None) => "not known".to_owned(),
+            Key::Decision(Some(text)) => text.clone(),
             Key::Pair(from, to) => format!("{} > {}", from.name(), to.name()),
         };
         printable(&name).into_owned()

@@ -1,12 +1,16 @@
 //! The flows that are shown, what is known besides of each, and how they grew.
 
 use std::collections::{HashSet, VecDeque};
+use std::net::IpAddr;
 
 use crate::captures::difference::Known;
 use crate::live::session::view::Figures;
 use crate::model::capture::Capture;
+use crate::model::learnt::{self, Learnt};
 use crate::model::listing::Flow;
+use crate::model::names::Names;
 use crate::model::record::{Identity, Protocol, Record};
+use crate::model::ruled::{Ruled, Told};
 use crate::model::services::Services;
 use crate::model::timestamp::Timestamp;
 use crate::report::places::Places;
@@ -30,6 +34,8 @@ pub struct Marks {
     pub is_new: bool,
     /// The baseline does not have it.
     pub is_unknown: bool,
+    /// It did not get through.
+    pub is_denied: bool,
 }
 
 /// All of it.
@@ -45,6 +51,10 @@ pub struct List {
     pub places: Places,
     /// Names of ports.
     pub services: Services,
+    /// Names of hosts and networks.
+    pub names: Names,
+    /// What is known besides of rules and names.
+    pub told: Told,
     /// What times are told from: now, or the end of the captures.
     pub now: Option<Timestamp>,
     /// What was there at the beginning, of a capture that runs.
@@ -60,13 +70,15 @@ pub const CLASSES: [&str; 4] = ["TCP", "UDP", "ICMP", "other"];
 
 impl List {
     /// Nothing yet.
-    pub fn new(services: Services, baseline: Option<Known>) -> Self {
+    pub fn new(services: Services, names: Names, baseline: Option<Known>) -> Self {
         Self {
             flows: Vec::new(),
             marks: Vec::new(),
             captures: Vec::new(),
             places: Places::new(&[]),
             services,
+            names,
+            told: Told::default(),
             now: None,
             first: None,
             baseline,
@@ -86,8 +98,9 @@ impl List {
         self.captures = captures;
     }
 
-    /// Takes the flows of a capture that runs.
-    pub fn take_live(&mut self, flows: Vec<Flow>) {
+    /// Takes the flows of a capture that runs, and the names that led to them.
+    pub fn take_live(&mut self, flows: Vec<Flow>, told: Told) {
+        self.told = told;
         self.now = Some(Timestamp::now());
         let first = self.first.get_or_insert_with(|| {
             { flows.iter() }
@@ -97,13 +110,16 @@ impl List {
         let marks = flows.iter().map(|flow| Marks {
             is_new: !first.contains(&flow.record.identity),
             is_unknown: is_unknown(self.baseline.as_ref(), &flow.record),
+            is_denied: false,
         });
         self.marks = marks.collect();
         self.flows = flows;
     }
 
-    /// Takes the flows of files. None of them is new: that is a question of a capture that runs.
-    pub fn take_stored(&mut self, flows: Vec<Flow>) {
+    /// Takes the flows of files, and behind them those that did not get through. None of them is new: that is a question of a
+    /// capture that runs.
+    pub fn take_stored(&mut self, mut flows: Vec<Flow>, told: Told) {
+        self.told = told;
         let end = self.captures.iter().filter_map(|capture| capture.end).max();
         let last = flows.iter().filter_map(|flow| flow.record.last_seen).max();
         self.now = end.max(last);
@@ -111,8 +127,16 @@ impl List {
         let marks = flows.iter().map(|flow| Marks {
             is_new: false,
             is_unknown: is_unknown(self.baseline.as_ref(), &flow.record),
+            is_denied: false,
         });
         self.marks = marks.collect();
+        for denied in &self.told.denied {
+            flows.push(denied.flow.clone());
+            self.marks.push(Marks {
+                is_denied: true,
+                ..Marks::default()
+            });
+        }
         self.flows = flows;
     }
 
@@ -138,7 +162,8 @@ impl List {
     /// Flows by class.
     pub fn classes(&self) -> [u64; 4] {
         let mut counts = [0; 4];
-        for flow in &self.flows {
+        let passed = self.flows.len() - self.told.denied.len();
+        for flow in &self.flows[..passed] {
             let class = match flow.record.identity.protocol {
                 Protocol::TCP => 0,
                 Protocol::UDP => 1,
@@ -148,6 +173,48 @@ impl List {
             counts[class] += 1;
         }
         counts
+    }
+
+    /// What decided on a flow, if that is known.
+    pub fn ruled(&self, at: usize) -> Option<&Ruled> {
+        let passed = self.flows.len() - self.told.denied.len();
+        match at.checked_sub(passed) {
+            Some(denied) => self.told.denied[denied].ruled.as_deref(),
+            None => { self.told.rules.get(&self.flows[at].record.identity) }.map(AsRef::as_ref),
+        }
+    }
+
+    /// What became of the first packet of a flow, if that is known.
+    pub fn verdict(&self, at: usize) -> Option<&str> {
+        match self.ruled(at) {
+            Some(ruled) => Some(&ruled.verdict),
+            None => self.marks[at].is_denied.then_some("dropped"),
+        }
+    }
+
+    /// Whether something is known of rules.
+    pub fn has_rules(&self) -> bool {
+        self.told.has_rules()
+    }
+
+    /// The name of an address that flows come from.
+    pub fn client_name(&self, client: IpAddr) -> Option<String> {
+        self.names.of(client).map(str::to_owned)
+    }
+
+    /// The name of an address that these flows go to: that of a file, or the one by which their clients came.
+    pub fn server_name<'a>(
+        &self,
+        server: IpAddr,
+        flows: impl Iterator<Item = &'a Identity>,
+    ) -> Option<String> {
+        self.names.of(server).map(str::to_owned).or_else(|| {
+            let mut names: Vec<Learnt> = Vec::new();
+            for identity in flows {
+                learnt::join(&mut names, self.told.names(identity).to_vec());
+            }
+            learnt::in_short(&names)
+        })
     }
 
     /// How many flows have each mark.

@@ -25,8 +25,11 @@ pub fn write(app: &App, head: &Head, out: &mut impl Write) -> io::Result<()> {
         "{}, {}: {} flows",
         printable(&head.what),
         clock(head.elapsed),
-        show_count(app.list.flows.len() as u64)
+        show_count((app.list.flows.len() - app.list.told.denied.len()) as u64)
     )?;
+    if let denied @ 1.. = app.list.told.denied.len() {
+        write!(out, ", {} denied", show_count(denied as u64))?;
+    }
     if head.is_live {
         write!(
             out,
@@ -62,10 +65,10 @@ fn sentence(app: &App, line: &Line) -> String {
     }
     if let Key::Flow(_) = line.key {
         parts.push(
-            if sum.confirmed > 0 {
-                "answered"
-            } else {
-                "not answered"
+            match (line.is_denied, sum.confirmed) {
+                (true, _) => "denied",
+                (_, 1..) => "answered",
+                _ => "not answered",
             }
             .to_owned(),
         );

@@ -12,6 +12,7 @@ use super::source::Source;
 use crate::files::destination::Destination;
 use crate::formats::json;
 use crate::live::session::view::{View, Viewer};
+use crate::model::listing::Flow;
 use crate::model::printable::printable;
 use crate::model::timestamp::Timestamp;
 use crate::report::digest::hosts;
@@ -149,13 +150,15 @@ impl Looking {
             self.app.list.step(source.figures(), 1.0);
             self.take(source);
         } else {
-            self.app.list.take_stored(source.flows());
+            let (flows, told) = source.flows();
+            self.app.list.take_stored(flows, told);
             self.app.refresh();
         }
     }
 
     fn take(&mut self, source: &mut impl Source) {
-        self.app.list.take_live(source.flows());
+        let (flows, told) = source.flows();
+        self.app.list.take_live(flows, told);
         self.app.refresh();
     }
 
@@ -198,12 +201,19 @@ impl Looking {
                 capture.lacks_flows("flows with a mark alone were written by top");
             }
         }
-        let flows = &self.app.list.flows;
+        let whole = &self.app.list;
+        let flows = &whole.flows;
         let written = Destination::new(&path).put(|out| {
             let mut out = io::BufWriter::new(out);
-            let mut list = json::List::begin(&captures, &mut out)?;
+            let mut list = json::List::begin(&captures, &mut out)?.naming(&whole.names);
             for at in &shown {
-                list.flow(&flows[*at].record, &flows[*at].seen_in)?;
+                let Flow { record, seen_in } = &flows[*at];
+                let beside = (whole.ruled(*at), whole.told.names(&record.identity));
+                if whole.marks[*at].is_denied {
+                    list.denied(record, seen_in, beside)?;
+                } else {
+                    list.told(record, seen_in, beside)?;
+                }
             }
             list.end()?;
             io::Write::flush(&mut out)

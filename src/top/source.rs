@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::live::session::view::{Figures, View};
 use crate::model::capture::{Capture, Completeness};
 use crate::model::listing::{Flow, Listing};
+use crate::model::ruled::Told;
 use crate::os::signals::Signals;
 
 /// What is looked at.
@@ -21,8 +22,8 @@ pub trait Source {
     /// What is cheap to know.
     fn figures(&self) -> Figures;
 
-    /// All flows. May be asked for once, if it is not live.
-    fn flows(&mut self) -> Vec<Flow>;
+    /// All flows, and what is known besides of them. May be asked for once, if it is not live.
+    fn flows(&mut self) -> (Vec<Flow>, Told);
 
     /// The captures that they are of.
     fn captures(&self) -> Vec<Capture>;
@@ -51,7 +52,7 @@ impl Source for &View<'_, '_> {
         View::figures(self)
     }
 
-    fn flows(&mut self) -> Vec<Flow> {
+    fn flows(&mut self) -> (Vec<Flow>, Told) {
         View::flows(self)
     }
 
@@ -121,8 +122,9 @@ impl Source for Stored<'_> {
         }
     }
 
-    fn flows(&mut self) -> Vec<Flow> {
-        std::mem::take(&mut self.listing.flows)
+    fn flows(&mut self) -> (Vec<Flow>, Told) {
+        let Listing { flows, told, .. } = &mut self.listing;
+        (std::mem::take(flows), std::mem::take(told))
     }
 
     fn captures(&self) -> Vec<Capture> {

@@ -14,8 +14,11 @@ use super::plain;
 use crate::captures::difference::Known;
 use crate::live::session::view::Figures;
 use crate::model::capture::{Capture, Interface};
+use crate::model::learnt::Learnt;
 use crate::model::listing::{Flow, Listing};
+use crate::model::names::Names;
 use crate::model::record::{Identity, Record, Service};
+use crate::model::ruled::{Decision, Denied, Ruled, Told};
 use crate::model::selection::{Not, Ports, Selection};
 use crate::model::services::Services;
 use crate::model::timestamp::Timestamp;
@@ -46,7 +49,7 @@ fn parse(text: &str) -> Result<Selection, String> {
 }
 
 fn app(flows: Vec<Flow>, baseline: Option<Known>) -> App {
-    let mut list = List::new(Services::default(), baseline);
+    let mut list = List::new(Services::default(), Names::default(), baseline);
     list.describe(vec![Capture {
         host: Some(HOSTILE.to_owned()),
         end: Timestamp::from_us(1_000_000_000),
@@ -57,7 +60,7 @@ fn app(flows: Vec<Flow>, baseline: Option<Known>) -> App {
         }],
         ..Capture::default()
     }]);
-    list.take_stored(flows);
+    list.take_stored(flows, Told::default());
     let mut app = App::new(list, Wanted::default(), parse);
     app.refresh();
     app
@@ -222,12 +225,14 @@ fn filters_choose_and_what_is_no_filter_changes_nothing() {
 #[test]
 fn a_line_stays_selected_while_new_ones_come() {
     let mut app = app(Vec::new(), None);
-    app.list.take_live((0..50).map(flow).collect());
+    app.list
+        .take_live((0..50).map(flow).collect(), Told::default());
     app.refresh();
     app.resize(10);
     app.press(Press::Move(5));
     let selected = app.lines[app.selected].key.clone();
-    app.list.take_live((0..90).map(flow).collect());
+    app.list
+        .take_live((0..90).map(flow).collect(), Told::default());
     app.refresh();
     assert_eq!(app.lines[app.selected].key, selected);
     assert!((app.top..app.top + 10).contains(&app.selected));
@@ -241,7 +246,7 @@ fn a_line_stays_selected_while_new_ones_come() {
     app.press(Press::Page(1));
     app.press(Press::Home);
     assert_eq!((app.selected, app.top), (0, 0));
-    app.list.take_live(vec![flow(3)]);
+    app.list.take_live(vec![flow(3)], Told::default());
     app.refresh();
     assert_eq!((app.lines.len(), app.selected), (1, 0));
 }
@@ -276,7 +281,7 @@ fn members_of_a_line_stand_below_it_and_count_once() {
 
 #[test]
 fn rates_are_a_second_and_of_the_last_minute() {
-    let mut list = List::new(Services::default(), None);
+    let mut list = List::new(Services::default(), Names::default(), None);
     let figures = |events: u64| Figures {
         events,
         flows: events / 10,
@@ -292,4 +297,113 @@ fn rates_are_a_second_and_of_the_last_minute() {
     (0..100).for_each(|_| list.step(figures(300), 1.0));
     assert_eq!(list.curves.events.len(), super::list::STEPS);
     assert_eq!(list.curves.events.back(), Some(&0));
+}
+
+#[test]
+fn names_rules_and_verdicts_are_shown_where_they_are_known() {
+    let ruled = |verdict: &str, chain: &str| {
+        std::sync::Arc::new(Ruled {
+            seen: None,
+            verdict: verdict.to_owned(),
+            rules: vec![Decision {
+                hook: None,
+                family: "inet".to_owned(),
+                table: "filter".to_owned(),
+                chain: chain.to_owned(),
+                handle: Some(7),
+                text: Some(format!("tcp dport 443 comment {HOSTILE:?} {verdict}")),
+                verdict: verdict.to_owned(),
+            }],
+        })
+    };
+    let time = |us| Timestamp::from_us(us).unwrap();
+    let (one, other, stopped) = (flow(1), flow(2), flow(3));
+    let mut told = Told::default();
+    told.rules
+        .insert(one.record.identity.clone(), ruled("accepted", "forward"));
+    let learnt = Learnt {
+        name: "www.example.com".to_owned(),
+        first: time(5),
+        last: time(6),
+    };
+    told.learn(&one.record.identity, vec![learnt]);
+    told.denied.push(Denied {
+        flow: stopped,
+        ruled: Some(ruled("dropped", "input")),
+    });
+    let mut names = Names::default();
+    names.add("10.0.0.2".parse().unwrap(), HOSTILE.to_owned());
+    let mut list = List::new(Services::default(), names, None);
+    list.take_stored(vec![one, other], told);
+    let mut app = App::new(list, Wanted::default(), parse);
+    app.refresh();
+    let wide = (140, 24);
+    let text = screen(&mut app, wide).join("\n");
+    for wanted in [
+        "2 flows",
+        "1 denied",
+        "198.51.100.1 www.example.com",
+        "10.0.0.2 \\x1b[2J",
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    let row = |text: &str, part: &str| {
+        text.lines()
+            .find(|line| line.contains(part))
+            .map(str::to_owned)
+    };
+    assert!(
+        row(&text, "443/")
+            .or(row(&text, "443"))
+            .unwrap()
+            .contains("denied"),
+        "{text}"
+    );
+    assert!(!text.contains('\x1b'));
+    // Narrow, the name stands alone.
+    let narrow = screen(&mut app, (80, 24)).join("\n");
+    assert!(narrow.contains(" www.example.com"), "{narrow}");
+
+    app.press(Press::Home);
+    for (presses, wanted) in [
+        (
+            5,
+            &[
+                "RULE",
+                "inet filter forward: tcp dport 443",
+                "inet filter input",
+                "not known",
+            ][..],
+        ),
+        (1, &["VERDICT", "accepted", "dropped", "not known"]),
+    ] {
+        characters(&mut app, &"g".repeat(presses));
+        let text = screen(&mut app, wide).join("\n");
+        for wanted in wanted {
+            assert!(text.contains(wanted), "{wanted}: {text}");
+        }
+        assert!(!text.contains('\x1b'));
+    }
+    characters(&mut app, "g");
+    assert_eq!(app.wanted.group, Group::Flow);
+    // All that is known of a flow, and no rule for one that was denied.
+    app.press(Press::End);
+    app.press(Press::Enter);
+    let text = screen(&mut app, wide).join("\n");
+    assert!(
+        text.contains("asked for    www.example.com (1970-01-01T00:00:00.000005Z to"),
+        "{text}"
+    );
+    assert!(
+        text.contains("verdict      accepted by inet filter forward"),
+        "{text}"
+    );
+    app.press(Press::Escape);
+    app.press(Press::Home);
+    app.press(Press::Character('r'));
+    let text = screen(&mut app, wide).join("\n");
+    assert!(
+        text.contains("No rule for 1 flows that were denied"),
+        "{text}"
+    );
 }

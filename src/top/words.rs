@@ -4,8 +4,11 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::model::printable::printable;
 use crate::model::timestamp::Timestamp;
 
+/// So many characters of a name tell enough to stand behind an address.
+const NAME_LEAST: usize = 12;
 /// The heights of a curve's points.
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -58,10 +61,20 @@ pub fn together(points: &VecDeque<u64>, room: usize) -> VecDeque<u64> {
     sums.into()
 }
 
-/// An address in so many characters at most. Of a longer one the beginning and the end stay, which tell networks and hosts
-/// apart.
-pub fn address(address: IpAddr, room: usize) -> String {
-    shortened(&address.to_string(), room)
+/// An address with its name, or the name alone if there is no room for both, in so many characters at most. Of what is longer
+/// the beginning and the end stay, which tell networks and hosts apart.
+pub fn host(address: IpAddr, name: Option<String>, room: usize) -> String {
+    let address = address.to_string();
+    let Some(name) = name else {
+        return shortened(&address, room);
+    };
+    let name = printable(&name);
+    match room.checked_sub(address.len() + 1) {
+        Some(rest) if rest >= NAME_LEAST.min(name.chars().count()) => {
+            format!("{address} {}", shortened(&name, rest))
+        }
+        _ => shortened(&name, room),
+    }
 }
 
 /// Text in so many characters at most, without its middle if it is longer.
@@ -109,6 +122,16 @@ mod tests {
         assert_eq!(shortened("2001:db8:1234::abcd:1", 11), "2001:…bcd:1");
         assert_eq!(shortened("10.0.0.1", 8), "10.0.0.1");
         assert_eq!(shortened("abc", 0), "…");
+        let (short, long) = (
+            "10.0.0.1".parse().unwrap(),
+            "2001:db8::1234:5678".parse().unwrap(),
+        );
+        let name = |text: &str| Some(text.to_owned());
+        assert_eq!(host(short, None, 8), "10.0.0.1");
+        assert_eq!(host(short, name("nas"), 12), "10.0.0.1 nas");
+        assert_eq!(host(short, name("nas"), 11), "nas");
+        assert_eq!(host(long, name("www.example.com"), 16), "www.example.com");
+        assert_eq!(host(short, name("a\u{1b}[m"), 40), "10.0.0.1 a\\x1b[m");
         for number in [99_999, 100_000, 9_999_999, 123_456_789_012] {
             assert!(short_count(number).len() <= 5);
         }

@@ -114,7 +114,13 @@ fn command_page(name: &str, command: &Command) -> io::Result<Vec<u8>> {
     }
     page.write_all(text.as_bytes())?;
     page.write_all(options(&man)?.as_bytes())?;
-    if let Some(after) = command.get_after_help() {
+    let after = command.get_after_long_help().or(command.get_after_help());
+    if !after.is_some_and(|text| text.to_string().starts_with("Examples:\n")) {
+        return Err(io::Error::other(format!(
+            "{name} has no examples: its help is to begin with them behind the options"
+        )));
+    }
+    if let Some(after) = after {
         for paragraph in after.to_string().split("\n\n") {
             let (heading, body) = paragraph.split_once('\n').unwrap_or(("Notes:", paragraph));
             writeln!(

@@ -326,19 +326,23 @@ impl Text<'_> {
                 let seen_in = self.resolve(seen_in, record.connections)?;
                 return Ok(self.sink.flow(*record, &seen_in));
             }
-            Said::Json(json::Line::Ruled(record, seen_in, ruled)) => {
+            Said::Json(json::Line::Told(record, seen_in, beside)) => {
                 self.wholeness.flow(line);
                 let seen_in = self.resolve(seen_in, record.connections)?;
-                self.sink.ruled(&record, *ruled);
+                if let Some(ruled) = beside.ruled {
+                    self.sink.ruled(&record, *ruled);
+                }
+                self.sink.learnt(&record, beside.names);
                 return Ok(self.sink.flow(*record, &seen_in));
             }
-            Said::Json(json::Line::Denied(record, seen_in, ruled)) => {
+            Said::Json(json::Line::Denied(record, seen_in, beside)) => {
                 // One that a flow's line tells of is among those that the last line counts.
                 if line.starts_with(br#"{"type":"flow""#) {
                     self.wholeness.flow(line);
                 }
                 let seen_in = self.resolve(seen_in, record.connections)?;
-                let ruled = ruled.map(|ruled| *ruled);
+                self.sink.learnt(&record, beside.names);
+                let ruled = beside.ruled.map(|ruled| *ruled);
                 self.sink.denied(*record, &seen_in, ruled);
             }
             Said::Json(json::Line::Gone) => self.wholeness.flow(line),

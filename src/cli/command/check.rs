@@ -8,6 +8,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
+use super::brief;
 use super::reading::{self, Outcome, Reading};
 use crate::check::against;
 use crate::check::coverage::Coverage;
@@ -42,7 +43,7 @@ Examples:
   sudo conntracker check rules.v4 --also rules.v6 flows.json
   sudo conntracker check fw.nft month.json --coverage
   sudo conntracker check old.nft --against new.nft
-  sudo conntracker check fw.nft flows.json --interface 192.168.0.0/16=lan --interface 0.0.0.0/0=wan
+  sudo conntracker check fw.nft flows.json --interface 192.168.0.0/16=lan
 
 Exit status:
   0  every confirmed flow passes, in both directions, and every expected one is as it should be; with --against, no
@@ -53,7 +54,7 @@ Exit status:
 
 /// Arguments of `conntracker check`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Check {
     /// The ruleset: a file for nft -f, or of iptables-save or ip6tables-save (ip:FILE and ip6:FILE say which); - is standard
     /// input
@@ -79,11 +80,11 @@ pub struct Check {
     pub against: Vec<PathBuf>,
 
     /// Load this ruleset too, such as that of ip6tables-save, or the sets of ipset save
-    #[arg(long, value_name = "RULESET")]
+    #[arg(hide_short_help = true, long, value_name = "RULESET")]
     pub also: Vec<PathBuf>,
 
     /// Judge unconfirmed flows too: what would be let in that nobody answers
-    #[arg(long)]
+    #[arg(hide_short_help = true, long)]
     pub all: bool,
 
     /// Which flows of the files are taken, and how they are read.
@@ -95,7 +96,7 @@ pub struct Check {
     pub format: Format,
 
     /// Addresses of the host, where the capture does not tell: 192.168.1.1/24
-    #[arg(long, value_name = "ADDRESS/PREFIX", value_delimiter = ',', value_parser = parse_address)]
+    #[arg(hide_short_help = true, long, value_name = "ADDRESS/PREFIX", value_delimiter = ',', value_parser = parse_address)]
     pub local: Vec<IpNet>,
 
     /// The network that lies behind a device: 192.168.0.0/16=lan

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::brief;
 use super::reading::{self, ListArgs, Outcome};
 use crate::captures::difference::Difference;
 use crate::model::error::Error;
+use crate::model::ruled::Told;
 use crate::output::changes;
 use crate::output::layout::Format;
 use crate::ui::console::Console;
@@ -19,6 +21,11 @@ const TROUBLE: u8 = 2;
 const INCOMPLETE: u8 = 3;
 
 const AFTER_HELP: &str = "\
+Examples:
+  conntracker diff monday.json tuesday.json
+  conntracker diff monday.json tuesday.json --confirmed --format json
+  conntracker diff before.txt after.txt --src 10.1.0.0/16
+
 Exit status:
   0  no difference
   1  a difference
@@ -27,7 +34,7 @@ Exit status:
 
 /// Arguments of `conntracker diff`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Diff {
     /// The capture to compare with; - is standard input
     #[arg(value_name = "OLD")]
@@ -64,7 +71,15 @@ impl Diff {
         let old = self.list.named_union([&self.old], &mut layout, console)?;
         let new = self.list.named_union([&self.new], &mut layout, console)?;
         let outcome = old.outcome.max(new.outcome);
-        let (difference, classic) = Difference::of(old.content, new.content);
+        let mut told = Told::default();
+        let mut sides = [old.content, new.content];
+        for side in &mut sides {
+            for (identity, names) in std::mem::take(&mut side.told.names) {
+                told.learn(&identity, names);
+            }
+        }
+        let [old, new] = sides;
+        let (difference, classic) = Difference::of(old, new);
         for (path, is_classic) in [&self.old, &self.new].into_iter().zip(classic) {
             if is_classic {
                 console.note(&reading::compared_as_classic(path));
@@ -77,7 +92,7 @@ impl Diff {
             (Outcome::Whole, false) => DIFFERENT,
         };
         reading::put(&destination, console, |out| {
-            changes::write(difference, &layout, out)
+            changes::write(difference, &told, &layout, out)
         })?;
         Ok(status)
     }

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use super::brief;
 use super::reading;
 use crate::doctor::Facts;
 use crate::doctor::report;
@@ -13,7 +14,13 @@ use crate::ui::console::Console;
 
 /// Shown behind `--help`.
 const AFTER_HELP: &str = "\
-It changes nothing, and takes about a second: that long it listens.
+Examples:
+  sudo conntracker doctor
+  sudo ip netns exec NAME conntracker doctor
+  sudo conntracker doctor --format json
+
+Notes:
+  It changes nothing, and takes about a second: that long it listens.
 
 Exit status:
   0  a capture works, though problems may keep flows off its list
@@ -21,7 +28,7 @@ Exit status:
 
 /// Arguments of `conntracker doctor`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Doctor {
     /// The form of the findings
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Table)]

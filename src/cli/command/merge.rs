@@ -4,14 +4,26 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::brief;
 use super::reading::{self, ListArgs};
 use crate::model::error::Error;
 use crate::output::layout::Format;
 use crate::ui::console::Console;
 
+const AFTER_HELP: &str = concat!(
+    "\
+Examples:
+  conntracker merge monday.json tuesday.json -o both.json
+  conntracker merge gw1.json gw2.json --src 10.1.0.0/16 -o branch.json
+  conntrack -L | conntracker merge - day.json -o more.json
+
+",
+    reading::exit_status!()
+);
+
 /// Arguments of `conntracker merge`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = reading::AFTER_HELP)]
+#[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Merge {
     /// Captures (JSON, recordings, lists of conntracker or conntrack, flows of nfdump, Zeek and others); - is standard
     /// input

@@ -5,6 +5,7 @@
 pub mod check;
 pub mod diff;
 pub mod doctor;
+pub mod help;
 pub mod merge;
 mod naming;
 pub mod reading;
@@ -26,26 +27,33 @@ use crate::ui::console::Console;
 /// What to do other than to capture.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Judge the flows of captures by a ruleset: which would it let through?
+    /// Say which flows of captures a ruleset would let through
     Check(check::Check),
-    /// Show captures: filter, sort, summarise, convert
+    /// Show captures: filter, sort, sum up, convert
     Show(show::Show),
     /// Merge captures into one
     Merge(merge::Merge),
-    /// Compare two captures: flows that are new, gone, newly confirmed
+    /// Compare two captures: what is new, gone, newly answered
     Diff(diff::Diff),
-    /// Write a report for people: one HTML file with pictures, or Markdown
+    /// Write a report for people, as one HTML file or Markdown
     Report(report::Report),
     /// Write firewall rules that accept the flows of captures
     Rules(Box<rules::Rules>),
     /// Watch flows on a terminal: what passes now, or captures
     Top(Box<top::Top>),
-    /// Follow the first packet of each flow through the rules: which let it pass, which stopped it?
+    /// Say which rules let flows through, and which stop them
     Trace(trace::Trace),
-    /// Tell what is new: flows that earlier captures do not have, and those that no longer come
+    /// Say which flows are new since earlier captures, or no longer come
     Watch(watch::Watch),
-    /// Say why there are no events or why some are lost, and what to do
+    /// Say why nothing is listed, and what to do
     Doctor(doctor::Doctor),
+    /// Show all options of a command, or a guide (help topics)
+    Help(help::Help),
+}
+
+/// The first paragraph of what stands behind the help of a command, its examples: a screen has no room for more.
+fn brief(after_help: &'static str) -> &'static str {
+    after_help.split("\n\n").next().unwrap_or_default()
 }
 
 /// What is wrong with options that are right one by one: of what kind, and why.
@@ -62,6 +70,7 @@ impl Command {
             Self::Report(_) => "report",
             Self::Rules(_) => "rules",
             Self::Doctor(_) => "doctor",
+            Self::Help(_) => "help",
             Self::Top(_) => "top",
             Self::Trace(_) => "trace",
             Self::Watch(_) => "watch",
@@ -92,6 +101,7 @@ impl Command {
             Self::Report(report) => report.run(console),
             Self::Rules(rules) => rules.run(console),
             Self::Doctor(doctor) => doctor.run(console),
+            Self::Help(help) => help.run(),
             Self::Top(top) => top.run(console),
             Self::Trace(trace) => trace.run(console),
             Self::Watch(watch) => Ok(watch.run(console)),

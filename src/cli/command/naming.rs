@@ -8,6 +8,8 @@ use clap::error::ErrorKind;
 
 use super::Conflict;
 use crate::cli::layout::{LayoutArgs, Resolve};
+use crate::model::error::Error;
+use crate::model::learnt::Learnt;
 use crate::model::listing::{Flow, Listing};
 use crate::model::names::{Names, Pattern};
 use crate::model::selection::{Not, passes};
@@ -31,7 +33,7 @@ pub struct ByName {
     )]
     pub src_name: Vec<Not<Pattern>>,
 
-    /// The same for destinations, as they are before DNAT
+    /// The same for destinations, as they are before DNAT; also by names that --learn-names has put into a capture
     #[arg(
         hide_short_help = true,
         long,
@@ -47,14 +49,25 @@ impl ByName {
         self.src_name.is_empty() && self.dst_name.is_empty()
     }
 
-    /// What can't be: a filter without any source of names.
+    /// What can't be: a filter of sources without any names. Those of destinations may be in the captures.
     pub fn conflict(&self, layout: &LayoutArgs) -> Option<Conflict> {
-        let named = !layout.names.is_empty() || layout.resolve.contains(&Resolve::Dns);
-        (!self.is_empty() && !named).then(|| {
-            let why =
-                "--src-name and --dst-name need to know names: add --names FILE or --resolve dns";
+        (!self.src_name.is_empty() && !are_given(layout)).then(|| {
+            let why = "--src-name needs to know names: add --names FILE or --resolve dns";
             (ErrorKind::MissingRequiredArgument, why.into())
         })
+    }
+
+    /// Refuses to filter by names where there are none.
+    ///
+    /// Errors: captures without names, and no other source of them.
+    pub fn check(&self, layout: &LayoutArgs, listing: &Listing) -> Result<(), Error> {
+        if self.dst_name.is_empty() || are_given(layout) || !listing.told.names.is_empty() {
+            return Ok(());
+        }
+        Err(Error::arguments(
+            "--dst-name needs to know names, and these captures have none: add --names FILE or --resolve dns, or capture \
+             with --learn-names",
+        ))
     }
 
     /// Takes out flows that are not wanted, and has the captures say so.
@@ -62,16 +75,28 @@ impl ByName {
         if self.is_empty() {
             return;
         }
-        let wanted = |conditions: &[Not<Pattern>], address| {
-            let name = names.of(address).unwrap_or_default();
-            passes(conditions, |pattern| pattern.fits(name))
+        let wanted = |conditions: &[Not<Pattern>], address, learnt: &[Learnt]| {
+            let own = names.of(address).into_iter();
+            let mut all: Vec<&str> = own
+                .chain(learnt.iter().map(|one| one.name.as_str()))
+                .collect();
+            if all.is_empty() {
+                all.push("");
+            }
+            passes(conditions, |pattern| {
+                all.iter().any(|name| pattern.fits(name))
+            })
         };
+        let learnt = std::mem::take(&mut listing.told.names);
         let both = |flow: &Flow| {
             let identity = &flow.record.identity;
-            wanted(&self.src_name, identity.source) && wanted(&self.dst_name, identity.destination)
+            let learnt = learnt.get(identity).map_or(&[][..], Vec::as_slice);
+            wanted(&self.src_name, identity.source, &[])
+                && wanted(&self.dst_name, identity.destination, learnt)
         };
         listing.flows.retain(both);
         listing.told.denied.retain(|denied| both(&denied.flow));
+        listing.told.names = learnt;
         for (option, conditions) in [
             ("--src-name", &self.src_name),
             ("--dst-name", &self.dst_name),
@@ -86,6 +111,11 @@ impl ByName {
             }
         }
     }
+}
+
+/// Whether the options say where names are from.
+fn are_given(layout: &LayoutArgs) -> bool {
+    !layout.names.is_empty() || layout.resolve.contains(&Resolve::Dns)
 }
 
 /// Adds the names that the resolver knows of the addresses of a list, if that is wanted. What a file says goes first.

@@ -16,6 +16,7 @@ use crate::cli::layout::LayoutArgs;
 use crate::files::destination::Destination;
 use crate::model::capture::Capture;
 use crate::model::error::Error;
+use crate::model::learnt::Learnt;
 use crate::model::listing::Listing;
 use crate::model::listing::Part;
 use crate::model::printable::printable;
@@ -26,19 +27,24 @@ use crate::output::layout::{Format, Layout};
 use crate::ui::console::Console;
 use crate::ui::progress::Counted;
 
-/// Shown behind the help of commands that pass captures on.
-pub const AFTER_HELP: &str = "\
+/// What exit statuses of commands mean that pass captures on.
+macro_rules! exit_status {
+    () => {
+        "\
 Exit status:
   0  the captures are complete as far as they say
   1  error, or nothing of a file could be read
   2  bad arguments
-  3  flows may be missing: a capture is incomplete, a file was cut or changed, or lines were skipped";
+  3  flows may be missing: a capture is incomplete, a file was cut or changed, or lines were skipped"
+    };
+}
+pub(super) use exit_status;
 
 /// How captures are read.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Reading {
     /// Stop at the first line that can't be read and at a file that was cut, instead of going on
-    #[arg(long)]
+    #[arg(hide_short_help = true, long)]
     pub strict: bool,
 
     /// The options that choose flows.
@@ -225,6 +231,17 @@ impl Sink for Sieve<'_> {
         self.sink.ruled(&record, ruled);
     }
 
+    fn learnt(&mut self, record: &Record, names: Vec<Learnt>) {
+        if names.is_empty() {
+            return;
+        }
+        let mut record = record.clone();
+        if self.collapses && !record.origin.begun.is_picked_up() {
+            record.identity.collapse_ports();
+        }
+        self.sink.learnt(&record, names);
+    }
+
     fn denied(&mut self, mut record: Record, seen_in: &[Part], ruled: Option<Ruled>) {
         if !self.selection.wants(&record.identity.tuple()) {
             return;
@@ -296,6 +313,7 @@ impl ListArgs {
     ) -> Result<Read<Listing>, Error> {
         let mut read = self.reading.union(files, console)?;
         naming::ask(&self.layout, &mut layout.names, &read.content, console);
+        self.by_name.check(&self.layout, &read.content)?;
         self.by_name.filter(&layout.names, &mut read.content);
         Ok(read)
     }

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::brief;
 use super::reading::{self, Reading};
+use crate::cli::layout;
 use crate::model::error::Error;
 use crate::model::services::{self, Services};
 use crate::report::digest::Digest;
@@ -35,7 +37,7 @@ Exit status:
 
 /// Arguments of `conntracker report`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Report {
     /// Captures; - is standard input
     #[arg(value_name = "FILE", required = true)]
@@ -44,6 +46,10 @@ pub struct Report {
     /// Also show what differs from these earlier captures, taken together: new, gone and newly answered flows
     #[arg(long, value_name = "EARLIER", num_args = 1..)]
     pub against: Vec<PathBuf>,
+
+    /// Show names of hosts and networks from this file, as conntracker show --names does. Can be given several times
+    #[arg(long, value_name = "FILE")]
+    pub names: Vec<PathBuf>,
 
     /// The form of the report
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = ReportFormat::Html)]
@@ -75,7 +81,7 @@ impl Report {
         }
         let names =
             Services::load().map_err(|error| Error::file(Path::new(services::FILE), error))?;
-        let digest = Digest::new(read.content, earlier, names);
+        let digest = Digest::new(read.content, earlier, names, &layout::names(&self.names)?);
         let text = match self.format {
             ReportFormat::Html => html::write(&digest),
             ReportFormat::Markdown => markdown::write(&digest),

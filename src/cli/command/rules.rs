@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use given::Value;
 
 use super::Conflict;
+use super::brief;
 use super::reading::{self, Reading};
 use crate::files::destination::Destination;
 use crate::model::error::Error;
@@ -76,10 +77,11 @@ pub enum Comments {
 
 const AFTER_HELP: &str = "\
 Examples:
-  sudo conntracker --track --existing --all-protocols --duration 7d --format json -o gw1.json
-  conntracker rules gw1.json -o gw1.nft --report gw1.report
-  sudo conntracker check gw1.nft gw1.json
-  sudo nft -f gw1.nft
+  conntracker rules week.json                  to look at
+  conntracker rules week.json -o fw.nft --report fw.report
+  conntracker rules week.json --generalize -o fw.nft
+  conntracker rules week.json --for iptables -o rules/
+  sudo conntracker check fw.nft week.json      before sudo nft -f fw.nft
 
 Exit status:
   0  the rules are written
@@ -90,7 +92,7 @@ Exit status:
 
 /// Arguments of `conntracker rules`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Rules {
     /// Captures; - is standard input
     #[arg(value_name = "FILE", required = true)]
@@ -103,11 +105,11 @@ pub struct Rules {
     /// What becomes of other packets: drop or accept, for all chains or as CHAIN=POLICY for one
     ///
     /// Chains are input, forward and output. Can be given several times; later ones win.
-    #[arg(long, value_name = "[CHAIN=]POLICY", value_parser = parse_policy, default_value = "drop")]
+    #[arg(hide_short_help = true, long, value_name = "[CHAIN=]POLICY", value_parser = parse_policy, default_value = "drop")]
     pub policy: Vec<(Option<Chain>, Policy)>,
 
     /// An address or network of the gateway's own, besides those in the captures
-    #[arg(long, value_name = "ADDR|CIDR", value_parser = parse_local)]
+    #[arg(hide_short_help = true, long, value_name = "ADDR|CIDR", value_parser = parse_local)]
     pub local: Vec<IpNet>,
 
     /// Also accept flows that nobody answered
@@ -124,11 +126,11 @@ pub struct Rules {
     /// Also accept flows to multicast and broadcast addresses, such as requests to a DHCP server
     ///
     /// They never count as answered, since the answer comes from another address.
-    #[arg(long)]
+    #[arg(hide_short_help = true, long)]
     pub include_multicast: bool,
 
     /// Make one block of addresses where at most N per cent of them were not seen
-    #[arg(long, value_name = "N%", value_parser = parse_percent, default_value = "0")]
+    #[arg(hide_short_help = true, long, value_name = "N%", value_parser = parse_percent, default_value = "0")]
     pub widen: u8,
 
     /// Accept all of NETWORK where one of its addresses is a client, as with DHCP or IPv6 privacy addresses
@@ -136,13 +138,13 @@ pub struct Rules {
     /// For every service that one of them used, or for SERVICE alone: 22=10.0.9.0/24, udp/53=fd00::/64, ssh=any. NETWORK is
     /// a network, an address, any, or a name of --names. Can be given several times. With --generalize, the clients of a
     /// service that is named do not climb beyond it.
-    #[arg(long, value_name = "[SERVICE=]NETWORK", value_parser = given::parse)]
+    #[arg(hide_short_help = true, long, value_name = "[SERVICE=]NETWORK", value_parser = given::parse)]
     pub clients: Vec<Value>,
 
     /// Accept all of NETWORK where one of its addresses is a server, as with sites whose addresses move
     ///
     /// Written as with --clients: 443=any, https=198.51.100.0/24.
-    #[arg(long, value_name = "[SERVICE=]NETWORK", value_parser = given::parse)]
+    #[arg(hide_short_help = true, long, value_name = "[SERVICE=]NETWORK", value_parser = given::parse)]
     pub servers: Vec<Value>,
 
     /// Names of networks and hosts: TOML with tables `networks` and `hosts`, a file like /etc/hosts, or the leases of dnsmasq
@@ -167,28 +169,33 @@ pub struct Rules {
     ///
     /// Lines as in services(5), without names: 22,2222/tcp or 5900-5910/tcp, and what it is. It replaces the built-in
     /// table: remote shells and desktops, file shares, databases, management.
-    #[arg(long, value_name = "FILE", requires = "generalize")]
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "FILE",
+        requires = "generalize"
+    )]
     pub sensitive: Option<PathBuf>,
 
     /// With --generalize: show what each rung of each service's ladder would stop and open, instead of the rules unless
     /// these go to a file
-    #[arg(long, requires = "generalize")]
+    #[arg(hide_short_help = true, long, requires = "generalize")]
     pub explain: bool,
 
     /// With --generalize: at most N rules, as narrow as that allows, however many flows a day are expected to be stopped
-    #[arg(long, value_name = "N", requires = "generalize", value_parser = parse_count)]
+    #[arg(hide_short_help = true, long, value_name = "N", requires = "generalize", value_parser = parse_count)]
     pub max_rules: Option<usize>,
 
     /// With --generalize: have each rule count packets and bytes
-    #[arg(long, requires = "generalize")]
+    #[arg(hide_short_help = true, long, requires = "generalize")]
     pub counter: bool,
 
     /// With --generalize: log what the policy drops, to group 5 of nfnetlink_log, ten packets a second at most
-    #[arg(long, requires = "generalize")]
+    #[arg(hide_short_help = true, long, requires = "generalize")]
     pub log_denied: bool,
 
     /// With --generalize: what comments of rules say
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Comments::Brief, requires = "generalize")]
+    #[arg(hide_short_help = true, long, value_enum, value_name = "WHAT", default_value_t = Comments::Brief, requires = "generalize")]
     pub comments: Comments,
 
     /// Write the rules to FILE, replaced atomically; - is standard output
@@ -204,7 +211,7 @@ pub struct Rules {
     pub report: Option<PathBuf>,
 
     /// The name of the nftables table
-    #[arg(long, value_name = "NAME", default_value = nft::TABLE, value_parser = parse_table)]
+    #[arg(hide_short_help = true, long, value_name = "NAME", default_value = nft::TABLE, value_parser = parse_table)]
     pub table: String,
 
     /// Which flows of the files are taken, and how they are read.

@@ -8,6 +8,7 @@ use clap::Args;
 use clap::error::ErrorKind;
 
 use super::Conflict;
+use super::brief;
 use super::reading::{self, ListArgs, Outcome, Read};
 use crate::captures::groups::{Groups, Key, Keys};
 use crate::captures::reader::Sink;
@@ -28,9 +29,22 @@ use crate::rules::general::coverage::{self, Once};
 use crate::rules::general::{self, Aim};
 use crate::ui::console::Console;
 
+const AFTER_HELP: &str = concat!(
+    "\
+Examples:
+  conntracker show day.json
+  conntracker show day.json --confirmed --dport 443 --sort connections
+  conntracker show day.json --group dst-service
+  conntracker show day.json --dst-name '*.example.com'
+  conntracker show monday.json tuesday.json --format csv -o both.csv
+
+",
+    reading::exit_status!()
+);
+
 /// Arguments of `conntracker show`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = reading::AFTER_HELP)]
+#[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Show {
     /// Captures (JSON, recordings, lists of conntracker or conntrack, flows of nfdump, Zeek and others); - is standard
     /// input

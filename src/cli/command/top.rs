@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
 
+use super::brief;
 use super::reading::{self, Reading};
 use crate::captures::difference::Known;
 use crate::cli::filters::Filters;
+use crate::cli::layout;
 use crate::cli::options::Cli;
 use crate::cli::run;
 use crate::intake::Intake;
 use crate::intake::table::Table;
 use crate::live::capture;
+use crate::live::lookups::Lookups;
 use crate::model::error::Error;
 use crate::model::selection::Selection;
 use crate::model::services::{self, Services};
@@ -46,7 +49,7 @@ Exit status:
 
 /// Arguments of `conntracker top`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Top {
     /// Captures to look at instead of what passes now
     #[arg(value_name = "FILE")]
@@ -69,7 +72,7 @@ pub struct Top {
     pub plain: bool,
 
     /// With --plain: how often what passes now is written
-    #[arg(long, value_name = "TIME", value_parser = parse_interval, default_value = "10s", requires = "plain")]
+    #[arg(hide_short_help = true, long, value_name = "TIME", value_parser = parse_interval, default_value = "10s", requires = "plain")]
     pub every: Duration,
 
     /// End after TIME
@@ -80,16 +83,29 @@ pub struct Top {
     #[arg(long, conflicts_with = "files")]
     pub track: bool,
 
-    /// Also show protocols that the classic list does not have
+    /// Show names of hosts and networks from this file, as conntracker show --names does. Can be given several times
+    #[arg(long, value_name = "FILE")]
+    pub names: Vec<PathBuf>,
+
+    /// Show the names that clients ask for, learnt from DNS that passes; needs CAP_NET_RAW besides
     #[arg(long, conflicts_with = "files")]
+    pub learn_names: bool,
+
+    /// Also show protocols that the classic list does not have
+    #[arg(hide_short_help = true, long, conflicts_with = "files")]
     pub all_protocols: bool,
 
     /// Look at this network namespace: a name of ip-netns(8), a process number, or a path
-    #[arg(long, value_name = "NAME|PID|PATH", conflicts_with = "files")]
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "NAME|PID|PATH",
+        conflicts_with = "files"
+    )]
     pub netns: Option<String>,
 
     /// How events are received
-    #[arg(long, value_enum, default_value_t = Method::Auto, conflicts_with = "files")]
+    #[arg(hide_short_help = true, long, value_enum, default_value_t = Method::Auto, conflicts_with = "files")]
     pub source: Method,
 
     /// Which flows are taken, and how files are read.
@@ -110,6 +126,8 @@ impl ValueEnum for Group {
                 Self::Client => "Flows of the same client",
                 Self::Server => "Flows to the same server",
                 Self::Pair => "Flows between the same interfaces",
+                Self::Rule => "Flows that the same rule decided on, of captures with --rules",
+                Self::Verdict => "Flows of the same fate, of captures with --rules or --denied",
             }),
         )
     }
@@ -196,7 +214,11 @@ impl Top {
             ..Wanted::default()
         };
         let mut looking = Looking {
-            app: App::new(List::new(names, baseline), wanted, parse_filter),
+            app: App::new(
+                List::new(names, layout::names(&self.names)?, baseline),
+                wanted,
+                parse_filter,
+            ),
             plain: self.plain.then_some(self.every),
             palette: Palette {
                 has_colour: wants_colour(),
@@ -228,6 +250,7 @@ impl Top {
         cli.duration = self.duration;
         cli.track = self.track;
         cli.all_protocols = self.all_protocols;
+        cli.learn_names = self.learn_names;
         cli.netns = self.netns.clone();
         cli.source = self.source;
         cli.filters = self.reading.filters.clone();
@@ -240,6 +263,7 @@ impl Top {
         let layout = cli.layout.layout(Format::Json, false);
         let layout = layout.map_err(|error| Error::new(error.to_string()))?;
         let printer = Printer::new(Sink::Nowhere, layout, cli.filters.selection(), false);
+        let lookups = cli.learn_names.then(Lookups::start).transpose()?;
         let options = cli.capture_options();
         // Lines of text leave room for messages.
         if !self.plain {
@@ -249,7 +273,7 @@ impl Top {
             &options,
             &intake,
             (&printer, None),
-            (None, None),
+            (None, None, lookups.as_ref()),
             Some(looking),
             &Supervisor::new(None),
             console,

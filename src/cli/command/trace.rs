@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
+use super::brief;
 use super::reading;
 use crate::files::destination::Destination;
 use crate::model::error::Error;
@@ -40,7 +41,7 @@ Exit status:
 
 /// Arguments of `conntracker trace`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Trace {
     /// Only flows that were dropped or rejected
     #[arg(long, conflicts_with = "by_rule")]
@@ -82,7 +83,7 @@ pub struct Trace {
     pub count_drops: bool,
 
     /// Follow at most N distinct flows
-    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(hide_short_help = true, long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_flows: u32,
 }
 

@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, ValueEnum};
 
 use super::Conflict;
+use super::brief;
 use super::reading::{self, Outcome, Reading, put_list};
 use crate::captures::union::Collection;
 use crate::cli::filters::Filters;
@@ -30,11 +31,9 @@ use crate::ui::console::{Console, Verbosity};
 const AFTER_HELP: &str = "\
 Examples:
   sudo conntracker --existing --duration 7d --format json -o week.json
-                                              what is usual here
-  sudo conntracker watch --baseline week.json what is not, when it comes
+  sudo conntracker watch --baseline week.json  what is new since that week
   sudo conntracker watch --baseline week.json --format json >> new.json
   conntracker watch --baseline week.json --accept new.json
-                                              once it has been looked at: it is usual from now on
 
 Signals:
   SIGINT, SIGTERM, SIGHUP   end
@@ -47,7 +46,7 @@ Exit status:
 
 /// Arguments of `conntracker watch`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Watch {
     /// What is expected: captures, in any form that the other commands read
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
@@ -77,7 +76,7 @@ pub struct Watch {
     pub duration: Option<Duration>,
 
     /// Write figures for Prometheus to FILE every 15 seconds
-    #[arg(long, value_name = "FILE")]
+    #[arg(hide_short_help = true, long, value_name = "FILE")]
     pub metrics_file: Option<PathBuf>,
 
     /// Have the kernel track connections as long as this program runs
@@ -89,11 +88,11 @@ pub struct Watch {
     pub existing: bool,
 
     /// Miss no short connection, even when events come faster than they can be read
-    #[arg(long)]
+    #[arg(hide_short_help = true, long)]
     pub reliable: bool,
 
     /// Also look at SCTP, DCCP, UDP-Lite, GRE and the rest
-    #[arg(long)]
+    #[arg(hide_short_help = true, long)]
     pub all_protocols: bool,
 
     /// Keep at most N flows, and remember as many that were reported
@@ -106,7 +105,7 @@ pub struct Watch {
     pub max_flows: usize,
 
     /// Listen in this network namespace: a name of ip-netns(8), a process number, or a path
-    #[arg(long, value_name = "NAME|PID|PATH")]
+    #[arg(hide_short_help = true, long, value_name = "NAME|PID|PATH")]
     pub netns: Option<String>,
 
     /// Listen in every network namespace that has an id or a name here

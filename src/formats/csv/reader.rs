@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::writer::{COLUMNS, USED, unmarked};
+use super::writer::{COLUMNS, NAMES, USED, unmarked};
 use crate::model::origin::{Begun, Expected, Helper, Origin};
 use crate::model::record::{
     Classic, Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation,
@@ -156,6 +156,10 @@ impl Columns {
             .map_or(0, |last| last + 1);
         for (number, cell) in cells[..columns.count].iter().enumerate() {
             let name = cell.trim();
+            // Whoever reads a file takes names from files of names, as with JSON.
+            if NAMES.contains(&name) {
+                continue;
+            }
             let Some(column) = COLUMNS.iter().position(|column| *column == name) else {
                 return Err(format!(
                     "the column {name:?} is not one that this program writes: take it out, since what it says \

@@ -7,8 +7,10 @@ use ::csv::{Terminator, WriterBuilder};
 
 use crate::model::icmp;
 use crate::model::listing::Flow;
+use crate::model::names::Names;
 use crate::model::printable::printable;
 use crate::model::record::{Service, SourcePort};
+use crate::model::ruled::Told;
 use crate::model::timestamp::Timestamp;
 use crate::model::usage::Usage;
 
@@ -54,6 +56,10 @@ pub const COLUMNS: [&str; 35] = [
 /// How many of the columns tell what connections have carried.
 pub const USED: usize = Usage::FIELDS.len();
 
+/// Columns behind all others, which are there only if a flow has a name. Of several names of a destination each stands behind
+/// a blank.
+pub const NAMES: [&str; 2] = ["src_name", "dst_names"];
+
 /// How text of others is written into cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cells {
@@ -91,18 +97,39 @@ pub fn unmarked(cell: &str) -> &str {
     }
 }
 
-/// Writes the header and a line a flow.
+/// Writes the header and a line a flow, with the names of its ends.
 ///
 /// Errors: those of `out`.
-pub fn write(flows: &[Flow], cells: Cells, out: &mut impl Write) -> io::Result<()> {
+pub fn write(
+    flows: &[Flow],
+    (names, told): (&Names, &Told),
+    cells: Cells,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let mut writer = WriterBuilder::new()
         .terminator(Terminator::CRLF)
         .from_writer(out);
     let any_used = flows.iter().any(|flow| flow.record.usage.is_some());
     let count = COLUMNS.len() - if any_used { 0 } else { USED };
-    writer.write_record(&COLUMNS[..count])?;
+    let name = |flow: &Flow| {
+        let identity = &flow.record.identity;
+        let learnt = told.names(identity).iter().map(|one| one.name.as_str());
+        let own = names.of(identity.destination);
+        let mut destination: Vec<&str> = own.into_iter().collect();
+        destination.extend(learnt.filter(|name| own != Some(name)));
+        let source = names.of(identity.source).unwrap_or_default();
+        [source.to_owned(), destination.join(" ")]
+    };
+    let any_named = (!names.is_empty() || !told.names.is_empty())
+        && flows
+            .iter()
+            .any(|flow| name(flow).iter().any(|name| !name.is_empty()));
+    let named = NAMES.iter().filter(|_| any_named);
+    writer.write_record(COLUMNS[..count].iter().chain(named))?;
     for flow in flows {
-        writer.write_record(&fields(flow, cells)[..count])?;
+        let own = fields(flow, cells);
+        let named = any_named.then(|| name(flow).map(|name| cells.cell(&name).into_owned()));
+        writer.write_record(own[..count].iter().chain(named.iter().flatten()))?;
     }
     writer.flush()
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::model::icmp;
+use crate::model::learnt::Learnt;
 use crate::model::listing::Part;
 use crate::model::names::Names;
 use crate::model::origin::{Begun, Expected, Helper, Origin};
@@ -50,6 +51,9 @@ pub(super) struct Flow<'a> {
     src_name: Option<Cow<'a, str>>,
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     dst_names: Vec<Cow<'a, str>>,
+    /// Which of them the client had asked for, and when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    learnt_names: Vec<Learnt>,
     confirmed: bool,
     connections: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -204,6 +208,21 @@ impl<'a> Flow<'a> {
         self.dst_names = names.of(self.dst).map(Cow::from).into_iter().collect();
     }
 
+    /// Takes the names that led to it, behind those that it has.
+    pub(super) fn learnt(&mut self, names: &'a [Learnt]) {
+        for one in names {
+            if !self.dst_names.iter().any(|known| *known == one.name) {
+                self.dst_names.push(Cow::from(&one.name));
+            }
+        }
+        self.learnt_names = names.to_vec();
+    }
+
+    /// The names that led to it.
+    pub(super) fn take_learnt(&mut self) -> Vec<Learnt> {
+        std::mem::take(&mut self.learnt_names)
+    }
+
     /// The line of a record, of the captures that saw it, and of what became of it.
     pub(super) fn new(record: &'a Record, seen_in: &[Part], change: Option<&'a str>) -> Self {
         let identity = &record.identity;
@@ -243,6 +262,7 @@ impl<'a> Flow<'a> {
                 .map(Cow::from),
             src_name: None,
             dst_names: Vec::new(),
+            learnt_names: Vec::new(),
             confirmed: record.confirmed,
             connections: record.connections,
             first_seen: record.first_seen,

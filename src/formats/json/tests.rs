@@ -41,7 +41,7 @@ fn record() -> Record {
 fn a_flow_reads_back_as_it_was() {
     let mut line = Vec::new();
     let seen_in = vec![Part::new(0, 1), Part::new(3, 2)];
-    write(&record(), &seen_in, None, &mut line).unwrap();
+    write_line(&Flow::new(&record(), &seen_in, None), &mut line).unwrap();
     let text = String::from_utf8(line.clone()).unwrap();
     assert_eq!(
         text,
@@ -76,7 +76,7 @@ fn what_connections_have_carried_reads_back() {
         };
         let seen_in = vec![part, Part::new(1, 2)];
         let mut line = Vec::new();
-        write(&of_all, &seen_in, None, &mut line).unwrap();
+        write_line(&Flow::new(&of_all, &seen_in, None), &mut line).unwrap();
         let text = String::from_utf8(line.clone()).unwrap();
         assert!(
             text.contains("\"ended\":4,\"packets\":8,\"bytes\":600,\"reply_packets\":10,"),
@@ -110,7 +110,7 @@ fn what_a_line_leaves_out_reads_back() {
     }));
     for record in [unknown_type, lifted] {
         let mut line = Vec::new();
-        write(&record, &[], None, &mut line).unwrap();
+        write_line(&Flow::new(&record, &[], None), &mut line).unwrap();
         assert_eq!(parse(&line), Ok(Line::Flow(Box::new(record), vec![])));
     }
 }
@@ -119,7 +119,7 @@ fn what_a_line_leaves_out_reads_back() {
 fn what_is_gone_is_no_flow() {
     for (change, read) in [("new", true), ("gone", false)] {
         let mut line = Vec::new();
-        write_change(change, &record(), &mut line).unwrap();
+        write_change(change, &record(), (&Names::default(), &[]), &mut line).unwrap();
         assert_eq!(matches!(parse(&line), Ok(Line::Flow(..))), read);
     }
 }
@@ -198,8 +198,8 @@ fn a_flow_that_was_stopped_is_no_flow() {
     let mut written = Vec::new();
     let mut list = List::begin(&[], &mut written).unwrap();
     let (passed, stopped) = (ruled("accepted"), ruled("dropped"));
-    list.ruled(&record(), &[], &passed).unwrap();
-    list.denied(&record(), &[], Some(&stopped)).unwrap();
+    list.told(&record(), &[], (Some(&passed), &[])).unwrap();
+    list.denied(&record(), &[], (Some(&stopped), &[])).unwrap();
     list.end().unwrap();
     let lines: Vec<&[u8]> = written
         .trim_ascii_end()
@@ -207,11 +207,14 @@ fn a_flow_that_was_stopped_is_no_flow() {
         .collect();
     let of = |line| parse(line).unwrap();
     let record = || Box::new(record());
-    assert_eq!(
-        of(lines[1]),
-        Line::Ruled(record(), vec![], Box::new(passed))
-    );
-    let denied = Line::Denied(record(), vec![], Some(Box::new(stopped)));
+    let beside = |ruled| {
+        Box::new(Beside {
+            ruled: Some(Box::new(ruled)),
+            names: Vec::new(),
+        })
+    };
+    assert_eq!(of(lines[1]), Line::Told(record(), vec![], beside(passed)));
+    let denied = Line::Denied(record(), vec![], beside(stopped));
     assert_eq!(of(lines[2]), denied);
     // Readers of earlier versions know no such type.
     assert!(lines[2].starts_with(br#"{"type":"denied","#));
@@ -220,4 +223,36 @@ fn a_flow_that_was_stopped_is_no_flow() {
     let line = String::from_utf8(lines[2].to_vec()).unwrap();
     let line = line.replace("\"denied\"", "\"flow\"");
     assert_eq!(of(line.as_bytes()), denied);
+}
+
+#[test]
+fn learnt_names_are_kept_and_those_of_files_are_not() {
+    let time = |us| Timestamp::from_us(us).unwrap();
+    let learnt = |name: &str| Learnt {
+        name: name.to_owned(),
+        first: time(1),
+        last: time(2),
+    };
+    let record = record();
+    let mut names = Names::default();
+    names.add(record.identity.destination, "from-file".to_owned());
+    let both = [learnt("from-file"), learnt("www.example.com")];
+    let mut written = Vec::new();
+    let mut list = List::begin(&[], &mut written).unwrap().naming(&names);
+    list.told(&record, &[], (None, &both)).unwrap();
+    list.end().unwrap();
+    let line = written.split(|&byte| byte == b'\n').nth(1).unwrap();
+    let object: serde_json::Value = serde_json::from_slice(line).unwrap();
+    assert_eq!(
+        object["dst_names"],
+        serde_json::json!(["from-file", "www.example.com"])
+    );
+    let beside = Beside {
+        ruled: None,
+        names: both.to_vec(),
+    };
+    assert_eq!(
+        parse(line),
+        Ok(Line::Told(Box::new(record), vec![], Box::new(beside)))
+    );
 }

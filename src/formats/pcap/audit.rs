@@ -186,7 +186,7 @@ impl Audit {
                 show_count(unreadable)
             ));
         }
-        // Recordings of other programs and of versions before 1.1 have no marks, and nothing is asked of them.
+        // Recordings of other programs and of versions before 2.0 have no marks, and nothing is asked of them.
         if self.as_written && self.records == 0 {
             reasons.push("the recording was cut: there is not one record in it".to_owned());
         } else if !self.of_conntrack && self.begun == 0 && (self.records > 0 || !self.is_netlink) {

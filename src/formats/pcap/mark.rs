@@ -64,7 +64,7 @@ mod tests {
     fn marks_read_back() {
         for mark in [
             Mark::Begin {
-                program: "conntracker 1.1.0".into(),
+                program: "conntracker 2.0.0".into(),
             },
             Mark::End {
                 datagrams: 7,

@@ -65,6 +65,9 @@ impl<'scope> Crew<'scope> {
         let tracing = guarded(session, "following packets through rules", move || {
             session.trace();
         });
+        let learning = guarded(session, "learning names", move || {
+            session.learn_names();
+        });
         let following = guarded(session, "following namespaces", move || {
             session.follow_namespaces();
         });
@@ -77,6 +80,9 @@ impl<'scope> Crew<'scope> {
         }
         if session.rulings.is_some() {
             helpers.push(("rules", tracing));
+        }
+        if session.lookups.is_some() {
+            helpers.push(("names", learning));
         }
         for (name, body) in helpers {
             let thread = Builder::new().name(name.into()).spawn_scoped(scope, body)?;
@@ -167,6 +173,20 @@ impl Session<'_> {
             if let Err(error) = rulings.listen(self.shared.stop_wakes()) {
                 return self.console.note(&format!(
                     "rules can't be followed any more, and lists have those up to now: {error}"
+                ));
+            }
+        }
+    }
+
+    /// Takes in DNS that passes, until the end.
+    fn learn_names(&self) {
+        let Some(lookups) = self.lookups else {
+            return;
+        };
+        while !self.shared.stopping() {
+            if let Err(error) = lookups.listen(self.shared.stop_wakes()) {
+                return self.console.note(&format!(
+                    "names can't be learnt any more, and lists have those up to now: {error}"
                 ));
             }
         }

@@ -8,6 +8,7 @@ use crate::intake::contents::Contents;
 use crate::intake::records::Records;
 use crate::model::capture::Capture;
 use crate::model::listing::Flow;
+use crate::model::ruled::Told;
 use crate::model::verdict::Verdict;
 
 /// Looks at a capture, in the thread that would wait for its end.
@@ -68,12 +69,12 @@ impl<'s, 'a> View<'s, 'a> {
         }
     }
 
-    /// The flows up to now.
-    pub fn flows(&self) -> Vec<Flow> {
+    /// The flows up to now, and the names that led to them.
+    pub fn flows(&self) -> (Vec<Flow>, Told) {
         let session = self.session;
         // What is still queued is in the next look; that it is missing takes nothing from the list at the end.
         session.shared.settle();
-        match session.intake.contents() {
+        let flows = match session.intake.contents() {
             Contents::Records(flows) => flows,
             lean @ Contents::Lean(_) => {
                 let mut flows = Vec::new();
@@ -83,7 +84,13 @@ impl<'s, 'a> View<'s, 'a> {
                 });
                 flows
             }
+        };
+        let mut told = Told::default();
+        if let Some(lookups) = session.lookups {
+            // What can't be read now is said at the end.
+            let _ = lookups.name(&flows, &mut told);
         }
+        (flows, told)
     }
 
     /// The verdict up to now.

@@ -3,6 +3,7 @@
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 use super::NETLINK_LISTEN_ALL_NSID;
 
@@ -26,13 +27,20 @@ pub struct Batch {
     controls: Box<[Control]>,
 }
 
-/// Room for the ancillary message that tells a namespace's id: a header, and an `int` with its padding.
+/// Room for one ancillary message: a header, and a namespace's id or a time.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Control {
     header: libc::cmsghdr,
+    content: Content,
+}
+
+/// What an ancillary message says. Every member is plain data of which any bytes are a value.
+#[derive(Clone, Copy)]
+#[repr(C)]
+union Content {
     namespace_id: libc::c_int,
-    padding: libc::c_int,
+    time: libc::timespec,
 }
 
 // SAFETY: the raw pointers in `vectors` and `headers` only lead to heap memory that this value owns and
@@ -49,10 +57,26 @@ impl Control {
     /// The id it tells, if the kernel has written one (`netlink_cmsg_listen_all_nsid`, net/netlink/af_netlink.c,
     /// Linux 6.18).
     fn namespace_id(&self, used: usize) -> Option<i32> {
-        let told = used >= mem::offset_of!(Self, padding)
+        let told = used >= mem::offset_of!(Self, content) + mem::size_of::<libc::c_int>()
             && self.header.cmsg_level == libc::SOL_NETLINK
             && self.header.cmsg_type == NETLINK_LISTEN_ALL_NSID;
-        told.then_some(self.namespace_id)
+        // SAFETY: any bytes are an int, and all of the union was initialised with zeros.
+        let id = unsafe { self.content.namespace_id };
+        told.then_some(id)
+    }
+
+    /// When the packet came, if the kernel has written that (`__sock_recv_timestamp`, net/socket.c, Linux 6.18).
+    fn time(&self, used: usize) -> Option<Duration> {
+        let told = used >= mem::size_of::<Self>()
+            && self.header.cmsg_level == libc::SOL_SOCKET
+            && self.header.cmsg_type == libc::SCM_TIMESTAMPNS;
+        if !told {
+            return None;
+        }
+        // SAFETY: any bytes are a timespec, and all of the union was initialised with zeros.
+        let time = unsafe { self.content.time };
+        let nanoseconds = u32::try_from(time.tv_nsec).ok()?;
+        Some(Duration::new(u64::try_from(time.tv_sec).ok()?, nanoseconds))
     }
 }
 
@@ -65,6 +89,8 @@ pub struct Datagram<'a> {
     pub truncated: bool,
     /// The id of the namespace that it came from, if that is another one and was asked for.
     pub namespace_id: Option<i32>,
+    /// When it came, since the epoch, if that was asked for.
+    pub time: Option<Duration>,
 }
 
 impl Default for Batch {
@@ -102,10 +128,11 @@ impl Batch {
         }
     }
 
-    /// Buffers that also take the ids of namespaces, from a socket with [`NETLINK_LISTEN_ALL_NSID`].
-    pub fn with_namespaces() -> Self {
+    /// Buffers that also take what the kernel tells beside a datagram: ids of namespaces, from a socket with
+    /// [`NETLINK_LISTEN_ALL_NSID`], or times, from one with [`time_packets`](super::time_packets).
+    pub fn with_controls() -> Self {
         let mut batch = Self::new();
-        // SAFETY: cmsghdr and integers are plain data for which zeros are valid.
+        // SAFETY: cmsghdr and the members of the union are plain data for which zeros are valid.
         let empty: Control = unsafe { mem::zeroed() };
         batch.controls = vec![empty; BATCH_LEN].into_boxed_slice();
         for (header, control) in batch.headers.iter_mut().zip(&mut batch.controls) {
@@ -149,13 +176,14 @@ impl Batch {
             .iter()
             .zip(self.bytes.chunks_exact(STRIDE))
             .enumerate()
-            .map(|(at, (header, chunk))| Datagram {
-                bytes: &chunk[..(header.msg_len as usize).min(DATAGRAM_MAX)],
-                truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
-                namespace_id: self
-                    .controls
-                    .get(at)
-                    .and_then(|control| control.namespace_id(header.msg_hdr.msg_controllen)),
+            .map(|(at, (header, chunk))| {
+                let (control, used) = (self.controls.get(at), header.msg_hdr.msg_controllen);
+                Datagram {
+                    bytes: &chunk[..(header.msg_len as usize).min(DATAGRAM_MAX)],
+                    truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+                    namespace_id: control.and_then(|control| control.namespace_id(used)),
+                    time: control.and_then(|control| control.time(used)),
+                }
             })
     }
 }

@@ -2,6 +2,8 @@ use super::*;
 use crate::formats::conntrack;
 use crate::formats::csv::{self, Cells};
 use crate::model::listing::Flow;
+use crate::model::names::Names;
+use crate::model::ruled::Told;
 
 /// The flows of a file.
 fn read<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Vec<Record>, String> {
@@ -42,7 +44,13 @@ fn what_is_written_reads_back() {
             };
             for cells in [Cells::Safe, Cells::Raw] {
                 let mut text = Vec::new();
-                csv::write(std::slice::from_ref(&flow), cells, &mut text).unwrap();
+                csv::write(
+                    std::slice::from_ref(&flow),
+                    (&Names::default(), &Told::default()),
+                    cells,
+                    &mut text,
+                )
+                .unwrap();
                 let text = String::from_utf8(text).unwrap();
                 let line = text.lines().nth(1).unwrap();
                 assert_eq!(read([line]), Ok(vec![flow.record.clone()]), "{line}");
@@ -208,4 +216,13 @@ fn damage_is_named() {
     }
     assert!(matches!(parse("family,port"), Some(Err(_))));
     assert_eq!(parse("tcp 6"), None);
+}
+
+#[test]
+fn names_of_others_are_passed_over() {
+    let lines = [
+        "src,dst_names,dst,protocol,confirmed,src_port,src_port_collapsed,dst_port",
+        "10.0.0.1,a b,10.0.0.2,tcp,true,1024,true,443",
+    ];
+    assert_eq!(read(lines).unwrap().len(), 1);
 }
