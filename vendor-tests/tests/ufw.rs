@@ -20,9 +20,10 @@ fn ufw(folder: &Folder) -> Option<String> {
     }
     let (root, bin) = (folder.join("ufw"), folder.join("bin"));
     let (root, unpacked, bin) = (text(&root), text(&unpacked), text(&bin));
-    // Kernel settings are not for a test to make.
+    // Where the release has /lib in /usr, so has the package. Kernel settings are not for a test to make.
     sh(&format!(
-        "cp -a {unpacked} {root}; cp {root}/usr/share/ufw/*.rules {root}/usr/share/ufw/*.init {root}/etc/ufw/
+        "cp -a {unpacked} {root}; test -e {root}/lib || ln -s usr/lib {root}/lib
+         cp {root}/usr/share/ufw/*.rules {root}/usr/share/ufw/*.init {root}/etc/ufw/
          cp {root}/usr/share/ufw/ufw.conf {root}/etc/ufw/; sed -i 's/^IPT_SYSCTL=.*/IPT_SYSCTL=/' {root}/etc/default/ufw
          mkdir {bin}; echo 'PYTHONPATH={root}/usr/lib/python3/dist-packages exec /usr/bin/python3 {root}/usr/sbin/ufw \
            --rootdir={root} --datadir={root} \"$@\"' >{bin}/ufw; chmod +x {bin}/ufw"

@@ -68,7 +68,8 @@ fn ten_new_flows_among_many_events_are_ten_lines() {
             Flood::start("--entries 2000 --distinct 1000").finish();
         });
         for (source, updates) in [("auto", 400_000), ("batch", 200_000)] {
-            let watch = start(&base, &["--source", source]);
+            // However late it is read, on a busy machine.
+            let watch = start(&base, &["--source", source, "--buffer", "512M"]);
             let flood = Flood::start("--entries 200000 --distinct 1000");
             for port in 0..10 {
                 // Of each flow several connections.

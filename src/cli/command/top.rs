@@ -19,7 +19,7 @@ use crate::live::lookups::Lookups;
 use crate::model::error::Error;
 use crate::model::selection::Selection;
 use crate::model::services::{self, Services};
-use crate::model::units::parse_interval;
+use crate::model::units::{parse_bytes, parse_interval};
 use crate::os::namespace;
 use crate::os::signals::Signals;
 use crate::output::layout::{Format, wants_colour};
@@ -107,6 +107,10 @@ pub struct Top {
     /// How events are received
     #[arg(hide_short_help = true, long, value_enum, default_value_t = Method::Auto, conflicts_with = "files")]
     pub source: Method,
+
+    /// Receive buffer to start with (64M, 512K, bytes)
+    #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = "64M", value_parser = parse_bytes, conflicts_with = "files")]
+    pub buffer: u32,
 
     /// Which flows are taken, and how files are read.
     #[command(flatten)]
@@ -253,6 +257,7 @@ impl Top {
         cli.learn_names = self.learn_names;
         cli.netns = self.netns.clone();
         cli.source = self.source;
+        cli.buffer = self.buffer;
         cli.filters = self.reading.filters.clone();
         // Before any socket is opened and any thread started.
         if let Some(name) = &cli.netns {

@@ -22,7 +22,7 @@ use crate::live::watch::baseline::Baseline;
 use crate::live::watch::teller::{Form, Teller};
 use crate::model::error::Error;
 use crate::model::selection::SourcePorts;
-use crate::model::units::{parse_duration, show_count};
+use crate::model::units::{parse_bytes, parse_duration, show_count};
 use crate::output::layout::{Format as ListFormat, Layout};
 use crate::sources::method::Source;
 use crate::ui::console::{Console, Verbosity};
@@ -115,6 +115,10 @@ pub struct Watch {
     /// How events are received
     #[arg(hide_short_help = true, long, value_enum, default_value_t = Source::Auto)]
     pub source: Source,
+
+    /// Receive buffer to start with (64M, 512K, bytes)
+    #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = "64M", value_parser = parse_bytes)]
+    pub buffer: u32,
 
     /// The options that choose flows, of the baseline too.
     #[command(flatten)]
@@ -213,6 +217,7 @@ impl Watch {
         capture.netns.clone_from(&self.netns);
         capture.all_netns = self.all_netns;
         capture.source = self.source;
+        capture.buffer = self.buffer;
         capture.filters = self.filters.clone();
         capture.layout.format = Some(ListFormat::Json);
         capture
