@@ -9,13 +9,14 @@
 //! ```
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::{Judge, ROUND};
 use crate::check::flow::Flow;
 use crate::check::network::Hints;
 use crate::check::ruleset::Ruleset;
-use crate::check::verdict::Verdict;
+use crate::check::verdict::{Outcome, Verdict};
 use crate::model::capture::Capture;
 use crate::model::error::Error;
 use crate::model::record::Record;
@@ -56,70 +57,71 @@ impl Judge {
         records: &[Record],
         progress: &mut dyn FnMut(u64),
     ) -> Result<Vec<Verdict>, Error> {
-        if self.crew.is_empty() {
+        // Ways through the rules are kept of all flows at once.
+        if self.paths.is_some() {
             let all: Vec<&Record> = records.iter().collect();
             return self.in_zones(&all, &plan, progress);
         }
         let mut crew = std::mem::take(&mut self.crew);
         let next = AtomicUsize::new(0);
         let judged = AtomicU64::new(0);
-        let mut found = thread::scope(|scope| {
+        // In their places at once: many flows' verdicts are not held twice.
+        let verdicts = Verdict::of_first(Outcome::Accepted);
+        let verdicts = Mutex::new(vec![verdicts; records.len()]);
+        thread::scope(|scope| {
             let helpers: Vec<_> = crew
                 .iter_mut()
                 .map(|judge| {
                     scope.spawn(|| {
                         judge.prepare(records)?;
-                        judge.take_shares(records, &next, &mut |more| {
+                        judge.take_shares(records, &next, &verdicts, &mut |more| {
                             judged.fetch_add(more, Ordering::Relaxed);
                         })
                     })
                 })
                 .collect();
-            let mut found = self.take_shares(records, &next, &mut |more| {
+            let mut done = self.take_shares(records, &next, &verdicts, &mut |more| {
                 progress(more + judged.swap(0, Ordering::Relaxed));
             });
             for helper in helpers {
                 let others = helper
                     .join()
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                match (&mut found, others) {
-                    (Ok(found), Ok(others)) => found.extend(others),
-                    (Ok(_), Err(error)) => found = Err(error),
-                    (Err(_), _) => {}
-                }
+                done = done.and(others);
             }
-            found
+            done
         })?;
         progress(judged.into_inner());
         self.crew = crew;
-        found.sort_unstable_by_key(|(begin, _)| *begin);
-        Ok(found
-            .into_iter()
-            .flat_map(|(_, verdicts)| verdicts)
-            .collect())
+        Ok(verdicts
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Judges shares as long as there are any, and returns the verdicts with the place of the first flow of each.
+    /// Judges shares as long as there are any.
     fn take_shares(
         &mut self,
         records: &[Record],
         next: &AtomicUsize,
+        verdicts: &Mutex<Vec<Verdict>>,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<Vec<(usize, Vec<Verdict>)>, Error> {
-        let mut found = Vec::new();
+    ) -> Result<(), Error> {
         loop {
             let begin = next.fetch_add(SHARE, Ordering::Relaxed);
             if begin >= records.len() {
-                return Ok(found);
+                return Ok(());
             }
             let end = (begin + SHARE).min(records.len());
             let share: Vec<&Record> = records[begin..end].iter().collect();
-            let verdicts = self.in_zones(&share, &plan, progress);
-            if verdicts.is_err() {
+            let found = self.in_zones(&share, &plan, progress);
+            if found.is_err() {
                 // The others need not go on.
                 next.store(records.len(), Ordering::Relaxed);
             }
-            found.push((begin, verdicts?));
+            let mut verdicts = verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+            for (verdict, found) in verdicts[begin..end].iter_mut().zip(found?) {
+                *verdict = found;
+            }
         }
     }
 }
