@@ -118,7 +118,7 @@ fn prepare(folder: &Path) {
         cp $vectors/real_basic.pcap events.pcap
         cp events.pcap capture.pcap
         conntracker rules -q flows.json -o fw.nft
-        cp fw.nft gw1.nft; cp fw.nft rules.nft; cp fw.nft big.nft
+        cp fw.nft gw1.nft; cp fw.nft rules.nft; cp fw.nft big.nft; echo 'table inet helpers { }' >helpers.nft
         printf '[[flow]]\nfrom = "10.250.0.1"\nto = "10.250.0.2"\nservice = "tcp/9"\nverdict = "stopped"\n' > fw.toml
         conntracker rules -q --for iptables -4 flows.json -o rules.v4
         conntracker rules -q --for iptables -6 all6.json -o rules.v6 2>/dev/null ||
