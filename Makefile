@@ -39,7 +39,7 @@ FATAL := $(if $(FATAL_WARNINGS),-D warnings)
 .DEFAULT_GOAL := help
 include debian/deb.mk
 
-.PHONY: help run build test check unit vendor properties benches fuzz bench bench-live soak worlds bare kernels machines install clean
+.PHONY: help run build test check unit vendor properties benches fuzz sanitize bench bench-live soak worlds bare kernels machines install clean
 
 help:
 	@echo 'make run         build and start conntracker --track on this host (Ctrl-C prints the list)'
@@ -49,6 +49,7 @@ help:
 	@echo 'make deb         build the Debian package: target/deb/*.deb'
 	@echo 'make install     what the package has, below PREFIX=/usr/local (DESTDIR=, WITHOUT_SERVICE=1)'
 	@echo 'make man         the manual and the shell completions: target/man/'
+	@echo 'make sanitize    what reads the records of BPF maps, under AddressSanitizer; as root'
 	@echo 'make bench       criterion benches'
 	@echo 'make bench-live  floods the real program in a namespace of its own'
 	@echo 'make bare        make test and make run in fresh roots of Debian 12 and 13, over an hour; as root'
@@ -119,6 +120,11 @@ fuzz: build-packages test-packages
 		target/fuzz/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
 		-verbosity=0 -print_final_stats=1 -artifact_prefix=target/fuzz/ \
 		target/fuzz/corpus/$$target fuzz/corpus/$$target || exit 1; done
+
+# The stable compiler has AddressSanitizer, and lets nobody use it without this variable (rustc's book, unstable features).
+sanitize: build-packages test-packages
+	CARGO_TARGET_DIR=target/sanitize RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
+		$(CARGO) test --locked --target $(FUZZ_HOST) -p vendor-tests --test kernel_records
 
 bench: build-packages
 	$(CARGO) bench --locked $(BENCHES:%=--bench %)
