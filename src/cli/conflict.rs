@@ -84,6 +84,40 @@ impl Cli {
         }
     }
 
+    /// What does not go with --rules and --denied.
+    fn conflict_of_rules(&self, format: Format) -> Option<Conflict> {
+        let conflict = |why: &'static str| Some((ErrorKind::ArgumentConflict, why.into()));
+        if !self.rules && !self.denied {
+            let why =
+                "--iptables-legacy says which rules --rules and --denied follow: add one of them";
+            let alone = self.iptables_legacy;
+            return alone.then(|| (ErrorKind::MissingRequiredArgument, why.into()));
+        }
+        if self.all_netns {
+            return conflict(
+                "--rules and --denied follow packets in one network namespace, and --all-netns captures in all: capture one with \
+                 --netns NAME, or start conntracker trace --netns NAME beside it",
+            );
+        }
+        if self.daemon {
+            return conflict(
+                "--rules and --denied start nft(8) for the texts of rules, and a daemon starts no programs: leave out --daemon, as \
+                 the service does, or start conntracker trace beside it",
+            );
+        }
+        match format {
+            Format::Table | Format::Json => None,
+            Format::Csv if !self.denied => None,
+            Format::Csv => conflict(
+                "--denied takes --format table or json: whoever reads a line of CSV takes it for a flow that got through. --rules \
+                 alone goes with --format csv",
+            ),
+            _ => conflict(
+                "--rules takes --format table, json or csv, and --denied table or json: the other formats have no place for rules",
+            ),
+        }
+    }
+
     fn conflict(&self) -> Option<Conflict> {
         let standard_output = |path: &PathBuf| is_stdout(path);
         let listed = standard_output(&self.output);
@@ -93,14 +127,8 @@ impl Cli {
             return Some((ErrorKind::MissingRequiredArgument, why.into()));
         }
         let format = self.layout.format_or(Format::Classic);
-        if self.iptables_legacy && !self.rules && !self.denied {
-            let why =
-                "--iptables-legacy says which rules --rules and --denied follow: add one of them";
-            return Some((ErrorKind::MissingRequiredArgument, why.into()));
-        }
-        if (self.rules || self.denied) && !matches!(format, Format::Table | Format::Json) {
-            let why = "--rules and --denied take --format table or json: the other formats have no place for rules";
-            return Some((ErrorKind::ArgumentConflict, why.into()));
+        if let Some(conflict) = self.conflict_of_rules(format) {
+            return Some(conflict);
         }
         if self.learn_names && matches!(format, Format::Classic | Format::Nft) {
             let why = "--learn-names takes --format table, json or csv: the other formats have no place for names";

@@ -201,15 +201,25 @@ pub struct Cli {
 
     /// Also list which rules of the firewall decided on each flow
     ///
-    /// For --format table and json. The first packet of each flow is followed through the rules of nftables and iptables-nft; a
+    /// For --format table, json and csv. The first packet of each flow is followed through the rules of nftables and iptables-nft; a
     /// table of two chains picks these packets, and is gone with the program. docs/trace.md tells what that can't see.
-    #[arg(hide_short_help = true, long, conflicts_with_all = ["read", "all_netns", "daemon"], help_heading = "Capture")]
+    #[arg(
+        hide_short_help = true,
+        long,
+        conflicts_with = "read",
+        help_heading = "Capture"
+    )]
     pub rules: bool,
 
     /// With that, also list the flows that were dropped or rejected
     ///
-    /// They are kept apart: no rule is made for them unless conntracker rules --include-denied asks for it.
-    #[arg(hide_short_help = true, long, conflicts_with_all = ["read", "all_netns", "daemon"], help_heading = "Capture")]
+    /// For --format table and json. They are kept apart: no rule is made for them unless conntracker rules --include-denied asks for it.
+    #[arg(
+        hide_short_help = true,
+        long,
+        conflicts_with = "read",
+        help_heading = "Capture"
+    )]
     pub denied: bool,
 
     /// With --rules or --denied, also follow flows through the rules of iptables-legacy
@@ -219,7 +229,7 @@ pub struct Cli {
     #[arg(
         hide_short_help = true,
         long,
-        conflicts_with_all = ["read", "all_netns", "daemon"],
+        conflicts_with = "read",
         help_heading = "Capture"
     )]
     pub iptables_legacy: bool,

@@ -85,6 +85,11 @@ pub fn start(cli: &Cli, role: Role<'_>, console: &Console) -> Result<u8, Error> 
     })?;
     let intake = Intake::with_detail(Table::new(cli.max_flows), detail(cli)).of_all(namespaces);
     let printer = Printer::new(sink, layout, cli.filters.selection(), cli.daemon);
+    if cli.state.is_some() && (cli.rules || cli.denied) {
+        console.note(
+            "--state keeps neither rules nor denied flows: lists have those that were met since this start",
+        );
+    }
     let state = cli.state.as_deref().map(State::new).transpose()?;
     let monitor = cli
         .metrics_file
@@ -98,7 +103,12 @@ pub fn start(cli: &Cli, role: Role<'_>, console: &Console) -> Result<u8, Error> 
     let exec = &cli.watch_exec;
     let watched = (cli.watch.as_slice(), &cli.filters);
     let watch = (!cli.watch.is_empty())
-        .then(|| watch::comparison(watched, (form, exec), cli.max_flows, console))
+        .then(|| {
+            if cli.daemon {
+                watch::refuse_rulesets(&cli.watch)?;
+            }
+            watch::comparison(watched, (form, exec), cli.max_flows, console)
+        })
         .transpose()?;
     // Before privileges are given up.
     let lookups = cli.learn_names.then(Lookups::start).transpose()?;

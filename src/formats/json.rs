@@ -166,7 +166,7 @@ impl<'a, W: Write> List<'a, W> {
         self.out.write_all(&self.line)
     }
 
-    /// Writes the line of a flow that did not get through. It is none of the flows that the last line counts.
+    /// Writes the line of a flow that did not get through. The last line counts it apart from the others.
     ///
     /// Errors: those of `out`.
     pub fn denied(
@@ -184,8 +184,11 @@ impl<'a, W: Write> List<'a, W> {
             Some(ruled) => flow.ruled(ruled),
             None => flow,
         };
-        to_writer(self.out, &flow.denied())?;
-        self.out.write_all(b"\n")
+        self.line.clear();
+        to_writer(&mut self.line, &flow.denied())?;
+        self.seal.add_denied(&self.line);
+        self.line.push(b'\n');
+        self.out.write_all(&self.line)
     }
 
     /// Writes the line that ends the list.

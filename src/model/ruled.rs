@@ -121,6 +121,29 @@ pub fn keep_last(
     }
 }
 
+impl Decision {
+    /// The rule of which a column says that, as [`Ruled::last_word`] has it; `None` if it is none.
+    pub fn of_last_word(word: &str, verdict: &str) -> Option<Self> {
+        let (place, text) = word.split_once(": ")?;
+        let mut names = place.splitn(3, ' ');
+        let mut name = || names.next().filter(|name| !name.is_empty());
+        let (family, table, chain) = (name()?, name()?, name()?);
+        Some(Self {
+            hook: None,
+            family: family.to_owned(),
+            table: table.to_owned(),
+            chain: chain.to_owned(),
+            handle: None,
+            text: Some(text.to_owned()),
+            verdict: match verdict {
+                "rejected" => "dropped",
+                other => other,
+            }
+            .to_owned(),
+        })
+    }
+}
+
 impl Ruled {
     /// Whether a verdict says that a packet did not get through.
     pub fn is_denial(verdict: &str) -> bool {

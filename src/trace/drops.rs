@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 
 use crate::model::path::Path;
-use crate::model::record::{Service, SourcePort};
+use crate::model::record::Service;
 use crate::model::tuple::Tuple;
 
 /// Counts by flow, as the packets were when they were dropped, without source ports.
@@ -28,10 +28,6 @@ impl Counts {
         let translated = translated.filter(|translated| translated != flow);
         count(flow) + translated.as_ref().map_or(0, count)
     }
-
-    fn add(&mut self, flow: Tuple, packets: u64) {
-        *self.by_flow.entry(flow).or_default() += packets;
-    }
 }
 
 #[cfg(feature = "ebpf")]
@@ -47,8 +43,8 @@ mod counter {
     use aya::programs::BtfTracePoint;
     use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 
-    use super::{Counts, Service, SourcePort, Tuple, io};
-    use crate::model::record::Protocol;
+    use super::{Counts, Service, Tuple, io};
+    use crate::model::record::{Protocol, SourcePort};
     use crate::os::bpf;
 
     const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/drops.bpf.o"));
@@ -92,7 +88,7 @@ mod counter {
             let mut counts = Counts::default();
             self.counts.each(false, |key, [packets]| {
                 if let Some(flow) = flow(key) {
-                    counts.add(flow, *packets);
+                    *counts.by_flow.entry(flow).or_default() += packets;
                 }
             })?;
             let [_, uncounted] = self.settings.get(&0, 0).map_err(io::Error::other)?;

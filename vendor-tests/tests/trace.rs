@@ -697,6 +697,32 @@ fn a_captures_flows_have_their_rules_and_denied_ones_are_kept_apart() {
                 assert_eq!(of("denied", to), denied, "{to}");
             }
 
+            // The last line counts those too, so that none can be taken out unnoticed.
+            let end = objects.last().expect("an end");
+            assert_eq!((&end["flows"], &end["denied"]), (&7.into(), &9.into()));
+            let fewer: Vec<&str> = text.lines().filter(|line| !line.contains("8023")).collect();
+            let fewer = vendor_tests::files::file(&folder, "fewer.json", fewer.join("\n") + "\n");
+            let outcome = Launch::new(["show", fewer.to_str().expect("a path")]).run();
+            assert_eq!(outcome.code, Some(3), "{outcome:?}");
+            assert!(
+                outcome.said.contains("did not get through"),
+                "{}",
+                outcome.said
+            );
+            // As CSV, which has those that got through, and is read back.
+            let csv = Launch::new(["show", name, "--format", "csv"]).run().text();
+            assert_eq!(csv.lines().count(), 1 + 7, "{csv}");
+            assert!(
+                csv.lines()
+                    .next()
+                    .expect("a header")
+                    .ends_with(",rule,verdict")
+            );
+            let csv = vendor_tests::files::file(&folder, "flows.csv", csv);
+            let csv = csv.to_str().expect("a path");
+            let by_rule = |file| Launch::new(["show", file, "--group", "rule"]).run().text();
+            assert_eq!(by_rule(csv), by_rule(name));
+
             // What others make of it.
             let shown = |args: &[&str]| {
                 let outcome = Launch::new(["show", name].iter().chain(args)).run();
@@ -773,4 +799,28 @@ fn a_captures_flows_have_their_rules_and_denied_ones_are_kept_apart() {
             assert_eq!(flows, 7, "{checked:?}");
         },
     );
+}
+
+#[test]
+fn what_rules_do_not_go_with_is_refused_with_the_reason() {
+    for (args, why) in [
+        (
+            &["--rules", "--all-netns", "--format", "json"][..],
+            "one network namespace",
+        ),
+        (
+            &["--denied", "--daemon", "--format", "json", "-o", "/tmp/x"],
+            "starts no programs",
+        ),
+        (&["--denied", "--format", "csv"], "got through"),
+        (&["--rules", "--format", "classic"], "no place for rules"),
+        (
+            &["--iptables-legacy", "--format", "json"],
+            "--rules and --denied",
+        ),
+    ] {
+        let outcome = Launch::new(args).run();
+        assert_eq!(outcome.code, Some(2), "{args:?}: {outcome:?}");
+        assert!(outcome.stderr.contains(why), "{args:?}: {}", outcome.stderr);
+    }
 }

@@ -332,3 +332,62 @@ fn a_service_tells_in_the_journal_and_goes_on_after_a_loss() {
         },
     );
 }
+
+#[test]
+fn what_a_ruleset_would_not_accept_is_new() {
+    netns::run("what_a_ruleset_would_not_accept_is_new", || {
+        let folder = Folder::new();
+        let ruleset = vendor_tests::files::file(
+            &folder,
+            "base.nft",
+            "table inet filter {\n\tchain forward {\n\t\ttype filter hook forward priority 0; policy drop;\n\
+             \t\tct state established,related accept\n\t\ttcp dport 443 accept\n\t\ttcp dport 22 reject\n\t}\n}\n",
+        );
+        // A capture beside it adds what it has.
+        let base = baseline(&folder, "json", || connect("udp", 40_000, 53));
+        let both = [
+            ruleset.to_str().expect("a path"),
+            base.to_str().expect("a path"),
+        ];
+        let args = ["watch", "--baseline", both[0], both[1], "--format", "json"];
+        let watch = Launch::new(args).start();
+        for from in 0..3 {
+            for port in [443, 22, 23] {
+                connect("tcp", 40_000 + from, port);
+            }
+            connect("udp", 41_000 + from, 53);
+            connect("udp", 41_000 + from, 54);
+            std::thread::sleep(Duration::from_millis(600));
+        }
+        let outcome = watch.finish();
+        assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+        let text = outcome.text();
+        vendor_tests::schema::assert_holds(&text);
+        let mut found: Vec<_> = objects(&text)
+            .iter()
+            .map(|flow| {
+                let word = |name: &str| flow[name].as_str().expect(name).to_owned();
+                let port = flow["dst_port"].as_u64().expect("a port");
+                (
+                    word("change"),
+                    port,
+                    word("ruleset_verdict"),
+                    word("ruleset_reason"),
+                )
+            })
+            .collect();
+        found.sort_by_key(|flow| flow.1);
+        let line = |port, verdict: &str, rule: &str| {
+            let reason = format!("inet filter forward: {rule}");
+            ("new".to_owned(), port, verdict.to_owned(), reason)
+        };
+        let expected = [
+            line(22, "rejected", "tcp dport 22 reject"),
+            line(23, "dropped", "policy drop"),
+            line(54, "dropped", "policy drop"),
+        ];
+        assert_eq!(found, expected, "{}", outcome.stderr);
+        // Nothing of the judge is left, and nothing of it came into this namespace.
+        assert!(vendor_tests::program::run("nft", ["list", "tables"]).is_empty());
+    });
+}

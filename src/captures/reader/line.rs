@@ -9,6 +9,7 @@ use crate::formats::exports::{self, Foreign, Program, Span};
 use crate::formats::json::{self, Unreadable};
 use crate::model::printable::is_harmful;
 use crate::model::record::Record;
+use crate::model::ruled::Ruled;
 
 /// What a line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum Said {
     Json(json::Line),
     /// Flows in text: one, or several where ends of lines were lost.
     Text(Kind, Vec<Record>),
+    /// A flow in text with what decided on it.
+    Ruled(Kind, Box<Record>, Box<Ruled>),
     /// Packets in one direction, which may be those of a flow or answers, and when they came.
     Direction(Kind, Box<Record>, Option<Span>),
     /// A part of a file that is read, which tells of no flow: a header, a sum.
@@ -173,6 +176,9 @@ impl Forms {
         match self.csv.read(text) {
             Some(Ok(csv::Line::Header)) => return Ok(Said::Beside),
             Some(Ok(csv::Line::Flow(record))) => return Ok(Said::Text(Kind::Csv, vec![*record])),
+            Some(Ok(csv::Line::Ruled(record, ruled))) => {
+                return Ok(Said::Ruled(Kind::Csv, record, ruled));
+            }
             Some(Err(why)) => return Err(why),
             None => {}
         }

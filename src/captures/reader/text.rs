@@ -285,7 +285,7 @@ impl Text<'_> {
 
     fn take(&mut self, said: Said, line: &[u8]) -> Result<ControlFlow<()>, Stopped> {
         self.last = match &said {
-            Said::Text(kind, _) | Said::Direction(kind, ..) => {
+            Said::Text(kind, _) | Said::Direction(kind, ..) | Said::Ruled(kind, ..) => {
                 let shows_cut = *kind == Kind::Conntrack || line.ends_with(b"}");
                 Some((*kind, !shows_cut))
             }
@@ -339,6 +339,8 @@ impl Text<'_> {
                 // One that a flow's line tells of is among those that the last line counts.
                 if line.starts_with(br#"{"type":"flow""#) {
                     self.wholeness.flow(line);
+                } else {
+                    self.wholeness.denied(line);
                 }
                 let seen_in = self.resolve(seen_in, record.connections)?;
                 self.sink.learnt(&record, beside.names);
@@ -364,6 +366,16 @@ impl Text<'_> {
                     if self.sink.flow(record, &seen_in).is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
+                }
+            }
+            Said::Ruled(kind, record, ruled) => {
+                let number = self.of_kind(kind);
+                let seen_in = [Part::new(number, record.connections)];
+                if crate::model::ruled::Ruled::is_denial(&ruled.verdict) {
+                    self.sink.denied(*record, &seen_in, Some(*ruled));
+                } else {
+                    self.sink.ruled(&record, *ruled);
+                    return Ok(self.sink.flow(*record, &seen_in));
                 }
             }
             Said::Direction(kind, record, span) => {

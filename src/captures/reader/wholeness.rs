@@ -31,6 +31,12 @@ impl Wholeness {
         self.any = true;
     }
 
+    /// Takes the line of a flow that did not get through.
+    pub fn denied(&mut self, line: &[u8]) {
+        self.seal.add_denied(line);
+        self.any = true;
+    }
+
     /// Ends the list; why it is not whole, if it is not.
     pub fn end(&mut self, end: &End) -> Option<String> {
         self.promised = false;

@@ -337,7 +337,7 @@ fn parse_interface(text: &str) -> Result<(IpNet, String), String> {
 }
 
 /// Whether a file begins as nft(8) and iptables-save(8) write rulesets.
-fn begins_as_ruleset(path: &Path) -> bool {
+pub(super) fn begins_as_ruleset(path: &Path) -> bool {
     // What is no file may not be read twice.
     if !path.is_file() {
         return false;

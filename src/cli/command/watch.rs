@@ -11,18 +11,25 @@ use clap::{Args, Parser, ValueEnum};
 
 use super::Conflict;
 use super::brief;
+use super::check::begins_as_ruleset;
 use super::reading::{self, Outcome, Reading, put_list};
 use crate::captures::union::Collection;
+use crate::check::judge::Judge;
+use crate::check::network::Hints;
+use crate::check::ruleset::Ruleset;
+use crate::check::verdict::{Outcome as Judged, Verdict};
 use crate::cli::filters::Filters;
 use crate::cli::options::Cli;
 use crate::cli::run::{self, Role};
 use crate::files::destination::Destination;
 use crate::live::watch::Watch as Comparison;
 use crate::live::watch::baseline::Baseline;
+use crate::live::watch::objection::{Arbiter, Objection};
 use crate::live::watch::teller::{Form, Teller};
 use crate::model::error::Error;
 use crate::model::selection::SourcePorts;
 use crate::model::units::{parse_bytes, parse_duration, show_count};
+use crate::os::host;
 use crate::output::layout::{Format as ListFormat, Layout};
 use crate::sources::method::Source;
 use crate::ui::console::{Console, Verbosity};
@@ -48,7 +55,11 @@ Exit status:
 #[derive(Clone, Debug, Args)]
 #[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Watch {
-    /// What is expected: captures, in any form that the other commands read
+    /// What is expected: captures, in any form that the other commands read, and flows that rulesets accept
+    ///
+    /// A file that begins as rulesets of nftables or iptables-save do is one: the running kernel judges by it, as conntracker check
+    /// does, which flows it would not accept. With several rulesets, these together; with captures, a flow is expected that either
+    /// has or accepts.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub baseline: Vec<PathBuf>,
 
@@ -318,7 +329,11 @@ pub fn comparison(
     console: &Console,
 ) -> Result<Comparison, Error> {
     reading::check_inputs(baseline)?;
-    let read = reading_of(filters).union(baseline, console)?;
+    let (rulesets, captures): (Vec<&PathBuf>, Vec<&PathBuf>) =
+        { baseline.iter() }.partition(|path| begins_as_ruleset(path));
+    let arbiter = (!rulesets.is_empty()).then(|| arbiter(&rulesets, console));
+    let arbiter = arbiter.transpose()?;
+    let read = reading_of(filters).union(captures, console)?;
     if read.outcome == Outcome::Unreadable {
         return Err(Error::new(
             "nothing of a baseline could be read, so that everything would be new: name captures",
@@ -329,7 +344,68 @@ pub fn comparison(
     }
     let keep_ports = filters.source_ports == SourcePorts::Keep;
     let baseline = Baseline::new(read.content, keep_ports);
-    Ok(Comparison::new(baseline, Teller::new(form, exec)?, max))
+    let comparison = Comparison::new(baseline, Teller::new(form, exec)?, max);
+    Ok(match arbiter {
+        Some(arbiter) => comparison.or_accepted_by(arbiter),
+        None => comparison,
+    })
+}
+
+/// Refuses rulesets in the baseline of a daemon, which gives up the right to make namespaces.
+///
+/// Errors: there is one.
+pub fn refuse_rulesets(baseline: &[PathBuf]) -> Result<(), Error> {
+    match baseline.iter().find(|path| begins_as_ruleset(path)) {
+        Some(path) => Err(Error::file(
+            path,
+            "is a ruleset, by which a daemon can't judge, since it starts no other programs: run conntracker watch --baseline \
+             beside it",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Judges by rulesets, in a network namespace of their own that has this one's addresses and routes as they are now.
+///
+/// Errors: those of `conntracker check`.
+fn arbiter(paths: &[&PathBuf], console: &Console) -> Result<Arbiter, Error> {
+    let rulesets = paths.iter().map(|path| Ruleset::read(path));
+    let rulesets: Vec<Ruleset> = rulesets.collect::<Result<_, _>>()?;
+    let (here, unknown) = host::describe();
+    for why in unknown {
+        console.note(&format!(
+            "flows are judged without all of this host's network: {why}"
+        ));
+    }
+    let mut judge = Judge::new(&rulesets, &[here], &Hints::default())?;
+    for limit in judge.limits() {
+        console.note(&format!("the ruleset: {limit}"));
+    }
+    Ok(Arbiter::new(Box::new(move |records| {
+        let verdicts = judge.judge(records, &mut |_| {})?;
+        Ok(verdicts.iter().map(objection).collect())
+    })))
+}
+
+/// What a verdict has against a flow: of the packets that were judged, the first that was not accepted.
+fn objection(verdict: &Verdict) -> Option<Objection> {
+    let packets = [
+        Some(&verdict.first),
+        verdict.reply.as_ref(),
+        verdict.later.as_ref(),
+    ];
+    let mut packets = packets.into_iter().flatten();
+    let against = packets.find(|outcome| **outcome != Judged::Accepted)?;
+    let rule = against.rule().map(|rule| {
+        let (family, table, chain) = (&rule.family, &rule.table, &rule.chain);
+        format!("{family} {table} {chain}: {}", rule.text)
+    });
+    let reason = [against.reason().map(str::to_owned), rule];
+    let reason: Vec<String> = reason.into_iter().flatten().collect();
+    Some(Objection {
+        verdict: against.name(),
+        reason: reason.join("; "),
+    })
 }
 
 /// Refuses a baseline that would not be what it was if JSON took its place.

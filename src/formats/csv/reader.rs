@@ -10,11 +10,12 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::writer::{COLUMNS, NAMES, USED, unmarked};
+use super::writer::{COLUMNS, NAMES, RULED, USED, unmarked};
 use crate::model::origin::{Begun, Expected, Helper, Origin};
 use crate::model::record::{
     Classic, Dnat, Identity, Protocol, Record, Service, Snat, SourcePort, Translation,
 };
+use crate::model::ruled::{Decision, Ruled};
 use crate::model::timestamp::Timestamp;
 use crate::model::usage::Usage;
 
@@ -25,6 +26,8 @@ pub enum Line {
     Header,
     /// A line with a flow.
     Flow(Box<Record>),
+    /// The same, with what decided on it.
+    Ruled(Box<Record>, Box<Ruled>),
 }
 
 /// What may stand between cells: the comma of RFC 4180, and what spreadsheets write instead where the comma is the
@@ -81,7 +84,7 @@ impl Reader {
             self.header = Some(header);
             return Some(said);
         }
-        let read = |columns: &Columns| columns.record(line).map(Box::new).map(Line::Flow);
+        let read = |columns: &Columns| columns.flow(line);
         match &self.header {
             // A line of conntrack(8) behind it is of another list.
             Some(_) if line.contains(" src=") => None,
@@ -93,7 +96,7 @@ impl Reader {
 }
 
 /// So many of the columns, the first ones, lists have in which no flow has what follows, and those of earlier versions.
-const FEWER: [usize; 2] = [COLUMNS.len() - USED, 23];
+const FEWER: [usize; 3] = [COLUMNS.len() - RULED, COLUMNS.len() - RULED - USED, 23];
 
 /// What separates the cells of a line that is a header.
 fn separator_of_header(line: &str) -> Option<char> {
@@ -218,7 +221,7 @@ impl Columns {
         }
     }
 
-    fn record(&self, line: &str) -> Result<Record, String> {
+    fn flow(&self, line: &str) -> Result<Line, String> {
         let mut cells = self.split(line)?;
         while cells.len() > self.count && cells.last().is_some_and(|cell| cell.is_empty()) {
             cells.pop();
@@ -229,9 +232,14 @@ impl Columns {
         if cells.len() != self.count {
             return Err(format!("{} fields instead of {}", cells.len(), self.count));
         }
-        record(&Fields {
+        let fields = Fields {
             columns: self,
             cells,
+        };
+        let record = Box::new(record(&fields)?);
+        Ok(match ruled(&fields)? {
+            Some(ruled) => Line::Ruled(record, Box::new(ruled)),
+            None => Line::Flow(record),
         })
     }
 }
@@ -329,6 +337,31 @@ fn expected_by(fields: &Fields<'_>) -> Result<Option<Expected>, String> {
         protocol: Protocol(protocol),
         port: fields.maybe("expected_by_port")?.unwrap_or(0),
     }))
+}
+
+/// What decided on the flow: the verdict, and the rule that had the last word.
+fn ruled(fields: &Fields<'_>) -> Result<Option<Ruled>, String> {
+    let known = ["accepted", "dropped", "rejected", "queued", "stolen"];
+    let verdict = fields.read("verdict", |text| {
+        known.into_iter().find(|word| *word == text)
+    })?;
+    let rule = fields.text("rule").map(unmarked);
+    match (verdict, rule) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err("rule is there without a verdict".into()),
+        (Some(verdict), rule) => {
+            let rule = rule.map(|rule| {
+                Decision::of_last_word(rule, verdict).ok_or_else(|| {
+                    format!("rule can't be {rule:?}: it begins with family, table and chain")
+                })
+            });
+            Ok(Some(Ruled {
+                seen: None,
+                verdict: verdict.to_owned(),
+                rules: rule.transpose()?.into_iter().collect(),
+            }))
+        }
+    }
 }
 
 /// What connections have carried.

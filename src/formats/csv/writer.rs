@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use ::csv::{Terminator, WriterBuilder};
 
@@ -10,12 +11,13 @@ use crate::model::listing::Flow;
 use crate::model::names::Names;
 use crate::model::printable::printable;
 use crate::model::record::{Service, SourcePort};
-use crate::model::ruled::Told;
+use crate::model::ruled::{Ruled, Told};
 use crate::model::timestamp::Timestamp;
 use crate::model::usage::Usage;
 
-/// The names of the columns, which the first line has. The last ones, [`USED`], are there only if a flow has them.
-pub const COLUMNS: [&str; 35] = [
+/// The names of the columns, which the first line has. Those at the end, [`USED`] and then [`RULED`], are there only if a flow
+/// has them or what stands behind them.
+pub const COLUMNS: [&str; 37] = [
     "family",
     "protocol",
     "protocol_number",
@@ -51,10 +53,14 @@ pub const COLUMNS: [&str; 35] = [
     "reply_packets",
     "reply_bytes",
     "duration_us",
+    "rule",
+    "verdict",
 ];
 
 /// How many of the columns tell what connections have carried.
 pub const USED: usize = Usage::FIELDS.len();
+/// How many tell what decided on a flow.
+pub const RULED: usize = 2;
 
 /// Columns behind all others, which are there only if a flow has a name. Of several names of a destination each stands behind
 /// a blank.
@@ -110,7 +116,12 @@ pub fn write(
         .terminator(Terminator::CRLF)
         .from_writer(out);
     let any_used = flows.iter().any(|flow| flow.record.usage.is_some());
-    let count = COLUMNS.len() - if any_used { 0 } else { USED };
+    let left_out = match (told.rules.is_empty(), any_used) {
+        (false, _) => 0,
+        (true, true) => RULED,
+        (true, false) => RULED + USED,
+    };
+    let count = COLUMNS.len() - left_out;
     let name = |flow: &Flow| {
         let identity = &flow.record.identity;
         let learnt = told.names(identity).iter().map(|one| one.name.as_str());
@@ -127,7 +138,8 @@ pub fn write(
     let named = NAMES.iter().filter(|_| any_named);
     writer.write_record(COLUMNS[..count].iter().chain(named))?;
     for flow in flows {
-        let own = fields(flow, cells);
+        let ruled = told.rules.get(&flow.record.identity).map(Arc::as_ref);
+        let own = fields(flow, ruled, cells);
         let named = any_named.then(|| name(flow).map(|name| cells.cell(&name).into_owned()));
         writer.write_record(own[..count].iter().chain(named.iter().flatten()))?;
     }
@@ -135,7 +147,7 @@ pub fn write(
 }
 
 /// The fields of a flow; what it has not is empty.
-pub fn fields(flow: &Flow, cells: Cells) -> [String; COLUMNS.len()] {
+pub fn fields(flow: &Flow, ruled: Option<&Ruled>, cells: Cells) -> [String; COLUMNS.len()] {
     fn show<T: ToString>(value: Option<T>) -> String {
         value.map_or_else(String::new, |value| value.to_string())
     }
@@ -197,6 +209,12 @@ pub fn fields(flow: &Flow, cells: Cells) -> [String; COLUMNS.len()] {
         show(reply_packets),
         show(reply_bytes),
         show(duration_us),
+        show(
+            ruled
+                .filter(|ruled| !ruled.rules.is_empty())
+                .map(|ruled| cells.cell(&ruled.last_word()).into_owned()),
+        ),
+        show(ruled.map(|ruled| &ruled.verdict)),
     ]
 }
 
@@ -206,7 +224,8 @@ mod tests {
 
     #[test]
     fn the_last_columns_are_those_of_usage() {
-        assert_eq!(COLUMNS[COLUMNS.len() - USED..], Usage::FIELDS);
+        let end = COLUMNS.len() - RULED;
+        assert_eq!(COLUMNS[end - USED..end], Usage::FIELDS);
     }
 
     #[test]

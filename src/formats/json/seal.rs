@@ -17,6 +17,12 @@ pub struct End {
     /// Sum of the CRC-32 of all lines of flows. Lists of older versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crc32_sum: Option<u64>,
+    /// Lines of flows that did not get through, where there are any. Lists of older versions do not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied: Option<u64>,
+    /// Sum of the CRC-32 of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied_crc32_sum: Option<u64>,
 }
 
 /// Lines of flows so far.
@@ -24,6 +30,8 @@ pub struct End {
 pub struct Seal {
     flows: u64,
     crc32_sum: u64,
+    denied: u64,
+    denied_crc32_sum: u64,
     compact: Vec<u8>,
 }
 
@@ -31,17 +39,28 @@ impl Seal {
     /// Adds the line of a flow. White space does not count, so that a program that writes the same objects with
     /// other spaces between them does not make another list of it, and neither does the order.
     pub fn add(&mut self, line: &[u8]) {
+        let crc = self.sum(line);
+        self.flows += 1;
+        self.crc32_sum = self.crc32_sum.wrapping_add(crc);
+    }
+
+    /// Adds the line of a flow that did not get through.
+    pub fn add_denied(&mut self, line: &[u8]) {
+        let crc = self.sum(line);
+        self.denied += 1;
+        self.denied_crc32_sum = self.denied_crc32_sum.wrapping_add(crc);
+    }
+
+    fn sum(&mut self, line: &[u8]) -> u64 {
         let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-        let crc = if line.iter().any(is_space) {
+        if line.iter().any(is_space) {
             self.compact.clear();
             let seen = line.iter().copied().filter(|byte| !is_space(byte));
             self.compact.extend(seen);
-            crc32fast::hash(&self.compact)
+            crc32fast::hash(&self.compact).into()
         } else {
-            crc32fast::hash(line)
-        };
-        self.flows += 1;
-        self.crc32_sum = self.crc32_sum.wrapping_add(crc.into());
+            crc32fast::hash(line).into()
+        }
     }
 
     /// Flows so far.
@@ -55,6 +74,16 @@ impl Seal {
             flows: self.flows,
             verdict,
             crc32_sum: Some(self.crc32_sum),
+            denied: if self.denied > 0 {
+                Some(self.denied)
+            } else {
+                None
+            },
+            denied_crc32_sum: if self.denied > 0 {
+                Some(self.denied_crc32_sum)
+            } else {
+                None
+            },
         }
     }
 
@@ -66,7 +95,15 @@ impl Seal {
                 self.flows, end.flows
             ));
         }
-        let other = end.crc32_sum.is_some_and(|sum| sum != self.crc32_sum);
+        if let Some(denied) = end.denied.filter(|denied| *denied != self.denied) {
+            return Some(format!(
+                "it has {} flows that did not get through, and its last line says {denied}",
+                self.denied
+            ));
+        }
+        let is_other = |told: Option<u64>, own| told.is_some_and(|sum| sum != own);
+        let other = is_other(end.crc32_sum, self.crc32_sum)
+            || is_other(end.denied_crc32_sum, self.denied_crc32_sum);
         other.then(|| {
             "its flows are not those that were written: lines were changed, or are of another list"
                 .to_owned()
@@ -98,6 +135,15 @@ mod tests {
             let found = sealed(lines).differs_from(&end).expect("another list");
             assert!(found.contains(why), "{found}");
         }
+        let mut with_denied = sealed(&["{\"a\":1}"]);
+        with_denied.add_denied(b"{\"d\":1}");
+        let told = with_denied.end(None);
+        assert_eq!(with_denied.differs_from(&told), None);
+        let without = sealed(&["{\"a\":1}"]).differs_from(&told);
+        assert!(without.is_some_and(|why| why.contains("did not get through")));
+        let mut changed = sealed(&["{\"a\":1}"]);
+        changed.add_denied(b"{\"d\":2}");
+        assert!(changed.differs_from(&told).is_some());
         let old = End {
             crc32_sum: None,
             ..end

@@ -1,7 +1,7 @@
 //! Comparing what comes with what is expected, while a capture runs.
 //!
 //! ```text
-//!  records that were made ──► not in the baseline, not told before ──► new
+//!  records that were made ──► not in the baseline, not accepted by its ruleset, not told before ──► new
 //!  flows of the baseline  ──► not seen for three times their usual gap, and not open now ──► overdue
 //!  what was missed        ──► missed
 //! ```
@@ -9,6 +9,7 @@
 pub mod baseline;
 mod gaps;
 mod notice;
+pub mod objection;
 mod program;
 pub mod teller;
 
@@ -32,6 +33,7 @@ use crate::ui::console::Console;
 use baseline::Baseline;
 use gaps::Expected;
 use notice::Notice;
+use objection::{Arbiter, Objection};
 use teller::Teller;
 
 /// How often it is looked at what is new.
@@ -81,6 +83,10 @@ impl Told {
 struct State {
     teller: Teller,
     told: HashSet<Identity>,
+    /// Judges by a ruleset, where that is part of the baseline.
+    arbiter: Option<Arbiter>,
+    /// Flows that it has accepted.
+    accepted: HashSet<Identity>,
     expected: Expected,
     /// When the kernel's table may be read again.
     read_again: Option<Instant>,
@@ -100,6 +106,8 @@ impl Watch {
             state: Mutex::new(State {
                 teller,
                 told: HashSet::new(),
+                arbiter: None,
+                accepted: HashSet::new(),
                 expected: Expected::default(),
                 read_again: None,
                 missed: (0, None),
@@ -110,20 +118,52 @@ impl Watch {
         }
     }
 
+    /// The same, where flows are expected too that a ruleset accepts.
+    pub fn or_accepted_by(mut self, arbiter: Arbiter) -> Self {
+        self.state.get_mut().arbiter = Some(arbiter);
+        self
+    }
+
+    /// The flows of these that are not expected, each with what the ruleset has against it.
+    fn unexpected(
+        &self,
+        state: &mut State,
+        records: impl Iterator<Item = Record>,
+    ) -> Vec<(Record, Option<Objection>)> {
+        let unknown = records.filter(|record| !self.baseline.has(record));
+        let Some(arbiter) = &mut state.arbiter else {
+            return unknown.map(|record| (record, None)).collect();
+        };
+        let open = |record: &Record| {
+            let ways = self.baseline.ways(record);
+            !state.accepted.contains(&record.identity)
+                && !ways.iter().any(|way| state.told.contains(way))
+        };
+        let asked: Vec<Record> = unknown.filter(open).collect();
+        let all: Vec<Identity> = asked.iter().map(|record| record.identity.clone()).collect();
+        let objected = arbiter.object(asked);
+        let against: HashSet<&Identity> = objected
+            .iter()
+            .map(|(record, _)| &record.identity)
+            .collect();
+        let room = self.max.saturating_sub(state.accepted.len());
+        let accepted = all.iter().filter(|identity| !against.contains(identity));
+        state.accepted.extend(accepted.take(room).cloned());
+        objected
+    }
+
     /// Begins: what the tables hold by now is of earlier runs, and was told then.
     pub fn begin(&self, intake: &Intake, console: &Console) {
         let mut state = self.state.lock();
         let known = self.news(intake);
-        let unknown: Vec<Record> = { known.into_iter() }
-            .filter(|record| !self.baseline.has(record))
-            .collect();
+        let unknown = self.unexpected(&mut state, known.into_iter());
         if !unknown.is_empty() {
             console.note(&format!(
                 "{} flows of the state are not in the baseline: they are from earlier runs, and are not reported again",
                 show_count(unknown.len() as u64)
             ));
         }
-        for record in unknown {
+        for (record, _) in unknown {
             state.told.extend(self.baseline.ways(&record));
         }
         state.expected = Expected::new(self.baseline.gaps().values(), Timestamp::now());
@@ -146,8 +186,9 @@ impl Watch {
     ) -> io::Result<()> {
         let mut state = self.state.lock();
         let state = &mut *state;
-        for record in self.news(intake) {
-            self.tell_if_new(state, record, console)?;
+        let news = self.news(intake).into_iter();
+        for (record, objection) in self.unexpected(state, news) {
+            self.tell_if_new(state, record, objection, console)?;
         }
         self.tell_overdue(state, intake, console)?;
         self.tell_missed(state, missed, console)?;
@@ -174,8 +215,8 @@ impl Watch {
         console: &Console,
     ) -> io::Result<()> {
         let mut state = self.state.lock();
-        for record in records {
-            self.tell_if_new(&mut state, record, console)?;
+        for (record, objection) in self.unexpected(&mut state, records) {
+            self.tell_if_new(&mut state, record, objection, console)?;
         }
         Ok(())
     }
@@ -211,10 +252,14 @@ impl Watch {
         }
     }
 
-    fn tell_if_new(&self, state: &mut State, record: Record, console: &Console) -> io::Result<()> {
-        if self.baseline.has(&record) {
-            return Ok(());
-        }
+    /// Tells of a flow that is not expected, unless that was told before.
+    fn tell_if_new(
+        &self,
+        state: &mut State,
+        record: Record,
+        objection: Option<Objection>,
+        console: &Console,
+    ) -> io::Result<()> {
         let ways = self.baseline.ways(&record);
         if ways.iter().any(|way| state.told.contains(way)) {
             return Ok(());
@@ -231,7 +276,7 @@ impl Watch {
             return Ok(());
         }
         state.told.extend(ways);
-        let notice = Notice::New(Box::new(record));
+        let notice = Notice::New(Box::new(record), objection);
         self.tell(state, &notice, &self.counts.new, console)
     }
 

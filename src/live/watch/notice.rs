@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::objection::Objection;
 use crate::formats::json;
 use crate::model::printable::printable;
 use crate::model::record::{Record, SourcePort};
@@ -15,8 +16,8 @@ use crate::output::table;
 /// Something to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A flow that the baseline does not have.
-    New(Box<Record>),
+    /// A flow that the baseline does not have, and what its ruleset has against it.
+    New(Box<Record>, Option<Objection>),
     /// A flow of the baseline that has not come for long.
     Overdue {
         /// The flow as the baseline has it.
@@ -45,11 +46,20 @@ struct Object<'a, F> {
     reason: Option<&'a str>,
 }
 
+/// A new flow that a ruleset does not accept.
+#[derive(Serialize)]
+struct Objected<'a, F> {
+    #[serde(flatten)]
+    flow: F,
+    ruleset_verdict: &'a str,
+    ruleset_reason: &'a str,
+}
+
 impl Notice {
     /// What kind it is, in a word.
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::New(_) => "new",
+            Self::New(..) => "new",
             Self::Overdue { .. } => "overdue",
             Self::Missed(_) => "missed",
         }
@@ -58,7 +68,11 @@ impl Notice {
     /// A line for people, without a time.
     pub fn text(&self) -> String {
         match self {
-            Self::New(record) => format!("new      {}", flow(record)),
+            Self::New(record, None) => format!("new      {}", flow(record)),
+            Self::New(record, Some(Objection { verdict, reason })) => {
+                let reason = printable(reason);
+                format!("new      {}, {verdict}: {reason}", flow(record))
+            }
             Self::Overdue {
                 record,
                 usual,
@@ -83,7 +97,17 @@ impl Notice {
         let mut line = Vec::with_capacity(512);
         // Writing to memory does not fail.
         let _ = match self {
-            Self::New(record) => json::to_writer(&mut line, &json::as_flow(record, Some("new"))),
+            Self::New(record, None) => {
+                json::to_writer(&mut line, &json::as_flow(record, Some("new")))
+            }
+            Self::New(record, Some(objection)) => {
+                let object = Objected {
+                    flow: json::as_flow(record, Some("new")),
+                    ruleset_verdict: objection.verdict,
+                    ruleset_reason: &objection.reason,
+                };
+                json::to_writer(&mut line, &object)
+            }
             Self::Overdue {
                 record,
                 usual,

@@ -1,3 +1,6 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use super::*;
 use crate::formats::conntrack;
 use crate::formats::csv::{self, Cells};
@@ -12,7 +15,7 @@ fn read<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Vec<Record>, Str
     for line in lines {
         match reader.read(line).expect("CSV")? {
             Line::Header => {}
-            Line::Flow(record) => records.push(*record),
+            Line::Flow(record) | Line::Ruled(record, _) => records.push(*record),
         }
     }
     Ok(records)
@@ -66,10 +69,11 @@ const HEADER: &str = "family,protocol,protocol_number,src,src_port,src_port_coll
                       icmp_type,icmp_code,icmp_name,confirmed,connections,first_seen,last_seen,zone,\
                       netns,dnat_address,dnat_port,snat_address,snat_port,snat_port_collapsed,classic,\
                       picked_up,turned,helper,expected_by_helper,expected_by_protocol_number,\
-                      expected_by_port,ended,packets,bytes,reply_packets,reply_bytes,duration_us";
+                      expected_by_port,ended,packets,bytes,reply_packets,reply_bytes,duration_us,rule,\
+                      verdict";
 const FLOW: &str = "ipv4,tcp,6,10.0.0.1,1024,true,10.1.0.1,443,,,,true,7,2026-01-31T12:00:00.000001Z,\
                     2026-01-31T12:00:01.000000Z,0,,10.2.0.1,8443,,,,,true,true,,ftp,6,21,\
-                    3,12,3400,11,56000,7000000";
+                    3,12,3400,11,56000,7000000,ip nat p: dnat to 10.2.0.1:8443,accepted";
 
 /// The table of [`HEADER`] and [`FLOW`], changed, as lines.
 fn changed(change: impl Fn(&mut Vec<Vec<String>>), separator: &str) -> Vec<String> {
@@ -185,7 +189,7 @@ fn a_header_that_is_not_understood_spoils_what_comes_after_it() {
         assert!(matches!(reader.read(FLOW), Some(Err(_))));
     }
     assert!(matches!(reader.read(HEADER), Some(Ok(Line::Header))));
-    assert!(matches!(reader.read(FLOW), Some(Ok(Line::Flow(_)))));
+    assert!(matches!(reader.read(FLOW), Some(Ok(Line::Ruled(..)))));
     // A line that was cut is none of another kind.
     assert!(matches!(reader.read("10.0.0.1"), Some(Err(_))));
 }
@@ -225,4 +229,58 @@ fn names_of_others_are_passed_over() {
         "10.0.0.1,a b,10.0.0.2,tcp,true,1024,true,443",
     ];
     assert_eq!(read(lines).unwrap().len(), 1);
+}
+
+#[test]
+fn what_decided_reads_back() {
+    let record = read([HEADER, FLOW]).unwrap().remove(0);
+    let flow = Flow {
+        record: record.clone(),
+        seen_in: Vec::new(),
+    };
+    for (verdict, rule) in [
+        (
+            "accepted",
+            Some("inet filter input: tcp dport { 22, 443 } accept comment \"a, b\""),
+        ),
+        (
+            "accepted",
+            Some("iptables-legacy filter INPUT: -A INPUT -j ACCEPT"),
+        ),
+        ("queued", Some("ip filter f: policy accept")),
+        ("accepted", None),
+    ] {
+        let rules = rule.map(|rule| Decision::of_last_word(rule, verdict).unwrap());
+        let ruled = Ruled {
+            seen: None,
+            verdict: verdict.into(),
+            rules: rules.into_iter().collect(),
+        };
+        assert_eq!(ruled.last_word(), rule.unwrap_or("-"));
+        let told = Told {
+            rules: HashMap::from([(record.identity.clone(), Arc::new(ruled.clone()))]),
+            ..Told::default()
+        };
+        let mut text = Vec::new();
+        let names = (&Names::default(), &told);
+        csv::write(std::slice::from_ref(&flow), names, Cells::Safe, &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let mut reader = Reader::default();
+        let lines: Vec<_> = text
+            .lines()
+            .map(|line| reader.read(line).unwrap())
+            .collect();
+        let expected = Line::Ruled(Box::new(record.clone()), Box::new(ruled));
+        assert_eq!(lines, [Ok(Line::Header), Ok(expected)]);
+    }
+    let mut reader = Reader::default();
+    reader.read(HEADER).unwrap().unwrap();
+    for (from, to) in [
+        (",accepted", ",passed"),
+        (",accepted", ","),
+        ("ip nat p: ", ""),
+    ] {
+        let line = FLOW.replace(from, to);
+        assert!(reader.read(&line).unwrap().is_err(), "{line}");
+    }
 }
