@@ -195,7 +195,7 @@ impl Judge {
             .join(records, &setup.namespace, &setup.network, &setup.wire)?;
         self.forget().map_err(|error| {
             Error::new(format!(
-                "conntrack can't be told to forget connections ({error}): load the module with \
+                "conntrack can't be made to forget connections ({error}): load the module with \
                  modprobe nf_conntrack_netlink, or use a kernel that has CONFIG_NF_CT_NETLINK"
             ))
         })

@@ -157,8 +157,8 @@ const HEADER: &str = "TTL, DSCP and ECN: the injected packets have TTL 64 and 0"
 const ROUTING: &str = "routing by mark or realm, and checks of the way back: routes are known as far as the capture \
     has them";
 
-const TRACE_STOPPED: &str = "meta nftrace set 0 and the like: which rule of the same hook drops a packet behind that \
-    is not told, so such flows stay undecided";
+const TRACE_STOPPED: &str = "meta nftrace set 0 and the like: the kernel does not report which rule of the same hook drops a \
+    packet behind that, so such flows stay undecided";
 
 /// What the ruleset has in it that can't be judged as it would be on the host.
 pub fn of(rulesets: &[Ruleset], rules: &Rules) -> Vec<String> {

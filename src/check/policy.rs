@@ -155,7 +155,7 @@ impl Policy {
             );
         }
         rules.any(open).then_some(
-            "the host's rules of policy routing (ip rule) ask for more than the capture tells of a flow, such as the mark \
+            "the host's rules of policy routing (ip rule) ask for more than the capture says about a flow, such as the mark \
              that a program gives to its packets: by which device it leaves is not known",
         )
     }

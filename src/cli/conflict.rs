@@ -153,7 +153,7 @@ impl Cli {
         } else if self.source != Source::Callback {
             return None;
         } else if self.all_netns {
-            "--all-netns takes to be told where an event comes from, which --source callback is not: \
+            "--all-netns needs to know which namespace an event comes from, which --source callback does not say: \
              leave out --source"
         } else if self.write.is_some() {
             "-w records raw events, which --source callback does not see: leave out --source"

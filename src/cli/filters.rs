@@ -64,7 +64,7 @@ pub struct Filters {
     pub ipv6: bool,
 
     /// Only flows that were answered
-    #[arg(long, conflicts_with = "unconfirmed")]
+    #[arg(hide_short_help = true, long, conflicts_with = "unconfirmed")]
     pub confirmed: bool,
 
     /// Only flows that nobody answered

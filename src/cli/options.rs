@@ -21,8 +21,7 @@ Examples:
   sudo conntracker --track --existing --duration 1d --format json -o day.json
   conntracker show day.json             look at it, in columns
   conntracker rules day.json -o fw.nft  make firewall rules of it
-
-More: conntracker --help has all options, conntracker help topics the guides.";
+  conntracker help topics               what else there is to read";
 
 /// What `--help` has beside all options; `-h` has the usual ones and the examples.
 static AFTER_HELP: LazyLock<String> = LazyLock::new(|| {
@@ -68,10 +67,16 @@ pub struct Cli {
     #[arg(hide_short_help = true, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Write the list to FILE; - is standard output
+    /// Write the list to FILE instead of standard output
     ///
-    /// The file is replaced atomically.
-    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    /// The file is replaced atomically. - is standard output.
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "-",
+        hide_default_value = true
+    )]
     pub output: PathBuf,
 
     /// Print the list and end after TIME (90, 60s, 5m, 1h30m)
@@ -147,7 +152,7 @@ pub struct Cli {
     )]
     pub watch: Vec<PathBuf>,
 
-    /// With --watch: start a program for each thing that is said, with a JSON object on its standard input
+    /// With --watch: start a program for each report, with a JSON object on its standard input
     ///
     /// Given several times, the first is the program and the others are its arguments.
     #[arg(
@@ -202,7 +207,8 @@ pub struct Cli {
     /// Also list which rules of the firewall decided on each flow
     ///
     /// For --format table, json and csv. The first packet of each flow is followed through the rules of nftables and iptables-nft; a
-    /// table of two chains picks these packets, and is gone with the program. docs/trace.md tells what that can't see.
+    /// table of two chains picks these packets, and is gone with the program. conntracker help
+    /// trace-guide says what that can't see.
     #[arg(
         hide_short_help = true,
         long,
@@ -211,7 +217,7 @@ pub struct Cli {
     )]
     pub rules: bool,
 
-    /// With that, also list the flows that were dropped or rejected
+    /// The same, and also list the flows that were dropped or rejected
     ///
     /// For --format table and json. They are kept apart: no rule is made for them unless conntracker rules --include-denied asks for it.
     #[arg(
@@ -270,7 +276,7 @@ pub struct Cli {
     #[command(flatten)]
     pub filters: Filters,
 
-    /// Keep at most N flows; the verdict tells when there were more
+    /// Keep at most N flows; the verdict says so if there were more
     #[arg(
         hide_short_help = true,
         long,

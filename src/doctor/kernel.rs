@@ -68,7 +68,7 @@ pub fn judge(kernel: &Kernel) -> Finding {
     let finding = match (kernel.ctnetlink, kernel.answers, kernel.conntrack) {
         (_, Some(false), _) => Finding::obstacle(
             NAME,
-            format!("Linux {release} does not tell of conntrack events"),
+            format!("Linux {release} does not report conntrack events"),
         )
         .next("use a kernel with CONFIG_NF_CT_NETLINK"),
         (Presence::Static, _, false) => {

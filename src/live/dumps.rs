@@ -318,7 +318,7 @@ impl<'a> Dumps<'a> {
         if let Some(rulings) = self.rulings {
             let reasons;
             (told, reasons) = rulings.told(flows).unwrap_or_else(|error| {
-                let why = format!("they can't be told: {error}");
+                let why = format!("they can't be read: {error}");
                 (Told::default(), vec![why])
             });
             for reason in reasons {

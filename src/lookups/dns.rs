@@ -389,6 +389,31 @@ pub mod tests {
     }
 
     #[test]
+    fn any_bytes_are_read_or_refused() {
+        let (asked, edge) = (labels("www.a.example"), labels("edge.b"));
+        let records = [
+            answer(&ASKED, CNAME, &edge),
+            answer(&edge, A, &[192, 0, 2, 9]),
+            answer(&[0xc0, 16], A, &[192, 0, 2, 10]),
+        ];
+        let whole = message(ANSWER, &asked, A, &records);
+        for at in 0..whole.len() {
+            for value in 0..=255 {
+                let mut changed = whole.clone();
+                changed[at] = value;
+                // Two changes: the second one a place within the message.
+                for second in [at, whole.len() - 1 - at] {
+                    changed[second] ^= 0xc0;
+                    if let Ok(Message::Answer(answer)) = read(&changed) {
+                        assert!(answer.addresses.len() <= 3);
+                        assert!(answer.question.name.0.len() <= NAME_MAX);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn names_with_unusual_signs_are_none() {
         for bytes in [
             &b"\x04a\x1b[m\x00"[..],

@@ -173,7 +173,7 @@ pub fn exchange(
                 if interrupted {
                     return Err(io::Error::new(
                         io::ErrorKind::Interrupted,
-                        "what was asked for changed while the kernel listed it",
+                        "the objects changed while the kernel listed them",
                     ));
                 }
                 return Ok(true);

@@ -242,3 +242,62 @@ pub fn translation(record: &Record) -> String {
     }
     parts.join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::tuple::Tuple;
+
+    #[test]
+    fn what_was_denied_is_red_on_a_terminal_and_nowhere_else() {
+        let flow = |port, confirmed| {
+            let identity = Identity::of(&Tuple::tcp("10.0.0.1", "192.0.2.1", port));
+            Flow::from(Record::new(identity, confirmed))
+        };
+        let ruled = Ruled {
+            seen: None,
+            verdict: "rejected".to_owned(),
+            rules: Vec::new(),
+        };
+        let mut told = Told::default();
+        told.denied.push(Denied {
+            flow: flow(23, false),
+            ruled: Some(Arc::new(ruled)),
+        });
+        let words = Words {
+            services: None,
+            names: &Names::default(),
+            clock: &Clock::UTC,
+        };
+        let table = |colour| {
+            let mut text = Vec::new();
+            let flows = [flow(443, true), flow(80, false)];
+            write(&flows, &told, words, (colour, None), &mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        let plain = table(false);
+        assert!(!plain.contains('\x1b'));
+        let denied = plain.lines().last().unwrap();
+        assert!(
+            denied.contains("  23 ") && denied.ends_with("rejected by -"),
+            "{plain}"
+        );
+        let coloured = table(true);
+        let lines: Vec<&str> = coloured.lines().collect();
+        for (line, shade) in lines[1..].iter().zip([GREEN, YELLOW, RED]) {
+            assert!(line.contains(shade), "{line:?}");
+        }
+        assert!(
+            lines[3].ends_with(&format!("{RED}rejected by -{PLAIN}")),
+            "{:?}",
+            lines[3]
+        );
+        let mut bare = coloured;
+        for sign in [BOLD, GREEN, YELLOW, RED, PLAIN] {
+            bare = bare.replace(sign, "");
+        }
+        assert_eq!(bare, plain);
+    }
+}

@@ -7,10 +7,10 @@ use super::matrix::Matrix;
 use super::places::Places;
 use super::services::{Names, Table, answering};
 use crate::captures::difference::Difference;
-use crate::model;
 use crate::model::capture::{Capture, Completeness};
 use crate::model::evidence;
 use crate::model::listing::{Flow, Listing};
+use crate::model::names::Names as Hosts;
 use crate::model::record::Record;
 use crate::model::services::Services;
 use crate::model::timestamp::Timestamp;
@@ -119,7 +119,7 @@ impl Digest {
         listing: Listing,
         earlier: Option<Listing>,
         services: Services,
-        named: &model::names::Names,
+        named: &Hosts,
     ) -> Self {
         let Listing {
             mut captures,

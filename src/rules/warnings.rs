@@ -133,7 +133,7 @@ impl Plan {
             .any(|capture| !capture.tells_translation())
         {
             warnings.push(
-                "the capture does not tell of address translation, as classic lists don't: flows to published addresses \
+                "the capture says nothing about address translation, as classic lists do not: flows to published addresses \
                  get rules for these, not for the servers behind them, and will be dropped where the host translates \
                  them. Capture with --format json"
                     .to_owned(),

@@ -220,6 +220,14 @@ pub fn lines(list: &List, wanted: &Wanted) -> (Vec<Line>, u64) {
     (with_members, flows)
 }
 
+/// An address with its name.
+fn named(address: std::net::IpAddr, name: Option<String>) -> String {
+    match name {
+        Some(name) => format!("{address} {name}"),
+        None => address.to_string(),
+    }
+}
+
 fn key(list: &List, at: usize, group: Group) -> Key {
     let identity = &list.flows[at].record.identity;
     match group {
@@ -396,8 +404,8 @@ impl Line {
             Key::Flow(identity) => {
                 let (of, from, to) = (
                     self.service(list, identity),
-                    identity.source,
-                    identity.destination,
+                    named(identity.source, list.client_name(identity.source)),
+                    named(identity.destination, self.server_name(list)),
                 );
                 match (self.is_member, heading) {
                     (true, "SERVICE") => format!("  {from} > {to}"),
@@ -421,10 +429,7 @@ impl Line {
                     true => self.server_name(list),
                     false => list.client_name(*address),
                 };
-                match name {
-                    Some(name) => format!("{address} {name}"),
-                    None => address.to_string(),
-                }
+                named(*address, name)
             }
             Key::Decision(None) => "not known".to_owned(),
             Key::Decision(Some(text)) => text.clone(),

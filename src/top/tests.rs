@@ -364,6 +364,18 @@ fn names_rules_and_verdicts_are_shown_where_they_are_known() {
     let narrow = screen(&mut app, (80, 24)).join("\n");
     assert!(narrow.contains(" www.example.com"), "{narrow}");
 
+    let mut lines = Vec::new();
+    plain::write(&app, &Head::default(), &mut lines).unwrap();
+    let lines = String::from_utf8(lines).unwrap();
+    assert!(
+        lines.contains(" to 198.51.100.1 www.example.com: "),
+        "{lines}"
+    );
+    assert!(
+        lines.contains("1 denied") && !lines.contains('\x1b'),
+        "{lines}"
+    );
+
     app.press(Press::Home);
     for (presses, wanted) in [
         (

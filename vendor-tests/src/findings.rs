@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::capture::{Launch, Outcome};
 
 /// Every check, in the order of the lines.
-pub const CHECKS: [&str; 13] = [
+pub const CHECKS: [&str; 14] = [
     "kernel",
     "privileges",
     "events",
@@ -19,6 +19,7 @@ pub const CHECKS: [&str; 13] = [
     "offload",
     "kernel-source",
     "bpf-jit",
+    "names",
     "accounting",
     "timestamps",
 ];

@@ -153,7 +153,7 @@ fn keys_filter_group_open_and_write() {
     let screen = terminal.shows("by service");
     assert!(screen.contains("ssh (tcp/22)"), "{screen}");
     terminal.keys(&["?"]);
-    terminal.shows("group by: flow, service");
+    terminal.shows("group by: flow");
     terminal.keys(&["q"]);
     terminal.shows("by service");
     terminal.keys(&["q"]);

@@ -91,7 +91,7 @@ const TRIED: &str = "a flow that is undecided, or whose device is not known, may
 const FILTERED: &str =
     "the capture was filtered, so that flows that need it may have been left out";
 const DOUBT: &str = "flows have come to it, and whether it matches them is not known";
-const UNTRACED: &str = "a rule of the ruleset switches tracing off (meta nftrace set 0), so that rules behind it are not told";
+const UNTRACED: &str = "a rule of the ruleset switches tracing off (meta nftrace set 0), so that the kernel does not report rules behind it";
 const OTHER_LAYER: &str = "it sees packets of other kinds than captures hold";
 const AIMLESS: &str = "nothing leads to its chain";
 const SHADOWED: &str = "an earlier rule takes whatever it would match";

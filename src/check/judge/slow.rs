@@ -254,7 +254,7 @@ impl Judge {
                 ),
                 (Ok(()), _) if self.setup.rules.stops_trace() => undecided(
                     "it does not come out, and a rule of the ruleset switches tracing off (meta nftrace set 0), so that \
-                     what drops it is not told: take that rule out",
+                     the kernel does not report what drops it: take that rule out",
                     None,
                 ),
                 (Ok(()), Ending::Unseen) => undecided(

@@ -65,7 +65,7 @@ pub struct Check {
     #[arg(value_name = "FILE", required_unless_present_any = ["expect", "against"])]
     pub files: Vec<PathBuf>,
 
-    /// Flows that have to pass, and such as must not, from a file in TOML: docs/check.md. No capture is needed then
+    /// Flows that have to pass, and such as must not, from a file in TOML: conntracker help check-guide. No capture is needed then
     #[arg(long, value_name = "FILE")]
     pub expect: Vec<PathBuf>,
 
@@ -95,7 +95,7 @@ pub struct Check {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 
-    /// Addresses of the host, where the capture does not tell: 192.168.1.1/24
+    /// Addresses of the host, if the capture does not have them: 192.168.1.1/24
     #[arg(hide_short_help = true, long, value_name = "ADDRESS/PREFIX", value_delimiter = ',', value_parser = parse_address)]
     pub local: Vec<IpNet>,
 
@@ -165,7 +165,7 @@ impl Check {
         evidence::place_known(&mut records, |record| record, &captures);
         if captures.iter().any(|capture| !capture.tells_translation()) {
             console.note(
-                "warning: a capture does not tell of address translation, as classic lists don't: flows are judged as if \
+                "warning: a capture says nothing about address translation, as classic lists do not: flows are judged as if \
                  the host translated none but by the rulesets given here. Give the host's own nat chains with --also, for \
                  example of nft list table ip nat",
             );

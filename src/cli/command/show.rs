@@ -174,7 +174,7 @@ impl Show {
     ) -> Result<Outcome, Error> {
         let format = self.list.layout.format_or(Format::Table);
         let Read { content, outcome } = match self.files.as_slice() {
-            // What is told of rules takes all of it.
+            // Rules stand beside the flows of a whole list.
             [file]
                 if file.is_file()
                     && !self.denied

@@ -21,14 +21,15 @@ use crate::ui::console::{Console, REDRAW};
 
 /// Shown behind `--help`.
 const AFTER_HELP: &str = "\
-The first packet of each distinct flow is followed through the rules of nftables and
-iptables-nft, and with --iptables-legacy through those too. No rule of yours is touched: a
-table of its own picks the packets, and is gone when the program ends, however it ends.
-
 Examples:
-  sudo conntracker trace --denied             what is being stopped, once each, and by which rule
+  sudo conntracker trace --denied   what is being stopped, once each, and by what
   sudo conntracker trace --duration 1h --by-rule
-                                              flows of each rule: which does nothing use?
+  sudo conntracker trace --format json -o flows.json
+
+Notes:
+  The first packet of each distinct flow is followed through the rules of nftables and
+  iptables-nft, and with --iptables-legacy through those too. The program touches none of your rules:
+  a table of its own picks the packets, and is gone when the program ends, however it ends.
 
 Signals:
   SIGINT, SIGTERM, SIGHUP   print the list and end
