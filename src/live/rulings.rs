@@ -80,7 +80,9 @@ impl Rulings {
     /// Errors: those of the socket.
     pub fn listen(&self, wake: BorrowedFd<'_>) -> io::Result<()> {
         let mut listener = self.listener.lock();
-        let listened = listener.listen(wake, TURN);
+        let listened = listener
+            .listen(wake, TURN)
+            .and_then(|()| listener.identify());
         // Whoever makes a list waits for it.
         MutexGuard::unlock_fair(listener);
         listened
@@ -93,6 +95,7 @@ impl Rulings {
         let mut listener = self.listener.lock();
         let (never, _keeps_it_quiet) = UnixStream::pair()?;
         listener.listen(never.as_fd(), LAST)?;
+        listener.identify()?;
         let ruleset = listener.ruleset()?;
         let reasons = listener.reasons();
         let words = Words {
@@ -119,7 +122,16 @@ impl Rulings {
                 continue;
             }
             let records = by_tuple.get(tuple).map_or(&[][..], Vec::as_slice);
-            if let Some(record) = only(records, path) {
+            let of_entry = match &path.identity {
+                Some(identity) => Some(identity.clone()),
+                None if records.len() > 1 => of_zones(&listener, (tuple, path), records)?,
+                None => None,
+            };
+            let record = match of_entry {
+                Some(identity) => of_this(records, *identity),
+                None => only(records, path),
+            };
+            if let Some(record) = record {
                 let ruled = Arc::new(words.ruled(path));
                 told.rules.insert(record.identity.clone(), ruled);
             }
@@ -164,6 +176,46 @@ impl Rulings {
 
 /// No set of the gate has room for more (`NFTA_SET_DESC_SIZE` takes memory as elements come, so this is no reservation).
 const FLOWS_MAX: u32 = 2_000_000;
+
+/// What makes the flow of a path's entry, where that is there now in a zone of one of these records.
+fn of_zones(
+    listener: &Listener,
+    (tuple, path): (&Tuple, &Path),
+    records: &[&Record],
+) -> io::Result<Option<Box<Identity>>> {
+    let (Some(id), Some(source_port)) = (path.connection, path.source_port) else {
+        return Ok(None);
+    };
+    let mut zones: Vec<u16> = records.iter().map(|record| record.identity.zone).collect();
+    zones.sort_unstable();
+    zones.dedup();
+    for zone in zones.into_iter().take(ZONES_MAX) {
+        let tuple = Tuple {
+            source_port,
+            zone,
+            ..*tuple
+        };
+        if let Some(identity) = listener.identity(&tuple, id)? {
+            return Ok(Some(Box::new(identity)));
+        }
+    }
+    Ok(None)
+}
+
+/// So many zones are asked for an entry.
+const ZONES_MAX: usize = 16;
+
+/// The record of an entry, whose ports are those of one connection.
+fn of_this<'a>(records: &[&'a Record], mut identity: Identity) -> Option<&'a Record> {
+    let find = |identity: &Identity| {
+        let mut all = records.iter();
+        all.find(|record| *record.tracked() == *identity).copied()
+    };
+    find(&identity).or_else(|| {
+        identity.collapse_ports();
+        find(&identity)
+    })
+}
 
 /// The record whose flow a path is of, if it can be no other.
 fn only<'a>(records: &[&'a Record], path: &Path) -> Option<&'a Record> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::record::{Dnat, SourcePort};
+use crate::model::record::{Dnat, Identity, SourcePort};
 use crate::model::timestamp::Timestamp;
 
 /// What a rule or the policy of a chain did with a packet.
@@ -59,6 +59,11 @@ pub struct Path {
     pub seen: Option<Timestamp>,
     /// The source port that it came from, where the protocol has one.
     pub source_port: Option<SourcePort>,
+    /// The number of the entry that it made in connection tracking, where the kernel tells.
+    pub connection: Option<u32>,
+    /// What makes the flow of that entry, as far as it was there to be asked for: with zone and translation, which headers do not
+    /// have.
+    pub identity: Option<Box<Identity>>,
     /// Where it went instead, if its destination was translated on the way.
     pub dnat: Option<Dnat>,
 }

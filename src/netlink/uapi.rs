@@ -99,6 +99,7 @@ constants! {
     CTA_TUPLE_REPLY: u16 = 2;
     CTA_TUPLE_ZONE: u16 = 3;
     IPCTNL_MSG_CT_NEW: u16 = 0;
+    IPCTNL_MSG_CT_GET: u16 = 1;
     IPCTNL_MSG_CT_DELETE: u16 = 2;
     IPCTNL_MSG_CT_GET_STATS: u16 = 5;
     IPCTNL_MSG_EXP_NEW: u16 = 0;

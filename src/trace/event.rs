@@ -14,6 +14,9 @@ use crate::netlink::uapi::{
 
 use super::headers;
 
+/// `NFTA_TRACE_CT_ID`, which headers from before Linux 6.16 do not have.
+const NFTA_TRACE_CT_ID: u16 = 18;
+
 /// What a message of the trace group or of nf_tables says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
@@ -40,6 +43,8 @@ pub struct Met<'a> {
     pub outcome: Option<Outcome>,
     /// The flow that the packet begins, as the packet is at this chain. Of the first event in each chain of a hook only.
     pub flow: Option<Tuple>,
+    /// The number of its entry in connection tracking, where the kernel tells (Linux 6.16).
+    pub connection: Option<u32>,
 }
 
 /// Reads a message; `None` for others, and what can't be read.
@@ -89,6 +94,7 @@ pub fn read<'a>(message: &Message<'a>) -> Option<Event<'a>> {
         chain: text(find(NFTA_TRACE_CHAIN)?)?,
         handle,
         outcome: verdict.and_then(outcome),
+        connection: find(NFTA_TRACE_CT_ID).and_then(word),
         flow: network.and_then(|network| headers::tuple(network, transport)),
     }))
 }

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 
+use crate::model::record::Identity;
+use crate::model::tuple::Tuple;
 use crate::netlink::framing::messages;
 use crate::netlink::request::{Family, open};
 use crate::netlink::uapi::{NFNLGRP_NFTABLES, NFNLGRP_NFTRACE};
 use crate::os::socket::Batch;
 
+use super::entry;
 use super::event::{self, Event};
 use super::gate::Gate;
 use super::legacy::Legacy;
@@ -32,6 +35,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 pub struct Listener {
     gate: Gate,
     socket: OwnedFd,
+    /// For questions, whose answers are not to be among events.
+    asking: OwnedFd,
     batch: Batch,
     paths: Paths,
     /// Where rules of iptables-legacy are followed too.
@@ -64,6 +69,7 @@ impl Listener {
         Ok(Self {
             gate,
             socket,
+            asking: open(Family::Netfilter, 0)?,
             batch: Batch::new(),
             paths,
             legacy,
@@ -163,6 +169,22 @@ impl Listener {
         // Ours is one of them: with another one in between, what came in that time is to be told again too.
         self.is_stale = self.generation != before.wrapping_add(1);
         Ok(())
+    }
+
+    /// Asks connection tracking for the entries of what has begun since the last call, where events have their numbers.
+    ///
+    /// Errors: those of the socket.
+    pub fn identify(&mut self) -> io::Result<()> {
+        let asking = self.asking.as_fd();
+        self.paths
+            .identify(|tuple, id| entry::identity(asking, tuple, id))
+    }
+
+    /// What makes the flow of an entry that is there now: the tuple has its zone and source port.
+    ///
+    /// Errors: those of the socket.
+    pub fn identity(&self, tuple: &Tuple, id: u32) -> io::Result<Option<Identity>> {
+        entry::identity(&self.asking, tuple, id)
     }
 
     /// The paths so far.

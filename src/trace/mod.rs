@@ -7,11 +7,13 @@
 //!  event    one message of NFNLGRP_NFTRACE
 //!  legacy   the same of iptables-legacy, which logs packets instead
 //!  drops    how many packets of each flow were dropped, where that is asked for
+//!  entry    the connection that the packet begins, where the event has its number
 //!  headers  the flow that the packet begins
 //!  paths    which rules decided on each flow
 //! ```
 
 pub mod drops;
+pub mod entry;
 pub mod event;
 pub mod gate;
 mod headers;

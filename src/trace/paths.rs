@@ -1,10 +1,11 @@
 //! Paths of flows through the rules, put together from the events of their first packets.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::sync::Arc;
 
 use crate::model::path::{Outcome, Path, Step};
-use crate::model::record::{Dnat, Service, SourcePort};
+use crate::model::record::{Dnat, Identity, Service, SourcePort};
 use crate::model::timestamp::Timestamp;
 use crate::model::tuple::Tuple;
 use crate::os::own_table::is_ours;
@@ -16,6 +17,9 @@ use super::ruleset::{Ruleset, outcome_of};
 
 /// So many packets are under way at a time, on all processors. A packet that has gone makes room for the next with its number.
 const PACKETS_MAX: usize = 1 << 16;
+/// So many entries are asked for after a turn of listening, of some microseconds each; the flows of others are told by their
+/// headers alone.
+const LATELY_MAX: usize = 2000;
 /// So many chains decide on one packet, also in rulesets of several programs.
 const STEPS_MAX: usize = 64;
 
@@ -31,6 +35,8 @@ pub struct Paths {
     /// What came as which flow, of packets whose destination was translated: messages of iptables-legacy have no number of the
     /// packet.
     translated: HashMap<Tuple, Tuple>,
+    /// Flows whose entries can be asked for.
+    begun_lately: Vec<Tuple>,
     /// Names that are in many steps.
     names: HashSet<Arc<str>>,
     refused: u64,
@@ -50,6 +56,7 @@ impl Paths {
             by_flow: HashMap::new(),
             packets: HashMap::new(),
             translated: HashMap::new(),
+            begun_lately: Vec::new(),
             names: HashSet::new(),
             refused: 0,
             unread: 0,
@@ -175,8 +182,13 @@ impl Paths {
             earlier,
             seen: Some(Timestamp::now()),
             source_port,
+            connection: met.connection,
+            identity: None,
             dnat: None,
         };
+        if met.connection.is_some() && self.begun_lately.len() < LATELY_MAX {
+            self.begun_lately.push(flow);
+        }
         if let Some(flow) = met.flow {
             self.translated.remove(&flow);
         }
@@ -209,6 +221,30 @@ impl Paths {
             .values()
             .filter(|path| path.outcome() == Outcome::Dropped);
         (self.by_flow.len() as u64, denied.count() as u64)
+    }
+
+    /// Asks for the entries of the flows that have begun since the last call. `ask` is given the tuple in zone 0, with its source
+    /// port, and the number of the entry.
+    ///
+    /// Errors: the first one of `ask`.
+    pub(super) fn identify(
+        &mut self,
+        mut ask: impl FnMut(&Tuple, u32) -> io::Result<Option<Identity>>,
+    ) -> io::Result<()> {
+        for flow in std::mem::take(&mut self.begun_lately) {
+            let Some(path) = self.by_flow.get_mut(&flow) else {
+                continue;
+            };
+            // What was stopped made none.
+            if let (Some(id), Outcome::Accepted) = (path.connection, path.outcome()) {
+                let tuple = Tuple {
+                    source_port: path.source_port.unwrap_or(SourcePort::None),
+                    ..flow
+                };
+                path.identity = ask(&tuple, id)?.map(Box::new);
+            }
+        }
+        Ok(())
     }
 
     /// Packets that the gate has had traced and that were reported.

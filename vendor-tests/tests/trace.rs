@@ -824,3 +824,63 @@ fn what_rules_do_not_go_with_is_refused_with_the_reason() {
         assert!(outcome.stderr.contains(why), "{args:?}: {}", outcome.stderr);
     }
 }
+
+/// Sends a datagram from a port.
+fn send_from(from: &Namespace, source_port: u16, port: u16) {
+    from.run(move || {
+        let socket = UdpSocket::bind(("0.0.0.0", source_port)).expect("a socket");
+        socket.send_to(b"x", ("10.9.0.1", port)).expect("sent");
+    });
+}
+
+#[test]
+fn a_path_is_that_of_the_entry_that_it_made() {
+    netns::run("a_path_is_that_of_the_entry_that_it_made", || {
+        let other = neighbour();
+        load(
+            "table ip zones {\n chain p {\n type filter hook prerouting priority raw; udp sport 5500 ct zone set 7\n }\n}\n\
+             table inet filter {\n chain input {\n type filter hook input priority 0; policy drop;\n ct state established accept\n udp dport 80-82 accept\n }\n}\n",
+        );
+        let args = [
+            "--format", "json", "--rules", "--dst", "10.9.0.1", "--proto", "udp",
+        ];
+        let capture = Launch::new(args).start();
+        // The same flow by its headers, in two zones; the first packet is followed.
+        for (port, sources) in [(80, [40_001, 5500]), (81, [5500, 40_001])] {
+            for source in sources {
+                send_from(&other, source, port);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        send_from(&other, 5500, 82);
+        let outcome = capture.finish();
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        let text = outcome.list();
+        let flow = |line: &str| serde_json::from_str::<Value>(line).expect("JSON");
+        let mut found: Vec<(u64, u64, bool)> = { text.lines() }
+            .map(flow)
+            .filter(|line| line["type"] == "flow")
+            .map(|flow| {
+                let port = flow["dst_port"].as_u64().expect("a port");
+                (
+                    port,
+                    flow["zone"].as_u64().unwrap_or(0),
+                    flow["rules"].is_array(),
+                )
+            })
+            .collect();
+        found.sort_unstable();
+        let told = |with: [bool; 5]| {
+            let flows = [(80, 0), (80, 7), (81, 0), (81, 7), (82, 7)];
+            let all = flows.into_iter().zip(with);
+            all.map(|((port, zone), with)| (port, zone, with))
+                .collect::<Vec<_>>()
+        };
+        if found == told([false, false, false, false, true]) {
+            return vendor_tests::skipped!(
+                "events of this kernel have no number of the entry (Linux 6.16)"
+            );
+        }
+        assert_eq!(found, told([true, false, false, true, true]));
+    });
+}
