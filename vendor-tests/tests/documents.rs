@@ -109,7 +109,7 @@ fn is_name(text: &str) -> bool {
 fn prepare(folder: &Path) {
     let script = r#"
         vectors=$1
-        for name in monday tuesday yesterday today known all day week flows gw1 gw2 gw1-a gw1-b gw2-monday old new big; do
+        for name in monday tuesday yesterday today known all day week flows gw gw1 gw2 gw1-a gw1-b gw2-monday old new big; do
             conntracker -q -r $vectors/real_nat.pcap --format json -o $name.json
         done
         conntracker -q -r $vectors/real_basic.pcap --format json -o today.json

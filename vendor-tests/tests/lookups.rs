@@ -345,3 +345,50 @@ fn what_is_missing_is_said() {
     assert_eq!(outcome.code, Some(2), "{}", outcome.said);
     assert!(outcome.said.contains("--learn-names"), "{}", outcome.said);
 }
+
+#[test]
+fn a_daemon_learns_names_once_it_has_given_up_its_rights() {
+    if !rustix::process::geteuid().is_root() {
+        skipped!("a_daemon_learns_names_once_it_has_given_up_its_rights: needs root");
+        return;
+    }
+    netns::run(
+        "a_daemon_learns_names_once_it_has_given_up_its_rights",
+        || {
+            sh(&format!("ip addr add {WEB}/32 dev lo"));
+            let folder = Folder::new();
+            let (list, pid) = (folder.join("day.json"), folder.join("pid"));
+            let started = Launch::new([
+                "-d",
+                "--pid-file",
+                text(&pid),
+                "--track",
+                "--learn-names",
+                "--format",
+                "json",
+                "-o",
+                text(&list),
+            ])
+            .run();
+            assert_eq!(started.code, Some(0), "{}", started.said);
+            let server = bound(|| UdpSocket::bind((WEB, 53)));
+            let client = bound(|| UdpSocket::bind((WEB, 4000)));
+            let asked = question(7, b"\x03www\x07example\x00");
+            client.send_to(&asked, (WEB, 53)).expect("a way there");
+            server.recv_from(&mut [0; 500]).expect("it comes");
+            let said = answer(&asked, b"\xc0\x0c");
+            server.send_to(&said, (WEB, 4000)).expect("a way there");
+            client.recv_from(&mut [0; 500]).expect("it comes");
+            connect_from(WEB);
+            let number = std::fs::read_to_string(&pid).expect("a daemon has written it");
+            sh(&format!("kill -INT {}", number.trim()));
+            vendor_tests::wait::until_true("the daemon to end", || !pid.exists());
+            let written = std::fs::read_to_string(&list).expect("a list");
+            let flow = written
+                .lines()
+                .find(|line| line.contains("\"dst_port\":443"));
+            let flow = flow.unwrap_or_else(|| panic!("{written}"));
+            assert!(flow.contains("\"dst_names\":[\"www.example\"]"), "{flow}");
+        },
+    );
+}
