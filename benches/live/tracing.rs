@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Seek};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
@@ -170,7 +170,16 @@ impl Workload {
         join(&sender, &firewall)?;
         firewall.inside(|| load(RULES))?;
         // Where nobody receives, each datagram would be answered.
-        let _open = firewall.inside(|| Ok(UdpSocket::bind(("0.0.0.0", OPEN))?))?;
+        let open = firewall.inside(|| Ok(UdpSocket::bind(("0.0.0.0", OPEN))?))?;
+        // Until the link is up and the neighbour known, which may take a second, packets get lost on their way.
+        open.set_read_timeout(Some(PAUSE * 5))?;
+        interrupt.until("the link", START_LIMIT, || {
+            sender.inside(|| {
+                let socket = UdpSocket::bind("10.0.0.1:0")?;
+                Ok(socket.send_to(b"x", ("10.0.0.2", OPEN)).map(drop)?)
+            })?;
+            Ok(open.recv(&mut [0]).ok().map(drop))
+        })?;
         let mut figures = Figures::default();
         let Some(mut command) = follower.command() else {
             let time = sender.inside(|| self.send(interrupt))?;
@@ -340,17 +349,7 @@ fn join(sender: &Namespace, firewall: &Namespace) -> Result<(), Failure> {
         ip("link set in up")?;
         ip("route add local 10.64.0.0/10 dev lo")
     })?;
-    sender.inside(|| {
-        ip("route add 10.64.0.0/10 via 10.0.0.2")?;
-        // The first packet is not to wait for an answer.
-        let since = Instant::now();
-        while UdpSocket::bind("10.0.0.1:0")?
-            .send_to(b"x", "10.0.0.2:11")
-            .is_err()
-            && since.elapsed() < START_LIMIT
-        {}
-        Ok(())
-    })
+    sender.inside(|| ip("route add 10.64.0.0/10 via 10.0.0.2"))
 }
 
 fn ip(arguments: &str) -> Result<(), Failure> {

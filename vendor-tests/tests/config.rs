@@ -109,8 +109,8 @@ fn options_that_do_not_go_together_are_told_with_their_line() {
     refused(
         "source = 'callback'\nall-netns = true\n",
         "",
-        "2: --all-netns takes to be told where an event comes from, which --source callback is not: leave out \
-         --source",
+        "2: --all-netns needs to know which namespace an event comes from, which --source callback does not say: \
+         leave out --source",
     );
 }
 
