@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-pub use pattern::Pattern;
+pub use pattern::{Pattern, are_wanted};
 
 /// Names by address. A host's own name goes before that of a network that it is in, and the smallest network before
 /// larger ones; of several names for one the first is taken.

@@ -1,16 +1,15 @@
 //! What the view shows, and what keys do to it. Knows no terminal.
 
-use super::lines::{Key, Line, Wanted, lines};
+use super::lines::{Filter, Key, Line, Wanted, lines};
 use super::list::List;
 use super::rule;
 use crate::model::printable::printable;
 use crate::model::ruled::Ruled;
-use crate::model::selection::Selection;
 use crate::model::timestamp::Timestamp;
 use crate::output::table;
 
 /// How filters are read: with the words that options have.
-pub type ParseFilter = fn(&str) -> Result<Selection, String>;
+pub type ParseFilter = fn(&str) -> Result<Filter, String>;
 
 /// A key, as far as one means something here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,9 +234,9 @@ impl App {
             return self.change(|wanted| wanted.filter = None);
         }
         match (self.parse)(&typed) {
-            Ok(selection) => {
+            Ok(filter) => {
                 self.filter = typed;
-                self.change(|wanted| wanted.filter = Some(selection));
+                self.change(|wanted| wanted.filter = Some(filter));
             }
             Err(why) => self.message = Some(printable(&why).into_owned()),
         }

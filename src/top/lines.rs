@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, HashSet};
 use super::list::List;
 use super::words::{ago, host, short_count};
 use crate::captures::groups::Sum;
+use crate::model::names::{Pattern, are_wanted};
 use crate::model::printable::printable;
-use crate::model::record::{Identity, Protocol, Service};
+use crate::model::record::{Identity, Protocol, Record, Service};
 use crate::model::ruled::Ruled;
-use crate::model::selection::Selection;
+use crate::model::selection::{Not, Selection};
 use crate::report::places::{Grain, Place};
 use crate::report::services::service;
 use crate::rules::direction::destination;
@@ -120,6 +121,42 @@ fn after<T: Copy + PartialEq>(all: &[T], one: T) -> T {
     all[(at + 1) % all.len()]
 }
 
+/// Which flows are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// By what they are.
+    pub selection: Selection,
+    /// By the name of the source.
+    pub source_names: Vec<Not<Pattern>>,
+    /// By the names of the destination.
+    pub destination_names: Vec<Not<Pattern>>,
+}
+
+impl Filter {
+    /// The options that say the same.
+    pub fn describe(&self) -> Vec<String> {
+        let mut options = self.selection.describe();
+        for (option, conditions) in [
+            ("--src-name", &self.source_names),
+            ("--dst-name", &self.destination_names),
+        ] {
+            let conditions: Vec<String> = conditions.iter().map(ToString::to_string).collect();
+            if !conditions.is_empty() {
+                options.push(format!("{option}={}", conditions.join(",")));
+            }
+        }
+        options
+    }
+
+    fn wants(&self, list: &List, record: &Record) -> bool {
+        let identity = &record.identity;
+        self.selection.wants(&identity.tuple())
+            && self.selection.wants_confirmed(record.confirmed)
+            && are_wanted(&self.source_names, &list.source_names(identity))
+            && are_wanted(&self.destination_names, &list.destination_names(identity))
+    }
+}
+
 /// Which lines are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
@@ -130,7 +167,7 @@ pub struct Wanted {
     /// The other way round.
     pub reverse: bool,
     /// Which flows.
-    pub filter: Option<Selection>,
+    pub filter: Option<Filter>,
     /// Flows with a mark alone: new ones, or those that the baseline does not have.
     pub only_marked: bool,
     /// The lines that are expanded.
@@ -177,11 +214,10 @@ pub struct Line {
 /// The lines that are wanted, and the flows in them.
 pub fn lines(list: &List, wanted: &Wanted) -> (Vec<Line>, u64) {
     let selected = { list.flows.iter().enumerate() }.filter(|(at, flow)| {
-        let record = &flow.record;
         let marks = list.marks[*at];
-        wanted.filter.as_ref().is_none_or(|filter| {
-            filter.wants(&record.identity.tuple()) && filter.wants_confirmed(record.confirmed)
-        }) && (!wanted.only_marked || marks.is_new || marks.is_unknown)
+        let filter = wanted.filter.as_ref();
+        filter.is_none_or(|filter| filter.wants(list, &flow.record))
+            && (!wanted.only_marked || marks.is_new || marks.is_unknown)
     });
     let selected: Vec<usize> = selected.map(|(at, _)| at).collect();
     let flows = selected.len() as u64;

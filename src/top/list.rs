@@ -197,6 +197,18 @@ impl List {
         self.told.has_rules()
     }
 
+    /// The names that a flow's source has.
+    pub fn source_names(&self, identity: &Identity) -> Vec<&str> {
+        self.names.of(identity.source).into_iter().collect()
+    }
+
+    /// The names that a flow's destination has: that of a file, and those by which its client came.
+    pub fn destination_names(&self, identity: &Identity) -> Vec<&str> {
+        let own = self.names.of(identity.destination).into_iter();
+        let learnt = self.told.names(identity).iter();
+        own.chain(learnt.map(|one| one.name.as_str())).collect()
+    }
+
     /// The name of an address that flows come from.
     pub fn client_name(&self, client: IpAddr) -> Option<String> {
         self.names.of(client).map(str::to_owned)

@@ -8,7 +8,7 @@ use ratatui::backend::TestBackend;
 
 use super::app::{App, HELP, Outcome, Press};
 use super::draw::{self, Head, Palette};
-use super::lines::{Group, Key, Sort, Wanted};
+use super::lines::{Filter, Group, Key, Sort, Wanted};
 use super::list::List;
 use super::plain;
 use crate::captures::difference::Known;
@@ -40,11 +40,20 @@ fn flow(number: u16) -> Flow {
     })
 }
 
-fn parse(text: &str) -> Result<Selection, String> {
+fn parse(text: &str) -> Result<Filter, String> {
+    if let Some(name) = text.strip_prefix("name ") {
+        return Ok(Filter {
+            destination_names: vec![Not::Is(name.parse()?)],
+            ..Filter::default()
+        });
+    }
     let port: Ports = text.parse()?;
-    Ok(Selection {
-        dport: vec![Not::Is(port)],
-        ..Selection::default()
+    Ok(Filter {
+        selection: Selection {
+            dport: vec![Not::Is(port)],
+            ..Selection::default()
+        },
+        ..Filter::default()
     })
 }
 
@@ -338,6 +347,12 @@ fn names_rules_and_verdicts_are_shown_where_they_are_known() {
     let mut app = App::new(list, Wanted::default(), parse);
     app.refresh();
     let wide = (140, 24);
+    for (name, shown) in [("*.example.com", true), ("*.example.org", false)] {
+        app.apply(format!("name {name}"));
+        let text = screen(&mut app, wide).join("\n");
+        assert_eq!(text.contains("www.example.com"), shown, "{name}: {text}");
+    }
+    app.apply(String::new());
     let text = screen(&mut app, wide).join("\n");
     for wanted in [
         "2 flows",

@@ -11,8 +11,8 @@ use crate::cli::layout::{LayoutArgs, Resolve};
 use crate::model::error::Error;
 use crate::model::learnt::Learnt;
 use crate::model::listing::{Flow, Listing};
-use crate::model::names::{Names, Pattern};
-use crate::model::selection::{Not, passes};
+use crate::model::names::{Names, Pattern, are_wanted};
+use crate::model::selection::Not;
 use crate::model::units::show_count;
 use crate::os::resolver;
 use crate::ui::console::Console;
@@ -77,15 +77,10 @@ impl ByName {
         }
         let wanted = |conditions: &[Not<Pattern>], address, learnt: &[Learnt]| {
             let own = names.of(address).into_iter();
-            let mut all: Vec<&str> = own
+            let all: Vec<&str> = own
                 .chain(learnt.iter().map(|one| one.name.as_str()))
                 .collect();
-            if all.is_empty() {
-                all.push("");
-            }
-            passes(conditions, |pattern| {
-                all.iter().any(|name| pattern.fits(name))
-            })
+            are_wanted(conditions, &all)
         };
         let learnt = std::mem::take(&mut listing.told.names);
         let both = |flow: &Flow| {

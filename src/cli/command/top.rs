@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, ValueEnum};
 
 use super::brief;
+use super::naming::ByName;
 use super::reading::{self, Reading};
 use crate::captures::difference::Known;
 use crate::cli::filters::Filters;
@@ -17,7 +18,6 @@ use crate::intake::table::Table;
 use crate::live::capture;
 use crate::live::lookups::Lookups;
 use crate::model::error::Error;
-use crate::model::selection::Selection;
 use crate::model::services::{self, Services};
 use crate::model::units::{parse_bytes, parse_interval};
 use crate::os::namespace;
@@ -28,7 +28,7 @@ use crate::service::notify::Supervisor;
 use crate::sources::method::Source as Method;
 use crate::top::app::App;
 use crate::top::draw::Palette;
-use crate::top::lines::{Group, Sort, Wanted};
+use crate::top::lines::{Filter, Group, Sort, Wanted};
 use crate::top::list::List;
 use crate::top::run::Looking;
 use crate::top::source::Stored;
@@ -161,11 +161,14 @@ impl ValueEnum for Sort {
 struct Typed {
     #[command(flatten)]
     filters: Filters,
+
+    #[command(flatten)]
+    by_name: ByName,
 }
 
 /// Reads a filter as it is typed: the words of the options, with their dashes or without.
-fn parse_filter(text: &str) -> Result<Selection, String> {
-    const WORDS: [&str; 12] = [
+fn parse_filter(text: &str) -> Result<Filter, String> {
+    const WORDS: [&str; 14] = [
         "proto",
         "src",
         "dst",
@@ -178,6 +181,8 @@ fn parse_filter(text: &str) -> Result<Selection, String> {
         "unconfirmed",
         "zone",
         "source-ports",
+        "src-name",
+        "dst-name",
     ];
     let words = text.split_whitespace().map(|word| {
         let name = word.split('=').next().unwrap_or(word);
@@ -192,7 +197,11 @@ fn parse_filter(text: &str) -> Result<Selection, String> {
         let what = first.strip_prefix("error: ").unwrap_or(first);
         format!("{what}: write for example dport 443 or src 10.0.0.0/8")
     })?;
-    Ok(typed.filters.selection())
+    Ok(Filter {
+        selection: typed.filters.selection(),
+        source_names: typed.by_name.src_name,
+        destination_names: typed.by_name.dst_name,
+    })
 }
 
 impl Top {
@@ -306,6 +315,10 @@ mod tests {
         same(
             "proto !tcp,!udp unconfirmed",
             "--proto !tcp,!udp --unconfirmed",
+        );
+        same(
+            "dst-name *.example.com,!ads.example.com",
+            "--dst-name *.example.com --dst-name !ads.example.com",
         );
         same("-4 host 10.0.0.1", "--ipv4 --host 10.0.0.1");
         for wrong in [

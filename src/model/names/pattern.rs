@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::model::selection::{Not, passes};
+
 /// A name in which `*` stands for any number of signs and `?` for one. Capital letters are as small ones, and a dot at the
 /// end is none (RFC 1035, 2.3.3 and 5.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,14 @@ impl Pattern {
         }
         pattern[at..].iter().all(|sign| *sign == '*')
     }
+}
+
+/// Whether an address of these names is wanted. One without a name has the empty one, which only `*` is a pattern for.
+pub fn are_wanted(conditions: &[Not<Pattern>], names: &[&str]) -> bool {
+    passes(conditions, |pattern| match names {
+        [] => pattern.fits(""),
+        names => names.iter().any(|name| pattern.fits(name)),
+    })
 }
 
 fn plain(name: &str) -> String {
