@@ -276,7 +276,7 @@ fn the_package_installs_works_upgrades_and_goes() {
     root.apt("install ./previous.deb");
     assert!(
         root.sh("conntracker --version")
-            .starts_with("conntracker 1.")
+            .starts_with("conntracker ")
     );
     assert!(!root.has("etc/init.d/conntracker"));
     assert_eq!(
