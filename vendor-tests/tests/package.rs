@@ -274,10 +274,7 @@ fn the_package_installs_works_upgrades_and_goes() {
     assert_eq!(root.sh("conntracker"), "the C tool\n");
     assert!(root.has("etc/rc2.d/S01conntracker"));
     root.apt("install ./previous.deb");
-    assert!(
-        root.sh("conntracker --version")
-            .starts_with("conntracker ")
-    );
+    assert!(root.sh("conntracker --version").starts_with("conntracker "));
     assert!(!root.has("etc/init.d/conntracker"));
     assert_eq!(
         root.sh("ls -d /etc/rc?.d/*conntracker /etc/init.d/conntracker* 2>/dev/null || true"),
