@@ -179,8 +179,8 @@ impl Judge {
             paths.settle();
         }
         self.question_ways(records, &mut verdicts);
-        let known = self.follow_helpers(records, &mut verdicts)?;
-        self.question_helpers(records, &mut verdicts, &known);
+        let helped = self.follow_helpers(records, &mut verdicts)?;
+        self.question_helpers(records, &mut verdicts, &helped);
         self.question_devices(records, &mut verdicts)?;
         Ok(verdicts)
     }

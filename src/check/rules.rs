@@ -112,16 +112,12 @@ impl Rules {
         })
     }
 
-    /// Whether a rule may be for what helpers expect.
-    pub fn lets_related_pass(&self) -> bool {
+    /// Whether related packets may fare better than new ones: by a rule that says so, or by one that stops new ones alone, as
+    /// `ct state != new accept` and `ct state new drop` do.
+    pub fn may_tell_related_from_new(&self) -> bool {
         let texts = self.texts.values().flatten().map(|(_, text)| text);
         let mut texts = texts.chain(&self.nft_texts);
-        let words = ["related", "expected", "ct helper", "-m helper"];
-        // Where nft(8) can't show a match of iptables, its name stands in quotes.
-        texts.any(|rule| {
-            let rule = rule.to_lowercase().replace("ct helper set", "");
-            words.iter().any(|word| rule.contains(word)) || rule.contains("xt match")
-        })
+        texts.any(|rule| may_tell_related(rule))
     }
 
     /// Whether a rule asks for a device other than `lo`.
@@ -195,6 +191,27 @@ impl Rules {
             }
         }
     }
+}
+
+fn may_tell_related(rule: &str) -> bool {
+    let rule = rule.to_lowercase().replace("ct helper set", "");
+    let has = |words: &[&str]| words.iter().any(|word| rule.contains(word));
+    // A related connection has the mark and the labels of the one that it is of. Where nft(8) can't show a match of iptables,
+    // its name stands in quotes.
+    let related = [
+        "related",
+        "expected",
+        "ct helper",
+        "-m helper",
+        "ct mark",
+        "connmark",
+        "ct label",
+        "connlabel",
+        "xt match",
+    ];
+    let state = has(&["ct state", "ctstate", "--state", "ct status", "ctstatus"]);
+    let accepts_new = rule.ends_with(" accept") && !has(&["!"]) && !has(&["vmap"]);
+    has(&related) || (state && has(&["new", "!", "vmap", "&"]) && !accepts_new)
 }
 
 /// What `nft -a list ruleset` says.
@@ -310,6 +327,31 @@ mod tests {
         let name = ("inet".to_owned(), "f".to_owned(), "i".to_owned());
         let rule = "log prefix \"x # handle 9 {\" drop".to_owned();
         assert_eq!(listed(text), [(name, 4, rule)]);
+    }
+
+    #[test]
+    fn rules_that_tell_related_from_new_are_known() {
+        for rule in [
+            "ct state established,related accept",
+            "ct state != { invalid, new } accept",
+            "ct state new drop",
+            "ct state vmap { established : accept, new : jump n }",
+            "-A FORWARD -m conntrack ! --ctstate INVALID,NEW -j ACCEPT",
+            "-A FORWARD -m state --state NEW -j DROP",
+            "ct mark 0x7 accept",
+            "tcp dport 21 ct helper set \"f\" ct helper \"ftp\" accept",
+        ] {
+            assert!(may_tell_related(rule), "{rule}");
+        }
+        for rule in [
+            "ct state established accept",
+            "ct state new tcp dport 22 accept",
+            "-A INPUT -p tcp -m state --state NEW -m tcp --dport 22 -j ACCEPT",
+            "tcp dport 21 ct helper set \"f\"",
+            "ct state invalid drop",
+        ] {
+            assert!(!may_tell_related(rule), "{rule}");
+        }
     }
 
     #[test]

@@ -61,8 +61,8 @@ pub enum Message {
 pub struct Malformed;
 
 impl Name {
-    /// The name as people write it. `None` if it has other signs than names of hosts have (RFC 1123, 2.1; and `_`): whoever
-    /// sends an answer chooses its bytes.
+    /// The name as people write it. `None` if it has other signs than names of hosts have (RFC 1123, 2.1; and `_`), or looks like
+    /// an address, whose last label has no letter: whoever sends an answer chooses its bytes.
     pub fn host(&self) -> Option<String> {
         let mut text = String::new();
         let mut rest = &self.0[..];
@@ -81,7 +81,9 @@ impl Name {
             text.extend(label.iter().map(|byte| char::from(*byte)));
             rest = &after[usize::from(*length)..];
         }
-        (!text.is_empty()).then_some(text)
+        let last = text.rsplit('.').next().unwrap_or_default();
+        let is_name = last.contains(|c: char| c.is_ascii_alphabetic());
+        is_name.then_some(text)
     }
 }
 

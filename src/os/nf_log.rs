@@ -40,7 +40,11 @@ impl Logger {
         let note = note_file()?;
         if let Some((mut file, path)) = note {
             let left = noted(&mut file)?;
-            put_back(&left);
+            let now = current()?;
+            // The number of a namespace that is gone is given to another one, where nothing of this was set.
+            if now.iter().all(|(_, logger)| logger == WANTED) {
+                put_back(&left);
+            }
             let before = current()?;
             file.set_len(0)?;
             file.rewind()?;

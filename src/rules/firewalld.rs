@@ -210,7 +210,7 @@ fn head(
          but come before them and decide on everything. With a way back, should you lock yourself out:",
     );
     lines.extend([
-        "  cp -a /etc/firewalld /root/firewalld.before; cp -r FOLDER/. /etc/firewalld/; firewall-cmd --check-config".to_owned(),
+        "  rm -rf /root/firewalld.before; cp -a /etc/firewalld /root/firewalld.before; cp -r FOLDER/. /etc/firewalld/; firewall-cmd --check-config".to_owned(),
         "  systemd-run --on-active=120 --unit=rollback sh -c \"rm -r /etc/firewalld; cp -a /root/firewalld.before /etc/firewalld; firewall-cmd --reload\"".to_owned(),
         "  firewall-cmd --reload".to_owned(),
         "If a new connection gets through: systemctl stop rollback.timer".to_owned(),

@@ -68,7 +68,11 @@ fn what_is_expected_passes_where_it_passes_a_gateway() {
                 "ct state related ct helper \"ftp\" tcp dport 40000 accept\n{own}"
             )),
             forward(&format!("ct status expected accept\n{own}")),
-            forward(&format!("ct helper \"tftp\" accept\n{own}")),
+            forward("ct state != { new, invalid } accept\ntcp dport 21 accept"),
+            forward("tcp dport 21 accept\nct state new drop\naccept"),
+            forward("ct mark 7 accept\ntcp dport 21 ct mark set 7 accept"),
+            forward(usual)
+                + "table inet z { chain p { type filter hook prerouting priority -300; ct zone set 5\n }\n}\n",
         ];
         let mut judgements = Vec::new();
         for (at, rules) in nft.iter().enumerate() {
@@ -99,6 +103,9 @@ fn what_is_expected_passes_where_it_passes_a_gateway() {
             assert_eq!(found[0], PASSES, "{rules}");
             assert_eq!(found[1..], said, "{rules}");
         }
+        // What another helper is assigned to is not known to be what was expected.
+        let irc = file("irc.nft", &forward(usual).replace("\"ftp\"", "\"irc\""));
+        assert_eq!(judged(&[&irc, capture]), [PASSES, "undecided", "undecided"]);
         // Both are among them, so that neither is what is always said.
         let all: Vec<bool> = judgements.iter().flat_map(|(.., passed)| *passed).collect();
         assert!(all.contains(&true) && all.contains(&false));

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::helped::Helped;
 use super::{HELPED, Judge};
 use crate::check::flow::Flow;
 use crate::check::network::{Network, UNKNOWN_LINK};
@@ -31,15 +32,15 @@ impl Judge {
         }
     }
 
-    /// Takes back verdicts that stop what a helper may have expected, but for those that are `known` in spite of that: it
+    /// Takes back verdicts that stop what a helper may have expected, but for those that are known in spite of that: it
     /// passes as related where the helper is assigned.
     pub(super) fn question_helpers(
         &self,
         records: &[Record],
         verdicts: &mut [Verdict],
-        known: &HashSet<usize>,
+        helped: &Helped,
     ) {
-        if !self.setup.rules.lets_related_pass() {
+        if !self.setup.rules.may_tell_related_from_new() {
             return;
         }
         let controls: HashSet<(IpAddr, IpAddr)> = records
@@ -47,24 +48,23 @@ impl Judge {
             .filter(|record| matches!(record.identity.service, Service::Port(port) if HELPED.contains(&port)))
             .flat_map(pairs)
             .collect();
-        let open =
-            { records.iter().zip(verdicts).enumerate() }.filter(|(at, _)| !known.contains(at));
-        for (_, (record, verdict)) in open {
-            let told = record.origin.expected_by.is_some();
+        for (at, (record, verdict)) in records.iter().zip(verdicts).enumerate() {
+            let stopped = matches!(verdict.worst(), Outcome::Dropped(_) | Outcome::Rejected(_));
+            if !stopped || helped.known.contains(&at) {
+                continue;
+            }
             let maybe = || {
                 !self.helpers_told
                     && is_like_data(record)
                     && pairs(record).any(|pair| controls.contains(&pair))
             };
-            let stopped = matches!(verdict.worst(), Outcome::Dropped(_) | Outcome::Rejected(_));
-            if stopped && (told || maybe()) {
-                *verdict = undecided(if told {
-                    "a conntrack helper expected it: it passes as related where the helper is assigned to its control \
-                     connection, which no rule here does to one that the capture has; give the file that does with --also"
-                } else {
+            if let Some(why) = helped.reasons.get(&at) {
+                *verdict = undecided(why);
+            } else if record.origin.expected_by.is_none() && maybe() {
+                *verdict = undecided(
                     "a conntrack helper may have expected it, as there was a control connection between the same hosts, and \
-                     the capture does not tell: then it passes as related"
-                });
+                     the capture does not tell: then it passes as related",
+                );
             }
         }
     }

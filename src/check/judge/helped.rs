@@ -15,7 +15,7 @@ use std::io;
 use std::net::IpAddr;
 
 use super::around::{alike, ends, pairs, undecided};
-use super::related::{Answer, Expectation};
+use super::related::{Answer, Expectation, entry};
 use super::slow::{ATTEMPTS, Fate};
 use super::{HELPED, Judge};
 use crate::check::flow::Flow;
@@ -34,26 +34,39 @@ enum Behind {
     Related(Verdict),
     /// The rulesets stop the control connection, so that nothing is expected.
     Stopped,
-    /// No ruleset assigns a helper to the control connection.
+    /// No ruleset assigns the helper to the control connection.
     NoHelper,
     /// That is not known.
     Unclear,
 }
 
+/// Why nothing is known of a flow behind its control connection.
+const NO_HELPER: &str = "a conntrack helper expected it: it passes as related where that helper is assigned to its control \
+     connection, which no rule here does; give the file that does with --also";
+const NO_CONTROL: &str = "a conntrack helper expected it, and the captures have no control connection between the same two hosts \
+     behind which it could be judged: where the helper is assigned it passes as related";
+const UNCLEAR: &str = "a conntrack helper expected it, and what becomes of its control connection is not known: where that passes \
+     and the helper is assigned, it passes as related";
+
+/// What is known of flows that helpers expected, by their places.
+#[derive(Debug, Default)]
+pub(super) struct Helped {
+    /// Those whose verdict stands.
+    pub known: HashSet<usize>,
+    /// Why nothing is known of the others.
+    pub reasons: HashMap<usize, &'static str>,
+}
+
 impl Judge {
-    /// Judges the flows that helpers expected behind their control connections, and returns the places of those whose
-    /// verdict is known by that.
+    /// Judges the flows that helpers expected behind their control connections.
     ///
     /// Errors: failing system calls.
     pub(super) fn follow_helpers(
         &mut self,
         records: &[Record],
         verdicts: &mut [Verdict],
-    ) -> Result<HashSet<usize>, Error> {
-        let mut known = HashSet::new();
-        if !self.setup.rules.lets_related_pass() {
-            return Ok(known);
-        }
+    ) -> Result<Helped, Error> {
+        let mut helped = Helped::default();
         let controls = controls(records);
         let devices = self.setup.rules.names_devices();
         let by_ruleset = self.setup.rules.sets_zones();
@@ -67,6 +80,7 @@ impl Judge {
             let network = &self.setup.network;
             let on_known_devices = |record| !devices || !ends(record, network).contains(&true);
             if !carried || !on_known_devices(record) {
+                helped.reasons.insert(at, UNCLEAR);
                 continue;
             }
             let mut candidates: Vec<usize> = pairs(record)
@@ -80,6 +94,10 @@ impl Judge {
             candidates.truncate(CONTROLS_MAX);
             let mut found: Option<Verdict> = None;
             let mut all_stopped = !candidates.is_empty();
+            let mut reason = match candidates.is_empty() {
+                true => NO_CONTROL,
+                false => NO_HELPER,
+            };
             for control in candidates {
                 if let Some(stopped) = vain.get(&control) {
                     all_stopped &= stopped;
@@ -88,7 +106,7 @@ impl Judge {
                 self.enter(if by_ruleset { 0 } else { record.identity.zone })?;
                 let plan = |record| Flow::new(record, &self.setup.network, &self.setup.wire);
                 let (control_flow, flow) = (plan(&records[control]), plan(record));
-                let behind = self.behind(&control_flow, &flow, &verdicts[at]);
+                let behind = self.behind(&control_flow, &flow, by, &verdicts[at]);
                 match behind
                     .map_err(|error| Error::caused(format!("judging failed: {error}"), error))?
                 {
@@ -118,22 +136,33 @@ impl Judge {
                         all_stopped = false;
                         vain.insert(control, false);
                     }
-                    Behind::Unclear => all_stopped = false,
+                    Behind::Unclear => {
+                        all_stopped = false;
+                        reason = UNCLEAR;
+                    }
                 }
             }
             if let Some(found) = found {
                 verdicts[at] = found;
-                known.insert(at);
+                helped.known.insert(at);
             } else if all_stopped {
                 // It would come as a new one.
-                known.insert(at);
+                helped.known.insert(at);
+            } else {
+                helped.reasons.insert(at, reason);
             }
         }
-        Ok(known)
+        Ok(helped)
     }
 
     /// Judges a flow behind a control connection. `new` is the verdict on it as one that nobody expects.
-    fn behind(&mut self, control: &Flow, flow: &Flow, new: &Verdict) -> io::Result<Behind> {
+    fn behind(
+        &mut self,
+        control: &Flow,
+        flow: &Flow,
+        by: Expected,
+        new: &Verdict,
+    ) -> io::Result<Behind> {
         if control.impossible.is_some() || flow.impossible.is_some() {
             return Ok(Behind::Unclear);
         }
@@ -168,13 +197,21 @@ impl Judge {
             if !passed.passes() {
                 return Ok(Behind::Unclear);
             }
+            let Some(entry) = entry(&self.setup.conntrack, &packet.tuple, self.zone)? else {
+                return Ok(Behind::Unclear);
+            };
+            // Another helper would not have expected it.
+            let is_other = |helper| by.helper.is_some_and(|by| by != helper);
+            if entry.helper.is_none_or(is_other) {
+                return Ok(Behind::NoHelper);
+            }
             let Some(data) = self.place(flow, &tuples) else {
                 return Ok(Behind::Unclear);
             };
             let expectation = Expectation {
                 master: packet.tuple,
                 expected: data.tuple,
-                zone: self.zone,
+                zone: entry.zone,
             };
             match expectation.make(&self.setup.conntrack) {
                 Answer::Made => {}

@@ -2,23 +2,93 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
 use crate::check::packet::Tuple;
+use crate::model::origin::Helper;
+use crate::model::record::{Service, SourcePort};
 use crate::netlink::build::{Body, netfilter_message};
-use crate::netlink::request::transact;
+use crate::netlink::conntrack::sighting;
+use crate::netlink::request::{exchange, transact};
 use crate::netlink::uapi::{
     AF_INET, AF_INET6, CTA_EXPECT_MASK, CTA_EXPECT_MASTER, CTA_EXPECT_TIMEOUT, CTA_EXPECT_TUPLE,
     CTA_EXPECT_ZONE, CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC,
-    CTA_PROTO_DST_PORT, CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_TUPLE_IP, CTA_TUPLE_PROTO,
-    IPCTNL_MSG_EXP_DELETE, IPCTNL_MSG_EXP_NEW, NFNL_SUBSYS_CTNETLINK_EXP, NLM_F_ACK, NLM_F_CREATE,
+    CTA_PROTO_DST_PORT, CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_TUPLE_IP, CTA_TUPLE_ORIG,
+    CTA_TUPLE_PROTO, CTA_ZONE, IPCTNL_MSG_CT_GET, IPCTNL_MSG_EXP_DELETE, IPCTNL_MSG_EXP_NEW,
+    NFNL_SUBSYS_CTNETLINK, NFNL_SUBSYS_CTNETLINK_EXP, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP,
     NLM_F_EXCL, NLM_F_REQUEST, message_type,
 };
 
 /// How long an expectation waits for its connection, in seconds: longer than any judge does.
 const TIMEOUT_S: u32 = 60;
+
+/// What conntrack knows of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    /// The helper that follows it.
+    pub helper: Option<Helper>,
+    /// Its zone.
+    pub zone: u16,
+}
+
+/// Asks for the connection whose first packet was this: in `zone`, or else wherever a ruleset has put it.
+///
+/// Errors: the kernel's, or those of the socket.
+pub(super) fn entry(socket: impl AsFd, first: &Tuple, zone: u16) -> io::Result<Option<Entry>> {
+    let mut found = None;
+    for flags in [NLM_F_REQUEST, NLM_F_REQUEST | NLM_F_DUMP] {
+        let mut bytes = Vec::new();
+        let kind = message_type(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET);
+        netfilter_message(&mut bytes, kind, flags, family(first), 0, |body| {
+            if flags & NLM_F_DUMP == 0 {
+                tuple(body, CTA_TUPLE_ORIG, first);
+                if zone != 0 {
+                    body.attribute(CTA_ZONE, &zone.to_be_bytes());
+                }
+            }
+        });
+        let asked = exchange(&socket, &bytes, None, |message| {
+            if let Ok(seen) = sighting(message, true) {
+                let of = &seen.tuple;
+                let ports = (of.source_port, of.service);
+                let same = (of.source, of.destination, of.protocol)
+                    == (first.source, first.destination, first.protocol)
+                    && ports
+                        == (
+                            SourcePort::Exact(first.source_port),
+                            Service::Port(first.destination_port),
+                        );
+                if same {
+                    found = Some(Entry {
+                        helper: seen.helper,
+                        zone: of.zone,
+                    });
+                }
+            }
+            // A dump is read to its end, which would be taken for the next answer else.
+            match flags & NLM_F_DUMP {
+                0 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        });
+        match asked {
+            Err(error) if Errno::from_io_error(&error) != Some(Errno::NOENT) => return Err(error),
+            _ if found.is_some() => break,
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+const fn family(tuple: &Tuple) -> u8 {
+    match tuple.source {
+        IpAddr::V4(_) => AF_INET,
+        IpAddr::V6(_) => AF_INET6,
+    }
+}
 
 /// A connection that another one makes related.
 #[derive(Clone, Copy, Debug)]
@@ -90,11 +160,7 @@ impl Expectation {
     ) -> io::Result<()> {
         let mut bytes = Vec::new();
         let kind = message_type(NFNL_SUBSYS_CTNETLINK_EXP, message);
-        let family = if self.expected.source.is_ipv4() {
-            AF_INET
-        } else {
-            AF_INET6
-        };
+        let family = family(&self.expected);
         let flags = NLM_F_REQUEST | NLM_F_ACK | flags;
         netfilter_message(&mut bytes, kind, flags, family, 0, |body| {
             tuple(body, CTA_EXPECT_TUPLE, &self.expected);
