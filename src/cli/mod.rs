@@ -6,6 +6,7 @@ pub mod command;
 pub mod config;
 mod conflict;
 mod filters;
+mod guide;
 mod layout;
 pub mod options;
 mod purpose;

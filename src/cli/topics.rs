@@ -36,9 +36,15 @@ pub const TOPICS: &[Topic] = topics! {
     "watch-guide" "watch.md"
 };
 
-/// The guide of this name.
+/// The guide of this name, or of a document's name as other guides have it: `check.md`.
 pub fn find(name: &str) -> Option<&'static Topic> {
-    TOPICS.iter().find(|topic| topic.name == name)
+    let name = name.to_lowercase();
+    let document = name.strip_suffix(".md");
+    let of = |name: &str| TOPICS.iter().find(|topic| topic.name == name);
+    of(&name).or_else(|| {
+        let document = document?;
+        of(document).or_else(|| of(&format!("{document}-guide")))
+    })
 }
 
 impl Topic {
@@ -47,46 +53,6 @@ impl Topic {
         let first = self.text.lines().next().unwrap_or_default();
         first.trim_start_matches("# ")
     }
-}
-
-/// A text without what only a program for Markdown needs: pictures, targets of links, marks of headings and of code.
-pub fn plain(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut is_code = false;
-    for line in text.lines() {
-        if line.starts_with("```") {
-            is_code = !is_code;
-            continue;
-        }
-        if is_code {
-            if !line.is_empty() {
-                out += "    ";
-            }
-            out += line;
-        } else if line.starts_with("![") {
-            continue;
-        } else if let Some(heading) = line.strip_prefix('#') {
-            out += &heading.trim_start_matches('#').trim_start().to_uppercase();
-        } else {
-            out += &without_links(line).replace("**", "");
-        }
-        out.push('\n');
-    }
-    out
-}
-
-fn without_links(line: &str) -> String {
-    let mut out = String::new();
-    let mut rest = line;
-    while let Some((before, after)) = rest.split_once("](") {
-        let (Some(open), Some((_, behind))) = (before.rfind('['), after.split_once(')')) else {
-            break;
-        };
-        out += &before[..open];
-        out += &before[open + 1..];
-        rest = behind;
-    }
-    out + rest
 }
 
 #[cfg(test)]
@@ -130,12 +96,20 @@ mod tests {
     }
 
     #[test]
-    fn a_guide_is_readable_as_it_is() {
-        let text = "# A title\n\n![picture](x.png)\nSee [names](names.md#a) and [top](top.md), **always**.\n\n```console\n$ ls [a](b)\n\n```\n";
-        assert_eq!(
-            plain(text),
-            "A TITLE\n\nSee names and top, always.\n\n    $ ls [a](b)\n\n"
-        );
-        assert_eq!(without_links("a](b [c"), "a](b [c");
+    fn guides_are_found_by_the_names_that_people_try() {
+        let found = |name: &str| find(name).map(|topic| topic.name);
+        for name in [
+            "check-guide",
+            "Check-Guide",
+            "check-guide.md",
+            "check.md",
+            "CHECK.MD",
+        ] {
+            assert_eq!(found(name), Some("check-guide"), "{name}");
+        }
+        assert_eq!(found("Json.md"), Some("json"));
+        for name in ["check", "jsn", ".md", ""] {
+            assert_eq!(found(name), None, "{name}");
+        }
     }
 }

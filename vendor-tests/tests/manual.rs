@@ -117,6 +117,15 @@ fn short_help_fits_a_screen_and_begins_its_examples() {
     for name in names {
         assert!(help(&["help", name]).lines().count() > 10, "{name}");
     }
+    let guide = help(&["help", "Top.md"]);
+    assert!(
+        guide.starts_with("See what passes now\n") && !guide.contains('\u{1b}'),
+        "{guide}"
+    );
+    assert!(
+        guide.lines().all(|line| line.chars().count() <= 80),
+        "{guide}"
+    );
     let unknown = std::process::Command::new(program())
         .args(["help", "a\u{1b}[m"])
         .output()

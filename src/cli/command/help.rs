@@ -1,13 +1,17 @@
 //! `conntracker help`: all options of a command, or a guide.
 
+use std::env;
 use std::io::{self, Write};
 
-use clap::{Args, CommandFactory};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args, Command, CommandFactory};
 
+use crate::cli::guide::Page;
 use crate::cli::options::Cli;
 use crate::cli::topics::{self, TOPICS};
 use crate::model::error::Error;
 use crate::model::printable::printable;
+use crate::output::layout;
 
 /// Arguments of `conntracker help`.
 #[derive(Clone, Debug, Args)]
@@ -29,7 +33,8 @@ impl Help {
     pub fn run(&self) -> Result<u8, Error> {
         let mut program = Cli::command();
         program.build();
-        let text = match self.of.as_deref() {
+        let lower = self.of.as_ref().map(|name| name.to_lowercase());
+        let text = match lower.as_deref() {
             None => program.render_long_help().to_string(),
             Some("topics") => list(&program),
             Some(name) => {
@@ -41,12 +46,11 @@ impl Help {
                     }
                     text
                 } else if let Some(topic) = topics::find(name) {
-                    topics::plain(topic.text)
+                    let columns = env::var("COLUMNS").ok();
+                    let colour = layout::wants_colour();
+                    Page::new(columns.as_deref(), layout::width(), colour).show(topic.text)
                 } else {
-                    return Err(Error::arguments(format!(
-                        "no command and no topic is called {:?}: conntracker help topics lists them",
-                        printable(name)
-                    )));
+                    return Err(unknown(&program, self.of.as_deref().unwrap_or(name)));
                 }
             }
         };
@@ -61,8 +65,37 @@ impl Help {
     }
 }
 
+/// What is to be said of a name that nothing has.
+fn unknown(program: &Command, name: &str) -> Error {
+    let message = format!("no command and no topic is called {:?}", printable(name));
+    Error::arguments(match nearest(program, name) {
+        Some(nearest) => {
+            format!("{message}; did you mean {nearest}? conntracker help topics lists all")
+        }
+        None => format!("{message}: conntracker help topics lists them"),
+    })
+}
+
+/// The command or topic whose name is most like this one.
+fn nearest(program: &Command, name: &str) -> Option<String> {
+    let name = name.to_lowercase();
+    let name = name.strip_suffix(".md").unwrap_or(&name);
+    let topics = { TOPICS.iter() }.map(|topic| Command::new(topic.name));
+    let names = program.get_subcommands().cloned().chain(topics);
+    let names = names.chain([Command::new("topics")]);
+    let of_all = Command::new("help")
+        .disable_help_subcommand(true)
+        .subcommands(names);
+    let error = of_all.try_get_matches_from(["help", name]).err()?;
+    match error.get(ContextKind::SuggestedSubcommand)? {
+        // The last is the most similar one.
+        ContextValue::Strings(names) => names.last().cloned(),
+        _ => None,
+    }
+}
+
 /// What there is to read, and how.
-fn list(program: &clap::Command) -> String {
+fn list(program: &Command) -> String {
     let commands = program.get_subcommands().map(|command| {
         let about = command.get_about().map(ToString::to_string);
         (command.get_name().to_owned(), about.unwrap_or_default())
@@ -90,4 +123,40 @@ fn list(program: &clap::Command) -> String {
         text.push('\n');
     }
     text + "Manual pages, where the package is installed: man conntracker, and man conntracker-COMMAND.\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_nothing_has_gets_the_nearest() {
+        let said = |name: &str| {
+            let help = Help {
+                of: Some(name.into()),
+            };
+            help.run().unwrap_err().to_string()
+        };
+        for (name, nearest) in [
+            ("chek-guide", "check-guide"),
+            ("Chekguide.md", "check-guide"),
+            ("relability.md", "reliability"),
+            ("mrge", "merge"),
+            ("topic", "topics"),
+        ] {
+            let message = said(name);
+            assert!(
+                message.contains(&format!("did you mean {nearest}?")),
+                "{message}"
+            );
+        }
+        for name in ["x", "--help", "zebra\u{1b}"] {
+            let message = said(name);
+            assert!(!message.contains("did you mean"), "{message}");
+            assert!(
+                message.ends_with("conntracker help topics lists them"),
+                "{message}"
+            );
+        }
+    }
 }
