@@ -8,7 +8,7 @@ use crate::check::network::Network;
 use crate::check::rules::Rules;
 use crate::check::ruleset::Ruleset;
 use crate::model::record::Record;
-use crate::model::units::show_count;
+use crate::model::units::{agree, counted};
 
 /// Words of a rule as `nft list ruleset` has it, and what they mean for the judgement.
 const NFT: [(&[&str], &str); 27] = [
@@ -196,8 +196,7 @@ pub fn of(rulesets: &[Ruleset], rules: &Rules) -> Vec<String> {
 
 /// A number of flows.
 pub fn flows(number: u64) -> String {
-    let noun = if number == 1 { "flow" } else { "flows" };
-    format!("{} {noun}", show_count(number))
+    counted(number, "flow")
 }
 
 /// What is not known of the flows, or can't be done for them.
@@ -239,8 +238,9 @@ pub fn of_flows(records: &[Record], network: &Network, rules: &Rules) -> Vec<Str
     for ((number, version), hint) in unseen.into_iter().zip(["IPv4", "IPv6"]).zip(hints) {
         if number > 0 {
             limits.push(format!(
-                "no chain of the ruleset sees {version}, and {} of it meet no rule{hint}",
-                flows(number)
+                "no chain of the ruleset sees {version}, and {} of it {} no rule{hint}",
+                flows(number),
+                agree(number, "meets", "meet")
             ));
         }
     }

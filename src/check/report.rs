@@ -281,8 +281,8 @@ mod tests {
         let expected = "\
 a.nft: of some confirmed flows it is not known whether they pass
           3 confirmed flows: 1 accepted, 1 dropped, 1 undecided
-          1 their replies: 0 accepted, 0 dropped, 1 rejected
-          1 unconfirmed flows: 1 accepted, 0 dropped
+          1 reply: 0 accepted, 0 dropped, 1 rejected
+          1 unconfirmed flow: 1 accepted, 0 dropped
 
 1 flow accepted that nobody has answered
   tcp    10.0.0.1 -> 10.0.0.5:22 (unconfirmed)

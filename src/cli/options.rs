@@ -309,11 +309,11 @@ pub struct Cli {
     pub source: Source,
 
     /// Receive buffer to start with (64M, 512K, bytes)
-    #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = "64M", value_parser = parse_bytes, conflicts_with = "read", help_heading = "Capture")]
+    #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = "64M", value_parser = parse_bytes, allow_negative_numbers = true, conflicts_with = "read", help_heading = "Capture")]
     pub buffer: u32,
 
     /// How far the receive buffer may grow under pressure
-    #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = "512M", value_parser = parse_bytes, conflicts_with = "read", help_heading = "Capture")]
+    #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = "512M", value_parser = parse_bytes, allow_negative_numbers = true, conflicts_with = "read", help_heading = "Capture")]
     pub buffer_max: u32,
 
     /// Receive with N threads, each with a socket for its share of the flows

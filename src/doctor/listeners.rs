@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::finding::Finding;
-use crate::model::units::show_count;
+use crate::model::units::{agree, counted, show_count};
 
 const NAME: &str = "listeners";
 /// `NETLINK_NETFILTER` as /proc/net/netlink shows it.
@@ -152,16 +152,15 @@ pub fn judge(listeners: Option<&[Listener]>) -> Finding {
     if listeners.len() > NAMED {
         named.push(format!("{} more", listeners.len() - NAMED));
     }
+    let number = listeners.len() as u64;
     // Whether anybody listens is one variable for all namespaces (`nf_ctnetlink_has_listener`,
     // net/netfilter/core.c, Linux 6.3).
     let finding = Finding::note(
         NAME,
         format!(
-            "{} listening too: {}",
-            match listeners.len() {
-                1 => "1 socket is".to_owned(),
-                more => format!("{more} sockets are"),
-            },
+            "{} {} listening too: {}",
+            counted(number, "socket"),
+            agree(number, "is", "are"),
             named.join("; ")
         ),
     );

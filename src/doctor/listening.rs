@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use netfilter_conntrack::Handle;
 
 use super::finding::{Finding, cause};
-use crate::model::units::{show_bytes, show_count};
+use crate::model::units::{agree, counted, show_bytes, show_count};
 use crate::netlink::framing::messages;
 use crate::netlink::uapi::{IPCTNL_MSG_CT_NEW, NFNL_SUBSYS_CTNETLINK, NLM_F_CREATE, message_type};
 use crate::os::prefilter::Share;
@@ -171,9 +171,9 @@ pub fn judge_buffer(listening: &Listening) -> Finding {
             let room = u64::from(granted_bytes / EVENT_TRUESIZE_BYTES);
             let rate = traffic.rate(traffic.events + traffic.missed);
             let holds = format!(
-                "{} or {} events: {} at the worst rate of {}/s, {}",
+                "{} or {}: {} at the worst rate of {}/s, {}",
                 show_bytes(granted_bytes.into()),
-                show_count(room),
+                counted(room, "event"),
                 show_seconds(room, WORST_RATE),
                 show_count(WORST_RATE),
                 match rate {
@@ -238,15 +238,20 @@ pub fn judge_traffic(listening: &Listening, events_setting: Option<u64>) -> Find
     };
     let new = traffic.rate(traffic.new);
     let what = format!(
-        "{} events/s, {new} of them new connections (listened for {:.1} s{scope})",
-        show_count(traffic.rate(traffic.events)),
+        "{}/s, {} of them {} (listened for {:.1} s{scope})",
+        counted(traffic.rate(traffic.events), "event"),
+        show_count(new),
+        agree(new, "a new connection", "new connections"),
         traffic.time.as_secs_f64(),
-        new = show_count(new),
     );
     let finding = if traffic.missed > 0 {
         Finding::note(
             NAME,
-            format!("{what}; {} more were missed", show_count(traffic.missed)),
+            format!(
+                "{what}; {} more {} missed",
+                show_count(traffic.missed),
+                agree(traffic.missed, "was", "were")
+            ),
         )
         .next("see buffer and kernel-source; a capture makes up for what it misses")
     } else {

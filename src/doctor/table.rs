@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::finding::Finding;
-use crate::model::units::show_count;
+use crate::model::units::{counted, show_count};
 use crate::os::sysctl::sysctl;
 
 const NAME: &str = "table";
@@ -105,7 +105,7 @@ fn judge_known(table: &Table, count: u64, max: u64) -> Finding {
         format!("raise it: sysctl -w net.netfilter.nf_conntrack_max={more}")
     };
     if max == 0 {
-        return Finding::ok(NAME, format!("{} connections, no limit", show_count(count)));
+        return Finding::ok(NAME, format!("{}, no limit", counted(count, "connection")));
     }
     let percent = count.saturating_mul(100) / max;
     let full = format!(
@@ -130,9 +130,9 @@ fn judge_known(table: &Table, count: u64, max: u64) -> Finding {
         return Finding::note(
             NAME,
             format!(
-                "{full} now; it was full before: {} packets dropped, {} connections thrown out early",
-                show_count(drop),
-                show_count(early_drop)
+                "{full} now; it was full before: {} dropped, {} thrown out early",
+                counted(drop, "packet"),
+                counted(early_drop, "connection")
             ),
         )
         .next(raise());
@@ -141,8 +141,8 @@ fn judge_known(table: &Table, count: u64, max: u64) -> Finding {
         Some(buckets) if buckets > 0 && count / buckets >= CROWD => Finding::note(
             NAME,
             format!(
-                "{full}; with {} buckets each packet's look-up is slow",
-                show_count(buckets)
+                "{full}; with {} each packet's look-up is slow",
+                counted(buckets, "bucket")
             ),
         )
         .next(format!(

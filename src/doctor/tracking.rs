@@ -7,7 +7,7 @@ use super::finding::{Finding, State, cause};
 use super::need::Needs;
 use super::ruleset::Ruleset;
 use super::xtables;
-use crate::model::units::show_count;
+use crate::model::units::{counted, show_count};
 use crate::os::host;
 
 const NAME: &str = "tracking";
@@ -174,8 +174,7 @@ fn because(needs: &Needs, complete: bool, ipv6_in_use: bool) -> Finding {
     let named: Vec<String> = needs.named.iter().map(ToString::to_string).collect();
     let more = match needs.count - named.len() {
         0 => String::new(),
-        1 => " and 1 more rule".to_owned(),
-        more => format!(" and {more} more rules"),
+        more => format!(" and {}", counted(more as u64, "more rule")),
     };
     let named = format!("because of {}{more}", named.join("; "));
     // What could not be read may track the other one.

@@ -27,7 +27,7 @@ use crate::live::state::State;
 use crate::live::track::Track;
 use crate::live::watch::Watch;
 use crate::model::error::Error;
-use crate::model::units::{show_bytes, show_count};
+use crate::model::units::{counted, show_bytes};
 use crate::model::verdict::{Loss, Verdict};
 use crate::os::signals::Signals;
 use crate::os::sysctl::sysctl;
@@ -245,7 +245,7 @@ const INCOMPLETE: u8 = 3;
 fn not_recorded(loss: &Loss, existing: bool) -> Vec<String> {
     let mut reasons = [&loss.other[..], &loss.over, &loss.effects].concat();
     if loss.missed > 0 {
-        reasons.push(format!("up to {} events missed", show_count(loss.missed)));
+        reasons.push(format!("up to {} missed", counted(loss.missed, "event")));
     }
     if existing {
         reasons.push(

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::intake::Intake;
 use crate::model::error::Error;
-use crate::model::units::show_count;
+use crate::model::units::{agree, counted};
 use crate::netlink::build::netfilter_message;
 use crate::netlink::framing::{NFGENMSG_LEN, attributes};
 use crate::netlink::request::{self, Family};
@@ -215,14 +215,15 @@ fn each_other(intake: &Intake) -> impl Iterator<Item = (Life, Arc<str>, Counters
         })
 }
 
-fn tell(counted: &Counters) -> Option<String> {
-    let (unknown, early) = (counted.unknown(), counted.early_drop);
+fn tell(counters: &Counters) -> Option<String> {
+    let (unknown, early) = (counters.unknown(), counters.early_drop);
     (unknown + early > 0).then(|| {
         format!(
-            "the kernel's connection table was full: {} packets of new connections were dropped unseen, {} \
-             connections thrown out early; raise net.netfilter.nf_conntrack_max",
-            show_count(unknown),
-            show_count(early),
+            "the kernel's connection table was full: {} of new connections {} dropped unseen, {} thrown out early; raise \
+             net.netfilter.nf_conntrack_max",
+            counted(unknown, "packet"),
+            agree(unknown, "was", "were"),
+            counted(early, "connection"),
         )
     })
 }

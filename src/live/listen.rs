@@ -6,7 +6,7 @@ use netfilter_conntrack::Handle;
 
 use crate::live::options::Reception;
 use crate::model::error::Error;
-use crate::model::units::{show_bytes, show_count};
+use crate::model::units::{counted, show_bytes};
 use crate::os::prefilter::Share;
 use crate::os::sysctl::sysctl;
 #[cfg(feature = "ebpf")]
@@ -147,9 +147,9 @@ fn load(_: &Reception, _: &Handle, _: &Console) -> Result<Method, String> {
 /// Says what receive buffer there is.
 fn describe(buffer: &Buffer, options: &Reception, console: &Console) {
     let granted = format!(
-        "receive buffer of {} ({} events)",
+        "receive buffer of {} ({})",
         show_bytes(buffer.granted_bytes().into()),
-        show_count(buffer.granted_events().into()),
+        counted(buffer.granted_events().into(), "event"),
     );
     if buffer.granted_bytes() >= options.buffer {
         console.detail(&granted);

@@ -13,7 +13,7 @@ use crate::model::error::Error;
 use crate::model::listing::Flow;
 use crate::model::ruled::Told;
 use crate::model::timestamp::Timestamp;
-use crate::model::units::show_count;
+use crate::model::units::{agree, counted, show_count};
 
 /// How long packets that are under way are waited for when a list is made.
 const LAST: Duration = Duration::from_millis(20);
@@ -100,8 +100,10 @@ impl Lookups {
         match listener.dropped() {
             Ok(0) => {}
             Ok(dropped) => missing.push(format!(
-                "{} packets of DNS came faster than they were read, and their names are missing",
-                show_count(u64::from(dropped))
+                "{} of DNS came faster than {} read, and {} names are missing",
+                counted(u64::from(dropped), "packet"),
+                agree(dropped.into(), "it was", "they were"),
+                agree(dropped.into(), "its", "their")
             )),
             Err(error) => missing.push(format!(
                 "whether packets of DNS were missed is not known: {error}"

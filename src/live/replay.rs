@@ -11,7 +11,7 @@ use crate::model::capture::Capture;
 use crate::model::error::Error;
 use crate::model::printable::printable;
 use crate::model::ruled::Told;
-use crate::model::units::show_count;
+use crate::model::units::{counted, show_count};
 use crate::model::verdict::Loss;
 use crate::output::printer::Printer;
 use crate::sources::file;
@@ -50,11 +50,11 @@ pub fn replay(
         return Err(Error::file(path, printable(reason)));
     }
     console.detail(&format!(
-        "{} events, {} flows; skipped: {} other messages, {} events of other protocols, {} malformed",
-        show_count(tally.events),
-        show_count(intake.table().len() as u64),
-        show_count(tally.not_events),
-        show_count(tally.not_listed),
+        "{}, {}; skipped: {}, {} of other protocols, {} malformed",
+        counted(tally.events, "event"),
+        counted(intake.table().len() as u64, "flow"),
+        counted(tally.not_events, "other message"),
+        counted(tally.not_listed, "event"),
         show_count(tally.malformed),
     ));
     let verdict = read.audit.verdict(&reasons);

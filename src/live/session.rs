@@ -28,7 +28,7 @@ use crate::live::options::CaptureOptions;
 use crate::live::recovery::Recovery;
 use crate::live::rulings::Rulings;
 use crate::live::watch::Watch;
-use crate::model::units::show_count;
+use crate::model::units::counted;
 use crate::model::verdict::Loss;
 use crate::os::namespaces::Namespaces;
 use crate::os::signals::Signals;
@@ -123,7 +123,7 @@ impl<'a> Session<'a> {
             match self.recovery.list_existing() {
                 Ok(tally) => {
                     self.console
-                        .detail(&format!("{} open connections", show_count(tally.recovered)));
+                        .detail(&counted(tally.recovered, "open connection"));
                 }
                 Err(error) => self.trouble(format!("open connections not read: {error}")),
             }
@@ -284,15 +284,15 @@ impl<'a> Session<'a> {
         }
         if self.shared.overruns() > 0 {
             self.console.detail(&format!(
-                "{} overruns reported",
-                show_count(self.shared.overruns())
+                "{} reported",
+                counted(self.shared.overruns(), "overrun")
             ));
         }
         self.console.detail(&format!(
-            "{} events in {:.1} s, {} flows",
-            show_count(self.intake.tally().events),
+            "{} in {:.1} s, {}",
+            counted(self.intake.tally().events, "event"),
             self.began.elapsed().as_secs_f64(),
-            show_count(self.intake.table().len() as u64),
+            counted(self.intake.table().len() as u64, "flow"),
         ));
     }
 

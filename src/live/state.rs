@@ -24,7 +24,7 @@ use crate::model::capture::{Capture, Gap};
 use crate::model::error::Error;
 use crate::model::printable::printable;
 use crate::model::selection::SourcePorts;
-use crate::model::units::show_count;
+use crate::model::units::counted;
 use crate::os::clock::{earlier, later, uptime};
 use crate::os::host;
 use crate::ui::console::Console;
@@ -124,9 +124,9 @@ impl State {
             return Err(Error::file(
                 &self.path,
                 format!(
-                    "holds {} flows, more than --max-flows lets be kept: give a greater number, or \
+                    "holds {}, more than --max-flows lets be kept: give a greater number, or \
                      name another file with --state",
-                    show_count(flows)
+                    counted(flows, "flow")
                 ),
             ));
         }
@@ -141,10 +141,9 @@ impl State {
             None => String::new(),
         };
         console.note(&format!(
-            "{}: goes on with {} flow{}{pause}",
+            "{}: goes on with {}{pause}",
             self.path.display(),
-            show_count(flows),
-            if flows == 1 { "" } else { "s" },
+            counted(flows, "flow"),
         ));
         let mut capture = description::go_on(begun, before);
         add_gap(&mut capture.gaps, gap);

@@ -1,5 +1,6 @@
 //! Numbers with units, as they stand on a command line.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// The longest time that makes sense; clocks can be added to it without an overflow.
@@ -40,6 +41,9 @@ pub fn parse_interval(text: &str) -> Result<Duration, String> {
     parse_from(text, SHORTEST_INTERVAL, "100ms")
 }
 
+/// What sizes there are, for those who wrote another.
+const SIZES: &str = "write a size from 1 byte to 2047M, for example 65536, 512K, 64M or 1G";
+
 /// Parses a number of bytes: `65536`, `512K`, `64M` or `64MiB`, `1G`; the letters are powers of 1024.
 ///
 /// Errors: what is wrong and which forms there are.
@@ -51,7 +55,7 @@ pub fn parse_bytes(text: &str) -> Result<u32, String> {
         "k" | "kb" | "kib" => 10,
         "m" | "mb" | "mib" => 20,
         "g" | "gb" | "gib" => 30,
-        _ => return Err("write for example 65536, 512K, 64M or 1G".into()),
+        _ => return Err(SIZES.into()),
     };
     // The kernel keeps buffer sizes in an int.
     number
@@ -60,16 +64,49 @@ pub fn parse_bytes(text: &str) -> Result<u32, String> {
         .and_then(|number| number.checked_mul(1 << shift))
         .filter(|&bytes| (1..=i32::MAX as u64).contains(&bytes))
         .map(|bytes| bytes as u32)
-        .ok_or_else(|| "write a size from 1 byte to 2047M".into())
+        .ok_or_else(|| SIZES.into())
 }
 
-/// A number of bytes for people: `64 MiB`, `20 kB` would be lying about 20,480.
+/// A number of bytes for people, rounded down: `64 MiB`, `4.5 MiB`. `20 kB` would be lying about 20,480.
 pub fn show_bytes(bytes: u64) -> String {
-    match bytes {
-        0..10_240 => format!("{bytes} bytes"),
-        10_240..10_485_760 => format!("{} KiB", bytes >> 10),
-        _ => format!("{} MiB", bytes >> 20),
+    let (shift, unit) = match bytes {
+        0..0x400 => return counted(bytes, "byte"),
+        0x400..0x10_0000 => (10, "KiB"),
+        0x10_0000..0x4000_0000 => (20, "MiB"),
+        _ => (30, "GiB"),
+    };
+    let whole = bytes >> shift;
+    match ((bytes & ((1 << shift) - 1)) * 10) >> shift {
+        // Of ten and more, a tenth says little; but 1.9 GiB are not 1.
+        tenths @ 1.. if whole < 10 => format!("{whole}.{tenths} {unit}"),
+        _ => format!("{} {unit}", show_count(whole)),
     }
+}
+
+/// A number of things, of which `thing` is one: `1 flow`, `1,234 flows`, `2 entries`.
+pub fn counted(number: u64, thing: &str) -> String {
+    format!("{} {}", show_count(number), plural(number, thing))
+}
+
+/// What so many things are called, without their number.
+pub fn plural(number: u64, thing: &str) -> Cow<'_, str> {
+    let before_y = thing.strip_suffix('y');
+    match before_y {
+        _ if number == 1 => Cow::Borrowed(thing),
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => Cow::Owned(format!("{stem}ies")),
+        _ if ["s", "x", "ch", "sh"]
+            .iter()
+            .any(|end| thing.ends_with(end)) =>
+        {
+            Cow::Owned(format!("{thing}es"))
+        }
+        _ => Cow::Owned(format!("{thing}s")),
+    }
+}
+
+/// The word that goes with a number: `agree(number, "was", "were")`.
+pub const fn agree<'a>(number: u64, one: &'a str, several: &'a str) -> &'a str {
+    if number == 1 { one } else { several }
 }
 
 /// A number with thousands separated: `1,234,567`.
@@ -120,6 +157,44 @@ mod tests {
         assert_eq!(parse_duration("1ms"), Ok(Duration::from_millis(1)));
         assert!(parse_interval("99ms").is_err());
         assert_eq!(parse_interval("100ms"), Ok(Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn one_is_one_and_none_are_several() {
+        let shown = [0, 1, 2, 1234].map(|number| counted(number, "new flow"));
+        assert_eq!(
+            shown,
+            [
+                "0 new flows",
+                "1 new flow",
+                "2 new flows",
+                "1,234 new flows"
+            ]
+        );
+        let two = ["entry", "day", "address", "switch"].map(|thing| counted(2, thing));
+        assert_eq!(two, ["2 entries", "2 days", "2 addresses", "2 switches"]);
+        let were = [0, 1, 2].map(|number| agree(number, "was", "were"));
+        assert_eq!(were, ["were", "was", "were"]);
+    }
+
+    #[test]
+    fn sizes_are_shown_as_people_say_them() {
+        for (bytes, shown) in [
+            (0, "0 bytes"),
+            (1, "1 byte"),
+            (1023, "1,023 bytes"),
+            (1 << 10, "1 KiB"),
+            (64 << 10, "64 KiB"),
+            (4096 << 10, "4 MiB"),
+            (4608 << 10, "4.5 MiB"),
+            ((1 << 20) - 1, "1,023 KiB"),
+            (180 << 20, "180 MiB"),
+            (1 << 30, "1 GiB"),
+            (i32::MAX as u64, "1.9 GiB"),
+            (9 << 40, "9,216 GiB"),
+        ] {
+            assert_eq!(show_bytes(bytes), shown);
+        }
     }
 
     #[test]

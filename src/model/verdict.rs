@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::model::timestamp::Timestamp;
-use crate::model::units::show_count;
+use crate::model::units::{agree, counted};
 
 /// The time in which events were missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,27 +92,29 @@ impl Loss {
         let hidden = self.missed.saturating_sub(self.shown);
         if self.missed > 0 && !self.resynced {
             reasons.push(format!(
-                "up to {} events missed{when} and not made up for",
-                show_count(self.missed)
+                "up to {} missed{when} and not made up for",
+                counted(self.missed, "event")
             ));
         } else if hidden > 0 {
             reasons.push(format!(
-                "up to {} events missed{when}, of which the kernel's connection table gave back {} flows: up to {} \
-                 flows may be missing because they began and ended in that time, or be listed as unanswered \
-                 although they were answered; a larger --buffer avoids such gaps, --reliable fills them",
-                show_count(self.missed),
-                show_count(self.recovered),
-                show_count(hidden)
+                "up to {} missed{when}, of which the kernel's connection table gave back {}: up to {} may be missing \
+                 because {they} began and ended in that time, or be listed as unanswered although {they} {} answered; a \
+                 larger --buffer avoids such gaps, --reliable fills them",
+                counted(self.missed, "event"),
+                counted(self.recovered, "flow"),
+                counted(hidden, "flow"),
+                agree(hidden, "was", "were"),
+                they = agree(hidden, "it", "they")
             ));
         }
         if self.refused > 0 {
             reasons.push(format!(
-                "{} events of flows beyond --max-flows not recorded",
-                show_count(self.refused)
+                "{} of flows beyond --max-flows not recorded",
+                counted(self.refused, "event")
             ));
         }
         if self.malformed > 0 {
-            reasons.push(format!("{} events unreadable", show_count(self.malformed)));
+            reasons.push(format!("{} unreadable", counted(self.malformed, "event")));
         }
         if !reasons.is_empty() {
             Verdict::Incomplete(reasons)
@@ -156,9 +158,9 @@ impl fmt::Display for Verdict {
             Self::Complete => f.write_str("complete"),
             Self::Recovered { missed, recovered } => write!(
                 f,
-                "recovered ({} events missed, {} flows recovered)",
-                show_count(*missed),
-                show_count(*recovered)
+                "recovered ({} missed, {} recovered)",
+                counted(*missed, "event"),
+                counted(*recovered, "flow")
             ),
             Self::Incomplete(reasons) => write!(f, "incomplete ({})", reasons.join("; ")),
         }
@@ -182,7 +184,7 @@ mod tests {
         assert!(
             loss.verdict()
                 .to_string()
-                .contains("up to 1 flows may be missing")
+                .contains("up to 1 flow may be missing because it began")
         );
         loss.shown = 7;
         assert_eq!(loss.verdict().exit_status(), 0);

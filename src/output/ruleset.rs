@@ -6,7 +6,7 @@ use crate::model::evidence;
 use crate::model::listing::Listing;
 use crate::model::record::Record;
 use crate::model::services::Services;
-use crate::rules::text::counted;
+use crate::model::units::counted;
 use crate::rules::{Options, header, nft, plan};
 
 /// Writes the rules, and returns what the administrator has to know of them.

@@ -6,9 +6,9 @@ use super::digest::Digest;
 use super::html::{earlier, of_capture, title, verdict_words};
 use super::services::Table;
 use crate::model::printable::printable;
-use crate::model::units::show_count;
+use crate::model::units::{agree, counted, show_count};
 use crate::rules::general::coverage::Once;
-use crate::rules::text::{counted, minute};
+use crate::rules::text::minute;
 
 /// So many lines of a table are written: whoever wants them all takes the page.
 const LINES: usize = 25;
@@ -77,9 +77,10 @@ fn write_to(digest: &Digest, out: &mut String) -> std::fmt::Result {
     if let Some(Once { flows, days }) = digest.once {
         writeln!(
             out,
-            "- {} came on one day only, of {days}: by that, about {} flows a day are new (Good and Turing).",
+            "- {} came on one day only, of {days}: by that, about {} a day {} new (Good and Turing).",
             counted(flows, "flow"),
-            show_count(flows / u64::from(days))
+            counted(flows / u64::from(days), "flow"),
+            agree(flows / u64::from(days), "is", "are")
         )?;
     }
     who(digest, out)?;

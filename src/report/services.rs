@@ -11,7 +11,7 @@ use crate::model::names::Names as Hosts;
 use crate::model::record::{Identity, Protocol, Record, Service};
 use crate::model::ruled::Told;
 use crate::model::services::Services;
-use crate::model::units::show_count;
+use crate::model::units::{counted, show_count};
 use crate::rules::block::{Family, cover, number};
 use crate::rules::direction::destination;
 use crate::rules::text;
@@ -317,7 +317,7 @@ fn as_networks(sum: &Sum, places: &Places) -> Vec<String> {
         .map(|(place, clients)| format!("{} of {}", show_count(*clients), place.name()))
         .collect();
     if more > 0 {
-        shown.push(format!("and {} more networks", show_count(more as u64)));
+        shown.push(format!("and {}", counted(more as u64, "more network")));
     }
     shown
 }

@@ -18,6 +18,7 @@ use super::ports::PortRange;
 use super::term::{Term, What, terms};
 use super::text::{self, plain};
 use crate::model::record::Protocol;
+use crate::model::units::counted;
 
 /// What stands at the head of rulesets of other kinds: comments in XML can't have options in them.
 const HEAD: &str = "conntracker.txt";
@@ -175,7 +176,7 @@ fn head(
     if count > MANY {
         say(&format!(
             "WARNING: these are {}, which firewalld loads one by one. nftables has sets instead (--for nft).",
-            text::counted(count as u64, "rule")
+            counted(count as u64, "rule")
         ));
     }
     if !zones.is_empty() {

@@ -6,8 +6,7 @@ use super::general::words;
 use super::header;
 use super::plan::Plan;
 use super::term::Term;
-use super::text::counted;
-use crate::model::units::show_count;
+use crate::model::units::{counted, show_count};
 
 /// So many terms of a reason are listed at the head.
 const SHOWN: usize = 40;

@@ -2,9 +2,9 @@
 
 use super::plan::{Plan, Policy};
 use super::seen::Reason;
-use super::text::{counted, left_out, minute, plain};
+use super::text::{left_out, minute, plain};
 use crate::model::capture::{Capture, Completeness};
-use crate::model::units::show_count;
+use crate::model::units::{agree, counted, show_count};
 
 /// So many entries are listed in the ruleset; the report has all.
 const SHOWN: usize = 40;
@@ -34,11 +34,11 @@ pub fn top(plan: &Plan) -> Vec<String> {
     lines.push(match extra(plan) {
         0 => "Nothing is admitted that was not observed, but for what every ruleset needs (marked below)."
             .to_owned(),
-        1 => "Admitted though not observed: 1 combination of address and port; the report (--report) lists it."
-            .to_owned(),
-        count => format!(
-            "Admitted though not observed: {} combinations of address and port; the report (--report) lists them.",
-            show_extra(count)
+        number => format!(
+            "Admitted though not observed: {} {} of address and port; the report (--report) lists {}.",
+            show_extra(number),
+            agree(number, "combination", "combinations"),
+            agree(number, "it", "them")
         ),
     });
     if plan.reserved {

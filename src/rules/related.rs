@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::direction::Chain;
 use super::seen::Tally;
-use super::text::counted;
 use crate::model::origin::{Expected, Helper};
 use crate::model::record::Protocol;
+use crate::model::units::counted;
 
 /// A helper for connections to a port, as the host of a capture had it assigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use super::general::explain;
 use super::header;
 use super::plan::Plan;
-use super::text::{self, addresses, counted, left_out, numbers, unobserved};
+use super::text::{self, addresses, left_out, numbers, unobserved};
 use crate::model::record::Protocol;
+use crate::model::units::counted;
 
 /// Writes which rule admits how much, what it admits that nobody saw, and which flows have no rule.
 ///

@@ -6,8 +6,9 @@ use super::general::{General, words};
 use super::group::Matching;
 use super::plan::Plan;
 use super::rule::Rule;
-use super::text::{blocks, counted, title};
+use super::text::{blocks, title};
 use crate::model::timestamp::Timestamp;
+use crate::model::units::counted;
 
 /// So many blocks of a side are named.
 const BLOCKS: usize = 3;

@@ -17,7 +17,7 @@ use crate::model::icmp;
 use crate::model::record::{Protocol, Service};
 use crate::model::services::Services;
 use crate::model::timestamp::Timestamp;
-use crate::model::units::show_count;
+use crate::model::units::{agree, counted, show_count};
 
 /// Text that neither ends a comment, nor a quoted string, nor a line: printable ASCII without quotes and
 /// backslashes, and no more of it than `most` bytes.
@@ -153,12 +153,6 @@ pub fn traffic(tally: &Tally) -> String {
     text
 }
 
-/// A number of things.
-pub fn counted(number: u64, thing: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
-    format!("{} {thing}{s}", show_count(number))
-}
-
 /// A time to the minute, in UTC.
 pub fn minute(time: Timestamp) -> String {
     let text = time.to_string();
@@ -199,8 +193,8 @@ pub fn numbers(protocol: Protocol, services: &[Service], names: &Services, most:
     if matches!(services, [Service::Port(_), ..]) {
         let ports = ports(services);
         let shown = ports.iter().map(|range| range.show('-'));
-        let s = if services.len() == 1 { "" } else { "s" };
-        return format!("{protocol} port{s} {}", some(shown, ports.len(), most));
+        let noun = agree(services.len() as u64, "port", "ports");
+        return format!("{protocol} {noun} {}", some(shown, ports.len(), most));
     }
     let shown = services.iter().map(|&one| match one {
         Service::None => service(protocol, one, names),
@@ -220,10 +214,9 @@ pub fn addresses(rule: &Rule, most: usize) -> String {
             blocks(sources, rule.family, most),
             blocks(destinations, rule.family, most)
         ),
-        Matching::Listed(elements) => format!(
-            "a list of {}",
-            counted(elements.len() as u64, "entry").replace("entrys", "entries")
-        ),
+        Matching::Listed(elements) => {
+            format!("a list of {}", counted(elements.len() as u64, "entry"))
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::plan::{Plan, Policy};
 use super::term::{Term, What, terms};
 use super::{header, text};
 use crate::model::record::Protocol;
+use crate::model::units::counted;
 
 /// So many bytes of a comment.
 const COMMENT: usize = 200;
@@ -105,7 +106,7 @@ fn head(plan: &Plan, commands: usize) -> Vec<String> {
         let many = format!(
             "WARNING: these are {}, for each of which ufw takes a third of a second or more. nftables has sets instead \
              (--for nft).",
-            text::counted(commands as u64, "command")
+            counted(commands as u64, "command")
         );
         lines.extend(header::wrapped(String::new(), &many));
         lines.push(String::new());

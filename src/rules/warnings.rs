@@ -3,9 +3,10 @@
 use super::direction::Chain;
 use super::plan::{Plan, Policy};
 use super::seen::Reason;
-use super::text::{counted, numbers, plain};
+use super::text::{numbers, plain};
 use crate::model::capture::Capture;
 use crate::model::record::{Identity, Service};
+use crate::model::units::{agree, counted};
 
 /// So much of the reasons why a capture is incomplete.
 const REASONS_MAX: usize = 400;
@@ -45,17 +46,15 @@ impl Plan {
         if shown.len() > UNCLEAR_SHOWN {
             words.push(format!("and {} more", shown.len() - UNCLEAR_SHOWN));
         }
-        let one = shown.len() == 1;
+        let number = shown.len() as u64;
         Some(format!(
-            "{} open before {} tracked, and which side opened {} is not known, so that {} no rule: {}. What is open now \
+            "{} {} open before {} tracked, and which side opened {} is not known, so that {} no rule: {}. What is open now \
              goes on, but can't be opened anew",
-            counted(
-                shown.len() as u64,
-                if one { "connection was" } else { "connection" }
-            ) + if one { "" } else { " were" },
-            if one { "it was" } else { "they were" },
-            if one { "it" } else { "them" },
-            if one { "it has" } else { "they have" },
+            counted(number, "connection"),
+            agree(number, "was", "were"),
+            agree(number, "it was", "they were"),
+            agree(number, "it", "them"),
+            agree(number, "it has", "they have"),
             words.join("; ")
         ))
     }
@@ -71,10 +70,12 @@ impl Plan {
         let is_likely = unanswered >= ONE_DIRECTION_MIN && unanswered * 2 >= all;
         (is_likely && invalid >= unanswered).then(|| {
             format!(
-                "{unanswered} of {all} TCP flows were never answered here, and {invalid} packets belonged to no connection: \
+                "{unanswered} of {all} TCP flows {} never answered here, and {} belonged to no connection: \
                  perhaps this gateway sees one direction only, and the answers take another way. Such connections work \
                  today and will not with these rules: they have none, and \"ct state invalid drop\" stops what follows \
-                 their first packet"
+                 their first packet",
+                agree(unanswered, "was", "were"),
+                counted(invalid, "packet")
             )
         })
     }
@@ -180,7 +181,8 @@ impl Plan {
             .and_then(|general| general.aim.most_rules);
         if let Some(most) = most.filter(|most| self.count() > *most) {
             warnings.push(format!(
-                "the services that were seen can't be said in {most} rules: there are {}",
+                "the services that were seen can't be said in {}: there are {}",
+                counted(most as u64, "rule"),
                 self.count()
             ));
         }

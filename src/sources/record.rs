@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::formats::pcap::Writer;
 use crate::formats::pcap::audit::Count;
 use crate::formats::pcap::mark::Mark;
-use crate::model::units::show_count;
+use crate::model::units::{agree, counted};
 
 /// So much may wait to be written: some 300,000 events.
 const ROOM: usize = 64 << 20;
@@ -125,8 +125,9 @@ impl Recorder {
         let mut state = self.shared.state.lock();
         let own = (state.left_out > 0).then(|| {
             format!(
-                "{} events were not recorded, because whoever reads the recording was too slow",
-                show_count(state.left_out)
+                "{} {} not recorded, because whoever reads the recording was too slow",
+                counted(state.left_out, "event"),
+                agree(state.left_out, "was", "were")
             )
         });
         let mut reasons = missed;

@@ -6,6 +6,7 @@ use super::rule;
 use crate::model::printable::printable;
 use crate::model::ruled::Ruled;
 use crate::model::timestamp::Timestamp;
+use crate::model::units::{agree, counted};
 use crate::output::table;
 
 /// How filters are read: with the words that options have.
@@ -294,9 +295,11 @@ impl App {
         let records = passed.map(|at| self.list.flows[*at].record.clone());
         let mut lines = rule::rules(&self.list.captures, records.collect(), &self.list.services);
         let denied = { line.members.iter() }.filter(|at| self.list.marks[**at].is_denied);
-        if let denied @ 1.. = denied.count() {
+        if let denied @ 1.. = denied.count() as u64 {
             lines.push(format!(
-                "No rule for {denied} flows that were denied: conntracker rules --include-denied"
+                "No rule for {} that {} denied: conntracker rules --include-denied",
+                counted(denied, "flow"),
+                agree(denied, "was", "were")
             ));
         }
         self.show("What conntracker rules writes for it", lines);

@@ -13,7 +13,7 @@ use super::lines::{DENIED, columns};
 use super::list::CLASSES;
 use super::words::{clock, curve, shortened, together};
 use crate::model::printable::printable;
-use crate::model::units::show_count;
+use crate::model::units::{counted, show_count};
 
 /// Lines above those of flows, their headings included, and below.
 const ABOVE: u16 = 5;
@@ -146,7 +146,7 @@ fn above<'a>(app: &App, head: &Head, palette: Palette, width: usize) -> Vec<Text
         Span::styled(head.verdict, verdict),
         Span::raw(match head.missed {
             0 => String::new(),
-            missed => format!(", {} events missed", show_count(missed)),
+            missed => format!(", {} missed", counted(missed, "event")),
         }),
         Span::styled(state, palette.of(Color::Yellow)),
     ]);
@@ -157,7 +157,7 @@ fn above<'a>(app: &App, head: &Head, palette: Palette, width: usize) -> Vec<Text
     let (new, unknown) = app.list.marked();
     let denied = app.list.told.denied.len() as u64;
     let flows = app.list.flows.len() as u64 - denied;
-    let mut sums = vec![format!("{} flows", show_count(flows))];
+    let mut sums = vec![counted(flows, "flow")];
     sums.extend(classes);
     if denied > 0 {
         sums.push(format!("{} denied", show_count(denied)));
@@ -186,7 +186,7 @@ fn above<'a>(app: &App, head: &Head, palette: Palette, width: usize) -> Vec<Text
         Text::from(vec![
             Span::raw(format!(
                 "{:<18} ",
-                format!("{} events/s", show_count(last(&curves.events)))
+                format!("{}/s", counted(last(&curves.events), "event"))
             )),
             Span::styled(curve_of(&curves.events), palette.of(Color::Blue)),
             Span::raw(format!(
@@ -216,9 +216,12 @@ fn above<'a>(app: &App, head: &Head, palette: Palette, width: usize) -> Vec<Text
         fourth += &format!(", filter: {}", printable(&app.filter));
     }
     fourth += &format!(
-        "  ({} lines, {} flows)",
-        show_count(app.lines.iter().filter(|line| !line.is_member).count() as u64),
-        show_count(app.flows)
+        "  ({}, {})",
+        counted(
+            app.lines.iter().filter(|line| !line.is_member).count() as u64,
+            "line"
+        ),
+        counted(app.flows, "flow")
     );
     vec![
         first,

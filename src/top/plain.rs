@@ -8,7 +8,7 @@ use super::draw::Head;
 use super::lines::{Key, Line};
 use super::words::{ago, clock};
 use crate::model::printable::printable;
-use crate::model::units::show_count;
+use crate::model::units::{counted, show_count};
 
 /// So many lines are written at a time.
 pub const LINES: usize = 20;
@@ -22,10 +22,13 @@ pub fn write(app: &App, head: &Head, out: &mut impl Write) -> io::Result<()> {
     let (new, unknown) = app.list.marked();
     write!(
         out,
-        "{}, {}: {} flows",
+        "{}, {}: {}",
         printable(&head.what),
         clock(head.elapsed),
-        show_count((app.list.flows.len() - app.list.told.denied.len()) as u64)
+        counted(
+            (app.list.flows.len() - app.list.told.denied.len()) as u64,
+            "flow"
+        )
     )?;
     if let denied @ 1.. = app.list.told.denied.len() {
         write!(out, ", {} denied", show_count(denied as u64))?;
@@ -33,9 +36,9 @@ pub fn write(app: &App, head: &Head, out: &mut impl Write) -> io::Result<()> {
     if head.is_live {
         write!(
             out,
-            ", {} new, {} events a second",
+            ", {} new, {} a second",
             show_count(new),
-            show_count(last(&curves.events))
+            counted(last(&curves.events), "event")
         )?;
     }
     if app.list.has_baseline() {
@@ -49,7 +52,7 @@ pub fn write(app: &App, head: &Head, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{}", sentence(app, line))?;
     }
     if let Some(more @ 1..) = app.lines.len().checked_sub(LINES) {
-        writeln!(out, "And {} more lines.", show_count(more as u64))?;
+        writeln!(out, "And {}.", counted(more as u64, "more line"))?;
     }
     out.flush()
 }
@@ -74,13 +77,13 @@ fn sentence(app: &App, line: &Line) -> String {
         );
     } else {
         parts.push(format!(
-            "{} flows of {} clients",
-            show_count(sum.flows),
-            show_count(sum.clients.len() as u64)
+            "{} of {}",
+            counted(sum.flows, "flow"),
+            counted(sum.clients.len() as u64, "client")
         ));
         parts.push(format!("{} answered", show_count(sum.confirmed)));
     }
-    parts.push(format!("{} connections", show_count(sum.connections)));
+    parts.push(counted(sum.connections, "connection"));
     parts.push(format!(
         "last seen {} ago",
         ago(sum.last_seen, app.list.now)

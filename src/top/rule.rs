@@ -5,6 +5,7 @@ use crate::model::evidence;
 use crate::model::printable::printable;
 use crate::model::record::Record;
 use crate::model::services::Services;
+use crate::model::units::agree;
 use crate::rules::{Options, nft, plan};
 
 /// The rules for some flows, in nft's words, and why others have none.
@@ -25,8 +26,9 @@ pub fn rules(captures: &[Capture], mut records: Vec<Record>, services: &Services
     let carried = plan.loopback.flows + plan.related.flows();
     if carried > 0 {
         lines.push(format!(
-            "{carried} of these flows need no rule: every ruleset accepts what the host sends itself and what belongs to \
-             other connections"
+            "{carried} of these flows {} no rule: every ruleset accepts what the host sends itself and what belongs to \
+             other connections",
+            agree(carried, "needs", "need")
         ));
     }
     for left in &plan.left_out {

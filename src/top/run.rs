@@ -15,6 +15,7 @@ use crate::live::session::view::{View, Viewer};
 use crate::model::listing::Flow;
 use crate::model::printable::printable;
 use crate::model::timestamp::Timestamp;
+use crate::model::units::counted;
 use crate::report::digest::hosts;
 
 /// How often signals and keys are looked at, at least.
@@ -219,7 +220,11 @@ impl Looking {
             io::Write::flush(&mut out)
         });
         self.app.message = Some(match written {
-            Ok(()) => format!("{} flows written to {}", shown.len(), path.display()),
+            Ok(()) => format!(
+                "{} written to {}",
+                counted(shown.len() as u64, "flow"),
+                path.display()
+            ),
             Err(error) => format!("{}: {error}", path.display()),
         });
     }

@@ -430,7 +430,7 @@ fn names_rules_and_verdicts_are_shown_where_they_are_known() {
     app.press(Press::Character('r'));
     let text = screen(&mut app, wide).join("\n");
     assert!(
-        text.contains("No rule for 1 flows that were denied"),
+        text.contains("No rule for 1 flow that was denied"),
         "{text}"
     );
 }

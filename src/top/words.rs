@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::model::printable::printable;
 use crate::model::timestamp::Timestamp;
+use crate::model::units::counted;
 
 /// So many characters of a name tell enough to stand behind an address.
 const NAME_LEAST: usize = 12;
@@ -32,8 +33,7 @@ pub fn clock(span: Duration) -> String {
     let clock = format!("{:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60);
     match days {
         0 => clock,
-        1 => format!("1 day {clock}"),
-        days => format!("{days} days {clock}"),
+        days => format!("{} {clock}", counted(days, "day")),
     }
 }
 

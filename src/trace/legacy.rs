@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 
 use crate::model::tuple::Tuple;
+use crate::model::units::counted;
 use crate::netlink::build::netfilter_message;
 use crate::netlink::framing::{Message, NFGENMSG_LEN, attributes, messages};
 use crate::netlink::request::{Family, open, transact};
@@ -173,10 +174,10 @@ impl Legacy {
         }
         if self.changes > 0 {
             reasons.push(format!(
-                "rules of iptables-legacy were changed, which is noticed within {} seconds: flows that began in these may have the \
-                 rule that has taken the number of theirs ({} times)",
-                LOOK_EVERY.as_secs(),
-                self.changes
+                "rules of iptables-legacy were changed, which is noticed within {}: flows that began in these may have the \
+                 rule that has taken the number of theirs ({})",
+                counted(LOOK_EVERY.as_secs(), "second"),
+                counted(self.changes, "time")
             ));
         }
         reasons

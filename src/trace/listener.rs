@@ -9,6 +9,7 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_s
 
 use crate::model::record::Identity;
 use crate::model::tuple::Tuple;
+use crate::model::units::{agree, counted};
 use crate::netlink::framing::messages;
 use crate::netlink::request::{Family, open};
 use crate::netlink::uapi::{NFNLGRP_NFTABLES, NFNLGRP_NFTRACE};
@@ -212,19 +213,20 @@ impl Listener {
         let overruns = self.overruns + self.legacy.as_ref().map_or(0, Legacy::overruns);
         if overruns > 0 {
             reasons.push(format!(
-                "trace events were lost {overruns} times: flows that came only then may be missing"
+                "trace events were lost {}: flows that came only then may be missing",
+                counted(overruns, "time")
             ));
         }
         if self.paths.unknown() > 0 {
             reasons.push(format!(
-                "rules of iptables-legacy were met {} times that are not in its list, and are missing",
-                self.paths.unknown()
+                "rules of iptables-legacy were met {} that are not in its list, and are missing",
+                counted(self.paths.unknown(), "time")
             ));
         }
         if self.paths.refused() > 0 {
             reasons.push(format!(
-                "{} flows found no room (--max-flows)",
-                self.paths.refused()
+                "{} found no room (--max-flows)",
+                counted(self.paths.refused(), "flow")
             ));
         }
         if self.paths.unread() > 0 {
@@ -237,9 +239,10 @@ impl Listener {
             Ok(picked) => {
                 if picked.missed > 0 {
                     reasons.push(format!(
-                        "{} new flows were not traced, since no more than --max-flows are remembered, or two processors had \
-                         packets at a time",
-                        picked.missed
+                        "{} {} not traced, since no more than --max-flows are remembered, or two processors had packets \
+                         at a time",
+                        counted(picked.missed, "new flow"),
+                        agree(picked.missed, "was", "were")
                     ));
                 }
                 reasons.extend(self.unreported(picked.traced, overruns > 0));
@@ -264,7 +267,14 @@ impl Listener {
         let missing = traced.saturating_sub(self.paths.begun());
         (missing > 0).then(|| {
             format!(
-                "{missing} packets that begin a flow were to be traced, and the kernel did not report them"
+                "{} {}, and the kernel did not report {}",
+                counted(missing, "packet"),
+                agree(
+                    missing,
+                    "that begins a flow was to be traced",
+                    "that begin a flow were to be traced"
+                ),
+                agree(missing, "it", "them")
             )
         })
     }

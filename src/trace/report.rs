@@ -12,7 +12,7 @@ use crate::model::record::Service;
 use crate::model::ruled::Decision;
 use crate::model::timestamp::Timestamp;
 use crate::model::tuple::Tuple;
-use crate::model::units::show_count;
+use crate::model::units::counted;
 
 use super::drops::Counts;
 use super::ruleset::Ruleset;
@@ -96,8 +96,7 @@ impl Report<'_> {
             let told = self.told(path);
             let dropped = match self.dropped(tuple, path) {
                 None | Some(0) => String::new(),
-                Some(1) => " (1 packet dropped)".to_owned(),
-                Some(packets) => format!(" ({} packets dropped)", show_count(packets)),
+                Some(packets) => format!(" ({} dropped)", counted(packets, "packet")),
             };
             writeln!(
                 out,
@@ -209,10 +208,11 @@ impl Report<'_> {
     ///
     /// Errors: those of `out`.
     pub fn write_by_rule(&self, out: &mut dyn Write) -> io::Result<()> {
-        let (flows, seconds) = (self.flows.len(), self.seconds);
         writeln!(
             out,
-            "# {flows} flows began in {seconds} s. 0: none of them was decided here."
+            "# {} began in {} s. 0: none of them was decided here.",
+            counted(self.flows.len() as u64, "flow"),
+            self.seconds
         )?;
         writeln!(
             out,

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::model::flow::Class;
 use crate::model::printable::{printable, printable_lines};
-use crate::model::units::show_count;
+use crate::model::units::{counted, show_count};
 use crate::ui::syslog::{self, Severity, Syslog};
 
 /// How much is said.
@@ -179,12 +179,12 @@ impl std::fmt::Display for Status {
         let seconds = self.elapsed.as_secs();
         write!(
             f,
-            "{:02}:{:02}:{:02}  {} events/s  {} flows",
+            "{:02}:{:02}:{:02}  {}/s  {}",
             seconds / 3600,
             seconds / 60 % 60,
             seconds % 60,
-            show_count(self.rate),
-            show_count(self.flows.iter().sum::<usize>() as u64),
+            counted(self.rate, "event"),
+            counted(self.flows.iter().sum::<usize>() as u64, "flow"),
         )?;
         for (class, &count) in Class::ALL.iter().zip(&self.flows) {
             if count > 0 {

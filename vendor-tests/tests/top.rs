@@ -165,7 +165,7 @@ fn the_rule_is_the_one_that_rules_writes() {
     let folder = Folder::new();
     let file = capture(&folder);
     let terminal = Tmux::start(&top("day.json --dport 22"), &folder, (200, 24));
-    terminal.shows("(1 lines, 1 flows)");
+    terminal.shows("(1 line, 1 flow)");
     terminal.keys(&["r"]);
     let screen = terminal.shows("accept comment");
     let rules = on("rules --dport 22", &[&file]).text();

@@ -1,6 +1,6 @@
 //! What is wrong with the lines of a file.
 
-use crate::model::units::show_count;
+use crate::model::units::{counted, show_count};
 use crate::ui::console::Console;
 
 /// So many lines of a file are named; the rest are counted.
@@ -52,9 +52,8 @@ impl Complaints {
             console.error(&format!("{file}: … and {} more", show_count(more)));
         }
         if self.count > 0 {
-            let skipped = show_count(self.count);
-            let lines = if self.count == 1 { "line" } else { "lines" };
-            console.error(&format!("{file}: {skipped} {lines} skipped"));
+            let lines = counted(self.count, "line");
+            console.error(&format!("{file}: {lines} skipped"));
         }
         for fault in self.faults.iter().take(NAMED_MAX) {
             console.error(&format!("{file}: {fault}"));

@@ -16,7 +16,7 @@ use crate::model::capture::Capture;
 use crate::model::error::Error;
 use crate::model::listing::Part;
 use crate::model::printable::printable;
-use crate::model::units::show_count;
+use crate::model::units::{agree, counted, show_count};
 
 /// Reads lines into `sink`, and returns what is wrong with those that it has skipped. `strict` is whether the first of
 /// these ends it all; `is_file`, whether nothing at all is a file that may have been cut.
@@ -200,9 +200,10 @@ impl Text<'_> {
             let number = self.of_kind(Kind::Conntrack);
             let (shown, entries) = (self.seen.shown, self.seen.entries);
             let why = format!(
-                "conntrack says that it has shown {}, and {} of them are here",
+                "conntrack says that it has shown {}, and {} of them {} here",
                 show_count(shown),
-                show_count(entries)
+                show_count(entries),
+                agree(entries, "is", "are")
             );
             self.fault(&[number], &why)?;
         }
@@ -232,10 +233,7 @@ impl Text<'_> {
             }
         }
         for (capture, lines) in &context.skipped {
-            let why = match lines {
-                1 => "1 line of it could not be read".to_owned(),
-                lines => format!("{} lines of it could not be read", show_count(*lines)),
-            };
+            let why = format!("{} of it could not be read", counted(*lines, "line"));
             self.sink.incomplete(*capture, &why);
         }
         Ok(())

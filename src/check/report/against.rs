@@ -15,7 +15,7 @@ use crate::check::verdict::Rule;
 use crate::formats::json;
 use crate::model::printable::{printable, printable_lines};
 use crate::model::record::SourcePort;
-use crate::model::units::show_count;
+use crate::model::units::{counted, plural, show_count};
 
 /// Made-up flows of a kind that are shown: they are many, and alike. Captured ones are shown all.
 const SHOWN: usize = 5;
@@ -200,11 +200,12 @@ impl Against<'_> {
                 "  the captures are incomplete: flows that are missing from them were not judged"
             )?;
         }
-        for (captured, noun) in [(true, "captured flows"), (false, "made-up flows")] {
+        for (captured, noun) in [(true, "captured flow"), (false, "made-up flow")] {
             let counts = self.counts(captured);
             if counts.flows == 0 {
                 continue;
             }
+            let noun = plural(counts.flows, noun);
             write!(out, "  {:>9} {noun}:", show_count(counts.flows))?;
             write!(
                 out,
@@ -292,7 +293,7 @@ impl Against<'_> {
             }
             if made_up.len() > SHOWN {
                 let more = (made_up.len() - SHOWN) as u64;
-                writeln!(out, "  and {} more made-up ones", show_count(more))?;
+                writeln!(out, "  and {}", counted(more, "more made-up one"))?;
             }
         }
         Ok(())

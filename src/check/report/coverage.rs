@@ -12,7 +12,7 @@ use crate::check::limits::flows;
 use crate::check::verdict::Rule;
 use crate::formats::json;
 use crate::model::printable::printable;
-use crate::model::units::show_count;
+use crate::model::units::{counted, show_count};
 
 /// Of what has fewer values every one may well be used.
 const WIDE: u128 = 16;
@@ -225,7 +225,7 @@ fn during(length: Option<Duration>) -> String {
             return format!("in {} {name}", show_count(seconds / unit));
         }
     }
-    format!("in {} seconds", show_count(seconds))
+    format!("in {}", counted(seconds, "second"))
 }
 
 #[cfg(test)]

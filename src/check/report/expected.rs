@@ -10,7 +10,7 @@ use crate::check::expectation::Expectation;
 use crate::check::verdict::Verdict;
 use crate::formats::json;
 use crate::model::printable::printable;
-use crate::model::units::show_count;
+use crate::model::units::counted;
 
 /// How many flows are as they were expected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -85,12 +85,8 @@ impl Report<'_> {
             unmet,
             undecided,
         } = self.tally();
-        let noun = match self.expectations.len() {
-            1 => "expected flow",
-            _ => "expected flows",
-        };
-        let all = show_count(self.expectations.len() as u64);
-        write!(out, "\n{all} {noun}: {met} as expected, {unmet} not")?;
+        let all = counted(self.expectations.len() as u64, "expected flow");
+        write!(out, "\n{all}: {met} as expected, {unmet} not")?;
         if undecided > 0 {
             write!(out, ", {undecided} undecided")?;
         }

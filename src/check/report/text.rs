@@ -10,7 +10,7 @@ use crate::check::verdict::{Outcome, Rule, Verdict};
 use crate::model::icmp;
 use crate::model::printable::{printable, printable_lines};
 use crate::model::record::{Identity, Record, Service, SourcePort};
-use crate::model::units::show_count;
+use crate::model::units::{agree, counted, plural, show_count};
 
 impl Report<'_> {
     /// Writes it for people.
@@ -34,21 +34,22 @@ impl Report<'_> {
             )?;
         }
         if !self.is_of_expectations_alone() {
-            counts(out, "confirmed flows", &summary.confirmed)?;
-            counts(out, "their replies", &summary.replies)?;
+            let confirmed = plural(summary.confirmed.flows, "confirmed flow");
+            counts(out, &confirmed, &summary.confirmed)?;
+            let replies = agree(summary.replies.flows, "reply", "their replies");
+            counts(out, replies, &summary.replies)?;
         }
         if summary.unconfirmed.flows > 0 {
-            counts(out, "unconfirmed flows", &summary.unconfirmed)?;
+            let unconfirmed = plural(summary.unconfirmed.flows, "unconfirmed flow");
+            counts(out, &unconfirmed, &summary.unconfirmed)?;
         }
         if self.left_out > 0 {
-            let (noun, verb) = match self.left_out {
-                1 => ("flow", "was"),
-                _ => ("flows", "were"),
-            };
             writeln!(
                 out,
-                "  {} unconfirmed {noun} {verb} left out: --all judges them too",
-                show_count(self.left_out)
+                "  {} {} left out: --all judges {} too",
+                counted(self.left_out, "unconfirmed flow"),
+                agree(self.left_out, "was", "were"),
+                agree(self.left_out, "it", "them")
             )?;
         }
         self.groups(out)?;

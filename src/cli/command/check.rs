@@ -25,8 +25,7 @@ use crate::model::evidence;
 use crate::model::origin::Begun;
 use crate::model::printable::printable;
 use crate::model::record::Record;
-use crate::model::units::show_count;
-use crate::rules::text::counted;
+use crate::model::units::{agree, counted, show_count};
 use crate::ui::console::Console;
 use crate::ui::progress::Progress;
 
@@ -250,8 +249,8 @@ impl Check {
         drop(progress);
         let elapsed = began.elapsed();
         console.detail(&format!(
-            "judged {} flows in {:.2} s, {} a second",
-            show_count(number),
+            "judged {} in {:.2} s, {} a second",
+            counted(number, "flow"),
             elapsed.as_secs_f64(),
             show_count((number as f64 / elapsed.as_secs_f64()) as u64),
         ));
@@ -314,8 +313,10 @@ fn set_aside(records: &mut Vec<Record>, console: &Console) -> Vec<Record> {
     let number = unclear.len() as u64;
     if number > 0 {
         console.note(&format!(
-            "{} open before they were tracked: not judged, since it is not known which side opened them",
-            counted(number, "flow")
+            "{} open before {} tracked: not judged, since it is not known which side opened {}",
+            counted(number, "flow"),
+            agree(number, "it was", "they were"),
+            agree(number, "it", "them")
         ));
     }
     unclear

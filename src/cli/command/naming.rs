@@ -13,7 +13,7 @@ use crate::model::learnt::Learnt;
 use crate::model::listing::{Flow, Listing};
 use crate::model::names::{Names, Pattern, are_wanted};
 use crate::model::selection::Not;
-use crate::model::units::show_count;
+use crate::model::units::{agree, counted};
 use crate::os::resolver;
 use crate::ui::console::Console;
 
@@ -131,9 +131,11 @@ pub fn ask(layout: &LayoutArgs, names: &mut Names, listing: &Listing, console: &
     }
     if answers.late > 0 {
         console.note(&format!(
-            "warning: the resolver said nothing of {} addresses within {} s: they are shown without names",
-            show_count(answers.late as u64),
-            PATIENCE.as_secs()
+            "warning: the resolver said nothing of {} within {} s: {} shown without {}",
+            counted(answers.late as u64, "address"),
+            PATIENCE.as_secs(),
+            agree(answers.late as u64, "it is", "they are"),
+            agree(answers.late as u64, "a name", "names")
         ));
     }
 }

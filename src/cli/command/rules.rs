@@ -24,6 +24,7 @@ use crate::model::evidence;
 use crate::model::record::Record;
 use crate::model::selection::Selection;
 use crate::model::services::{self, Services};
+use crate::model::units::counted;
 use crate::rules::block::Family;
 use crate::rules::direction::Chain;
 use crate::rules::foreign::Foreign;
@@ -31,8 +32,7 @@ use crate::rules::general::sensitive::Sensitive;
 use crate::rules::general::{self, Aim, explain};
 use crate::rules::iptables::{self, Families};
 use crate::rules::{
-    Options, Plan, Policies, Policy, aerleon, firewalld, header, nft, nft_words, plan, report,
-    text, ufw,
+    Options, Plan, Policies, Policy, aerleon, firewalld, header, nft, nft_words, plan, report, ufw,
 };
 use crate::ui::console::Console;
 
@@ -263,7 +263,7 @@ impl Rules {
             return Err(Error::new(format!(
                 "no flow to write a rule for: {} without an answer or otherwise left out. Such rules \
                  would drop everything; capture for longer, or use --include-unconfirmed",
-                text::counted(plan.missing().flows, "flow")
+                counted(plan.missing().flows, "flow")
             )));
         }
         for warning in &plan.warnings {
@@ -295,18 +295,18 @@ impl Rules {
             }
             console.note(&format!(
                 "{} for {}; {} left out",
-                text::counted(plan.count() as u64, "rule"),
-                text::counted(plan.carried().flows, "flow"),
-                text::counted(plan.missing().flows, "flow"),
+                counted(plan.count() as u64, "rule"),
+                counted(plan.carried().flows, "flow"),
+                counted(plan.missing().flows, "flow"),
             ));
             return Ok(status);
         }
         console.note(&format!(
             "{} for {}, {} admitted that were not observed; {} left out",
-            text::counted(plan.rules.len() as u64, "rule"),
-            text::counted(plan.carried().flows, "flow"),
+            counted(plan.rules.len() as u64, "rule"),
+            counted(plan.carried().flows, "flow"),
             header::show_extra(header::extra(&plan)),
-            text::counted(plan.missing().flows, "flow"),
+            counted(plan.missing().flows, "flow"),
         ));
         Ok(status)
     }
@@ -451,7 +451,7 @@ impl Rules {
             };
             format!(
                 "{} can't be expressed in {} and will not be accepted: the head of {place} says which",
-                text::counted(count as u64, "rule"),
+                counted(count as u64, "rule"),
                 self.firewall.name(),
             )
         }))

@@ -21,7 +21,7 @@ use crate::model::listing::{Flow, Listing, Part};
 use crate::model::record::Record;
 use crate::model::ruled::Denied;
 use crate::model::selection::Selection;
-use crate::model::units::show_count;
+use crate::model::units::{agree, counted};
 use crate::output::groups;
 use crate::output::layout::{Format, Layout};
 use crate::rules::Options;
@@ -138,8 +138,9 @@ impl Show {
             listing.told.denied.clear();
             if denied > 0 {
                 console.note(&format!(
-                    "{} flows did not get through, and are listed with --denied",
-                    show_count(denied)
+                    "{} did not get through, and {} listed with --denied",
+                    counted(denied, "flow"),
+                    agree(denied, "is", "are")
                 ));
             }
         }

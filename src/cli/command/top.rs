@@ -109,7 +109,7 @@ pub struct Top {
     pub source: Method,
 
     /// Receive buffer to start with (64M, 512K, bytes)
-    #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = "64M", value_parser = parse_bytes, conflicts_with = "files")]
+    #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = "64M", value_parser = parse_bytes, allow_negative_numbers = true, conflicts_with = "files")]
     pub buffer: u32,
 
     /// Which flows are taken, and how files are read.

@@ -10,7 +10,7 @@ use super::reading;
 use crate::files::destination::Destination;
 use crate::model::error::Error;
 use crate::model::path::Outcome;
-use crate::model::units::{parse_duration, show_count};
+use crate::model::units::{agree, counted, parse_duration, show_count};
 use crate::os::namespace;
 use crate::os::signals::Signals;
 use crate::trace::drops::Drops;
@@ -140,8 +140,8 @@ impl Trace {
             }
             if console.shows_status() {
                 let (all, denied) = listener.paths().counts();
-                let (all, denied) = (show_count(all), show_count(denied));
-                console.draw(&format!("{all} flows, {denied} of them denied"));
+                let (all, denied) = (counted(all, "flow"), show_count(denied));
+                console.draw(&format!("{all}, {denied} of them denied"));
             }
             let time = left.map_or(REDRAW, |left| left.min(REDRAW));
             let listened = listener.listen(signals.descriptor(), time);
@@ -170,7 +170,10 @@ impl Trace {
         let uncounted = counts.as_ref().map_or(0, |counts| counts.uncounted);
         if uncounted > 0 {
             reasons.push(format!(
-                "{uncounted} packets were dropped that are in no count, since no more than --max-flows are kept (at most 131,072)"
+                "{} {} dropped and {} in no count, since no more than --max-flows are kept (at most 131,072)",
+                counted(uncounted, "packet"),
+                agree(uncounted, "was", "were"),
+                agree(uncounted, "is", "are")
             ));
         }
         let mut flows: Vec<_> = listener.paths().iter().collect();

@@ -28,7 +28,7 @@ use crate::live::watch::objection::{Arbiter, Objection};
 use crate::live::watch::teller::{Form, Teller};
 use crate::model::error::Error;
 use crate::model::selection::SourcePorts;
-use crate::model::units::{parse_bytes, parse_duration, show_count};
+use crate::model::units::{counted, parse_bytes, parse_duration};
 use crate::os::host;
 use crate::output::layout::{Format as ListFormat, Layout};
 use crate::sources::method::Source;
@@ -128,7 +128,7 @@ pub struct Watch {
     pub source: Source,
 
     /// Receive buffer to start with (64M, 512K, bytes)
-    #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = "64M", value_parser = parse_bytes)]
+    #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = "64M", value_parser = parse_bytes, allow_negative_numbers = true)]
     pub buffer: u32,
 
     /// The options that choose flows, of the baseline too.
@@ -299,9 +299,9 @@ impl Watch {
         let layout = Layout::json();
         put_list(&destination, &layout, &mut union, console)?;
         console.note(&format!(
-            "{}: the baseline has {} flows now",
+            "{}: the baseline has {} now",
             path.display(),
-            show_count(union.flows.len() as u64)
+            counted(union.flows.len() as u64, "flow")
         ));
         Ok(())
     }

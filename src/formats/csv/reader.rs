@@ -17,6 +17,7 @@ use crate::model::record::{
 };
 use crate::model::ruled::{Decision, Ruled};
 use crate::model::timestamp::Timestamp;
+use crate::model::units::counted;
 use crate::model::usage::Usage;
 
 /// What a line is.
@@ -230,7 +231,11 @@ impl Columns {
             cells.resize(self.count, Cow::Borrowed(""));
         }
         if cells.len() != self.count {
-            return Err(format!("{} fields instead of {}", cells.len(), self.count));
+            return Err(format!(
+                "{} instead of {}",
+                counted(cells.len() as u64, "field"),
+                self.count
+            ));
         }
         let fields = Fields {
             columns: self,

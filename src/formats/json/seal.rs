@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::capture::Completeness;
+use crate::model::units::{counted, show_count};
 
 /// The last line of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,14 +92,16 @@ impl Seal {
     pub fn differs_from(&self, end: &End) -> Option<String> {
         if self.flows != end.flows {
             return Some(format!(
-                "it has {} flows, and its last line says {}",
-                self.flows, end.flows
+                "it has {}, and its last line says {}",
+                counted(self.flows, "flow"),
+                show_count(end.flows)
             ));
         }
         if let Some(denied) = end.denied.filter(|denied| *denied != self.denied) {
             return Some(format!(
-                "it has {} flows that did not get through, and its last line says {denied}",
-                self.denied
+                "it has {} that did not get through, and its last line says {}",
+                counted(self.denied, "flow"),
+                show_count(denied)
             ));
         }
         let is_other = |told: Option<u64>, own| told.is_some_and(|sum| sum != own);
@@ -128,7 +131,10 @@ mod tests {
             assert_eq!(sealed(&same).differs_from(&end), None);
         }
         for (lines, why) in [
-            (&["{\"a\":1}"][..], "1 flows"),
+            (
+                &["{\"a\":1}"][..],
+                "it has 1 flow, and its last line says 2",
+            ),
             (&["{\"a\":1}", "{\"a\":1}"], "not those"),
             (&["{\"a\":1}", "{\"a\":3}"], "not those"),
         ] {

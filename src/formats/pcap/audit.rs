@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::mark::Mark;
 use super::{Reader, Record, SystemTime, byte_order};
 use crate::model::capture::Completeness;
-use crate::model::units::show_count;
+use crate::model::units::{agree, counted, show_count};
 use crate::netlink::framing::messages;
 use crate::netlink::uapi::{NFNL_SUBSYS_CTNETLINK, NFNL_SUBSYS_CTNETLINK_EXP, NLM_F_DUMP_INTR};
 
@@ -163,14 +163,16 @@ impl Audit {
         }
         if self.snapped > 0 {
             reasons.push(format!(
-                "{} records were cut by the snapshot length of what recorded them",
-                show_count(self.snapped)
+                "{} {} cut by the snapshot length of what recorded them",
+                counted(self.snapped, "record"),
+                agree(self.snapped, "was", "were")
             ));
         }
         if self.dropped > 0 {
             reasons.push(format!(
-                "{} packets were dropped by what recorded them, as the file says",
-                show_count(self.dropped)
+                "{} {} dropped by what recorded them, as the file says",
+                counted(self.dropped, "packet"),
+                agree(self.dropped, "was", "were")
             ));
         }
         if self.interrupted {
@@ -182,8 +184,9 @@ impl Audit {
         let unreadable = self.unreadable + malformed;
         if unreadable > 0 {
             reasons.push(format!(
-                "{} messages can't be read and are skipped",
-                show_count(unreadable)
+                "{} can't be read and {} skipped",
+                counted(unreadable, "message"),
+                agree(unreadable, "is", "are")
             ));
         }
         // Recordings of other programs and of versions before 2.0 have no marks, and nothing is asked of them.
@@ -200,8 +203,8 @@ impl Audit {
             reasons.push("the recording was cut: the mark that begins it is missing".to_owned());
         } else if self.begun > 0 && self.told_datagrams != self.datagrams {
             reasons.push(format!(
-                "the recording has {} events, and the mark that ends it says {}",
-                show_count(self.datagrams),
+                "the recording has {}, and the mark that ends it says {}",
+                counted(self.datagrams, "event"),
                 show_count(self.told_datagrams)
             ));
         } else if self.begun > 0 && self.told_sum != self.crc32_sum {

@@ -26,7 +26,7 @@ use crate::intake::records::Records;
 use crate::intake::records::fresh::{Fresh, News};
 use crate::model::record::{Identity, Record};
 use crate::model::timestamp::Timestamp;
-use crate::model::units::show_count;
+use crate::model::units::{agree, counted, show_count};
 use crate::sources::dump;
 use crate::ui::console::Console;
 
@@ -157,20 +157,28 @@ impl Watch {
         let mut state = self.state.lock();
         let known = self.news(intake);
         let unknown = self.unexpected(&mut state, known.into_iter());
-        if !unknown.is_empty() {
+        let number = unknown.len() as u64;
+        if number > 0 {
             console.note(&format!(
-                "{} flows of the state are not in the baseline: they are from earlier runs, and are not reported again",
-                show_count(unknown.len() as u64)
+                "{} of the state {} not in the baseline: {} from earlier runs, and {} not reported again",
+                counted(number, "flow"),
+                agree(number, "is", "are"),
+                agree(number, "it is", "they are"),
+                agree(number, "is", "are")
             ));
         }
         for (record, _) in unknown {
             state.told.extend(self.baseline.ways(&record));
         }
         state.expected = Expected::new(self.baseline.gaps().values(), Timestamp::now());
+        let expected = self.baseline.len() as u64;
+        let regular = state.expected.len() as u64;
         console.detail(&format!(
-            "{} flows are expected; of {} it is known how often they come",
-            show_count(self.baseline.len() as u64),
-            show_count(state.expected.len() as u64),
+            "{} {} expected; of {} it is known how often {}",
+            counted(expected, "flow"),
+            agree(expected, "is", "are"),
+            show_count(regular),
+            agree(regular, "it comes", "they come"),
         ));
     }
 
@@ -267,9 +275,11 @@ impl Watch {
         if state.told.len() >= self.max {
             if !state.is_full {
                 state.is_full = true;
+                let new = self.counts.new.load(Ordering::Relaxed);
                 let why = format!(
-                    "{} flows were new, which is as many as --max-flows lets be remembered: no more new flows are reported",
-                    show_count(self.counts.new.load(Ordering::Relaxed))
+                    "{} {} new, which is as many as --max-flows lets be remembered: no more new flows are reported",
+                    counted(new, "flow"),
+                    agree(new, "was", "were")
                 );
                 self.tell(state, &Notice::Missed(why), &self.counts.missed, console)?;
             }
@@ -372,8 +382,8 @@ impl Watch {
         }
         state.missed = (missed, Some(Instant::now()));
         let why = format!(
-            "up to {} events: new flows among them are reported if they are still open when the kernel's table is read, which is now",
-            show_count(missed - before)
+            "up to {}: new flows among them are reported if they are still open when the kernel's table is read, which is now",
+            counted(missed - before, "event")
         );
         self.tell(state, &Notice::Missed(why), &self.counts.missed, console)
     }

@@ -11,6 +11,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::model::units::{agree, counted};
 use crate::ui::console::Console;
 
 /// So many times it is started in [`WHILE`] at the most.
@@ -104,9 +105,9 @@ impl Program {
         if self.left_out > 0 && self.said.is_none_or(|said| said.elapsed() > SAID) {
             self.said = Some(Instant::now());
             console.note(&format!(
-                "{} notices were not given to {}, which is started {STARTS} times in {} seconds at the most, and not \
-                 twice at once",
-                self.left_out,
+                "{} {} not given to {}, which is started {STARTS} times in {} seconds at the most, and not twice at once",
+                counted(self.left_out, "notice"),
+                agree(self.left_out, "was", "were"),
                 self.name,
                 WHILE.as_secs()
             ));

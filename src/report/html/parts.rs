@@ -7,11 +7,12 @@ use super::{
 };
 use crate::model::capture::Capture;
 use crate::model::timestamp::Timestamp;
+use crate::model::units::counted;
 use crate::report::digest::{Changes, Digest, hosts};
 use crate::report::growth::Growth;
 use crate::report::matrix::Matrix;
 use crate::report::services::{Row, Table};
-use crate::rules::text::{counted, minute};
+use crate::rules::text::minute;
 
 /// How a part is written.
 type Write = fn(&Digest, &mut Page);

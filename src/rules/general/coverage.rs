@@ -8,8 +8,7 @@ use super::days::Days;
 use super::outlook::DAYS_LEAST;
 use crate::model::capture::Capture;
 use crate::model::listing::Flow;
-use crate::model::units::show_count;
-use crate::rules::text::counted;
+use crate::model::units::{agree, counted};
 
 /// Microseconds of a day and an hour: a capture of a day may end late.
 const A_DAY_US: u64 = 25 * 3_600_000_000;
@@ -65,9 +64,10 @@ pub fn write(general: &General, once: Option<Once>, out: &mut impl Write) -> io:
     if let Some(Once { flows, days }) = once {
         writeln!(
             out,
-            "  {} came on one day only, of {days}: by that, about {} flows a day are new (Good and Turing).",
+            "  {} came on one day only, of {days}: by that, about {} a day {} new (Good and Turing).",
             counted(flows, "flow"),
-            show_count(flows / u64::from(days))
+            counted(flows / u64::from(days), "flow"),
+            agree(flows / u64::from(days), "is", "are")
         )?;
     }
     writeln!(

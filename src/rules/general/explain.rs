@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use super::evidence::{Key, Kind, Target};
 use super::outlook::{DAYS_LEAST, Expected};
 use super::{Decision, General};
-use crate::model::units::show_count;
+use crate::model::units::{counted, show_count};
 use crate::rules::direction::Chain;
 use crate::rules::plan::Plan;
-use crate::rules::text::{self, counted};
+use crate::rules::text;
 
 /// Writes a service's rungs, those of most flows first within a section.
 ///

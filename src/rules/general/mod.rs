@@ -54,7 +54,7 @@ use super::seen::{Flows, Seen, Tally};
 use super::text;
 use crate::model::capture::Capture;
 use crate::model::record::{Protocol, Record, Service};
-use crate::model::units::show_count;
+use crate::model::units::{agree, counted};
 
 /// What is asked of generalized rules.
 #[derive(Clone, Debug, Default)]
@@ -239,7 +239,7 @@ fn stopped(
     (count > 0).then(|| {
         format!(
             "these rules would stop {} that they were made of, so do not load them as they are ({})",
-            text::counted(count, "flow"),
+            counted(count, "flow"),
             words.join("; ")
         )
     })
@@ -265,12 +265,10 @@ fn contradictions(captures: &[Capture], records: &[Record]) -> Vec<String> {
         .count();
     if odd > 0 {
         warnings.push(format!(
-            "{} seen first after the last time: such flows have rules for the addresses that were seen, and count for no \
+            "{} {} seen first after the last time: such flows have rules for the addresses that were seen, and count for no \
              network",
-            match odd {
-                1 => "1 flow was".to_owned(),
-                odd => format!("{} flows were", show_count(odd as u64)),
-            }
+            counted(odd as u64, "flow"),
+            agree(odd as u64, "was", "were")
         ));
     }
     warnings

@@ -4,8 +4,7 @@ use super::Decision;
 use super::choice::{self, Climb, mean};
 use super::ladder::{Ladder, Trial, View, WEEK};
 use super::side::Level;
-use crate::model::units::show_count;
-use crate::rules::text::counted;
+use crate::model::units::{counted, show_count};
 
 /// Fewer days say nothing of tomorrow.
 pub const DAYS_LEAST: u16 = 3;

@@ -6,11 +6,12 @@ use super::evidence::{Key, Kind, Target};
 use super::links::LINK_LOCAL;
 use super::outlook::Outlook;
 use crate::model::record::{Protocol, Service};
+use crate::model::units::counted;
 use crate::rules::block::Family;
 use crate::rules::direction::Chain;
 use crate::rules::header;
 use crate::rules::plan::Plan;
-use crate::rules::text::{self, counted};
+use crate::rules::text;
 
 /// The ports that programs choose freely.
 pub(super) const HIGH: &str = "1024-65535";

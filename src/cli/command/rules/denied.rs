@@ -6,7 +6,7 @@ use crate::cli::filters::Filters;
 use crate::model::record::Record;
 use crate::model::ruled::Denied;
 use crate::model::selection::Selection;
-use crate::model::units::show_count;
+use crate::model::units::{agree, counted};
 use crate::ui::console::Console;
 
 /// Filters as the words of an expression.
@@ -70,17 +70,19 @@ pub fn wanted(
             ..record
         })
         .collect();
-    if all > wanted.len() {
+    let unwanted = (all - wanted.len()) as u64;
+    if unwanted > 0 {
         console.note(&format!(
-            "{} flows of the captures did not get through, and have no rule for it: conntracker show --denied lists them, \
+            "{} of the captures did not get through, and {} no rule for it: conntracker show --denied lists them, \
              --include-denied makes rules for those that you want",
-            show_count((all - wanted.len()) as u64)
+            counted(unwanted, "flow"),
+            agree(unwanted, "has", "have")
         ));
     }
     if !wanted.is_empty() {
         console.note(&format!(
-            "warning: there are rules for {} flows that did not get through, which nobody is known to answer",
-            show_count(wanted.len() as u64)
+            "warning: there are rules for {} that did not get through, which nobody is known to answer",
+            counted(wanted.len() as u64, "flow")
         ));
     }
     wanted
