@@ -77,7 +77,7 @@ pub fn write(plan: &Plan, families: Families) -> Foreign {
     let mut top = foreign::top(plan);
     top.extend(unsaid.lines("Aerleon"));
     let keys: Vec<(Chain, Family)> = filters.keys().copied().collect();
-    top.extend(head(plan, &keys));
+    top.extend(head(plan, families, &keys));
     let mut policy = foreign::comments(&top, "#");
     policy += "\nfilters:\n";
     for ((chain, family), terms) in filters {
@@ -113,7 +113,7 @@ pub fn write(plan: &Plan, families: Families) -> Foreign {
 }
 
 /// How it is compiled and loaded, and the way back.
-fn head(plan: &Plan, filters: &[(Chain, Family)]) -> Vec<String> {
+fn head(plan: &Plan, families: Families, filters: &[(Chain, Family)]) -> Vec<String> {
     let mut lines = vec![String::new()];
     let say = |lines: &mut Vec<String>, text: &str| {
         lines.extend(header::wrapped(String::new(), text));
@@ -163,14 +163,14 @@ fn head(plan: &Plan, filters: &[(Chain, Family)]) -> Vec<String> {
         );
         lines.extend(discovery);
     }
-    if !plan.related.assignments.is_empty() {
+    let helpers = plan.related.commands(families);
+    if !helpers.is_empty() {
         lines.push(String::new());
         say(
             &mut lines,
             "Connections that helpers expect are related only where the helpers are assigned, as on the host of the capture:",
         );
-        let assignments = plan.related.assignments.iter();
-        lines.extend(assignments.map(|one| format!("  {}", one.iptables())));
+        lines.extend(helpers.iter().map(|command| format!("  {command}")));
     }
     lines
 }

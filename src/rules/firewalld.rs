@@ -139,7 +139,7 @@ pub fn write(plan: &Plan, families: Families) -> Foreign {
     }
     let mut top = foreign::top(plan);
     top.extend(unsaid.lines("firewalld"));
-    top.extend(head(plan, any_source_port, count, &zones));
+    top.extend(head(plan, families, any_source_port, count, &zones));
     if plan.general.is_none() {
         top.push(String::new());
         top.extend(header::bottom(plan));
@@ -157,6 +157,7 @@ pub fn write(plan: &Plan, families: Families) -> Foreign {
 /// How it is loaded, the way back, and what firewalld does besides.
 fn head(
     plan: &Plan,
+    families: Families,
     any_source_port: bool,
     count: usize,
     zones: &BTreeMap<&str, String>,
@@ -216,13 +217,13 @@ fn head(
         "  firewall-cmd --reload".to_owned(),
         "If a new connection gets through: systemctl stop rollback.timer".to_owned(),
     ]);
-    if !plan.related.assignments.is_empty() {
+    let helpers = plan.related.commands(families);
+    if !helpers.is_empty() {
         lines.push(String::new());
         let how = "Connections that helpers expect are related only where the helpers are assigned, as on the host of the \
                    capture:";
         lines.extend(header::wrapped(String::new(), how));
-        let assignments = plan.related.assignments.iter();
-        lines.extend(assignments.map(|one| format!("  {}", one.iptables())));
+        lines.extend(helpers.iter().map(|command| format!("  {command}")));
     }
     lines
 }

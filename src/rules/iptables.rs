@@ -79,14 +79,15 @@ pub(super) fn write_head(plan: &Plan, families: Families, out: &mut impl Write) 
     };
     writeln!(out, "#\n# For {restore}.")?;
     write_loading(plan, families, out)?;
-    if !plan.related.assignments.is_empty() {
+    let helpers = plan.related.commands(families);
+    if !helpers.is_empty() {
         writeln!(
             out,
             "# Connections that helpers expect are related only where the helpers are assigned, as on the host of the\n\
              # capture. That is done in the table raw, which this file leaves alone:"
         )?;
-        for assignment in &plan.related.assignments {
-            writeln!(out, "#   {}", assignment.iptables())?;
+        for command in helpers {
+            writeln!(out, "#   {command}")?;
         }
         writeln!(out)?;
     }

@@ -98,7 +98,7 @@ pub(super) fn write_helpers(plan: &Plan, out: &mut impl Write) -> io::Result<()>
     }
     for (from_here, hook) in [(false, "prerouting"), (true, "output")] {
         let of_hook = assignments.iter().filter(|one| one.from_here == from_here);
-        let lines: Vec<String> = of_hook
+        let mut lines: Vec<String> = of_hook
             .map(|one| {
                 let (protocol, port) = (one.protocol, one.port);
                 format!(
@@ -107,6 +107,8 @@ pub(super) fn write_helpers(plan: &Plan, out: &mut impl Write) -> io::Result<()>
                 )
             })
             .collect();
+        // One rule assigns it for both address families.
+        lines.dedup();
         if lines.is_empty() {
             continue;
         }

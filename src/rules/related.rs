@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::block::Family;
 use super::direction::Chain;
+use super::iptables::Families;
 use super::seen::Tally;
 use crate::model::origin::{Expected, Helper};
 use crate::model::record::Protocol;
@@ -19,6 +21,8 @@ pub struct Assignment {
     pub port: u16,
     /// Whether the host itself opens them.
     pub from_here: bool,
+    /// Their address family. nftables needs one rule for both, iptables has a program for each.
+    pub family: Family,
 }
 
 /// Expected connections, by chain and by what expected them.
@@ -49,6 +53,14 @@ impl Related {
     #[must_use]
     pub fn flows(&self) -> u64 {
         self.carried.values().map(|tally| tally.flows).sum()
+    }
+
+    /// The commands that assign the helpers with iptables or ip6tables, for rules of these families.
+    #[must_use]
+    pub fn commands(&self, families: Families) -> Vec<String> {
+        let assignments = self.assignments.iter();
+        let of = assignments.filter(|one| families.has(one.family));
+        of.map(Assignment::command).collect()
     }
 
     /// What was expected without that it is known which helper has to be assigned to what.
@@ -92,11 +104,13 @@ impl Assignment {
         format!("{name}_{}", self.protocol)
     }
 
-    /// The command that assigns it with iptables.
-    #[must_use]
-    pub fn iptables(&self) -> String {
+    fn command(&self) -> String {
         format!(
-            "iptables -t raw -A {} -p {} --dport {} -j CT --helper {}",
+            "{} -t raw -A {} -p {} --dport {} -j CT --helper {}",
+            match self.family {
+                Family::V4 => "iptables",
+                Family::V6 => "ip6tables",
+            },
             if self.from_here {
                 "OUTPUT"
             } else {

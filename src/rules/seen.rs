@@ -205,6 +205,7 @@ impl Flows {
                     protocol: seen.class.protocol,
                     port,
                     from_here: seen.class.chain == Chain::Output,
+                    family: seen.class.family,
                 });
             }
             if let Some(by) = record.origin.expected_by {

@@ -58,7 +58,7 @@ pub fn write(plan: &Plan, families: Families) -> Foreign {
     let many = commands.len();
     let mut top = foreign::top(plan);
     top.extend(unsaid.lines("ufw"));
-    top.extend(head(plan, many));
+    top.extend(head(plan, families, many));
     let mut text = format!(
         "#!/bin/sh\n{}\nset -e\n{}\n",
         foreign::comments(&top, "#"),
@@ -90,16 +90,16 @@ pub fn write(plan: &Plan, families: Families) -> Foreign {
 }
 
 /// How it is run, the way back, and what ufw does besides.
-fn head(plan: &Plan, commands: usize) -> Vec<String> {
+fn head(plan: &Plan, families: Families, commands: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     lines.extend(header::wrapped(String::new(), &format!("{STANDING}.")));
-    if !plan.related.assignments.is_empty() {
+    let helpers = plan.related.commands(families);
+    if !helpers.is_empty() {
         lines.push(String::new());
         let how = "Connections that helpers expect are related only where the helpers are assigned, as on the host of the \
                    capture. That is done in the table raw, for which ufw has no commands:";
         lines.extend(header::wrapped(String::new(), how));
-        let assignments = plan.related.assignments.iter();
-        lines.extend(assignments.map(|one| format!("  {}", one.iptables())));
+        lines.extend(helpers.iter().map(|command| format!("  {command}")));
     }
     lines.push(String::new());
     if commands > MANY {

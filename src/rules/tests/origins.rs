@@ -6,9 +6,10 @@ use crate::model::capture::Capture;
 use crate::model::origin::{Begun, Expected, Helper};
 use crate::model::record::{Protocol, Record, SourcePort};
 use crate::model::selection::SourcePorts;
+use crate::rules::block::Family;
 use crate::rules::ports::PortRange;
 use crate::rules::seen::Reason;
-use crate::rules::{Options, Plan, iptables, nft, plan};
+use crate::rules::{Options, Plan, aerleon, firewalld, iptables, nft, plan, ufw};
 
 fn capture() -> Capture {
     Capture {
@@ -79,6 +80,60 @@ fn what_could_not_be_placed_is_left_out_and_warned_of_with_ssh_first() {
         .unwrap();
     assert!(ssh < other, "{warning}");
     assert!(as_nft(&plan).contains("WARNING: 2 connections were open"));
+}
+
+#[test]
+fn each_family_has_its_program_that_assigns_helpers() {
+    let followed = |source: &str, destination: &str| {
+        let mut control = tcp(source, destination, 21);
+        control.origin.helper = Some(Helper::Ftp);
+        control
+    };
+    let plan = planned(&[
+        followed("10.0.0.2", "192.0.2.1"),
+        followed("fd00::2", "2001:db8::1"),
+    ]);
+    let assigned = |program: &str| {
+        format!("{program} -t raw -A PREROUTING -p tcp --dport 21 -j CT --helper ftp")
+    };
+    let (v4, v6) = (assigned("  iptables"), assigned("  ip6tables"));
+    let heads = |families| {
+        let mut text = Vec::new();
+        iptables::write(&plan, families, &mut text).unwrap();
+        let others = [ufw::write, firewalld::write, aerleon::write];
+        let others = others.map(|write| write(&plan, families));
+        let others = others.into_iter().flat_map(|foreign| foreign.files);
+        let files: Vec<String> = others.map(|(_, text)| text).collect();
+        let mut texts = vec![String::from_utf8(text).unwrap()];
+        texts.extend(
+            files
+                .into_iter()
+                .filter(|text| text.contains("CT --helper")),
+        );
+        texts
+    };
+    for (families, is_v4, is_v6) in [
+        (iptables::Families::Both, true, true),
+        (iptables::Families::Only(Family::V4), true, false),
+        (iptables::Families::Only(Family::V6), false, true),
+    ] {
+        let texts = heads(families);
+        assert_eq!(texts.len(), 4);
+        for text in texts {
+            assert_eq!(
+                (text.contains(&v4), text.contains(&v6)),
+                (is_v4, is_v6),
+                "{text}"
+            );
+        }
+    }
+    // Nftables' table is of both families, where a second rule would do nothing.
+    let lines = as_nft(&plan);
+    assert_eq!(
+        lines.matches("tcp dport 21 ct helper set").count(),
+        1,
+        "{lines}"
+    );
 }
 
 #[test]
