@@ -88,13 +88,25 @@ impl Rulings {
         listened
     }
 
-    /// What is told of these flows, and why some of it may be missing.
+    /// What is told of these flows at the end, and why some of it may be missing. Of what is under way the events have a
+    /// moment to come.
     ///
     /// Errors: those of the socket, and of reading the rules.
     pub fn told(&self, flows: &[Flow]) -> io::Result<(Told, Vec<String>)> {
+        self.told_after(LAST, flows)
+    }
+
+    /// What is told of these flows by now. What is under way is in the next look.
+    ///
+    /// Errors: those of the socket, and of reading the rules.
+    pub fn told_now(&self, flows: &[Flow]) -> io::Result<Told> {
+        Ok(self.told_after(Duration::ZERO, flows)?.0)
+    }
+
+    fn told_after(&self, time: Duration, flows: &[Flow]) -> io::Result<(Told, Vec<String>)> {
         let mut listener = self.listener.lock();
         let (never, _keeps_it_quiet) = UnixStream::pair()?;
-        listener.listen(never.as_fd(), LAST)?;
+        listener.listen(never.as_fd(), time)?;
         listener.identify()?;
         let ruleset = listener.ruleset()?;
         let reasons = listener.reasons();

@@ -150,6 +150,28 @@ fn events_switched_off_are_told() {
 }
 
 #[test]
+fn a_size_that_is_none_is_told_with_its_option_and_what_there_is() {
+    for (args, option, value) in [
+        (&["--buffer", "-1"][..], "--buffer", "-1"),
+        (&["--buffer-max", "-1"], "--buffer-max", "-1"),
+        (&["--buffer", "3G"], "--buffer", "3G"),
+        (&["top", "--buffer", "-1"], "--buffer", "-1"),
+        (
+            &["watch", "--baseline", "x", "--buffer", "-1"],
+            "--buffer",
+            "-1",
+        ),
+    ] {
+        let outcome = Launch::new(args).run();
+        assert_eq!(outcome.code, Some(2), "{outcome:?}");
+        let said = format!(
+            "invalid value '{value}' for '{option} <SIZE>': write a size from 1 byte to 2047M"
+        );
+        assert!(outcome.stderr.contains(&said), "{outcome:?}");
+    }
+}
+
+#[test]
 fn bad_arguments_are_told() {
     for args in [
         &["--no-such-option"][..],

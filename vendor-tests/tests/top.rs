@@ -283,6 +283,40 @@ fn nothing_is_coloured_where_nobody_wants_it() {
 }
 
 #[test]
+fn the_rules_that_let_flows_pass_are_shown_while_they_come() {
+    netns::run(
+        "the_rules_that_let_flows_pass_are_shown_while_they_come",
+        || {
+            let folder = Folder::new();
+            run(
+                "nft",
+                [
+                    "table inet filter {\n chain input {\n type filter hook input priority 0\n tcp dport 8443 accept\n }\n}",
+                ],
+            );
+            let server = TcpListener::bind("127.0.0.1:8443").expect("a port");
+            let terminal = Tmux::start(
+                &top("--track --rules --group rule --dport 8443"),
+                &folder,
+                (120, 24),
+            );
+            terminal.shows("q quit");
+            assert!(!terminal.screen().contains("tcp dport 8443 accept"));
+            for _ in 0..2 {
+                let client = TcpStream::connect("127.0.0.1:8443").expect("a connection");
+                drop((client, server.accept().expect("a connection")));
+            }
+            let screen = terminal.shows("tcp dport 8443 accept");
+            assert!(screen.contains("(1 line, 1 flow)"), "{screen}");
+            terminal.keys(&["q"]);
+            terminal.shows("status: 0");
+            let left = run("nft", ["list", "tables"]);
+            assert_eq!(left.trim(), "table inet filter");
+        },
+    );
+}
+
+#[test]
 fn what_passes_is_shown_and_what_is_new_is_marked() {
     netns::run("what_passes_is_shown_and_what_is_new_is_marked", || {
         let folder = Folder::new();

@@ -39,6 +39,7 @@ Examples:
   sudo conntracker top --track          what passes now
   sudo conntracker top --baseline monday.json
   conntracker top monday.json --group service --sort flows
+  sudo conntracker top --rules --group rule
   sudo conntracker top --plain          lines of text instead of a screen
 
 Exit status:
@@ -91,6 +92,14 @@ pub struct Top {
     #[arg(long, conflicts_with = "files")]
     pub learn_names: bool,
 
+    /// Show which rule of the firewall decided on each flow; --group rule has the flows of each
+    ///
+    /// As conntracker --rules does: a table of two chains picks the first packet of each flow, and is gone with the program. The
+    /// firewall's rules are read with nft(8) at each look, so that there is one every few seconds, or less often where there are
+    /// many rules. Flows that were open at the beginning have no rule.
+    #[arg(long, conflicts_with = "files")]
+    pub rules: bool,
+
     /// Also show protocols that the classic list does not have
     #[arg(hide_short_help = true, long, conflicts_with = "files")]
     pub all_protocols: bool,
@@ -130,8 +139,12 @@ impl ValueEnum for Group {
                 Self::Client => "Flows of the same client",
                 Self::Server => "Flows to the same server",
                 Self::Pair => "Flows between the same interfaces",
-                Self::Rule => "Flows that the same rule decided on, of captures with --rules",
-                Self::Verdict => "Flows of the same fate, of captures with --rules or --denied",
+                Self::Rule => {
+                    "Flows that the same rule decided on, with --rules or of captures with it"
+                }
+                Self::Verdict => {
+                    "Flows of the same fate, with --rules or of captures with --rules or --denied"
+                }
             }),
         )
     }
@@ -264,6 +277,7 @@ impl Top {
         cli.track = self.track;
         cli.all_protocols = self.all_protocols;
         cli.learn_names = self.learn_names;
+        cli.rules = self.rules;
         cli.netns = self.netns.clone();
         cli.source = self.source;
         cli.buffer = self.buffer;

@@ -163,7 +163,7 @@ impl Watch {
         }
         match &self.accept {
             Some(_) if self.baseline.len() > 1 => wrong(
-                "--accept adds to the baseline, so that this has to be one file: conntracker merge makes one of several",
+                "--accept adds to the baseline, so this has to be one file: conntracker merge makes one of several",
             ),
             Some(files) if !files.is_empty() && !self.exec.is_empty() => {
                 wrong("--accept FILE only looks at files: leave out --exec")

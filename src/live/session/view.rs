@@ -69,7 +69,7 @@ impl<'s, 'a> View<'s, 'a> {
         }
     }
 
-    /// The flows up to now, and the names that led to them.
+    /// The flows up to now, the rules that decided on them, and the names that led to them.
     pub fn flows(&self) -> (Vec<Flow>, Told) {
         let session = self.session;
         // What is still queued is in the next look; that it is missing takes nothing from the list at the end.
@@ -85,9 +85,11 @@ impl<'s, 'a> View<'s, 'a> {
                 flows
             }
         };
-        let mut told = Told::default();
+        // What can't be read now is said at the end.
+        let rulings = session.rulings;
+        let ruled = rulings.and_then(|rulings| rulings.told_now(&flows).ok());
+        let mut told = ruled.unwrap_or_default();
         if let Some(lookups) = session.lookups {
-            // What can't be read now is said at the end.
             let _ = lookups.name(&flows, &mut told);
         }
         (flows, told)

@@ -176,10 +176,10 @@ fn flow(record: &Record) -> String {
     };
     let service = table::service(identity, None);
     let more = table::translation(record);
-    let (space, more) = if more.is_empty() {
-        ("", more)
-    } else {
-        (", ", more)
+    let space = match more.chars().next() {
+        None => "",
+        Some('(') => " ",
+        Some(_) => ", ",
     };
     format!(
         "{:<6} {}{port} > {} {service}{space}{more}",
@@ -198,6 +198,7 @@ fn to_the_second(time: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::origin::Begun;
     use crate::model::record::Identity;
     use crate::model::tuple::Tuple;
 
@@ -210,6 +211,24 @@ mod tests {
             usual: Duration::from_secs(90),
             last_seen: Timestamp::from_us(1_000_000),
         }
+    }
+
+    #[test]
+    fn what_stands_in_brackets_has_no_comma_before_it() {
+        let tuple = Tuple::tcp("10.0.0.1", "10.0.0.2", 443);
+        let mut record = Record::new(Identity::of(&tuple), true);
+        let told = |record: &Record| Notice::New(record.clone().into(), None).text();
+        assert_eq!(told(&record), "new      tcp    10.0.0.1 > 10.0.0.2 443");
+        record.origin.begun = Begun::PickedUp;
+        assert_eq!(
+            told(&record),
+            "new      tcp    10.0.0.1 > 10.0.0.2 443 (open before)"
+        );
+        record.identity.zone = 3;
+        assert_eq!(
+            told(&record),
+            "new      tcp    10.0.0.1 > 10.0.0.2 443, zone 3 (open before)"
+        );
     }
 
     #[test]
