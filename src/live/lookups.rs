@@ -116,7 +116,10 @@ impl Lookups {
             ));
         }
         let said = [
-            (counts.used, "answers used"),
+            (
+                counts.used,
+                agree(counts.used, "answer used", "answers used"),
+            ),
             (counts.unasked, "without a question that was seen"),
             (
                 counts.truncated,

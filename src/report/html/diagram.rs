@@ -1,7 +1,7 @@
 //! The drawing of who talks with whom: places on the left send flows through services to places on the right.
 
 use super::page::Page;
-use crate::model::units::show_count;
+use crate::model::units::{counted, show_count};
 use crate::report::matrix::{Matrix, OTHERS};
 
 const WIDTH: f64 = 1000.0;
@@ -158,8 +158,8 @@ fn bands(matrix: &Matrix, columns: &mut [Vec<Node>; 3], scale: f64, page: &mut P
                 .raw(" → ")
                 .text(names[1])
                 .raw(": ")
-                .count(flows)
-                .raw(" flows</title></path>");
+                .text(&counted(flows, "flow"))
+                .raw("</title></path>");
         }
     }
     page.raw("</g>");

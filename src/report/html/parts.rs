@@ -7,7 +7,7 @@ use super::{
 };
 use crate::model::capture::Capture;
 use crate::model::timestamp::Timestamp;
-use crate::model::units::counted;
+use crate::model::units::{agree, counted};
 use crate::report::digest::{Changes, Digest, hosts};
 use crate::report::growth::Growth;
 use crate::report::matrix::Matrix;
@@ -68,9 +68,11 @@ fn enough(digest: &Digest, page: &mut Page) {
         page.text(&counted(once.flows, "flow"))
             .raw(" came on one day only, of ")
             .count(once.days.into());
+        let daily = once.flows / u64::from(once.days);
         page.raw(": by that, about ")
-            .count(once.flows / u64::from(once.days));
-        page.raw(" flows a day are new (Good and Turing).");
+            .text(&counted(daily, "flow"))
+            .raw(agree(daily, " a day is", " a day are"))
+            .raw(" new (Good and Turing).");
     }
     page.raw("</p>");
     if let Some(growth) = &digest.growth {
