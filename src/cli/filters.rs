@@ -14,8 +14,8 @@ pub struct Filters {
     ///
     /// A name or a number.
     ///
-    /// In all filters commas join alternatives (tcp,udp), and ^NAME and not:NAME exclude as !NAME does, which some shells
-    /// take for their own.
+    /// In all filters, commas join alternatives (tcp,udp). ^NAME and not:NAME exclude just as !NAME does; use them
+    /// where the shell gives ! a meaning of its own.
     #[arg(long, value_name = "PROTO", value_delimiter = ',')]
     pub proto: Vec<Not<Protocol>>,
 
@@ -27,11 +27,11 @@ pub struct Filters {
 
     /// Only destinations in this network; !NET excludes
     ///
-    /// A network or an address, as it is before DNAT.
+    /// A network or an address, before DNAT.
     #[arg(long, value_name = "NET", value_delimiter = ',')]
     pub dst: Vec<Not<Net>>,
 
-    /// Only flows with this network or address on either side, as it is before translation; !NET excludes
+    /// Only flows with this network or address on either side, before translation; !NET excludes
     #[arg(
         hide_short_help = true,
         long,
@@ -75,7 +75,7 @@ pub struct Filters {
     #[arg(hide_short_help = true, long, value_name = "N", value_delimiter = ',')]
     pub zone: Vec<Not<u16>>,
 
-    /// Whether source ports from 1024 on are kept, or collapsed into one
+    /// Whether to keep source ports from 1024 on, or collapse them into one
     #[arg(
         hide_short_help = true,
         long,

@@ -18,7 +18,7 @@ use crate::ui::clock::Clock;
 pub enum Resolve {
     /// Ports, by /etc/services
     Services,
-    /// Addresses, by asking the system's resolver: /etc/hosts, then DNS. Only of captures, not while one runs
+    /// Addresses, by asking the system's resolver: /etc/hosts, then DNS. Only for captures that are there already, not for a live one
     Dns,
 }
 
@@ -30,16 +30,16 @@ pub struct LayoutArgs {
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: Option<Format>,
 
-    /// The order of the list: classic is the C tool's, connections, first-seen and last-seen have the greatest and the
+    /// The order of the list: classic is that of the C tool; connections, first-seen and last-seen put the greatest or
     /// newest first
     #[arg(hide_short_help = true, long, value_enum, value_name = "ORDER")]
     pub sort: Option<Sort>,
 
-    /// The other way round
+    /// Reverse the order
     #[arg(hide_short_help = true, long)]
     pub reverse: bool,
 
-    /// Show names beside numbers in tables, and those of hosts in JSON too
+    /// Show names beside numbers in tables, and names of hosts in JSON too
     #[arg(
         hide_short_help = true,
         long,
@@ -54,11 +54,11 @@ pub struct LayoutArgs {
     #[arg(hide_short_help = true, long, value_name = "FILE")]
     pub names: Vec<PathBuf>,
 
-    /// Show times of tables in UTC, and not in the local time of this host. JSON and CSV have UTC in any case
+    /// Show times in tables in UTC instead of the local time of this host. JSON and CSV always have UTC
     #[arg(hide_short_help = true, long)]
     pub utc: bool,
 
-    /// Write CSV as it is: without a quotation mark before what a spreadsheet would take for a formula
+    /// Write CSV without the quotation mark that keeps a spreadsheet from taking a cell for a formula
     #[arg(hide_short_help = true, long)]
     pub raw_csv: bool,
 }

@@ -21,7 +21,7 @@ Examples:
   sudo conntracker --track --existing --duration 1d --format json -o day.json
   conntracker show day.json             look at it, in columns
   conntracker rules day.json -o fw.nft  make firewall rules of it
-  conntracker help topics               what else there is to read";
+  conntracker help topics               see what else there is to read";
 
 /// What `--help` has beside all options; `-h` has the usual ones and the examples.
 static AFTER_HELP: LazyLock<String> = LazyLock::new(|| {
@@ -33,10 +33,12 @@ Signals:
   SIGUSR1                   print the list and go on
 
 Exit status:
-  0  the list is complete, also if events were missed and all they stood for was found
+  0  the list is complete; if events were missed, everything they stood for was
+     found
   1  error
   2  bad arguments
-  3  flows may be missing from the list; standard error says why and how many at most"
+  3  flows may be missing from the list; standard error says why and how many
+     at most"
     )
 });
 
@@ -62,14 +64,13 @@ pub struct Cli {
 
     /// Read options from FILE: TOML, with the names they have here
     ///
-    /// An option without a value is true or false, one that may be given several times may have a list. What is
-    /// given on the command line counts instead.
+    /// An option without a value is true or false; an option that may be given several times may have a list. Options on the command line override those of the file.
     #[arg(hide_short_help = true, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
     /// Write the list to FILE instead of standard output
     ///
-    /// The file is replaced atomically. - is standard output.
+    /// The file is replaced atomically. - means standard output.
     #[arg(
         short,
         long,
@@ -83,12 +84,18 @@ pub struct Cli {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Option<Duration>,
 
-    /// Say nothing on standard error but errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    /// Write nothing but errors to standard error
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        display_order = 900
+    )]
     pub quiet: bool,
 
     /// Say how the capture was set up and how it went
-    #[arg(short, long, global = true, action = ArgAction::SetTrue)]
+    #[arg(short, long, global = true, action = ArgAction::SetTrue, display_order = 901)]
     pub verbose: bool,
 
     /// Print the list every TIME, besides the one at the end
@@ -107,7 +114,7 @@ pub struct Cli {
     )]
     pub reset: bool,
 
-    /// Keep the N files of -o DIR/ that were written last and remove older ones
+    /// In -o DIR/, keep the N files that were written last, and remove older ones
     #[arg(hide_short_help = true, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Long runs")]
     pub keep: Option<u16>,
 
@@ -139,10 +146,10 @@ pub struct Cli {
     )]
     pub metrics_file: Option<PathBuf>,
 
-    /// Compare with the captures in FILE, and say which flows are new and which no longer come
+    /// Compare flows with the captures in FILE, and say which ones are new and which no longer come
     ///
-    /// conntracker watch does it without a list. What is found goes where messages go: in a service to the journal, with
-    /// fields. May be given several times.
+    /// conntracker watch does the same without a list. The reports go where messages go: in a service to the journal,
+    /// with fields. Can be given several times.
     #[arg(
         hide_short_help = true,
         long,
@@ -154,7 +161,7 @@ pub struct Cli {
 
     /// With --watch: start a program for each report, with a JSON object on its standard input
     ///
-    /// Given several times, the first is the program and the others are its arguments.
+    /// Give it several times: the first WORD is the program, the others are its arguments.
     #[arg(
         hide_short_help = true,
         long,
@@ -168,11 +175,11 @@ pub struct Cli {
 
     /// Read events from a recorded FILE, not from the kernel
     ///
-    /// - is standard input.
+    /// - means standard input.
     #[arg(short, long, value_name = "FILE", help_heading = "Recordings")]
     pub read: Option<PathBuf>,
 
-    /// With -r: refuse a recording that was cut or holds what can't be read, instead of listing the rest
+    /// With -r: refuse a recording that was cut or has unreadable parts, instead of listing the rest
     #[arg(
         hide_short_help = true,
         long,
@@ -193,10 +200,9 @@ pub struct Cli {
 
     /// Have the kernel track connections while this runs
     ///
-    /// Connections are only tracked where some firewall rule needs it. This adds an nftables table of
-    /// two rules without a verdict, which the kernel removes with the process, however that ends. Before Linux
-    /// 5.12 it does not: there the table is removed at the end, and that of a killed program by the next start
-    /// with --track.
+    /// The kernel tracks connections only where some firewall rule needs it. This option adds an nftables table of two
+    /// rules without a verdict. The kernel removes the table when the program ends, however it ends. Before Linux 5.12
+    /// the program removes it at its end, and the next start with --track removes that of a killed program.
     #[arg(long, conflicts_with = "read", help_heading = "Capture")]
     pub track: bool,
 
@@ -206,9 +212,9 @@ pub struct Cli {
 
     /// Also list which rules of the firewall decided on each flow
     ///
-    /// For --format table, json and csv. The first packet of each flow is followed through the rules of nftables and iptables-nft; a
-    /// table of two chains picks these packets, and is gone with the program. conntracker help
-    /// trace-guide says what that can't see.
+    /// For --format table, json and csv. The program follows the first packet of each flow through the rules of
+    /// nftables and iptables-nft. A table of two chains picks these packets, and is removed with the program.
+    /// conntracker help trace-guide says what this can't see.
     #[arg(
         hide_short_help = true,
         long,
@@ -217,9 +223,10 @@ pub struct Cli {
     )]
     pub rules: bool,
 
-    /// The same, and also list the flows that were dropped or rejected
+    /// The same as --rules, and also list the flows that were dropped or rejected
     ///
-    /// For --format table and json. They are kept apart: no rule is made for them unless conntracker rules --include-denied asks for it.
+    /// For --format table and json. The list keeps these flows apart from the others. No rule is made for them unless you ask for it with
+    /// conntracker rules --include-denied.
     #[arg(
         hide_short_help = true,
         long,
@@ -230,8 +237,9 @@ pub struct Cli {
 
     /// With --rules or --denied, also follow flows through the rules of iptables-legacy
     ///
-    /// For that, the logger for packets of this network namespace (/proc/sys/net/netfilter/nf_log) is set to nfnetlink_log as long
-    /// as the capture runs, and put back at its end; by the next start with this option, if the program is killed.
+    /// While it runs, the capture sets the logger for packets of this network namespace
+    /// (/proc/sys/net/netfilter/nf_log) to nfnetlink_log. It restores the earlier logger at its end. If the program is
+    /// killed, the next start with this option does so.
     #[arg(
         hide_short_help = true,
         long,
@@ -242,18 +250,18 @@ pub struct Cli {
 
     /// Also list the names that clients asked for before they went to an address
     ///
-    /// For --format table, json and csv. Names are learnt from questions and answers of DNS that pass here by plain UDP, and
-    /// stand beside flows of the client that asked. DNS over TLS or HTTPS hides them. Needs CAP_NET_RAW besides.
+    /// For --format table, json and csv. The program learns names from questions and answers of DNS that pass here by
+    /// plain UDP, and shows them with flows of the client that asked. It can't see them in DNS over TLS or HTTPS. Needs
+    /// CAP_NET_RAW as well.
     #[arg(hide_short_help = true, long, conflicts_with_all = ["read", "all_netns"], help_heading = "Capture")]
     pub learn_names: bool,
 
     /// Miss no short connection, even when events come faster than they can be read
     ///
-    /// The kernel then keeps ended connections until their end has been delivered to this program. They count
-    /// against nf_conntrack_max; before they could fill it, reliability is given up, and the list is incomplete.
-    /// The end of the capture waits for what the kernel still keeps, up to half a minute.
-    /// Where the kernel counts packets and bytes (nf_conntrack_acct), lists other than the classic one have those of
-    /// ended connections.
+    /// The kernel then keeps ended connections until it has delivered their end to this program. They count against
+    /// nf_conntrack_max; before they can fill the table, the program gives up reliability, and the list is incomplete.
+    /// At its end, the capture waits up to half a minute for what the kernel still keeps. If the kernel counts packets
+    /// and bytes (nf_conntrack_acct), lists other than the classic one have the counts of ended connections.
     #[arg(
         hide_short_help = true,
         long,
@@ -298,9 +306,9 @@ pub struct Cli {
 
     /// Capture in every network namespace that has an id or a name here
     ///
-    /// Formats other than the classic list say which one a flow was seen in. Namespaces named in
-    /// /run/netns that have no id are given one. Needs CAP_NET_BROADCAST, and CAP_SYS_ADMIN to read
-    /// their tables after a loss and for --existing.
+    /// Formats other than the classic list say in which namespace a flow was seen. The program gives an id to
+    /// namespaces in /run/netns that have none. Needs CAP_NET_BROADCAST, and CAP_SYS_ADMIN to read their tables after a
+    /// loss and for --existing.
     #[arg(hide_short_help = true, long, conflicts_with_all = ["read", "write"], help_heading = "Capture")]
     pub all_netns: bool,
 
@@ -320,7 +328,7 @@ pub struct Cli {
     #[arg(hide_short_help = true, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), conflicts_with = "read", help_heading = "Capture")]
     pub workers: u32,
 
-    /// Have no filter in the kernel drop the events that cannot change the list: receive every one
+    /// Receive every event: do without the filter in the kernel that drops events which can't change the list
     #[arg(
         hide_short_help = true,
         long,

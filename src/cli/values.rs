@@ -43,7 +43,7 @@ values! {
         Service "service" "By protocol and destination port, then destination"
         Connections "connections" "Most connections first"
         FirstSeen "first-seen" "The newest first: by when they were first seen"
-        LastSeen "last-seen" "Seen last first"
+        LastSeen "last-seen" "The newest first: by when they were last seen"
     }
 }
 

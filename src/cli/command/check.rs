@@ -45,18 +45,19 @@ Examples:
   sudo conntracker check fw.nft flows.json --interface 192.168.0.0/16=lan
 
 Exit status:
-  0  every confirmed flow passes, in both directions, and every expected one is as it should be; with --against, no
-     difference was found
-  1  some confirmed flow does not, or an expected one is not; the rulesets differ
-  2  error, or of some flow it is not known
+  0  every confirmed flow passes, in both directions, and every expected one
+     is as it should be; with --against, no difference was found
+  1  some confirmed flow does not pass, or an expected one is not as it should
+     be; with --against, the rulesets differ
+  2  error, or it is not known whether some flow passes
   3  every confirmed flow passes, but flows may be missing from the captures";
 
 /// Arguments of `conntracker check`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Check {
-    /// The ruleset: a file for nft -f, or of iptables-save or ip6tables-save (ip:FILE and ip6:FILE say which); - is standard
-    /// input
+    /// The ruleset: a file for nft -f, or of iptables-save or ip6tables-save (ip:FILE and ip6:FILE say which); - means
+    /// standard input
     #[arg(value_name = "RULESET")]
     pub ruleset: PathBuf,
 
@@ -64,17 +65,17 @@ pub struct Check {
     #[arg(value_name = "FILE", required_unless_present_any = ["expect", "against"])]
     pub files: Vec<PathBuf>,
 
-    /// Flows that have to pass, and such as must not, from a file in TOML: conntracker help check-guide. No capture is needed then
+    /// Test that flows pass or are stopped as a TOML file says (see conntracker help check-guide). Needs no capture
     #[arg(long, value_name = "FILE")]
     pub expect: Vec<PathBuf>,
 
-    /// Tell what each rule is for: which flows need it, which rules none needs, which can't be reached, and how much of
-    /// their networks and sets was used. Written as text and JSON
+    /// Say what each rule is for: which flows need it, which rules no flow needs, which rules can't be reached, and how
+    /// much of their networks and sets was used. As text or JSON
     #[arg(long)]
     pub coverage: bool,
 
-    /// Compare with this ruleset, which is to take the other one's place: what newly passes, what is newly stopped, and by
-    /// which rules. No capture is needed then. Several files of one ruleset may be given
+    /// Compare with this ruleset, which is to replace the other one: what newly passes, what is newly stopped, and by
+    /// which rules. Needs no capture. Repeat it for more files of the new ruleset
     #[arg(long, value_name = "NEW", conflicts_with_all = ["expect", "coverage"])]
     pub against: Vec<PathBuf>,
 
@@ -82,7 +83,7 @@ pub struct Check {
     #[arg(hide_short_help = true, long, value_name = "RULESET")]
     pub also: Vec<PathBuf>,
 
-    /// Judge unconfirmed flows too: what would be let in that nobody answers
+    /// Judge unconfirmed flows too: what the ruleset would let in although nobody answers
     #[arg(hide_short_help = true, long)]
     pub all: bool,
 

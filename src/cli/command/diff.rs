@@ -29,18 +29,18 @@ Examples:
 Exit status:
   0  no difference
   1  a difference
-  2  trouble: a file can't be read, or nothing of it
+  2  error: a file, or everything in it, can't be read
   3  flows may be missing from one of the two, whatever the difference";
 
 /// Arguments of `conntracker diff`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Diff {
-    /// The capture to compare with; - is standard input
+    /// The earlier capture; - means standard input
     #[arg(value_name = "OLD")]
     pub old: PathBuf,
 
-    /// The capture to be compared; - is standard input
+    /// The later capture; - means standard input
     #[arg(value_name = "NEW")]
     pub new: PathBuf,
 

@@ -20,11 +20,12 @@ Examples:
   sudo conntracker doctor --format json
 
 Notes:
-  It changes nothing, and takes about a second: that long it listens.
+  It changes nothing. It takes about a second, since it listens to events for that long.
 
 Exit status:
   0  a capture works, though problems may keep flows off its list
-  1  a capture can't work: no privilege, no events, or an error";
+  1  a capture can't work: no privilege, no events, or an error
+  2  bad arguments";
 
 /// Arguments of `conntracker doctor`.
 #[derive(Clone, Debug, Args)]
@@ -38,7 +39,7 @@ pub struct Doctor {
 /// The form of findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// A line for people for each
+    /// One line for each finding, for people
     Table,
     /// One JSON object a line
     Json,

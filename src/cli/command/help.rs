@@ -21,7 +21,7 @@ Examples:
   conntracker help rules          all options of conntracker rules
   conntracker help rules-guide | less")]
 pub struct Help {
-    /// A command, whose options are shown; a topic, whose guide is shown; or topics, for a list of all
+    /// A command, to show its options; a topic, to show its guide; or topics, for a list of all
     #[arg(value_name = "COMMAND|TOPIC")]
     pub of: Option<String>,
 }

@@ -25,8 +25,8 @@ Examples:
 #[derive(Clone, Debug, Args)]
 #[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Merge {
-    /// Captures (JSON, recordings, lists of conntracker or conntrack, flows of nfdump, Zeek and others); - is standard
-    /// input
+    /// Captures (JSON, recordings, lists of conntracker or conntrack, flows of nfdump, Zeek and others); - means
+    /// standard input
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 

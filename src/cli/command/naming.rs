@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Filters")]
 pub struct ByName {
-    /// Only sources with a name like this, by --names or --resolve dns: printer, *.example.com; !NAME excludes
+    /// Only sources with a name like this, from --names or --resolve dns: printer, *.example.com; !NAME excludes
     #[arg(
         hide_short_help = true,
         long,
@@ -33,7 +33,7 @@ pub struct ByName {
     )]
     pub src_name: Vec<Not<Pattern>>,
 
-    /// The same for destinations, as they are before DNAT; also by names that --learn-names has put into a capture
+    /// Only destinations with a name like this, before DNAT; names that --learn-names has put into a capture count too
     #[arg(
         hide_short_help = true,
         long,

@@ -35,7 +35,8 @@ Exit status:
   0  the captures are complete as far as they say
   1  error, or nothing of a file could be read
   2  bad arguments
-  3  flows may be missing: a capture is incomplete, a file was cut or changed, or lines were skipped"
+  3  flows may be missing: a capture is incomplete, a file was cut or changed,
+     or lines were skipped"
     };
 }
 pub(super) use exit_status;
@@ -43,7 +44,7 @@ pub(super) use exit_status;
 /// How captures are read.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Reading {
-    /// Stop at the first line that can't be read and at a file that was cut, instead of going on
+    /// Stop at the first line that can't be read, or at a file that was cut, instead of going on
     #[arg(hide_short_help = true, long)]
     pub strict: bool,
 
@@ -278,7 +279,7 @@ pub fn check_inputs<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Result<
 /// What commands share that read captures and write a list.
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
-    /// Write to FILE, replaced atomically; - is standard output
+    /// Write to FILE, replaced atomically; - means standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
 

@@ -32,18 +32,18 @@ Exit status:
   0  the captures are complete as far as they say
   1  error, or nothing of a file could be read
   2  bad arguments
-  3  the report is written, but flows may be missing from it: a capture is incomplete, a file was cut or
-     changed, or lines were skipped";
+  3  the report is written, but flows may be missing from it: a capture is
+     incomplete, a file was cut or changed, or lines were skipped";
 
 /// Arguments of `conntracker report`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Report {
-    /// Captures; - is standard input
+    /// Captures; - means standard input
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
-    /// Also show what differs from these earlier captures, taken together: new, gone and newly answered flows
+    /// Also show the differences from these earlier captures, taken together: new, gone and newly answered flows
     #[arg(long, value_name = "EARLIER", num_args = 1..)]
     pub against: Vec<PathBuf>,
 
@@ -55,7 +55,7 @@ pub struct Report {
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = ReportFormat::Html)]
     pub format: ReportFormat,
 
-    /// Write to FILE, replaced atomically; - is standard output
+    /// Write to FILE, replaced atomically; - means standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
 

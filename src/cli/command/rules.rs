@@ -71,13 +71,13 @@ const TOO_FEW: u8 = 3;
 pub enum Comments {
     /// What a rule is for, so that the rules of two weeks can be compared with diff
     Brief,
-    /// How many flows it stands for, too, and when the captures were
+    /// Also how many flows it stands for, and when the captures were made
     Full,
 }
 
 const AFTER_HELP: &str = "\
 Examples:
-  conntracker rules week.json                  to look at
+  conntracker rules week.json                  show them
   conntracker rules week.json -o fw.nft --report fw.report
   conntracker rules week.json --generalize -o fw.nft
   conntracker rules week.json --for iptables -o rules/
@@ -87,14 +87,15 @@ Exit status:
   0  the rules are written
   1  error, or nothing of a file could be read
   2  bad arguments
-  3  the rules are written, but may be too few: a capture is incomplete, a file was cut or changed, lines
-     were skipped, or the firewall has no words for some of them";
+  3  the rules are written, but may be too few: a capture is incomplete, a file
+     was cut or changed, lines were skipped, or the firewall has no words for
+     some rules";
 
 /// Arguments of `conntracker rules`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Rules {
-    /// Captures; - is standard input
+    /// Captures; - means standard input
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
@@ -102,13 +103,13 @@ pub struct Rules {
     #[arg(long = "for", value_enum, value_name = "FIREWALL", default_value_t = Firewall::Nft)]
     pub firewall: Firewall,
 
-    /// What becomes of other packets: drop or accept, for all chains or as CHAIN=POLICY for one
+    /// What happens to all other packets: drop or accept, for all chains or as CHAIN=POLICY for one
     ///
-    /// Chains are input, forward and output. Can be given several times; later ones win.
+    /// Chains are input, forward and output. Can be given several times; the last one for a chain counts.
     #[arg(hide_short_help = true, long, value_name = "[CHAIN=]POLICY", value_parser = parse_policy, default_value = "drop")]
     pub policy: Vec<(Option<Chain>, Policy)>,
 
-    /// An address or network of the gateway's own, besides those in the captures
+    /// An address of the gateway, or a network that belongs to the gateway alone, besides those in the captures
     #[arg(hide_short_help = true, long, value_name = "ADDR|CIDR", value_parser = parse_local)]
     pub local: Vec<IpNet>,
 
@@ -116,10 +117,10 @@ pub struct Rules {
     #[arg(long)]
     pub include_unconfirmed: bool,
 
-    /// Also accept these of the flows that did not get through, of captures with --denied
+    /// Also accept some of the flows that did not get through, from captures with --denied
     ///
-    /// EXPR has conditions as filters have them, all of which have to hold: 'proto=tcp dst=10.0.0.0/8 dport=443'; or it is all.
-    /// Without it no rule is made for such a flow.
+    /// EXPR is all, or conditions like those of filters, all of which have to hold: 'proto=tcp dst=10.0.0.0/8
+    /// dport=443'. Without this option no rule is made for such flows.
     #[arg(long, value_name = "EXPR", value_parser = denied::parse)]
     pub include_denied: Option<Selection>,
 
@@ -135,9 +136,9 @@ pub struct Rules {
 
     /// Accept all of NETWORK where one of its addresses is a client, as with DHCP or IPv6 privacy addresses
     ///
-    /// For every service that one of them used, or for SERVICE alone: 22=10.0.9.0/24, udp/53=fd00::/64, ssh=any. NETWORK is
-    /// a network, an address, any, or a name of --names. Can be given several times. With --generalize, the clients of a
-    /// service that is named do not climb beyond it.
+    /// For every service that one of its addresses used, or for SERVICE alone: 22=10.0.9.0/24, udp/53=fd00::/64,
+    /// ssh=any. NETWORK is a network, an address, any, or a name from --names. Can be given several times. With
+    /// --generalize, the clients of a service that is named here do not climb beyond NETWORK.
     #[arg(hide_short_help = true, long, value_name = "[SERVICE=]NETWORK", value_parser = given::parse)]
     pub clients: Vec<Value>,
 
@@ -149,26 +150,26 @@ pub struct Rules {
 
     /// Names of networks and hosts: TOML with tables `networks` and `hosts`, a file like /etc/hosts, or the leases of dnsmasq
     ///
-    /// Rules for nft have them instead of the addresses, as definitions at their top, and comments of all rules have them;
-    /// --clients and --servers take them as values. Can be given several times.
+    /// Rules for nft use the names instead of the addresses, with definitions at their top, and comments of all rules
+    /// have them; --clients and --servers take them as values. Can be given several times.
     #[arg(long, value_name = "FILE")]
     pub names: Vec<PathBuf>,
 
-    /// Write rules that new flows of the same kinds pass too: as narrow as they can be with at most N flows a day expected
-    /// to be stopped though wanted (unless given, 1, or a two-hundredth of a day's flows where that is less)
+    /// Write rules that also let new flows of the same kinds pass: as narrow as they can be if they are expected to
+    /// stop at most N wanted flows a day (by default 1, or a two-hundredth of a day's flows where that is less)
     ///
-    /// Needs captures of three days at least, better of a week. Services climb from addresses to networks, to all
-    /// behind an interface and, on the Internet side, to everybody, only as far as the days that were seen ask for it.
+    /// Needs captures of three days at least, better of a week. Services climb from addresses to networks, to everybody
+    /// behind an interface and, on the Internet side, to everybody, but only as far as the captured days require.
     #[arg(
         long, value_name = "N", value_parser = parse_most, num_args = 0..=1, require_equals = true,
         default_missing_value = "few"
     )]
     pub generalize: Option<Most>,
 
-    /// With --generalize: a table of the services whose clients stay addresses as long as they are few
+    /// With --generalize: a table of the services whose rules keep single addresses as long as they have few clients
     ///
-    /// Lines as in services(5), without names: 22,2222/tcp or 5900-5910/tcp, and what it is. It replaces the built-in
-    /// table: remote shells and desktops, file shares, databases, management.
+    /// Its lines are like those of services(5), without the names in front: 22,2222/tcp or 5900-5910/tcp, and what it
+    /// is. It replaces the built-in table, which has remote shells and desktops, file shares, databases and management.
     #[arg(
         hide_short_help = true,
         long,
@@ -177,12 +178,13 @@ pub struct Rules {
     )]
     pub sensitive: Option<PathBuf>,
 
-    /// With --generalize: show what each rung of each service's ladder would stop and open, instead of the rules unless
-    /// these go to a file
+    /// With --generalize: show what each rung of each service's ladder would stop and open, instead of the rules; with
+    /// -o FILE, write the rules too
     #[arg(hide_short_help = true, long, requires = "generalize")]
     pub explain: bool,
 
-    /// With --generalize: at most N rules, as narrow as that allows, however many flows a day are expected to be stopped
+    /// With --generalize: write at most N rules, as narrow as that allows, however many flows a day they are expected
+    /// to stop
     #[arg(hide_short_help = true, long, value_name = "N", requires = "generalize", value_parser = parse_count)]
     pub max_rules: Option<usize>,
 
@@ -198,15 +200,16 @@ pub struct Rules {
     #[arg(hide_short_help = true, long, value_enum, value_name = "WHAT", default_value_t = Comments::Brief, requires = "generalize")]
     pub comments: Comments,
 
-    /// Write the rules to FILE, replaced atomically; - is standard output
+    /// Write the rules to FILE, replaced atomically; - means standard output
     ///
-    /// For iptables a folder gets two files, rules.v4 and rules.v6, as netfilter-persistent wants them. For Aerleon it has to
-    /// be a folder, which gets policies/pol/conntracker.yaml and def/conntracker.yaml, and for firewalld one like
-    /// /etc/firewalld; files of such rules before, whose names begin with ct-, are removed there if they are no longer needed.
+    /// For iptables a folder gets two files, rules.v4 and rules.v6, as netfilter-persistent wants them. For Aerleon it
+    /// has to be a folder, which gets policies/pol/conntracker.yaml and def/conntracker.yaml. For firewalld it has to
+    /// be a folder like /etc/firewalld; files of earlier rules there, whose names begin with ct-, are removed if they
+    /// are no longer needed.
     #[arg(short, long, value_name = "FILE|DIR", default_value = "-")]
     pub output: PathBuf,
 
-    /// Write the report to FILE: rules, what they admit besides what was seen, what was left out
+    /// Write a report to FILE: the rules, what they admit that was not seen, and what was left out
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 

@@ -46,8 +46,8 @@ Examples:
 #[derive(Clone, Debug, Args)]
 #[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Show {
-    /// Captures (JSON, recordings, lists of conntracker or conntrack, flows of nfdump, Zeek and others); - is standard
-    /// input
+    /// Captures (JSON, recordings, lists of conntracker or conntrack, flows of nfdump, Zeek and others); - means
+    /// standard input
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
@@ -57,11 +57,11 @@ pub struct Show {
     pub group: Option<Keys>,
 
     /// Say whether the captures are long enough for rules: what rules made a day or a week ago would have stopped, and
-    /// what to expect
+    /// what to expect of new ones
     #[arg(long, conflicts_with = "group")]
     pub coverage: bool,
 
-    /// Only flows that did not get through, of captures with --denied; they are not listed without it
+    /// Only flows that did not get through, from captures with --denied; without this option they are not listed
     #[arg(long, conflicts_with = "coverage")]
     pub denied: bool,
 

@@ -43,7 +43,7 @@ Examples:
   sudo conntracker top --plain          lines of text instead of a screen
 
 Exit status:
-  0  every event was taken in; the captures are complete as far as they say
+  0  every event was received; the captures are complete as far as they say
   1  error
   2  bad arguments
   3  flows may be missing from what was shown";
@@ -52,15 +52,15 @@ Exit status:
 #[derive(Clone, Debug, Args)]
 #[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Top {
-    /// Captures to look at instead of what passes now
+    /// Captures to show instead of what passes now
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// Mark flows that this capture does not have
+    /// Mark flows that this capture does not have. Can be given several times
     #[arg(long, value_name = "FILE")]
     pub baseline: Vec<PathBuf>,
 
-    /// What lines are made of
+    /// What each line stands for
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Group::Flow)]
     pub group: Group,
 
@@ -72,7 +72,7 @@ pub struct Top {
     #[arg(long)]
     pub plain: bool,
 
-    /// With --plain: how often what passes now is written
+    /// With --plain: how often to write what passes now
     #[arg(hide_short_help = true, long, value_name = "TIME", value_parser = parse_interval, default_value = "10s", requires = "plain")]
     pub every: Duration,
 
@@ -88,7 +88,7 @@ pub struct Top {
     #[arg(long, value_name = "FILE")]
     pub names: Vec<PathBuf>,
 
-    /// Show the names that clients ask for, learnt from DNS that passes; needs CAP_NET_RAW besides
+    /// Show the names that clients ask for, learnt from DNS that passes; needs CAP_NET_RAW as well
     #[arg(long, conflicts_with = "files")]
     pub learn_names: bool,
 
@@ -143,7 +143,7 @@ impl ValueEnum for Group {
                     "Flows that the same rule decided on, with --rules or of captures with it"
                 }
                 Self::Verdict => {
-                    "Flows of the same fate, with --rules or of captures with --rules or --denied"
+                    "Flows with the same verdict, with --rules or of captures with --rules or --denied"
                 }
             }),
         )

@@ -27,9 +27,10 @@ Examples:
   sudo conntracker trace --format json -o flows.json
 
 Notes:
-  The first packet of each distinct flow is followed through the rules of nftables and
-  iptables-nft, and with --iptables-legacy through those too. The program touches none of your rules:
-  a table of its own picks the packets, and is gone when the program ends, however it ends.
+  The program follows the first packet of each distinct flow through the rules
+  of nftables and iptables-nft, and with --iptables-legacy through those of
+  iptables-legacy too. It touches none of your rules: a table of its own picks
+  the packets, and is gone when the program ends, however it ends.
 
 Signals:
   SIGINT, SIGTERM, SIGHUP   print the list and end
@@ -38,17 +39,18 @@ Signals:
 Exit status:
   0  the list is complete
   1  error
+  2  bad arguments
   3  flows may be missing; standard error says why";
 
 /// Arguments of `conntracker trace`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = brief(AFTER_HELP), after_long_help = AFTER_HELP)]
 pub struct Trace {
-    /// Only flows that were dropped or rejected
+    /// List only flows that were dropped or rejected
     #[arg(long, conflicts_with = "by_rule")]
     pub denied: bool,
 
-    /// The rules that are loaded, with the number of flows that each decided on
+    /// List the rules that are loaded, with the number of flows that each decided on
     #[arg(long)]
     pub by_rule: bool,
 
@@ -60,7 +62,7 @@ pub struct Trace {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Option<Duration>,
 
-    /// Write the list to FILE, replaced atomically; - is standard output
+    /// Write the list to FILE, replaced atomically; - means standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
 
@@ -70,16 +72,17 @@ pub struct Trace {
 
     /// Also follow flows through the rules of iptables-legacy
     ///
-    /// For that, this network namespace's logger for packets (/proc/sys/net/netfilter/nf_log) is set to nfnetlink_log as long as the
-    /// program runs, and put back at its end; by the next start with this option, if the program is killed. Meanwhile the kernel's
-    /// messages about invalid packets (nf_conntrack_log_invalid) come here and not to its log.
+    /// While it runs, the program sets the logger for packets of this network namespace
+    /// (/proc/sys/net/netfilter/nf_log) to nfnetlink_log. It restores the earlier logger at its end. If it is killed,
+    /// the next start with this option does so. Meanwhile the kernel's messages about invalid packets
+    /// (nf_conntrack_log_invalid) come here and not to its log.
     #[arg(long)]
     pub iptables_legacy: bool,
 
     /// Also count the packets of each flow that were dropped
     ///
-    /// By a BPF program at the tracepoint of packets that the kernel throws away (Linux 5.18 or later, CAP_PERFMON). Without it
-    /// the list says which flows were stopped, and not how often.
+    /// A BPF program counts them at the tracepoint of packets that the kernel throws away (Linux 5.18 or later,
+    /// CAP_PERFMON). Without this option the list says which flows were stopped, but not how often.
     #[arg(long)]
     pub count_drops: bool,
 

@@ -47,7 +47,7 @@ Signals:
 
 Exit status:
   0  nothing was new or overdue
-  1  something was
+  1  something was new or overdue
   2  error
   3  flows may have been missed, whatever was reported";
 
@@ -57,17 +57,17 @@ Exit status:
 pub struct Watch {
     /// What is expected: captures, in any form that the other commands read, and flows that rulesets accept
     ///
-    /// A file that begins as rulesets of nftables or iptables-save do is one: the running kernel judges by it, as conntracker check
-    /// does, which flows it would not accept. With several rulesets, these together; with captures, a flow is expected that either
-    /// has or accepts.
+    /// A file that begins like a ruleset of nftables or iptables-save is read as a ruleset: the running kernel judges
+    /// which flows it would not accept, as with conntracker check. Several rulesets are judged together. With rulesets
+    /// and captures, a flow is expected if the captures have it or the rulesets accept it.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub baseline: Vec<PathBuf>,
 
-    /// Add to the baseline: the flows of FILE, after telling which of them are new, and end; without FILE, all that comes
+    /// Say which flows of FILE are new, add them to the baseline, and end; without FILE, add everything that comes
     /// until the end of the watch
     ///
-    /// The baseline is one JSON file then, which is replaced atomically by the union. FILE may be what an earlier watch wrote
-    /// with --format json, or any capture.
+    /// The baseline has to be one JSON file then, which is replaced atomically by the union. FILE may be the output of
+    /// an earlier watch with --format json, or any capture.
     #[arg(long, value_name = "FILE", num_args = 0..)]
     pub accept: Option<Vec<PathBuf>>,
 
@@ -77,8 +77,9 @@ pub struct Watch {
 
     /// Start a program for each report, with the JSON object on its standard input
     ///
-    /// What follows are its arguments, so that this option comes last. No shell is involved. It is started ten times in ten
-    /// seconds at the most, and once at a time; what is left out is said, by the next object too ("left_out").
+    /// The words that follow PROGRAM are its arguments, so this option has to come last. No shell is involved. The
+    /// program is started at most ten times in ten seconds, and once at a time; a message and the next object
+    /// ("left_out") say how many reports were left out.
     #[arg(long, value_name = "PROGRAM", num_args = 1.., allow_hyphen_values = true)]
     pub exec: Vec<OsString>,
 
@@ -106,7 +107,7 @@ pub struct Watch {
     #[arg(hide_short_help = true, long)]
     pub all_protocols: bool,
 
-    /// Keep at most N flows, and remember as many that were reported
+    /// Keep at most N flows, and remember at most N that were reported
     #[arg(
         hide_short_help = true,
         long,
@@ -139,7 +140,7 @@ pub struct Watch {
 /// The form of what is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// A line for each thing
+    /// One line for each report
     Text,
     /// One JSON object a line
     Json,
