@@ -108,11 +108,11 @@ fn list(program: &Command) -> String {
     let mut text = String::new();
     for (heading, rows) in [
         (
-            "Commands. conntracker help COMMAND shows all options of one, conntracker COMMAND -h the usual ones:",
+            "Commands. conntracker help COMMAND shows all options of a command, and conntracker COMMAND -h the usual ones:",
             &commands,
         ),
         (
-            "Guides. conntracker help TOPIC shows one; with | less it stops at each screen:",
+            "Guides. conntracker help TOPIC shows a guide; add | less to read it screen by screen:",
             &topics,
         ),
     ] {
