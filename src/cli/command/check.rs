@@ -14,6 +14,7 @@ use crate::check::against;
 use crate::check::coverage::Coverage;
 use crate::check::device::is_device_name;
 use crate::check::expectation::Expectations;
+use crate::check::form;
 use crate::check::judge::Judge;
 use crate::check::namespace::gain_privilege;
 use crate::check::network::Hints;
@@ -162,7 +163,7 @@ impl Check {
         let captures = read.content.captures;
         let flows = read.content.flows.into_iter();
         let mut records: Vec<Record> = flows.map(|flow| flow.record).collect();
-        evidence::place_known(&mut records, |record| record, &captures);
+        evidence::place_known(&mut records, &captures);
         if captures.iter().any(|capture| !capture.tells_translation()) {
             console.note(
                 "warning: a capture says nothing about address translation, as classic lists do not: flows are judged as if \
@@ -345,21 +346,12 @@ pub(super) fn begins_as_ruleset(path: &Path) -> bool {
         return false;
     }
     let mut begin = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(4096).read_to_end(&mut begin));
-    let text = String::from_utf8_lossy(&begin);
-    read.is_ok()
-        && text.lines().any(|line| {
-            let tables = [
-                "*filter",
-                "*nat",
-                "*mangle",
-                "*raw",
-                "*security",
-                "flush ruleset",
-            ];
-            tables.contains(&line.trim_end()) || (line.starts_with("table ") && line.ends_with('{'))
-        })
+    let read = File::open(path).and_then(|file| file.take(BEGINNING).read_to_end(&mut begin));
+    read.is_ok() && form::is_ruleset(&String::from_utf8_lossy(&begin))
 }
+
+/// Long enough for the comments that many files begin with.
+const BEGINNING: u64 = 1 << 16;
 
 #[cfg(test)]
 mod tests {

@@ -337,8 +337,8 @@ pub fn comparison(
     let read = reading_of(filters).union(captures, console)?;
     if read.outcome == Outcome::Unreadable {
         return Err(Error::new(
-            "nothing of a baseline could be read, so that everything would be new: name captures, or rulesets in which a line \
-             begins a table, as those of nft list ruleset and iptables-save do",
+            "nothing of a baseline could be read, so that everything would be new: name captures, or rulesets \
+             as nft -f and iptables-restore read them",
         ));
     }
     if read.outcome == Outcome::Incomplete {
