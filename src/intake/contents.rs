@@ -1,8 +1,8 @@
 //! A copy of what was taken in, for lists and states to be made of while intake goes on.
 
+use crate::intake::records::pack::Pack;
 use crate::intake::snapshot::Snapshot;
 use crate::model::flow::{Flow, Transport};
-use crate::model::listing;
 use crate::model::record::{Identity, Record};
 use crate::model::tuple::Tuple;
 
@@ -12,7 +12,7 @@ pub enum Contents {
     /// What the classic list needs, and no more.
     Lean(Snapshot),
     /// Flows with all that is known of them.
-    Records(Vec<listing::Flow>),
+    Records(Pack),
 }
 
 impl Contents {
@@ -21,7 +21,7 @@ impl Contents {
     /// Errors: the first one of `take`.
     pub fn each<E>(&self, mut take: impl FnMut(&Record) -> Result<(), E>) -> Result<(), E> {
         match self {
-            Self::Records(flows) => flows.iter().try_for_each(|flow| take(&flow.record)),
+            Self::Records(pack) => pack.iter().try_for_each(|record| take(&record)),
             Self::Lean(snapshot) => {
                 for (transport, entries) in Transport::ALL.into_iter().zip(&snapshot.v4) {
                     for entry in entries {

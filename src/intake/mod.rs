@@ -160,10 +160,9 @@ impl Intake {
             None => Contents::Lean(self.table.snapshot()),
             Some(records) => {
                 let names = self.namespace_names();
-                let make = |record: Record| Some(record.into());
-                let mut flows = records.snapshot(&self.table, &names, make);
-                records.place(&mut flows);
-                Contents::Records(flows)
+                let mut pack = records.copy(&self.table, &names);
+                records.place(&mut pack);
+                Contents::Records(pack)
             }
         }
     }
@@ -175,9 +174,9 @@ impl Intake {
             None => Contents::Lean(taken.snapshot()),
             Some(records) => {
                 let names = self.namespace_names();
-                let mut flows = records.take(&taken, &self.table, &names);
-                records.place(&mut flows);
-                Contents::Records(flows)
+                let mut pack = records.take(&taken, &self.table, &names);
+                records.place(&mut pack);
+                Contents::Records(pack)
             }
         }
     }

@@ -6,6 +6,7 @@
 mod ends;
 pub mod fresh;
 mod helpers;
+pub mod pack;
 mod stored;
 
 use std::collections::HashSet;
@@ -19,9 +20,8 @@ use parking_lot::RwLock;
 use crate::intake::folded::Folded;
 use crate::intake::stripes::Stripes;
 use crate::intake::table::Table;
-use crate::model::evidence::{self, Listening, Marks, is_service, may_be_answer};
+use crate::model::evidence::{Listening, is_service, may_be_answer};
 use crate::model::flow::{COLLAPSED_SOURCE_PORT, Event, Flow};
-use crate::model::listing;
 use crate::model::record::{Classic, Identity, Protocol, Record, Service, SourcePort, Translation};
 use crate::model::sighting::{Beginning, OWN, Sighting};
 use crate::model::timestamp::Timestamp;
@@ -30,6 +30,7 @@ use crate::model::tuple::Tuple;
 use ends::{End, Waiting};
 use fresh::{Fresh, Log, News};
 use helpers::Helpers;
+use pack::Pack;
 use stored::{Addition, Packed, Stored, UNKNOWN_FIRST, UNKNOWN_LAST};
 
 #[derive(Debug, Default)]
@@ -399,61 +400,41 @@ impl Records {
         self.stripes.refused()
     }
 
-    /// What `make` makes of all records, in no order. `listed` is the table of the classic list that was fed
-    /// beside, `names` those of namespaces by number. Locks the stripes of both tables one after the other, each
-    /// for as long as copying takes.
-    pub fn snapshot<T>(
-        &self,
-        listed: &Table,
-        names: &[Option<Arc<str>>],
-        mut make: impl FnMut(Record) -> Option<T>,
-    ) -> Vec<T> {
-        let mut made = Vec::with_capacity(self.len());
-        let mut copied: Vec<Record> = Vec::new();
+    /// A copy of all records. `listed` is the table of the classic list that was fed beside, `names` those of namespaces by
+    /// number. Locks the stripes of both tables one after the other, each for as long as copying takes.
+    pub fn copy(&self, listed: &Table, names: &[Option<Arc<str>>]) -> Pack {
+        let mut pack = Pack::new(names);
         for stripe in self.stripes.each() {
-            stripe.copy(names, &self.helpers, &mut copied);
+            let before = pack.lens();
+            pack.extend(stripe.v4.iter().cloned(), stripe.v6.iter().cloned());
             drop(stripe);
-            made.extend(copied.drain(..).filter_map(|mut record| {
-                record.classic = classic(&record, |flow| listed.state(flow));
-                make(record)
-            }));
+            pack.mark(before, |record| classic(record, |flow| listed.state(flow)));
         }
-        made
+        pack.helped(self.helpers.all());
+        pack
     }
 
     /// Takes all records out. `taken` is what was taken out of the classic list's table just before, `listed`
-    /// that table. Locks as [`snapshot`](Self::snapshot) does.
-    pub fn take<T: From<Record>>(
-        &self,
-        taken: &Table,
-        listed: &Table,
-        names: &[Option<Arc<str>>],
-    ) -> Vec<T> {
-        let mut made = Vec::with_capacity(self.len());
-        let mut copied: Vec<Record> = Vec::new();
+    /// that table. Locks as [`copy`](Self::copy) does.
+    pub fn take(&self, taken: &Table, listed: &Table, names: &[Option<Arc<str>>]) -> Pack {
+        let mut pack = Pack::new(names);
         for index in 0..self.stripes.count() {
+            let before = pack.lens();
             let stripe = std::mem::take(&mut *self.stripes.lock(index));
             self.stripes.removed(stripe.v4.len() + stripe.v6.len());
-            stripe.copy(names, &self.helpers, &mut copied);
-            made.extend(copied.drain(..).map(|mut record| {
+            pack.extend(stripe.v4.into_iter(), stripe.v6.into_iter());
+            pack.mark(before, |record| {
                 // What came between the two takings is in the table that goes on.
-                record.classic = classic(&record, |flow| taken.state(flow).max(listed.state(flow)));
-                T::from(record)
-            }));
+                classic(record, |flow| taken.state(flow).max(listed.state(flow)))
+            });
         }
-        made
+        pack.helped(self.helpers.all());
+        pack
     }
 
     /// Finds out which side opened connections that were picked up in the middle, and what helpers are called.
-    pub fn place(&self, flows: &mut [listing::Flow]) {
-        evidence::name_helpers(flows, |flow| &mut flow.record);
-        // What the source port was is known then of every flow in doubt.
-        evidence::place(
-            flows,
-            |flow| &mut flow.record,
-            Marks::Taken,
-            &self.listening.read(),
-        );
+    pub fn place(&self, pack: &mut Pack) {
+        pack.place(&self.listening.read());
     }
 
     /// Puts a record in that was taken out or comes from elsewhere, on top of what is known of its flow. Locks one
@@ -529,16 +510,6 @@ fn forget_old<A: Into<IpAddr> + AsRef<[u8]> + PartialEq + Copy>(
         }
         !old
     });
-}
-
-impl Stripe {
-    fn copy(&self, names: &[Option<Arc<str>>], helpers: &Helpers, to: &mut Vec<Record>) {
-        let helped = |number| helpers.get(number);
-        let v4 = self.v4.iter();
-        to.extend(v4.map(|stored| stored.unpack(names, helped(stored.helped()))));
-        let v6 = self.v6.iter();
-        to.extend(v6.map(|stored| stored.unpack(names, helped(stored.helped()))));
-    }
 }
 
 /// How the classic list shows a record. One that shares its line with others may have its reply before the

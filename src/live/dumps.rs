@@ -228,7 +228,7 @@ impl<'a> Dumps<'a> {
         // Should the list not be written, its flows go back: replies that come meanwhile are kept for them.
         let noting = begins_anew.then(|| (self.intake.merging(), self.intake.table().unnoted()));
         let Copied {
-            mut contents,
+            contents,
             loss,
             next,
         } = copy(self.intake, begins_anew, assess);
@@ -236,7 +236,7 @@ impl<'a> Dumps<'a> {
         let mut capture = self.describe(&loss);
         let told = self.told(&contents, &mut capture, console);
         self.warn(&self.of_next(&loss).verdict(), console);
-        let printed = self.printer.print(&mut contents, &capture, &told, console);
+        let printed = self.printer.print(&contents, &capture, &told, console);
         if printed.is_ok() {
             self.lists.lock().one_more();
         }
@@ -279,7 +279,7 @@ impl<'a> Dumps<'a> {
     /// of it.
     pub fn finish(&self, loss: &Loss, console: &Console) -> u8 {
         self.forget(console);
-        let mut contents = self.intake.take_last();
+        let contents = self.intake.take_last();
         let mut capture = self.describe(loss);
         let told = self.told(&contents, &mut capture, console);
         if let (false, Some(gaps)) = (capture.has_long_gaps(), capture.gaps_in_words()) {
@@ -292,7 +292,7 @@ impl<'a> Dumps<'a> {
                 console.note(&missing);
             }
         }
-        let printed = self.printer.finish(&mut contents, &capture, &told, console);
+        let printed = self.printer.finish(&contents, &capture, &told, console);
         if printed == 0 {
             self.lists.lock().one_more();
         }
@@ -311,13 +311,13 @@ impl<'a> Dumps<'a> {
     /// What is known of rules and names beside these flows. What may be missing of rules is said, and stands in the
     /// description: the flows themselves are as complete as ever.
     fn told(&self, contents: &Contents, capture: &mut Capture, console: &Console) -> Told {
-        let Contents::Records(flows) = contents else {
+        let Contents::Records(pack) = contents else {
             return Told::default();
         };
         let mut told = Told::default();
         if let Some(rulings) = self.rulings {
             let reasons;
-            (told, reasons) = rulings.told(flows).unwrap_or_else(|error| {
+            (told, reasons) = rulings.told(pack.iter()).unwrap_or_else(|error| {
                 let why = format!("they can't be read: {error}");
                 (Told::default(), vec![why])
             });
@@ -328,7 +328,7 @@ impl<'a> Dumps<'a> {
             }
         }
         if let Some(lookups) = self.lookups {
-            if let Err(error) = lookups.name(flows, &mut told) {
+            if let Err(error) = lookups.name(pack.iter(), &mut told) {
                 console.note(&format!("names are missing from the list: {error}"));
             }
         }

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::live::rulings::TURN;
 use crate::lookups::listener::Listener;
 use crate::model::error::Error;
-use crate::model::listing::Flow;
+use crate::model::record::Record;
 use crate::model::ruled::Told;
 use crate::model::timestamp::Timestamp;
 use crate::model::units::{agree, counted, show_count};
@@ -62,15 +62,15 @@ impl Lookups {
     /// Puts the names that led to these flows beside them.
     ///
     /// Errors: those of the socket.
-    pub fn name(&self, flows: &[Flow], told: &mut Told) -> io::Result<()> {
+    pub fn name(&self, records: impl Iterator<Item = Record>, told: &mut Told) -> io::Result<()> {
         let mut listener = self.0.lock();
         let (never, _keeps_it_quiet) = UnixStream::pair()?;
         listener.listen(never.as_fd(), LAST)?;
         let book = listener.book();
         let denied: Vec<_> = { told.denied.iter() }
-            .map(|denied| denied.flow.clone())
+            .map(|denied| denied.flow.record.clone())
             .collect();
-        for Flow { record, .. } in flows.iter().chain(&denied) {
+        for record in records.chain(denied) {
             let identity = &record.identity;
             // Of other namespaces than its own a packet socket sees nothing.
             if identity.netns.is_some() {

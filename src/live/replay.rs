@@ -69,7 +69,7 @@ pub fn replay(
         end: read.last,
         ..description::of_recording(description::begin(options, "pcap"), verdict, &loss)
     };
-    let status = printer.finish(&mut intake.take_last(), &capture, &Told::default(), console);
+    let status = printer.finish(&intake.take_last(), &capture, &Told::default(), console);
     let verdict = loss.verdict();
     if verdict.exit_status() != 0 {
         console.note(&format!(

@@ -16,7 +16,6 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::live::options::Rules;
 use crate::model::error::Error;
-use crate::model::listing::Flow;
 use crate::model::path::{Outcome, Path};
 use crate::model::record::{Classic, Identity, Record, SourcePort, Translation};
 use crate::model::ruled::{Denied, Told};
@@ -92,18 +91,22 @@ impl Rulings {
     /// moment to come.
     ///
     /// Errors: those of the socket, and of reading the rules.
-    pub fn told(&self, flows: &[Flow]) -> io::Result<(Told, Vec<String>)> {
-        self.told_after(LAST, flows)
+    pub fn told(&self, records: impl Iterator<Item = Record>) -> io::Result<(Told, Vec<String>)> {
+        self.told_after(LAST, records)
     }
 
     /// What is told of these flows by now. What is under way is in the next look.
     ///
     /// Errors: those of the socket, and of reading the rules.
-    pub fn told_now(&self, flows: &[Flow]) -> io::Result<Told> {
-        Ok(self.told_after(Duration::ZERO, flows)?.0)
+    pub fn told_now(&self, records: impl Iterator<Item = Record>) -> io::Result<Told> {
+        Ok(self.told_after(Duration::ZERO, records)?.0)
     }
 
-    fn told_after(&self, time: Duration, flows: &[Flow]) -> io::Result<(Told, Vec<String>)> {
+    fn told_after(
+        &self,
+        time: Duration,
+        records: impl Iterator<Item = Record>,
+    ) -> io::Result<(Told, Vec<String>)> {
         let mut listener = self.listener.lock();
         let (never, _keeps_it_quiet) = UnixStream::pair()?;
         listener.listen(never.as_fd(), time)?;
@@ -114,10 +117,10 @@ impl Rulings {
             ruleset: &ruleset,
             before: &self.before,
         };
-        let mut by_tuple: HashMap<Tuple, Vec<&Record>> = HashMap::new();
-        for Flow { record, .. } in flows {
+        let mut by_tuple: HashMap<Tuple, Vec<Record>> = HashMap::new();
+        for record in records {
             let tuple = folded(record.tracked().tuple());
-            if record.identity.netns.is_none() {
+            if record.identity.netns.is_none() && listener.paths().has(&tuple) {
                 by_tuple.entry(tuple).or_default().push(record);
             }
         }
@@ -133,15 +136,15 @@ impl Rulings {
                 }
                 continue;
             }
-            let records = by_tuple.get(tuple).map_or(&[][..], Vec::as_slice);
+            let records: Vec<&Record> = by_tuple.get(tuple).into_iter().flatten().collect();
             let of_entry = match &path.identity {
                 Some(identity) => Some(identity.clone()),
-                None if records.len() > 1 => of_zones(&listener, (tuple, path), records)?,
+                None if records.len() > 1 => of_zones(&listener, (tuple, path), &records)?,
                 None => None,
             };
             let record = match of_entry {
-                Some(identity) => of_this(records, *identity),
-                None => only(records, path),
+                Some(identity) => of_this(&records, *identity),
+                None => only(&records, path),
             };
             if let Some(record) = record {
                 let ruled = Arc::new(words.ruled(path));

@@ -4,11 +4,12 @@
 //! net/netfilter/nf_conntrack_core.c). Of a connection that was open before, or of a UDP entry that has timed out,
 //! that may be the server. What else was seen tells in most cases; where it does not, nothing is claimed.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::model::capture::Capture;
-use crate::model::origin::Begun;
+use crate::model::origin::{Begun, Helper, Origin};
 use crate::model::record::{Identity, Protocol, Record, Service, SourcePort};
 
 /// Ports from 1024 on that services have, and from 512 to 1023 those that are no random ports of privileged clients:
@@ -182,37 +183,72 @@ impl Servers {
 
 /// [`place`], where all that is known is in captures. Those that do not mark flows that were picked up are of earlier
 /// versions or other programs.
-pub fn place_known<T>(
-    flows: &mut [T],
-    record: impl Fn(&mut T) -> &mut Record,
-    captures: &[Capture],
-) {
+pub fn place_known<T: AsRef<Record> + AsMut<Record>>(flows: &mut [T], captures: &[Capture]) {
     let marked = captures.iter().all(|capture| capture.marks_picked_up);
     let marks = if marked { Marks::Settled } else { Marks::None };
-    place(flows, record, marks, &Listening::default());
+    place(flows, marks, &Listening::default());
 }
 
 /// Finds out about flows whose direction is in doubt, and turns those round that are known to be the wrong way.
-pub fn place<T>(
+pub fn place<T: AsRef<Record> + AsMut<Record>>(
     flows: &mut [T],
-    record: impl Fn(&mut T) -> &mut Record,
     marks: Marks,
     listening: &Listening,
 ) {
-    let mut doubtful = Vec::new();
-    for (at, flow) in flows.iter_mut().enumerate() {
-        if let Some(doubt) = doubt(record(flow), marks) {
-            doubtful.push((at, doubt));
+    let records = flows.iter().map(AsRef::as_ref);
+    let found = find(records, |at| flows[at].as_ref(), marks, listening);
+    for (at, found) in found {
+        found.tell(flows[at].as_mut());
+    }
+}
+
+/// What was found out about a record that was in doubt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It was picked up in the middle, and is the right way round.
+    PickedUp,
+    /// It is the wrong way round, and this is the flow.
+    Turned(Box<Identity>),
+    /// Which way round it is can't be known.
+    Unclear,
+}
+
+impl Found {
+    /// Has the record say so.
+    pub fn tell(self, record: &mut Record) {
+        match self {
+            Self::PickedUp => record.origin.begun = Begun::PickedUp,
+            Self::Unclear => record.origin.begun = Begun::Unclear,
+            Self::Turned(identity) => {
+                record.identity = *identity;
+                record.origin.begun = Begun::Turned;
+                if let Some(usage) = &mut record.usage {
+                    **usage = usage.turned();
+                }
+            }
         }
     }
+}
+
+/// Finds out about records whose direction is in doubt: what is found of which of them. They are looked through up to
+/// three times; `get` gets one by its place among them.
+pub fn find<R: Borrow<Record>>(
+    records: impl Iterator<Item = R> + Clone,
+    get: impl Fn(usize) -> R,
+    marks: Marks,
+    listening: &Listening,
+) -> Vec<(usize, Found)> {
+    let doubtful: Vec<(usize, Doubt)> = { records.clone().enumerate() }
+        .filter_map(|(at, record)| Some((at, doubt(record.borrow(), marks)?)))
+        .collect();
     if doubtful.is_empty() {
-        return;
+        return Vec::new();
     }
     let mut servers = Servers::default();
     let mut next = doubtful.iter().peekable();
-    for (at, flow) in flows.iter_mut().enumerate() {
+    for (at, record) in records.clone().enumerate() {
         let in_doubt = next.next_if(|(doubtful, _)| *doubtful == at);
-        let record = record(flow);
+        let record = record.borrow();
         // A flow to a port that servers have, from one that they have not, is hardly an answer.
         let plain = ports(&record.identity)
             .is_none_or(|(source, destination)| !is_service(source) && is_service(destination));
@@ -220,63 +256,63 @@ pub fn place<T>(
             servers.learn(record);
         }
     }
+    let mut found = Vec::new();
     let mut turned: HashMap<Identity, usize> = HashMap::new();
     for (at, doubt) in doubtful {
-        let record = record(&mut flows[at]);
+        let record = get(at);
+        let record = record.borrow();
         match direction(record, doubt, &servers, listening) {
             Some(true) => {
                 if let Some(identity) = record.identity.turned() {
                     turned.insert(identity, at);
                 }
             }
-            Some(false) if doubt == Doubt::PickedUp => record.origin.begun = Begun::PickedUp,
+            Some(false) if doubt == Doubt::PickedUp => found.push((at, Found::PickedUp)),
             _ => {}
         }
     }
     if turned.is_empty() {
-        return;
+        return found;
     }
     // Where ports are kept, the flow may be there the right way round as well. One of them can't stand for both, so that the
     // other stays as it is and is no beginning: no rule follows from it.
-    let twins: Vec<usize> = { flows.iter_mut() }
-        .filter_map(|flow| turned.remove(&record(flow).identity))
-        .collect();
-    for at in twins {
-        record(&mut flows[at]).origin.begun = Begun::Unclear;
-    }
-    for (identity, at) in turned {
-        let record = record(&mut flows[at]);
-        record.identity = identity;
-        record.origin.begun = Begun::Turned;
-        if let Some(usage) = &mut record.usage {
-            **usage = usage.turned();
+    for record in records {
+        if let Some(at) = turned.remove(&record.borrow().identity) {
+            found.push((at, Found::Unclear));
         }
     }
+    let turned = turned.into_iter();
+    found.extend(turned.map(|(identity, at)| (at, Found::Turned(Box::new(identity)))));
+    found
 }
 
-/// Gives connections that a helper expected its name: that of a flow which it follows, to the same port. The kernel's
-/// message of the connection itself does not have it.
-pub fn name_helpers<T>(flows: &mut [T], record: impl Fn(&mut T) -> &mut Record) {
-    let mut known = HashMap::new();
-    let mut nameless = false;
-    for flow in flows.iter_mut() {
-        let Record {
-            identity, origin, ..
-        } = record(flow);
-        nameless |= origin.expected_by.is_some_and(|by| by.helper.is_none());
-        if let (Some(helper), Service::Port(port)) = (origin.helper, identity.service) {
-            known.insert((identity.protocol, port), helper);
-            if let Some(port) = identity.dnat().and_then(|dnat| dnat.port) {
-                known.entry((identity.protocol, port)).or_insert(helper);
+/// What helpers are called that expected connections: as those of the flows that these follow, to the same port. The
+/// kernel's message of the connection itself does not have it.
+#[derive(Clone, Debug, Default)]
+pub struct HelperNames(HashMap<(Protocol, u16), Helper>);
+
+impl HelperNames {
+    /// Learns them from records.
+    pub fn of<R: Borrow<Record>>(records: impl Iterator<Item = R>) -> Self {
+        let mut known = HashMap::new();
+        for record in records {
+            let Record {
+                identity, origin, ..
+            } = record.borrow();
+            if let (Some(helper), Service::Port(port)) = (origin.helper, identity.service) {
+                known.insert((identity.protocol, port), helper);
+                if let Some(port) = identity.dnat().and_then(|dnat| dnat.port) {
+                    known.entry((identity.protocol, port)).or_insert(helper);
+                }
             }
         }
+        Self(known)
     }
-    if !nameless {
-        return;
-    }
-    for flow in flows.iter_mut() {
-        if let Some(by) = &mut record(flow).origin.expected_by {
-            let found = known.get(&(by.protocol, by.port)).copied();
+
+    /// Gives the helper that expected a connection its name, if it has none and that is known.
+    pub fn name(&self, origin: &mut Origin) {
+        if let Some(by) = &mut origin.expected_by {
+            let found = self.0.get(&(by.protocol, by.port)).copied();
             by.helper = by.helper.or(found);
         }
     }

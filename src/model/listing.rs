@@ -47,6 +47,18 @@ impl Part {
     }
 }
 
+impl AsRef<Record> for Flow {
+    fn as_ref(&self) -> &Record {
+        &self.record
+    }
+}
+
+impl AsMut<Record> for Flow {
+    fn as_mut(&mut self) -> &mut Record {
+        &mut self.record
+    }
+}
+
 impl From<Record> for Flow {
     fn from(record: Record) -> Self {
         Self {

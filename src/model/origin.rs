@@ -154,6 +154,12 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// Whether a helper expected it whose name is not known.
+    #[must_use]
+    pub fn is_nameless(&self) -> bool {
+        self.expected_by.is_some_and(|by| by.helper.is_none())
+    }
+
     /// What is known after another sighting of the same flow.
     #[must_use]
     pub fn and(self, other: Self) -> Self {

@@ -384,6 +384,18 @@ pub struct Record {
     pub usage: Option<Box<Usage>>,
 }
 
+impl AsRef<Self> for Record {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+impl AsMut<Self> for Record {
+    fn as_mut(&mut self) -> &mut Self {
+        self
+    }
+}
+
 impl Record {
     /// A flow of which nothing else is known: no connection is counted, and there are no times.
     pub fn new(identity: Identity, confirmed: bool) -> Self {

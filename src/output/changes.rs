@@ -79,7 +79,7 @@ pub fn write(
             let prefix = prefixed("change,", |kind| format!("{},", KINDS[kind].0));
             let names = (&layout.names, told);
             csv::write(
-                &flows,
+                flows.iter().map(|flow| &flow.record),
                 names,
                 layout.cells,
                 &mut Prefixed::new(&mut out, prefix),

@@ -4,15 +4,17 @@ use std::io::{self, IsTerminal, Write};
 
 use super::sort::Sort;
 use super::table::Words;
-use super::{ruleset, table};
+use super::{ruleset, table, windows};
 use crate::formats::classic;
 use crate::formats::csv;
 use crate::formats::csv::Cells;
 use crate::formats::json;
+use crate::intake::records::pack::Pack;
 use crate::model::capture::Capture;
-use crate::model::listing::Listing;
+use crate::model::listing::{Flow, Listing};
 use crate::model::names::Names;
-use crate::model::ruled::Denied;
+use crate::model::record::Record;
+use crate::model::ruled::{Denied, Told};
 use crate::model::selection::SourcePorts;
 use crate::model::services::Services;
 use crate::ui::clock::Clock;
@@ -114,7 +116,7 @@ impl Layout {
             listing.flows.reverse();
         }
         let told = &listing.told;
-        let mut out = io::BufWriter::with_capacity(1 << 18, out);
+        let mut out = io::BufWriter::with_capacity(BUFFER, out);
         let mut remarks = Vec::new();
         match self.format {
             Format::Classic => {
@@ -132,26 +134,92 @@ impl Layout {
             )?,
             Format::Json => {
                 let mut list = json::List::begin(&listing.captures, &mut out)?.naming(&self.names);
-                for flow in &listing.flows {
-                    let identity = &flow.record.identity;
-                    match (told.rules.get(identity), told.names(identity)) {
-                        (None, []) => list.flow(&flow.record, &flow.seen_in)?,
-                        (ruled, names) => {
-                            let ruled = ruled.map(AsRef::as_ref);
-                            list.told(&flow.record, &flow.seen_in, (ruled, names))?;
-                        }
-                    }
-                }
-                for Denied { flow, ruled } in &told.denied {
-                    let names = told.names(&flow.record.identity);
-                    list.denied(&flow.record, &flow.seen_in, (ruled.as_deref(), names))?;
-                }
-                list.end()?;
+                write_json(&mut list, &listing.flows, told)?;
+                end_json(list, told)?;
             }
-            Format::Csv => csv::write(&listing.flows, (&self.names, told), self.cells, &mut out)?,
+            Format::Csv => {
+                let records = listing.flows.iter().map(|flow| &flow.record);
+                csv::write(records, (&self.names, told), self.cells, &mut out)?;
+            }
             Format::Nft => remarks = ruleset::write(listing, &mut out)?,
         }
         out.flush()?;
         Ok(remarks)
     }
+
+    /// Writes the wanted of a capture's flows. As [`write`](Self::write), but of lists for programs, which may be long, only
+    /// a few flows are ever unpacked.
+    ///
+    /// Errors: those of `out`.
+    pub fn write_pack(
+        &self,
+        pack: &Pack,
+        wanted: impl Fn(&Record) -> bool,
+        (capture, told): (&Capture, &Told),
+        out: &mut dyn Write,
+    ) -> io::Result<Vec<String>> {
+        let order = (self.sort, self.reverse);
+        match self.format {
+            Format::Json => {
+                let mut out = io::BufWriter::with_capacity(BUFFER, out);
+                let captures = std::slice::from_ref(capture);
+                let mut list = json::List::begin(captures, &mut out)?.naming(&self.names);
+                windows::each(pack, order, wanted, |flows| {
+                    write_json(&mut list, flows, told)
+                })?;
+                end_json(list, told)?;
+                out.flush()?;
+                Ok(Vec::new())
+            }
+            Format::Csv => {
+                let mut out = io::BufWriter::with_capacity(BUFFER, out);
+                let beside = (&self.names, told);
+                let records = pack.iter().filter(&wanted);
+                let mut list = csv::List::begin(records, beside, self.cells, &mut out)?;
+                windows::each(pack, order, &wanted, |flows| {
+                    { flows.iter() }.try_for_each(|flow| list.flow(&flow.record))
+                })?;
+                list.end()?;
+                out.flush()?;
+                Ok(Vec::new())
+            }
+            Format::Classic | Format::Table | Format::Nft => {
+                let mut listing = Listing {
+                    captures: vec![capture.clone()],
+                    flows: pack.iter().filter(wanted).map(Flow::from).collect(),
+                    told: told.clone(),
+                };
+                self.write(&mut listing, out)
+            }
+        }
+    }
+}
+
+/// Bytes that are gathered before they are written.
+const BUFFER: usize = 1 << 18;
+
+fn write_json<W: Write>(
+    list: &mut json::List<'_, W>,
+    flows: &[Flow],
+    told: &Told,
+) -> io::Result<()> {
+    for flow in flows {
+        let identity = &flow.record.identity;
+        match (told.rules.get(identity), told.names(identity)) {
+            (None, []) => list.flow(&flow.record, &flow.seen_in)?,
+            (ruled, names) => {
+                let ruled = ruled.map(AsRef::as_ref);
+                list.told(&flow.record, &flow.seen_in, (ruled, names))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn end_json<W: Write>(mut list: json::List<'_, W>, told: &Told) -> io::Result<()> {
+    for Denied { flow, ruled } in &told.denied {
+        let names = told.names(&flow.record.identity);
+        list.denied(&flow.record, &flow.seen_in, (ruled.as_deref(), names))?;
+    }
+    list.end()
 }

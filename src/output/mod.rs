@@ -9,3 +9,4 @@ pub mod printer;
 pub mod ruleset;
 pub mod sort;
 pub mod table;
+mod windows;

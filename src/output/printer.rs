@@ -8,7 +8,7 @@ use crate::files::folder::Folder;
 use crate::formats::classic;
 use crate::intake::contents::Contents;
 use crate::model::capture::Capture;
-use crate::model::listing::{Flow, Listing};
+use crate::model::record::Record;
 use crate::model::ruled::Told;
 use crate::model::selection::Selection;
 use crate::model::timestamp::Timestamp;
@@ -62,7 +62,7 @@ impl Printer {
     /// Errors: those of the destination.
     pub fn print(
         &self,
-        contents: &mut Contents,
+        contents: &Contents,
         capture: &Capture,
         told: &Told,
         console: &Console,
@@ -74,7 +74,7 @@ impl Printer {
     /// Prints flows, and returns what their reader has to know besides.
     fn print_list(
         &self,
-        contents: &mut Contents,
+        contents: &Contents,
         about: (&Capture, &Told),
         console: &Console,
     ) -> io::Result<Vec<String>> {
@@ -90,7 +90,7 @@ impl Printer {
     fn print_to(
         &self,
         sink: &Sink,
-        contents: &mut Contents,
+        contents: &Contents,
         (capture, told): (&Capture, &Told),
     ) -> io::Result<Vec<String>> {
         let mut remarks = Vec::new();
@@ -104,27 +104,13 @@ impl Printer {
             Contents::Lean(snapshot) => {
                 sink.put(|mut out| classic::write(snapshot, &mut out))?;
             }
-            Contents::Records(flows) => {
-                // Only for the time of writing: what can't be written is not to be lost.
-                let (selected, left_out): (Vec<Flow>, Vec<Flow>) =
-                    if self.selection.filters_confirmation() {
-                        let flows = std::mem::take(flows).into_iter();
-                        flows.partition(|flow| wanted(flow.record.confirmed))
-                    } else {
-                        (std::mem::take(flows), Vec::new())
-                    };
-                let mut listing = Listing {
-                    captures: vec![capture.clone()],
-                    flows: selected,
-                    told: told.clone(),
-                };
-                let written = sink.put(|out| {
-                    remarks = self.layout.write(&mut listing, out)?;
+            Contents::Records(pack) => {
+                let wanted = |record: &Record| wanted(record.confirmed);
+                let about = (capture, told);
+                sink.put(|out| {
+                    remarks = self.layout.write_pack(pack, wanted, about, out)?;
                     Ok(())
-                });
-                *flows = listing.flows;
-                flows.extend(left_out);
-                written?;
+                })?;
             }
         }
         Ok(remarks)
@@ -159,7 +145,7 @@ impl Printer {
     /// standard output, or that of a daemon to a temporary file.
     pub fn finish(
         &self,
-        contents: &mut Contents,
+        contents: &Contents,
         capture: &Capture,
         told: &Told,
         console: &Console,
@@ -204,7 +190,7 @@ impl Printer {
         1
     }
 
-    fn rescue(&self, contents: &mut Contents, capture: (&Capture, &Told)) -> io::Result<PathBuf> {
+    fn rescue(&self, contents: &Contents, capture: (&Capture, &Told)) -> io::Result<PathBuf> {
         let file = tempfile::Builder::new()
             .prefix("conntracker-")
             .suffix(".txt")

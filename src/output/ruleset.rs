@@ -15,7 +15,7 @@ use crate::rules::{Options, header, nft, plan};
 pub fn write(listing: &Listing, out: &mut impl Write) -> io::Result<Vec<String>> {
     let flows = listing.flows.iter();
     let mut records: Vec<Record> = flows.map(|flow| flow.record.clone()).collect();
-    evidence::place_known(&mut records, |record| record, &listing.captures);
+    evidence::place_known(&mut records, &listing.captures);
     let options = Options {
         services: Services::load()?,
         ..Options::default()

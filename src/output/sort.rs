@@ -1,6 +1,6 @@
 //! The orders of lists.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 
 use crate::model::flow::Flow;
 use crate::model::listing::Flow as Listed;
@@ -28,33 +28,29 @@ impl Sort {
     /// Puts flows in this order.
     pub fn sort(self, flows: &mut [Listed]) {
         match self {
-            Self::Classic => {
-                flows.sort_by_cached_key(|flow| {
-                    (classic(&flow.record), flow.record.identity.clone())
-                });
-            }
-            Self::Address => {
-                flows.sort_unstable_by(|a, b| a.record.identity.cmp(&b.record.identity))
-            }
-            Self::Service => by(flows, |record| {
-                let identity = &record.identity;
-                (identity.protocol, identity.service, identity.destination)
-            }),
-            Self::Connections => by(flows, |record| Reverse(record.connections)),
-            Self::FirstSeen => by(flows, |record| Reverse(record.first_seen)),
-            Self::LastSeen => by(flows, |record| Reverse(record.last_seen)),
+            // Its key takes longer to make than to compare.
+            Self::Classic => flows
+                .sort_by_cached_key(|flow| (classic(&flow.record), flow.record.identity.clone())),
+            _ => flows.sort_unstable_by(|a, b| self.compare(&a.record, &b.record)),
         }
     }
-}
 
-/// Sorts by a key, and where that leaves it open by address.
-fn by<K: Ord>(flows: &mut [Listed], key: impl Fn(&Record) -> K) {
-    flows.sort_unstable_by(|a, b| {
-        let (a, b) = (&a.record, &b.record);
-        key(a)
-            .cmp(&key(b))
-            .then_with(|| a.identity.cmp(&b.identity))
-    });
+    /// Which of two flows comes first.
+    pub fn compare(self, a: &Record, b: &Record) -> Ordering {
+        let by_service = |record: &Record| {
+            let identity = &record.identity;
+            (identity.protocol, identity.service, identity.destination)
+        };
+        let order = match self {
+            Self::Classic => classic(a).cmp(&classic(b)),
+            Self::Address => Ordering::Equal,
+            Self::Service => by_service(a).cmp(&by_service(b)),
+            Self::Connections => b.connections.cmp(&a.connections),
+            Self::FirstSeen => b.first_seen.cmp(&a.first_seen),
+            Self::LastSeen => b.last_seen.cmp(&a.last_seen),
+        };
+        order.then_with(|| a.identity.cmp(&b.identity))
+    }
 }
 
 /// A flow's place in the classic list; behind it come the protocols that it does not have.

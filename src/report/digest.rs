@@ -142,7 +142,7 @@ impl Digest {
             };
             Changes::new(earlier, later, names)
         });
-        evidence::place_known(&mut flows, |flow| &mut flow.record, &captures);
+        evidence::place_known(&mut flows, &captures);
         let records: Vec<Record> = flows.into_iter().map(|flow| flow.record).collect();
         let options = Options {
             services: services.clone(),

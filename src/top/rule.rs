@@ -10,7 +10,7 @@ use crate::rules::{Options, nft, plan};
 
 /// The rules for some flows, in nft's words, and why others have none.
 pub fn rules(captures: &[Capture], mut records: Vec<Record>, services: &Services) -> Vec<String> {
-    evidence::place_known(&mut records, |record| record, captures);
+    evidence::place_known(&mut records, captures);
     let options = Options {
         services: services.clone(),
         ..Options::default()

@@ -209,6 +209,11 @@ impl Paths {
         }
     }
 
+    /// Whether a flow is among them, by its tuple without its source port.
+    pub fn has(&self, tuple: &Tuple) -> bool {
+        self.by_flow.contains_key(tuple)
+    }
+
     /// All flows with their paths, in no order. Their source ports are those of nobody.
     pub fn iter(&self) -> impl Iterator<Item = (&Tuple, &Path)> {
         self.by_flow.iter()

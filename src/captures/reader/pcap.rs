@@ -52,12 +52,9 @@ pub fn read(
     for reason in &reasons {
         sink.incomplete(number, reason);
     }
-    let records = intake
-        .records()
-        .map(|records| records.snapshot(intake.table(), &[], Some));
-    // Its tables are as large as what has just been copied from them.
-    drop(intake);
-    for record in records.unwrap_or_default() {
+    let taken = intake.table().take();
+    let records = { intake.records() }.map(|records| records.take(&taken, intake.table(), &[]));
+    for record in records.unwrap_or_default().iter() {
         let seen_in = [Part::new(number, record.connections)];
         if sink.flow(record, &seen_in).is_break() {
             break;

@@ -238,7 +238,7 @@ impl Rules {
             denied,
             console,
         ));
-        evidence::place_known(&mut records, |record| record, &captures);
+        evidence::place_known(&mut records, &captures);
         let names = given::names(&self.names)?;
         let options = Options {
             policies: self.policies(),

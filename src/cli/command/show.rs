@@ -156,7 +156,7 @@ impl Show {
         let once = Once::count(&content.captures, &content.flows);
         let records = content.flows.into_iter().map(|flow| flow.record);
         let mut records: Vec<Record> = records.collect();
-        evidence::place_known(&mut records, |record| record, &content.captures);
+        evidence::place_known(&mut records, &content.captures);
         let options = Options::default();
         let plan = general::generalize(&content.captures, &records, &options, &Aim::default());
         let general = plan.general.as_ref().expect("it was generalized");

@@ -4,4 +4,4 @@ mod reader;
 mod writer;
 
 pub use reader::{Line, Reader};
-pub use writer::{Cells, write};
+pub use writer::{Cells, List, write};

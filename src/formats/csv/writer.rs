@@ -1,16 +1,15 @@
 //! Lists as comma-separated values (RFC 4180), the columns named as the fields of the JSON form are.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use ::csv::{Terminator, WriterBuilder};
+use ::csv::{Terminator, Writer, WriterBuilder};
 
 use crate::model::icmp;
-use crate::model::listing::Flow;
 use crate::model::names::Names;
 use crate::model::printable::printable;
-use crate::model::record::{Service, SourcePort};
+use crate::model::record::{Record, Service, SourcePort};
 use crate::model::ruled::{Ruled, Told};
 use crate::model::timestamp::Timestamp;
 use crate::model::usage::Usage;
@@ -106,52 +105,107 @@ pub fn unmarked(cell: &str) -> &str {
 /// Writes the header and a line a flow, with the names of its ends.
 ///
 /// Errors: those of `out`.
-pub fn write(
-    flows: &[Flow],
-    (names, told): (&Names, &Told),
+pub fn write<R: Borrow<Record>>(
+    records: impl Iterator<Item = R> + Clone,
+    beside: Beside<'_>,
     cells: Cells,
-    out: &mut impl Write,
+    out: impl Write,
 ) -> io::Result<()> {
-    let mut writer = WriterBuilder::new()
-        .terminator(Terminator::CRLF)
-        .from_writer(out);
-    let any_used = flows.iter().any(|flow| flow.record.usage.is_some());
-    let left_out = match (told.rules.is_empty(), any_used) {
-        (false, _) => 0,
-        (true, true) => RULED,
-        (true, false) => RULED + USED,
-    };
-    let count = COLUMNS.len() - left_out;
-    let name = |flow: &Flow| {
-        let identity = &flow.record.identity;
-        let learnt = told.names(identity).iter().map(|one| one.name.as_str());
-        let own = names.of(identity.destination);
-        let mut destination: Vec<&str> = own.into_iter().collect();
-        destination.extend(learnt.filter(|name| own != Some(name)));
-        let source = names.of(identity.source).unwrap_or_default();
-        [source.to_owned(), destination.join(" ")]
-    };
-    let any_named = (!names.is_empty() || !told.names.is_empty())
-        && flows
-            .iter()
-            .any(|flow| name(flow).iter().any(|name| !name.is_empty()));
-    let named = NAMES.iter().filter(|_| any_named);
-    writer.write_record(COLUMNS[..count].iter().chain(named))?;
-    for flow in flows {
-        let ruled = told.rules.get(&flow.record.identity).map(Arc::as_ref);
-        let own = fields(flow, ruled, cells);
-        let named = any_named.then(|| name(flow).map(|name| cells.cell(&name).into_owned()));
-        writer.write_record(own[..count].iter().chain(named.iter().flatten()))?;
+    let mut list = List::begin(records.clone(), beside, cells, out)?;
+    for record in records {
+        list.flow(record.borrow())?;
     }
-    writer.flush()
+    list.end()
+}
+
+/// A list that is being written.
+pub struct List<'a, W: Write> {
+    writer: Writer<W>,
+    beside: Beside<'a>,
+    cells: Cells,
+    /// How many of the columns it has.
+    columns: usize,
+    /// Whether it has those of names.
+    named: bool,
+}
+
+/// What stands beside the flows: names of hosts, and what is told of rules and names.
+pub type Beside<'a> = (&'a Names, &'a Told);
+
+impl<'a, W: Write> List<'a, W> {
+    /// Writes the header. `records` are those of the flows that will follow: which columns there are depends on them.
+    ///
+    /// Errors: those of `out`.
+    pub fn begin<R: Borrow<Record>>(
+        records: impl Iterator<Item = R> + Clone,
+        (names, told): Beside<'a>,
+        cells: Cells,
+        out: W,
+    ) -> io::Result<Self> {
+        let left_out = if !told.rules.is_empty() {
+            0
+        } else if records.clone().any(|one| one.borrow().usage.is_some()) {
+            RULED
+        } else {
+            RULED + USED
+        };
+        let any_named = (!names.is_empty() || !told.names.is_empty())
+            && records.into_iter().any(|one| {
+                let ends = ends((names, told), one.borrow());
+                ends.iter().any(|name| !name.is_empty())
+            });
+        let mut list = Self {
+            writer: WriterBuilder::new()
+                .terminator(Terminator::CRLF)
+                .from_writer(out),
+            beside: (names, told),
+            cells,
+            columns: COLUMNS.len() - left_out,
+            named: any_named,
+        };
+        let named = NAMES.iter().filter(|_| any_named);
+        let header = COLUMNS[..list.columns].iter().chain(named);
+        list.writer.write_record(header)?;
+        Ok(list)
+    }
+
+    /// Writes the line of a flow, with the names of its ends.
+    ///
+    /// Errors: those of the place it is written to.
+    pub fn flow(&mut self, record: &Record) -> io::Result<()> {
+        let ruled = { self.beside.1.rules.get(&record.identity) }.map(Arc::as_ref);
+        let own = fields(record, ruled, self.cells);
+        let cells = self.cells;
+        let named = { self.named }
+            .then(|| ends(self.beside, record).map(|name| cells.cell(&name).into_owned()));
+        let line = own[..self.columns].iter().chain(named.iter().flatten());
+        Ok(self.writer.write_record(line)?)
+    }
+
+    /// Writes what is still buffered.
+    ///
+    /// Errors: those of the place it is written to.
+    pub fn end(mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// The names of a flow's ends.
+fn ends((names, told): Beside<'_>, record: &Record) -> [String; NAMES.len()] {
+    let identity = &record.identity;
+    let learnt = told.names(identity).iter().map(|one| one.name.as_str());
+    let own = names.of(identity.destination);
+    let mut destination: Vec<&str> = own.into_iter().collect();
+    destination.extend(learnt.filter(|name| own != Some(name)));
+    let source = names.of(identity.source).unwrap_or_default();
+    [source.to_owned(), destination.join(" ")]
 }
 
 /// The fields of a flow; what it has not is empty.
-pub fn fields(flow: &Flow, ruled: Option<&Ruled>, cells: Cells) -> [String; COLUMNS.len()] {
+pub fn fields(record: &Record, ruled: Option<&Ruled>, cells: Cells) -> [String; COLUMNS.len()] {
     fn show<T: ToString>(value: Option<T>) -> String {
         value.map_or_else(String::new, |value| value.to_string())
     }
-    let record = &flow.record;
     let identity = &record.identity;
     let (dst_port, icmp) = match identity.service {
         Service::None => (None, None),

@@ -45,6 +45,11 @@ impl Helpers {
         }
     }
 
+    /// What all numbers from 1 on stand for, so far.
+    pub fn all(&self) -> Vec<Origin> {
+        self.0.read().clone()
+    }
+
     /// The number of what is known after another sighting of the same flow.
     pub fn and(&self, known: u16, seen: u16) -> u16 {
         if known == seen {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::model::flow::{Flow, icmp_service};
 use crate::model::origin::{Begun, Origin};
-use crate::model::record::{Identity, Protocol, Record, Service, SourcePort, Translation};
+use crate::model::record::{Classic, Identity, Protocol, Record, Service, SourcePort, Translation};
 use crate::model::sighting::Beginning;
 use crate::model::timestamp::Timestamp;
 use crate::model::tuple::Tuple;
@@ -23,6 +23,10 @@ const EPHEMERAL: u8 = 1;
 const CONFIRMED: u8 = 2;
 /// Every connection of it was there before it was tracked.
 const PICKED_UP: u8 = 4;
+/// How the classic list shows it, in records that were copied or taken out: one of these, or as its confirmation says.
+const CLASSIC: u8 = ABSENT | LISTED;
+const ABSENT: u8 = 8;
+const LISTED: u8 = 16;
 
 /// What a sighting adds to a record.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +87,7 @@ impl<A: AsRef<[u8]> + PartialEq + Copy> Packed<A> {
     /// Without what may change.
     fn flow(&self) -> Self {
         Self {
-            flags: self.flags & !(CONFIRMED | PICKED_UP),
+            flags: self.flags & EPHEMERAL,
             ..*self
         }
     }
@@ -195,6 +199,16 @@ impl<A: AsRef<[u8]> + PartialEq + Copy> Stored<A> {
         }
     }
 
+    /// Says how the classic list shows it. Only the table of that list knows, which is not at hand when it is unpacked.
+    pub fn mark(&mut self, classic: Classic) {
+        let flag = match classic {
+            Classic::Absent => ABSENT,
+            Classic::Listed => LISTED,
+            Classic::Confirmed => 0,
+        };
+        self.key.flags = self.key.flags & !CLASSIC | flag;
+    }
+
     fn translation(&self) -> Option<&Translation> {
         self.extra.as_ref()?.translation.as_ref()
     }
@@ -262,7 +276,11 @@ impl<A: Into<IpAddr> + Copy> Stored<A> {
             connections: self.connections.into(),
             first_seen: Timestamp::from_us(self.first_us),
             last_seen: Timestamp::from_us(self.last_us),
-            classic: Record::usual_classic(confirmed),
+            classic: match key.flags & CLASSIC {
+                0 => Record::usual_classic(confirmed),
+                LISTED => Classic::Listed,
+                _ => Classic::Absent,
+            },
             origin: Origin {
                 begun: if key.flags & PICKED_UP == 0 {
                     Begun::Usual

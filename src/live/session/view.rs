@@ -74,24 +74,22 @@ impl<'s, 'a> View<'s, 'a> {
         let session = self.session;
         // What is still queued is in the next look; that it is missing takes nothing from the list at the end.
         session.shared.settle();
-        let flows = match session.intake.contents() {
-            Contents::Records(flows) => flows,
-            lean @ Contents::Lean(_) => {
-                let mut flows = Vec::new();
-                let _ = lean.each(|record| {
-                    flows.push(Flow::from(record.clone()));
-                    Ok::<_, ()>(())
-                });
-                flows
+        let contents = session.intake.contents();
+        let mut told = Told::default();
+        if let Contents::Records(pack) = &contents {
+            // What can't be read now is said at the end.
+            if let Some(rulings) = session.rulings {
+                told = rulings.told_now(pack.iter()).unwrap_or_default();
             }
-        };
-        // What can't be read now is said at the end.
-        let rulings = session.rulings;
-        let ruled = rulings.and_then(|rulings| rulings.told_now(&flows).ok());
-        let mut told = ruled.unwrap_or_default();
-        if let Some(lookups) = session.lookups {
-            let _ = lookups.name(&flows, &mut told);
+            if let Some(lookups) = session.lookups {
+                let _ = lookups.name(pack.iter(), &mut told);
+            }
         }
+        let mut flows = Vec::new();
+        let _ = contents.each(|record| {
+            flows.push(Flow::from(record.clone()));
+            Ok::<_, ()>(())
+        });
         (flows, told)
     }
 

@@ -254,9 +254,11 @@ impl Watch {
                 let record = |fresh: Fresh| now_of(records, &fresh, &names);
                 all.into_iter().map(record).collect()
             }
-            News::TooMany => records.snapshot(intake.table(), &names, |record| {
-                (!self.baseline.has(&record)).then_some(record)
-            }),
+            News::TooMany => {
+                let all = records.copy(intake.table(), &names);
+                let unexpected = all.iter().filter(|record| !self.baseline.has(record));
+                unexpected.collect()
+            }
         }
     }
 

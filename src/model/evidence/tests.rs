@@ -37,7 +37,7 @@ fn honest(protocol: Protocol, from: &str, to: (&str, u16)) -> Record {
 }
 
 fn placed(mut records: Vec<Record>, marks: Marks, listening: &Listening) -> Vec<Record> {
-    place(&mut records, |record| record, marks, listening);
+    place(&mut records, marks, listening);
     records
 }
 

@@ -1,10 +1,10 @@
 use std::collections::HashMap;
+use std::iter;
 use std::sync::Arc;
 
 use super::*;
 use crate::formats::conntrack;
 use crate::formats::csv::{self, Cells};
-use crate::model::listing::Flow;
 use crate::model::names::Names;
 use crate::model::ruled::Told;
 
@@ -41,14 +41,10 @@ fn what_is_written_reads_back() {
                     duration_us: record.identity.netns.is_some().then_some(5),
                 })
             });
-            let flow = Flow {
-                record: record.clone(),
-                seen_in: Vec::new(),
-            };
             for cells in [Cells::Safe, Cells::Raw] {
                 let mut text = Vec::new();
                 csv::write(
-                    std::slice::from_ref(&flow),
+                    iter::once(&record),
                     (&Names::default(), &Told::default()),
                     cells,
                     &mut text,
@@ -56,7 +52,7 @@ fn what_is_written_reads_back() {
                 .unwrap();
                 let text = String::from_utf8(text).unwrap();
                 let line = text.lines().nth(1).unwrap();
-                assert_eq!(read([line]), Ok(vec![flow.record.clone()]), "{line}");
+                assert_eq!(read([line]), Ok(vec![record.clone()]), "{line}");
             }
             record.identity.collapse_ports();
             record.identity.netns = Some("=a,\"b\"".into());
@@ -234,10 +230,6 @@ fn names_of_others_are_passed_over() {
 #[test]
 fn what_decided_reads_back() {
     let record = read([HEADER, FLOW]).unwrap().remove(0);
-    let flow = Flow {
-        record: record.clone(),
-        seen_in: Vec::new(),
-    };
     for (verdict, rule) in [
         (
             "accepted",
@@ -263,7 +255,7 @@ fn what_decided_reads_back() {
         };
         let mut text = Vec::new();
         let names = (&Names::default(), &told);
-        csv::write(std::slice::from_ref(&flow), names, Cells::Safe, &mut text).unwrap();
+        csv::write(iter::once(&record), names, Cells::Safe, &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         let mut reader = Reader::default();
         let lines: Vec<_> = text
