@@ -14,13 +14,11 @@ use rustix::net::{
 };
 
 use crate::check::guard::{GROUP, MARK, PREFIX};
-use crate::netlink::build::netfilter_message;
 use crate::netlink::framing::{NFGENMSG_LEN, attributes, messages};
-use crate::netlink::request::{Family, open, transact};
+use crate::netlink::nflog;
+use crate::netlink::request::{Family, open};
 use crate::netlink::uapi::{
-    NFNL_SUBSYS_ULOG, NFULA_CFG_CMD, NFULA_CFG_MODE, NFULA_CFG_NLBUFSIZ, NFULA_PAYLOAD,
-    NFULA_PREFIX, NFULNL_CFG_CMD_BIND, NFULNL_COPY_PACKET, NFULNL_MSG_CONFIG, NFULNL_MSG_PACKET,
-    NLM_F_ACK, NLM_F_REQUEST,
+    NFNL_SUBSYS_ULOG, NFULA_CFG_NLBUFSIZ, NFULA_PAYLOAD, NFULA_PREFIX, NFULNL_MSG_PACKET,
 };
 use crate::os::socket::{Batch, set_mark};
 
@@ -103,21 +101,10 @@ impl Log {
     pub fn new() -> io::Result<Self> {
         let socket = open(Family::Netfilter, 0)?;
         enlarge(&socket);
-        let mut bytes = Vec::new();
-        let kind = NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_CONFIG;
-        let flags = NLM_F_REQUEST | NLM_F_ACK;
-        netfilter_message(&mut bytes, kind, flags, 0, GROUP, |body| {
-            body.attribute(NFULA_CFG_CMD, &[NFULNL_CFG_CMD_BIND]);
-        });
-        netfilter_message(&mut bytes, kind, flags, 0, GROUP, |body| {
-            let mut mode = [0; 6];
-            mode[..4].copy_from_slice(&COPIED.to_be_bytes());
-            mode[4] = NFULNL_COPY_PACKET;
-            body.attribute(NFULA_CFG_MODE, &mode);
-            // Small messages cost the buffer less.
-            body.word_be(NFULA_CFG_NLBUFSIZ, 1024);
-        });
-        transact(&socket, &bytes, 2)?;
+        // Small messages cost the buffer less.
+        nflog::bind(&socket, GROUP, COPIED, |body| {
+            body.word_be(NFULA_CFG_NLBUFSIZ, 1024)
+        })?;
         Ok(Self {
             socket,
             batch: Batch::new(),

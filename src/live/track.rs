@@ -19,8 +19,7 @@ use std::io;
 use crate::model::error::Error;
 use crate::netlink::nftables::{Batch, ct_state_new};
 use crate::netlink::uapi::{
-    NF_INET_LOCAL_OUT, NF_INET_PRE_ROUTING, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NLM_F_APPEND,
-    NLM_F_CREATE,
+    NF_INET_LOCAL_OUT, NF_INET_PRE_ROUTING, NFT_MSG_NEWRULE, NLM_F_APPEND, NLM_F_CREATE,
 };
 use crate::os::own_table::{OwnTable, Purpose};
 
@@ -64,15 +63,7 @@ fn rules(batch: &mut Batch, table: &str) {
         ("prerouting", NF_INET_PRE_ROUTING),
         ("output", NF_INET_LOCAL_OUT),
     ] {
-        batch.request(NFT_MSG_NEWCHAIN, NLM_F_CREATE, |body| {
-            body.text(1, table);
-            body.text(3, chain);
-            body.nest(4, |body| {
-                body.word_be(1, hook);
-                body.word_be(2, 0);
-            });
-            body.text(7, "filter");
-        });
+        batch.base_chain(table, chain, hook, 0);
         batch.request(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, |body| {
             body.text(1, table);
             body.text(2, chain);

@@ -7,6 +7,7 @@
 pub mod beginning;
 mod fast;
 mod full;
+pub mod tuple;
 
 pub(crate) use full::duration_us;
 pub use full::sighting;

@@ -5,6 +5,7 @@
 pub mod build;
 pub mod conntrack;
 pub mod framing;
+pub mod nflog;
 pub mod nftables;
 pub mod request;
 pub mod uapi;

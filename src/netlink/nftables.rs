@@ -9,7 +9,8 @@ use super::build::{Body, netfilter_message};
 use super::request;
 use super::uapi::{
     NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NFT_CMP_NEQ,
-    NFT_CT_STATE, NFT_REG_1, NFTA_DATA_VALUE, NLM_F_ACK, NLM_F_REQUEST,
+    NFT_CT_STATE, NFT_MSG_NEWCHAIN, NFT_REG_1, NFTA_DATA_VALUE, NLM_F_ACK, NLM_F_CREATE,
+    NLM_F_REQUEST,
 };
 
 /// Messages that the kernel carries out as one transaction.
@@ -57,6 +58,19 @@ impl Batch {
             0,
             write,
         );
+    }
+
+    /// Has a chain made that the kernel calls at a hook (`NF_INET_PRE_ROUTING` and so on); lower priorities come first.
+    pub fn base_chain(&mut self, table: &str, chain: &str, hook: u32, priority: i32) {
+        self.request(NFT_MSG_NEWCHAIN, NLM_F_CREATE, |body| {
+            body.text(1, table);
+            body.text(3, chain);
+            body.nest(4, |body| {
+                body.word_be(1, hook);
+                body.attribute(2, &priority.to_be_bytes());
+            });
+            body.text(7, "filter");
+        });
     }
 
     fn message(

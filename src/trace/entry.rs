@@ -2,21 +2,20 @@
 //! what headers do not: the zone, and what the connection is translated to.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 
 use crate::model::record::{Identity, Service, SourcePort};
 use crate::model::tuple::Tuple;
-use crate::netlink::build::{Body, netfilter_message};
+use crate::netlink::build::netfilter_message;
 use crate::netlink::conntrack::sighting;
+use crate::netlink::conntrack::tuple::append_tuple;
 use crate::netlink::framing::{NFGENMSG_LEN, attributes};
 use crate::netlink::request;
 use crate::netlink::uapi::{
-    AF_INET, AF_INET6, CTA_ID, CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC,
-    CTA_PROTO_DST_PORT, CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_TUPLE_IP, CTA_TUPLE_ORIG,
-    CTA_TUPLE_PROTO, CTA_ZONE, IPCTNL_MSG_CT_GET, NFNL_SUBSYS_CTNETLINK, NLM_F_REQUEST,
-    message_type,
+    AF_INET, AF_INET6, CTA_ID, CTA_TUPLE_ORIG, CTA_ZONE, IPCTNL_MSG_CT_GET, NFNL_SUBSYS_CTNETLINK,
+    NLM_F_REQUEST, message_type,
 };
 
 /// What makes the flow of an entry, if there is one of this tuple with this number; `None` if there is none by now, or another
@@ -36,17 +35,9 @@ pub fn identity(socket: impl AsFd, tuple: &Tuple, id: u32) -> io::Result<Option<
     let mut bytes = Vec::new();
     let kind = message_type(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET);
     netfilter_message(&mut bytes, kind, NLM_F_REQUEST, family, 0, |body| {
-        body.nest(CTA_TUPLE_ORIG, |body| {
-            body.nest(CTA_TUPLE_IP, |body| {
-                address(body, tuple.source, [CTA_IP_V4_SRC, CTA_IP_V6_SRC]);
-                address(body, tuple.destination, [CTA_IP_V4_DST, CTA_IP_V6_DST]);
-            });
-            body.nest(CTA_TUPLE_PROTO, |body| {
-                body.attribute(CTA_PROTO_NUM, &[tuple.protocol.0]);
-                body.attribute(CTA_PROTO_SRC_PORT, &source_port.to_be_bytes());
-                body.attribute(CTA_PROTO_DST_PORT, &port.to_be_bytes());
-            });
-        });
+        let source = SocketAddr::new(tuple.source, source_port);
+        let destination = SocketAddr::new(tuple.destination, port);
+        append_tuple(body, CTA_TUPLE_ORIG, tuple.protocol, [source, destination]);
         if tuple.zone != 0 {
             body.attribute(CTA_ZONE, &tuple.zone.to_be_bytes());
         }
@@ -65,12 +56,5 @@ pub fn identity(socket: impl AsFd, tuple: &Tuple, id: u32) -> io::Result<Option<
             translation: sighting.translation.map(Box::new),
             ..Identity::of(&sighting.tuple)
         })),
-    }
-}
-
-fn address(body: &mut Body<'_>, address: IpAddr, [v4, v6]: [u16; 2]) {
-    match address {
-        IpAddr::V4(address) => body.attribute(v4, &address.octets()),
-        IpAddr::V6(address) => body.attribute(v6, &address.octets()),
     }
 }

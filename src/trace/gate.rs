@@ -33,10 +33,10 @@ use crate::netlink::uapi::{
     NF_INET_LOCAL_OUT, NF_INET_PRE_ROUTING, NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NFPROTO_IPV4,
     NFPROTO_IPV6, NFT_CMP_EQ, NFT_CMP_NEQ, NFT_DYNSET_OP_ADD, NFT_LOOKUP_F_INV, NFT_META_L4PROTO,
     NFT_META_NFPROTO, NFT_META_NFTRACE, NFT_MSG_DELSETELEM, NFT_MSG_GETGEN, NFT_MSG_GETRULE,
-    NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWSET, NFT_PAYLOAD_NETWORK_HEADER,
-    NFT_PAYLOAD_TRANSPORT_HEADER, NFT_RANGE_NEQ, NFT_REG_1, NFT_REG32_00, NFT_SET_EVAL,
-    NFTA_COUNTER_PACKETS, NFTA_DATA_VALUE, NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_GEN_ID,
-    NFTA_RULE_EXPRESSIONS, NFTA_RULE_TABLE, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST,
+    NFT_MSG_NEWRULE, NFT_MSG_NEWSET, NFT_PAYLOAD_NETWORK_HEADER, NFT_PAYLOAD_TRANSPORT_HEADER,
+    NFT_RANGE_NEQ, NFT_REG_1, NFT_REG32_00, NFT_SET_EVAL, NFTA_COUNTER_PACKETS, NFTA_DATA_VALUE,
+    NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_GEN_ID, NFTA_RULE_EXPRESSIONS, NFTA_RULE_TABLE,
+    NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST,
 };
 use crate::os::own_table::{OwnTable, Purpose};
 
@@ -212,15 +212,7 @@ fn fill(batch: &mut Batch, table: &str, flows: u32) {
         ("prerouting", NF_INET_PRE_ROUTING),
         ("output", NF_INET_LOCAL_OUT),
     ] {
-        batch.request(NFT_MSG_NEWCHAIN, NLM_F_CREATE, |body| {
-            body.text(1, table);
-            body.text(3, chain);
-            body.nest(4, |body| {
-                body.word_be(1, hook);
-                body.attribute(2, &PRIORITY.to_be_bytes());
-            });
-            body.text(7, "filter");
-        });
+        batch.base_chain(table, chain, hook, PRIORITY);
         for (number, side) in SIDES.iter().enumerate() {
             for kind in [Kind::Ports, Kind::Icmp, Kind::Other] {
                 batch.request(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, |body| {
@@ -239,15 +231,7 @@ fn look_behind_nat(batch: &mut Batch, table: &str) {
         ("translated", NF_INET_PRE_ROUTING),
         ("translated-output", NF_INET_LOCAL_OUT),
     ] {
-        batch.request(NFT_MSG_NEWCHAIN, NLM_F_CREATE, |body| {
-            body.text(1, table);
-            body.text(3, chain);
-            body.nest(4, |body| {
-                body.word_be(1, hook);
-                body.attribute(2, &(NAT + 1).to_be_bytes());
-            });
-            body.text(7, "filter");
-        });
+        batch.base_chain(table, chain, hook, NAT + 1);
     }
 }
 

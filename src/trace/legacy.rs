@@ -12,13 +12,12 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_s
 
 use crate::model::tuple::Tuple;
 use crate::model::units::counted;
-use crate::netlink::build::netfilter_message;
 use crate::netlink::framing::{Message, NFGENMSG_LEN, attributes, messages};
-use crate::netlink::request::{Family, open, transact};
+use crate::netlink::nflog;
+use crate::netlink::request::{Family, open};
 use crate::netlink::uapi::{
-    AF_INET, AF_INET6, NFNL_SUBSYS_ULOG, NFULA_CFG_CMD, NFULA_CFG_MODE, NFULA_CFG_QTHRESH,
-    NFULA_PAYLOAD, NFULA_PREFIX, NFULNL_CFG_CMD_BIND, NFULNL_COPY_PACKET, NFULNL_MSG_CONFIG,
-    NFULNL_MSG_PACKET, NLM_F_ACK, NLM_F_REQUEST, message_type,
+    AF_INET, AF_INET6, NFNL_SUBSYS_ULOG, NFULA_CFG_QTHRESH, NFULA_PAYLOAD, NFULA_PREFIX,
+    NFULNL_MSG_PACKET, message_type,
 };
 use crate::os::nf_log::Logger;
 use crate::os::socket::Batch;
@@ -191,21 +190,10 @@ impl AsFd for Legacy {
 }
 
 fn bind(socket: &OwnedFd) -> io::Result<()> {
-    let mut bytes = Vec::new();
-    let kind = message_type(NFNL_SUBSYS_ULOG, NFULNL_MSG_CONFIG);
-    let flags = NLM_F_REQUEST | NLM_F_ACK;
-    netfilter_message(&mut bytes, kind, flags, 0, GROUP, |body| {
-        body.attribute(NFULA_CFG_CMD, &[NFULNL_CFG_CMD_BIND]);
-    });
-    netfilter_message(&mut bytes, kind, flags, 0, GROUP, |body| {
-        let mut mode = [0; 6];
-        mode[..4].copy_from_slice(&COPIED.to_be_bytes());
-        mode[4] = NFULNL_COPY_PACKET;
-        body.attribute(NFULA_CFG_MODE, &mode);
-        // Each at once, since it is to be joined with the events of nf_tables.
-        body.word_be(NFULA_CFG_QTHRESH, 1);
-    });
-    transact(socket, &bytes, 2)
+    // Each at once, since it is to be joined with the events of nf_tables.
+    nflog::bind(socket, GROUP, COPIED, |body| {
+        body.word_be(NFULA_CFG_QTHRESH, 1)
+    })
 }
 
 /// Reads a message; `None` for what is no trace of a packet that begins a connection.

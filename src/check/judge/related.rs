@@ -1,7 +1,7 @@
 //! Expectations of conntrack: a connection that meets one is related to the connection that it is of.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 
@@ -12,14 +12,13 @@ use crate::model::origin::Helper;
 use crate::model::record::{Service, SourcePort};
 use crate::netlink::build::{Body, netfilter_message};
 use crate::netlink::conntrack::sighting;
+use crate::netlink::conntrack::tuple::append_tuple;
 use crate::netlink::request::{exchange, transact};
 use crate::netlink::uapi::{
     AF_INET, AF_INET6, CTA_EXPECT_MASK, CTA_EXPECT_MASTER, CTA_EXPECT_TIMEOUT, CTA_EXPECT_TUPLE,
-    CTA_EXPECT_ZONE, CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC,
-    CTA_PROTO_DST_PORT, CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_TUPLE_IP, CTA_TUPLE_ORIG,
-    CTA_TUPLE_PROTO, CTA_ZONE, IPCTNL_MSG_CT_GET, IPCTNL_MSG_EXP_DELETE, IPCTNL_MSG_EXP_NEW,
-    NFNL_SUBSYS_CTNETLINK, NFNL_SUBSYS_CTNETLINK_EXP, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP,
-    NLM_F_EXCL, NLM_F_REQUEST, message_type,
+    CTA_EXPECT_ZONE, CTA_TUPLE_ORIG, CTA_ZONE, IPCTNL_MSG_CT_GET, IPCTNL_MSG_EXP_DELETE,
+    IPCTNL_MSG_EXP_NEW, NFNL_SUBSYS_CTNETLINK, NFNL_SUBSYS_CTNETLINK_EXP, NLM_F_ACK, NLM_F_CREATE,
+    NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, message_type,
 };
 
 /// How long an expectation waits for its connection, in seconds: longer than any judge does.
@@ -44,7 +43,7 @@ pub(super) fn entry(socket: impl AsFd, first: &Tuple, zone: u16) -> io::Result<O
         let kind = message_type(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET);
         netfilter_message(&mut bytes, kind, flags, family(first), 0, |body| {
             if flags & NLM_F_DUMP == 0 {
-                tuple(body, CTA_TUPLE_ORIG, first);
+                append(body, CTA_TUPLE_ORIG, first);
                 if zone != 0 {
                     body.attribute(CTA_ZONE, &zone.to_be_bytes());
                 }
@@ -130,8 +129,8 @@ impl Expectation {
                 source_port: u16::MAX,
                 destination_port: u16::MAX,
             };
-            tuple(body, CTA_EXPECT_MASTER, &expectation.master);
-            tuple(body, CTA_EXPECT_MASK, &mask);
+            append(body, CTA_EXPECT_MASTER, &expectation.master);
+            append(body, CTA_EXPECT_MASK, &mask);
             body.word_be(CTA_EXPECT_TIMEOUT, TIMEOUT_S);
         });
         let errno = |error: io::Error| Errno::from_io_error(&error);
@@ -163,7 +162,7 @@ impl Expectation {
         let family = family(&self.expected);
         let flags = NLM_F_REQUEST | NLM_F_ACK | flags;
         netfilter_message(&mut bytes, kind, flags, family, 0, |body| {
-            tuple(body, CTA_EXPECT_TUPLE, &self.expected);
+            append(body, CTA_EXPECT_TUPLE, &self.expected);
             if self.zone != 0 {
                 body.attribute(CTA_EXPECT_ZONE, &self.zone.to_be_bytes());
             }
@@ -174,20 +173,8 @@ impl Expectation {
 }
 
 /// Appends a tuple, in the attributes that ctnetlink has for those of connections too.
-fn tuple(body: &mut Body<'_>, kind: u16, tuple: &Tuple) {
-    body.nest(kind, |body| {
-        body.nest(CTA_TUPLE_IP, |body| {
-            let mut address = |kinds: [u16; 2], address: IpAddr| match address {
-                IpAddr::V4(address) => body.attribute(kinds[0], &address.octets()),
-                IpAddr::V6(address) => body.attribute(kinds[1], &address.octets()),
-            };
-            address([CTA_IP_V4_SRC, CTA_IP_V6_SRC], tuple.source);
-            address([CTA_IP_V4_DST, CTA_IP_V6_DST], tuple.destination);
-        });
-        body.nest(CTA_TUPLE_PROTO, |body| {
-            body.attribute(CTA_PROTO_NUM, &[tuple.protocol.0]);
-            body.attribute(CTA_PROTO_SRC_PORT, &tuple.source_port.to_be_bytes());
-            body.attribute(CTA_PROTO_DST_PORT, &tuple.destination_port.to_be_bytes());
-        });
-    });
+fn append(body: &mut Body<'_>, kind: u16, tuple: &Tuple) {
+    let source = SocketAddr::new(tuple.source, tuple.source_port);
+    let destination = SocketAddr::new(tuple.destination, tuple.destination_port);
+    append_tuple(body, kind, tuple.protocol, [source, destination]);
 }
