@@ -137,8 +137,9 @@ fn its_programs_die_with_it_and_have_no_right_over_files() {
     let include = format!("include \"{}\"\n", text(&pipe));
     let capture = Cases::parse(&format!("{HOST}{FLOW}")).file();
     let [rules, capture] = files(&folder, &include, &capture);
-    let check = Launch::new(["check", &rules, &capture]).spawn();
+    let mut check = Launch::new(["check", &rules, &capture]).spawn();
     let child = until("nft to run", LONG, || {
+        assert!(check.is_running(), "check ended: {}", check.stderr());
         let child = children(check.pid()).pop()?;
         let name = fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
         (name == "nft\n").then_some(child)
