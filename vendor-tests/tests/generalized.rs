@@ -252,7 +252,7 @@ fn coverage_is_told_without_rules() {
         "conntracker rules --generalize",
         "; expect about",
         "came on one day only, of 7",
-        "Blind to what comes less often than the capture is long, 7 days",
+        "What comes less often than once in 7 days may not have been seen",
         "end of a month",
     ] {
         assert!(said.contains(words), "{words}: {said}");

@@ -137,7 +137,7 @@ fn rules_own_up_to_not_knowing_the_end_of_a_month() {
     for text in [&score.said, &score.ruleset] {
         let text = words(text);
         assert!(
-            text.contains("blind to what comes less often than the capture is long"),
+            text.contains("what comes less often than once in 7 days may not have been seen"),
             "{text}"
         );
     }

@@ -172,9 +172,9 @@ impl Outlook {
         let Some(expected) = self.expected() else {
             return vec![
                 format!(
-                    "Captures of {} can't tell what tomorrow brings: that takes three days at least, and a week has all \
-                     of its days",
-                    counted(u64::from(self.days), "day")
+                    "Captures of {} can't tell what tomorrow brings: capture for three days at least; in a week, each day \
+                     of the week has been seen once",
+                    self.length()
                 ),
                 self.blind(),
             ];
@@ -204,13 +204,21 @@ impl Outlook {
 
     fn blind(&self) -> String {
         let mut text = format!(
-            "Blind to what comes less often than the capture is long, {}",
-            counted(u64::from(self.days), "day")
+            "What comes less often than once in {} may not have been seen",
+            self.length()
         );
         if self.days < 32 {
             text += ": jobs at the end of a month, for example";
         }
         text
+    }
+
+    /// How long the captures are, in words.
+    fn length(&self) -> String {
+        match self.days {
+            0 => "less than a day".to_owned(),
+            days => counted(u64::from(days), "day"),
+        }
     }
 }
 
