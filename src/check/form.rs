@@ -85,7 +85,8 @@ pub fn is_ruleset(beginning: &str) -> bool {
     code(beginning).is_some_and(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
-            // "table inet filter {", and where the family is left out: "table filter{".
+            // "table inet filter {", "table inet filter" to make it, and without a family "table filter {".
+            ["table", family, _, ..] if FAMILIES.contains(&family) => true,
             ["table", _, ..] => line.contains('{'),
             ["define" | "redefine", name, ..] => {
                 name.contains('=') || words[2..].starts_with(&["="])
@@ -103,6 +104,7 @@ pub fn is_ruleset(beginning: &str) -> bool {
     })
 }
 
+const FAMILIES: [&str; 6] = ["ip", "ip6", "inet", "arp", "bridge", "netdev"];
 /// What commands of nft(8) are about.
 const OBJECTS: [&str; 13] = [
     "table",
@@ -337,6 +339,7 @@ mod tests {
             "table inet filter {\n",
             "#!/usr/sbin/nft -f\n\n# of the gateway\ntable ip filter { chain forward { type filter hook forward priority 0; } }",
             "table filter {}",
+            "table inet observed\ndelete table inet observed\n",
             "\ttable  inet  f\t{",
             "flush ruleset\n",
             "add table inet f\nadd chain inet f i",
