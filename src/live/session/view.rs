@@ -85,11 +85,17 @@ impl<'s, 'a> View<'s, 'a> {
                 let _ = lookups.name(pack.iter(), &mut told);
             }
         }
-        let mut flows = Vec::new();
-        let _ = contents.each(|record| {
-            flows.push(Flow::from(record.clone()));
-            Ok::<_, ()>(())
-        });
+        let flows = match &contents {
+            Contents::Records(pack) => pack.iter().map(Flow::from).collect(),
+            Contents::Lean(_) => {
+                let mut flows = Vec::new();
+                let _ = contents.each(|record| {
+                    flows.push(Flow::from(record.clone()));
+                    Ok::<_, ()>(())
+                });
+                flows
+            }
+        };
         (flows, told)
     }
 
