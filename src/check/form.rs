@@ -82,24 +82,21 @@ pub fn of(text: &str, name: &str) -> (Form, bool) {
 /// Whether a text, of which this may be the beginning, is a ruleset: its first words are such as only `nft -f`,
 /// iptables-restore(8) and `ipset restore` read. No capture in any form begins so.
 pub fn is_ruleset(beginning: &str) -> bool {
-    code(beginning).is_some_and(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
+    code(beginning).is_some_and(|code| {
+        let words: Vec<&str> = code.split(' ').collect();
         match words[..] {
-            // "table inet filter {", "table inet filter" to make it, and without a family "table filter {".
+            // "table inet filter" with or without "{", and where the family is left out "table filter {".
             ["table", family, _, ..] if FAMILIES.contains(&family) => true,
-            ["table", _, ..] => line.contains('{'),
-            ["define" | "redefine", name, ..] => {
-                name.contains('=') || words[2..].starts_with(&["="])
-            }
-            ["include", name, ..] => name.starts_with(['"', '\'']),
-            ["flush", "ruleset", ..] => true,
+            ["table", _] | ["table", _, "{" | ";", ..] => true,
+            ["define" | "redefine", _, "=", ..] | ["undefine", _] => true,
+            ["include", "\"" | "'", ..] | ["flush" | "list", "ruleset", ..] => true,
             [
                 "add" | "create" | "insert" | "delete" | "destroy" | "flush",
                 object,
                 _,
                 ..,
             ] if OBJECTS.contains(&object) => true,
-            _ => table(&line).is_some() || is_of_ipset(&line),
+            _ => table(&code).is_some() || is_of_ipset(&code),
         }
     })
 }
@@ -122,21 +119,45 @@ const OBJECTS: [&str; 13] = [
     "secmark",
 ];
 
-/// The first line that is neither empty nor a comment, with single blanks.
+/// The first line that is neither empty nor a comment, its words and the signs of nft(8) with single blanks between them.
 fn code(text: &str) -> Option<String> {
-    let line =
-        { text.lines().map(str::trim) }.find(|line| !line.is_empty() && !line.starts_with('#'))?;
-    Some(line.split_whitespace().collect::<Vec<_>>().join(" "))
+    let text = text.replace("\\\n", " ");
+    let line = { text.lines() }
+        .map(|line| line.trim_start_matches(|sign: char| sign == ';' || sign.is_whitespace()))
+        .find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    let mut apart = String::new();
+    for sign in line.chars() {
+        match sign {
+            '{' | '}' | '=' | ';' | '"' => apart.extend([' ', sign, ' ']),
+            _ => apart.push(sign),
+        }
+    }
+    Some(apart.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// Whether a line is one of ipset(8): `create NAME TYPE …`, whose types have a colon, or `add NAME ENTRY`.
+/// Whether a line is one of ipset(8): `create NAME TYPE …`, whose types have a colon or are old ones, `add NAME ENTRY`, or a
+/// command about all sets.
 fn is_of_ipset(line: &str) -> bool {
-    let words: Vec<&str> = line.split(' ').collect();
+    let words: Vec<&str> = { line.split(' ') }
+        .filter(|word| !["-exist", "-!"].contains(word))
+        .collect();
     match words[..] {
-        ["create" | "-N" | "-n", _, kind, ..] => ["hash:", "bitmap:", "list:"]
-            .iter()
-            .any(|known| kind.starts_with(known)),
-        ["add" | "-A", name, _, ..] => !OBJECTS.contains(&name) && !name.starts_with('-'),
+        ["create" | "--create" | "-N" | "n", _, kind, ..] => {
+            let known = ["hash:", "bitmap:", "list:"];
+            let old = [
+                "iphash",
+                "nethash",
+                "ipmap",
+                "macipmap",
+                "portmap",
+                "ipporthash",
+                "iptree",
+                "setlist",
+            ];
+            known.iter().any(|known| kind.starts_with(known)) || old.contains(&kind)
+        }
+        ["add" | "--add" | "-A", name, _, ..] => !OBJECTS.contains(&name) && !name.starts_with('-'),
+        ["flush" | "destroy" | "-F" | "-X"] => true,
         _ => false,
     }
 }
@@ -144,7 +165,7 @@ fn is_of_ipset(line: &str) -> bool {
 /// The name of the table that a line of iptables-save(8) begins.
 pub fn table(line: &str) -> Option<&str> {
     let names = ["filter", "nat", "mangle", "raw", "security"];
-    let name = line.trim().strip_prefix('*')?;
+    let name = line.trim().strip_prefix('*')?.trim();
     names.contains(&name).then_some(name)
 }
 
@@ -340,6 +361,19 @@ mod tests {
             "#!/usr/sbin/nft -f\n\n# of the gateway\ntable ip filter { chain forward { type filter hook forward priority 0; } }",
             "table filter {}",
             "table inet observed\ndelete table inet observed\n",
+            "flush ruleset;\ntable ip f {}",
+            "flush ruleset; table ip f {}",
+            "table f;\n",
+            "table f\n",
+            "define a =1.2.3.4\n",
+            "include\"/dev/null\"\n",
+            ";\n; table ip f {}",
+            "undefine a\n",
+            "table \\\ninet f {}\n",
+            "* filter\n",
+            "-exist create bad hash:ip\n",
+            "-N bad iphash\n",
+            "destroy\n",
             "\ttable  inet  f\t{",
             "flush ruleset\n",
             "add table inet f\nadd chain inet f i",

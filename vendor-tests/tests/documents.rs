@@ -310,6 +310,8 @@ fn the_python_of_the_documents_works() {
 fn links_between_the_documents_lead_somewhere() {
     for document in documents() {
         let text = fs::read_to_string(&document).expect("a document");
+        let conflict = text.lines().find(|line| line.starts_with("<<<<<<<"));
+        assert_eq!(conflict, None, "{}", document.display());
         let folder = document.parent().expect("a folder");
         for link in text
             .split("](")
