@@ -14,7 +14,7 @@ use super::uapi::{
 
 /// Has the packets of a group sent to a socket, up to so many bytes of each. `more` adds further settings of the group.
 ///
-/// Errors: the kernel's, for one that somebody else listens to this group.
+/// Errors: the kernel's, such as that somebody else listens to this group (EBUSY).
 pub fn bind(
     socket: impl AsFd,
     group: u16,

@@ -54,6 +54,8 @@ pub fn read(
     }
     let taken = intake.table().take();
     let records = { intake.records() }.map(|records| records.take(&taken, intake.table(), &[]));
+    // Only the records are needed from here on.
+    drop(taken);
     for record in records.unwrap_or_default().iter() {
         let seen_in = [Part::new(number, record.connections)];
         if sink.flow(record, &seen_in).is_break() {
