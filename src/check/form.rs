@@ -285,6 +285,10 @@ pub fn refusal(text: &str) -> Option<String> {
                 .to_owned(),
         );
     }
+    // The old options of ipset(8) are those of iptables -S.
+    if of(text, "").0 == Form::Ipset {
+        return None;
+    }
     let listed = |line: &str| {
         ["-P ", "-N ", "-A "]
             .iter()
@@ -459,6 +463,7 @@ mod tests {
             "#!/usr/sbin/nft -f\ntable ip x { }\n",
             "*filter\n-A INPUT -j ACCEPT\nCOMMIT\n",
             "table ip x { chain c { comment \"iptables -L\"; }; }",
+            "-N bad hash:ip\n-A bad 10.0.0.1\n",
             "",
         ] {
             assert_eq!(refusal(text), None, "{text}");
