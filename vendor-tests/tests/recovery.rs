@@ -127,14 +127,14 @@ fn reliability_is_given_up_before_it_fills_the_table() {
     });
 }
 
-/// The groups of the one socket that is subscribed to any.
+/// The groups of the one socket that listens to new connections. Another one may listen to changes of rules.
 fn groups(pid: u32) -> Option<u32> {
     let all = fs::read_to_string(format!("/proc/{pid}/net/netlink")).ok()?;
     all.lines().find_map(|line| {
         let mut fields = line.split_whitespace();
         let protocol = fields.nth(1)?;
         let groups = u32::from_str_radix(fields.nth(1)?, 16).ok()?;
-        (protocol == "12" && groups != 0).then_some(groups)
+        (protocol == "12" && groups & 1 != 0).then_some(groups)
     })
 }
 

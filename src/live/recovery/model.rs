@@ -4,7 +4,7 @@
 //! The kernel here does as Linux does with `NETLINK_BROADCAST_ERROR`: an event that finds no room is sent with the
 //! entry's next one, and an end that finds none is kept back and tried again. What a filter drops counts as delivered.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 
@@ -422,4 +422,62 @@ fn a_reliable_capture_is_whole_after_an_overrun() {
         (last.flows.len(), last.is_incomplete),
         (usize::from(NUMBERS), false)
     );
+}
+
+/// A kernel whose table takes long to read, and whose events never find room.
+#[derive(Default)]
+struct Slow {
+    looks: Cell<u64>,
+    reads: Cell<u64>,
+}
+
+impl Kernel for &Slow {
+    fn drops(&self) -> io::Result<u64> {
+        self.looks.set(self.looks.get() + 1);
+        Ok(self.looks.get())
+    }
+
+    fn unprotected(&self) -> u64 {
+        0
+    }
+
+    fn read_table(&self, _: &Intake) -> io::Result<Tally> {
+        self.reads.set(self.reads.get() + 1);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        Ok(Tally::default())
+    }
+
+    fn keeps_ends_back(&self, _: &Intake) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn deliver(&self, _: Delivery) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn give_up_reliability(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn queues(&self) -> Option<(u64, u64)> {
+        None
+    }
+
+    fn memory(&self) -> Option<KernelMemory> {
+        None
+    }
+}
+
+#[test]
+fn the_guard_does_not_wait_for_the_rest_after_a_long_read() {
+    let intake = Intake::new(Table::with_stripes(1000, 1));
+    let slow = Slow::default();
+    let recovery = Recovery::new(&intake, &slow, 0, (true, true));
+    let mut waits = 0;
+    recovery.watch(|_| {
+        waits += 1;
+        waits <= 50
+    });
+    assert!(slow.looks.get() >= 50, "{}", slow.looks.get());
+    assert!((1..50).contains(&slow.reads.get()), "{}", slow.reads.get());
 }
