@@ -82,8 +82,8 @@ pub struct Launch {
     notify: Option<PathBuf>,
 }
 
-/// How long a program that listens, but does not say that it is ready, is given to become so.
-const UNTOLD: Duration = Duration::from_secs(2);
+/// How long a program that listens, but may be unable to say that it is ready, is given to become so.
+const UNTOLD: Duration = Duration::from_secs(5);
 
 impl Launch {
     /// The program with these arguments.
@@ -143,7 +143,9 @@ impl Launch {
     /// Panics: if it does not come to that.
     pub fn start(mut self) -> Capture {
         let sockets = self.sockets;
-        let says_ready = self.program == program::conntracker();
+        // What starts it may keep the word from coming through, as another mount namespace or user does.
+        let may_say_ready = self.program == program::conntracker();
+        let says_ready = may_say_ready && self.wrapper.is_empty();
         let folder = Folder::new();
         let word = folder.join("notify");
         let ready = UnixDatagram::bind(&word).expect("a socket can be made");
@@ -158,11 +160,11 @@ impl Launch {
             if subscribed(capture.pid()) < sockets {
                 return None;
             }
-            // Listening is not all of it: filters are attached after that. Where the word can't come through, as
-            // from another mount namespace, some time has to do.
+            // Listening is not all of it: filters are attached and open connections are read after that.
             let since = *listens_since.get_or_insert_with(Instant::now);
             let told = matches!(ready.recv(&mut [0; 256]), Ok(1..));
-            (!says_ready || told || since.elapsed() > UNTOLD).then_some(())
+            let waits = says_ready || (may_say_ready && since.elapsed() < UNTOLD);
+            (told || !waits).then_some(())
         });
         capture
     }

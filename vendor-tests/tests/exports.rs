@@ -10,7 +10,7 @@ use vendor_tests::files::{file, on};
 use vendor_tests::netns::{self, sh};
 use vendor_tests::program::run;
 use vendor_tests::temp::Folder;
-use vendor_tests::wait::until_true;
+use vendor_tests::wait::{bound, until_true};
 
 /// The folder in which Debian's packages of the programs are unpacked; where one is not, they may be installed.
 fn root() -> PathBuf {
@@ -60,19 +60,19 @@ fn facts(path: &Path, types: bool) -> BTreeSet<String> {
 }
 
 fn traffic() {
-    let tcp = TcpListener::bind("10.99.0.2:443").expect("a port");
+    let tcp = bound(|| TcpListener::bind("10.99.0.2:443"));
     let near = TcpStream::connect("10.99.0.2:443").expect("a connection");
     drop((near, tcp.accept().expect("a connection")));
-    let server = UdpSocket::bind("10.99.0.2:53").expect("a port");
-    let client = UdpSocket::bind("10.99.0.1:40002").expect("a port");
+    let server = bound(|| UdpSocket::bind("10.99.0.2:53"));
+    let client = bound(|| UdpSocket::bind("10.99.0.1:40002"));
     client.send_to(b"?", "10.99.0.2:53").expect("it is sent");
     let mut buffer = [0; 9];
     let (_, from) = server.recv_from(&mut buffer).expect("it comes");
     server.send_to(b"!", from).expect("it is sent");
     client.recv_from(&mut buffer).expect("it comes");
     // Nobody answers.
-    let silent = UdpSocket::bind("10.99.0.2:514").expect("a port");
-    let client = UdpSocket::bind("10.99.0.1:40003").expect("a port");
+    let silent = bound(|| UdpSocket::bind("10.99.0.2:514"));
+    let client = bound(|| UdpSocket::bind("10.99.0.1:40003"));
     client.send_to(b"?", "10.99.0.2:514").expect("it is sent");
     drop(silent);
     sh("ping -q -c 1 -W 2 -I 10.99.0.1 10.99.0.2 >/dev/null");
@@ -81,8 +81,8 @@ fn traffic() {
 /// Sends packets of a flow that is not tracked until one of them is in the recording, and all that came before it with
 /// it: dumpcap says neither when it listens nor when it has written.
 fn recorded(packets: &Path, word: &str) {
-    let server = UdpSocket::bind("10.99.0.2:9").expect("a port");
-    let client = UdpSocket::bind("10.99.0.1:40009").expect("a port");
+    let server = bound(|| UdpSocket::bind("10.99.0.2:9"));
+    let client = bound(|| UdpSocket::bind("10.99.0.1:40009"));
     until_true("a packet to be recorded", || {
         client
             .send_to(word.as_bytes(), "10.99.0.2:9")

@@ -11,7 +11,7 @@ use vendor_tests::capture::Launch;
 use vendor_tests::netns::{self, sh};
 use vendor_tests::program::{flood, run};
 use vendor_tests::temp::Folder;
-use vendor_tests::wait::until_true;
+use vendor_tests::wait::{bound, until_true};
 
 /// Has connections of this namespace tracked, and does something more with each.
 fn track(more: &str) {
@@ -21,7 +21,7 @@ fn track(more: &str) {
 }
 
 fn bind(port: u16) -> UdpSocket {
-    UdpSocket::bind(("127.0.0.1", port)).expect("a socket")
+    bound(|| UdpSocket::bind(("127.0.0.1", port)))
 }
 
 /// A recording lacks what a list lacks, and says so when it is read.

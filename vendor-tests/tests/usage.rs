@@ -15,7 +15,7 @@ use vendor_tests::lab::Lab;
 use vendor_tests::netns::{self, sh};
 use vendor_tests::program::run;
 use vendor_tests::temp::Folder;
-use vendor_tests::wait::until_true;
+use vendor_tests::wait::{bound, until_true};
 use vendor_tests::witness::insert;
 
 /// The ways of receiving that this user may try: loading a BPF program takes root.
@@ -174,7 +174,10 @@ fn each_source_says_what_conntrack_says() {
         end_all();
         let told = || fs::read_to_string(&path).expect("a file of ours");
         until_true("conntrack to tell of the last end", || {
-            told().contains("src=192.0.2.1")
+            let told = told();
+            let whole = &told[..told.rfind('\n').map_or(0, |end| end + 1)];
+            { whole.lines() }
+                .any(|line| line.contains("[DESTROY]") && line.contains("src=192.0.2.1"))
         });
         drop(witness.finish());
         // Of the classic list's protocols, as all of these captures.
@@ -232,8 +235,7 @@ fn each_source_says_what_conntrack_says() {
 
 /// Sends datagrams of these lengths from one port to another and back.
 fn exchange(ports: (u16, u16), there: &[usize], back: &[usize]) {
-    let [near, far] =
-        [ports.0, ports.1].map(|port| UdpSocket::bind(("127.0.0.1", port)).expect("a port"));
+    let [near, far] = [ports.0, ports.1].map(|port| bound(|| UdpSocket::bind(("127.0.0.1", port))));
     for (from, to, lengths) in [(&near, &far, there), (&far, &near, back)] {
         for length in lengths {
             let address = to.local_addr().expect("bound");
