@@ -47,10 +47,10 @@ pub fn receive(
         if stopping {
             return Ok(());
         }
-        if drained == 0 {
-            wait_readable(handle, shared, seat)?;
+        let flush_waits = drained == 0 && wait_readable(handle, shared, seat)?;
+        if !flush_waits {
+            wait_time(nap(buffer.granted_bytes()), shared, seat)?;
         }
-        wait_time(nap(buffer.granted_bytes()), shared, seat)?;
     }
 }
 

@@ -67,13 +67,39 @@ impl Seat {
         if number <= self.flushed.load(Ordering::Relaxed) {
             return None;
         }
-        // Empty unless prodded.
-        let _ = rustix::io::read(&self.prod, &mut [0; 8]);
         let queued = memory(socket).map_or(u32::MAX, |memory| memory.queued_bytes);
         Some(Flush {
             number,
             datagrams: u64::from(queued / DATAGRAM_TRUESIZE_BYTES_MIN),
         })
+    }
+
+    /// Wants a flush, and returns its number.
+    fn want(&self) -> u64 {
+        let number = self.wanted.fetch_add(1, Ordering::AcqRel) + 1;
+        self.prod();
+        number
+    }
+
+    /// Wakes the receiver.
+    fn prod(&self) {
+        // Fails only if the counter is at its maximum, and then the descriptor is readable already.
+        let _ = rustix::io::write(&self.prod, &1_u64.to_ne_bytes());
+    }
+
+    /// Waits for the descriptors, of which the first one is [`prod`](Self::prod), and returns whether it was that.
+    ///
+    /// That is taken back here, and not where a flush is served: a receiver may see the number of a flush and serve it before
+    /// it is prodded, and would never sleep again.
+    fn wait(&self, fds: &mut [PollFd<'_>], time: Duration) -> io::Result<bool> {
+        match poll(fds, Some(&timespec(time))) {
+            Ok(_) if fds[0].revents().contains(PollFlags::IN) => {
+                rustix::io::read(&self.prod, &mut [0; 8])?;
+                Ok(true)
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Says that everything queued before that flush was wanted has been taken in.
@@ -165,11 +191,7 @@ impl<'a> Shared<'a> {
     /// it was taken in: a receiver that is starved of processor time is not waited for without end. One that is told
     /// to stop meanwhile takes in everything before it goes.
     pub fn flush(&self) -> bool {
-        let wanted = self.seats.iter().map(|seat| {
-            let number = seat.wanted.fetch_add(1, Ordering::AcqRel) + 1;
-            let _ = rustix::io::write(&seat.prod, &1_u64.to_ne_bytes());
-            (seat, number)
-        });
+        let wanted = self.seats.iter().map(|seat| (seat, seat.want()));
         let wanted: Vec<_> = wanted.collect();
         let deadline = Instant::now() + FLUSH_PATIENCE;
         loop {
@@ -224,15 +246,20 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// Waits until the socket has something to read, a flush is wanted, or the receivers are to stop.
-pub(super) fn wait_readable(socket: impl AsFd, shared: &Shared<'_>, seat: &Seat) -> io::Result<()> {
+/// Waits until the socket has something to read, a flush is wanted, or the receivers are to stop. Returns whether a flush
+/// is wanted.
+pub(super) fn wait_readable(
+    socket: impl AsFd,
+    shared: &Shared<'_>,
+    seat: &Seat,
+) -> io::Result<bool> {
     let mut fds = [
-        PollFd::new(&socket, PollFlags::IN),
-        PollFd::new(&shared.wake, PollFlags::IN),
         PollFd::new(&seat.prod, PollFlags::IN),
+        PollFd::new(&shared.wake, PollFlags::IN),
+        PollFd::new(&socket, PollFlags::IN),
     ];
     // Should waking ever fail, the end is late and not missing.
-    uninterrupted(poll(&mut fds, Some(&timespec(LATE))))
+    seat.wait(&mut fds, LATE)
 }
 
 /// Waits for a time, or until a flush is wanted or the receivers are to stop.
@@ -240,12 +267,11 @@ pub(super) fn wait_time(time: Duration, shared: &Shared<'_>, seat: &Seat) -> io:
     if time.is_zero() {
         return Ok(());
     }
-    let timeout = timespec(time);
     let mut fds = [
-        PollFd::new(&shared.wake, PollFlags::IN),
         PollFd::new(&seat.prod, PollFlags::IN),
+        PollFd::new(&shared.wake, PollFlags::IN),
     ];
-    uninterrupted(poll(&mut fds, Some(&timeout)))
+    seat.wait(&mut fds, time).map(|_| ())
 }
 
 /// How long a receiver sleeps at most that nobody wakes.
@@ -259,9 +285,35 @@ pub const fn timespec(time: Duration) -> Timespec {
     }
 }
 
-fn uninterrupted(result: rustix::io::Result<usize>) -> io::Result<()> {
-    match result {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(seat: &Seat) -> bool {
+        let mut fds = [PollFd::new(&seat.prod, PollFlags::IN)];
+        seat.wait(&mut fds, Duration::ZERO).unwrap()
+    }
+
+    #[test]
+    fn a_receiver_is_woken_once_for_a_flush_that_it_has_served_before() {
+        let (seat, socket) = (Seat::new().unwrap(), io::stdin());
+        // The number is there, and the receiver is awake for another reason.
+        seat.wanted.fetch_add(1, Ordering::AcqRel);
+        seat.flushed(seat.wanted(&socket).unwrap());
+        seat.prod();
+        assert!(wait(&seat));
+        assert!(seat.wanted(&socket).is_none());
+        assert!(!wait(&seat));
+    }
+
+    #[test]
+    fn a_flush_that_is_wanted_while_another_is_served_is_not_slept_through() {
+        let (seat, socket) = (Seat::new().unwrap(), io::stdin());
+        seat.want();
+        let first = seat.wanted(&socket).unwrap();
+        let second = seat.want();
+        seat.flushed(first);
+        assert!(wait(&seat));
+        assert_eq!(seat.wanted(&socket).unwrap().number, second);
     }
 }
