@@ -79,6 +79,14 @@ mod tests {
 
     #[test]
     fn sockets_that_wait_are_found() {
+        let error = request::open(request::Family::SocketDiag, 0).err();
+        // Emulation of a single program has few kinds of netlink sockets (qemu-user 10, linux-user/syscall.c, do_socket).
+        if let Some(libc::EPROTONOSUPPORT | libc::EPFNOSUPPORT) =
+            error.and_then(|error| error.raw_os_error())
+        {
+            eprintln!("skipped: no sockets of sock_diag(7) can be made here");
+            return;
+        }
         let here = IpAddr::from(Ipv4Addr::LOCALHOST);
         let tcp = TcpListener::bind((here, 0)).unwrap();
         let port = tcp.local_addr().unwrap().port();
