@@ -4,8 +4,8 @@ use super::finding::Finding;
 
 const NAME: &str = "events";
 
-/// Judges the setting; `None` is a kernel that does not have it, `conntrack` whether it has the others.
-pub fn judge(setting: Option<u64>, conntrack: bool) -> Finding {
+/// Judges the setting; `None` is one that is not there, `conntrack` whether the others are, if that can be seen.
+pub fn judge(setting: Option<u64>, conntrack: Option<bool>) -> Finding {
     let sysctl = "net.netfilter.nf_conntrack_events";
     let finding = match setting {
         Some(0) => Finding::obstacle(NAME, format!("{sysctl} is 0: the kernel makes no events"))
@@ -26,7 +26,12 @@ pub fn judge(setting: Option<u64>, conntrack: bool) -> Finding {
             NAME,
             format!("{sysctl} is {other}, which is not known here"),
         ),
-        None if conntrack => Finding::obstacle(
+        None if conntrack.is_none() => Finding::note(
+            NAME,
+            format!("not known whether events are switched on: {sysctl} can't be read, since /proc/sys can't be seen here"),
+        )
+        .next("look where /proc is mounted as a whole, without subset=pid"),
+        None if conntrack == Some(true) => Finding::obstacle(
             NAME,
             format!("{sysctl} is not there: this kernel makes no events"),
         )
@@ -48,11 +53,12 @@ mod tests {
     #[test]
     fn no_events_prevent_a_capture() {
         for (setting, conntrack, state, prevents) in [
-            (Some(0), true, State::Problem, true),
-            (Some(1), true, State::Ok, false),
-            (Some(2), true, State::Ok, false),
-            (None, true, State::Problem, true),
-            (None, false, State::Note, false),
+            (Some(0), Some(true), State::Problem, true),
+            (Some(1), Some(true), State::Ok, false),
+            (Some(2), Some(true), State::Ok, false),
+            (None, Some(true), State::Problem, true),
+            (None, Some(false), State::Note, false),
+            (None, None, State::Note, false),
         ] {
             let finding = judge(setting, conntrack);
             assert_eq!(
@@ -61,7 +67,7 @@ mod tests {
                 "{finding:?}"
             );
         }
-        let next = judge(Some(0), true).next.unwrap();
+        let next = judge(Some(0), Some(true)).next.unwrap();
         assert!(next.contains("sysctl -w net.netfilter.nf_conntrack_events=1"));
     }
 }

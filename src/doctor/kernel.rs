@@ -17,8 +17,8 @@ const GET_STATS: u16 = message_type(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET_STA
 pub struct Kernel {
     /// The release of the running kernel (`uname -r`).
     pub release: String,
-    /// Whether its sysctls are there, which come with nf_conntrack.
-    pub conntrack: bool,
+    /// Whether its sysctls are there, which come with nf_conntrack; `None` where none can be seen.
+    pub conntrack: Option<bool>,
     /// The module that reports events.
     pub ctnetlink: Presence,
     /// Whether that answers; `None` if it can't be asked.
@@ -48,7 +48,9 @@ impl Kernel {
                 .release()
                 .to_string_lossy()
                 .into_owned(),
-            conntrack: Path::new("/proc/sys/net/netfilter/nf_conntrack_max").exists(),
+            conntrack: Path::new("/proc/sys/net")
+                .exists()
+                .then(|| Path::new("/proc/sys/net/netfilter/nf_conntrack_max").exists()),
             ctnetlink,
             answers,
             locked: fs::read_to_string("/proc/sys/kernel/modules_disabled")
@@ -71,7 +73,7 @@ pub fn judge(kernel: &Kernel) -> Finding {
             format!("Linux {release} does not report conntrack events"),
         )
         .next("use a kernel with CONFIG_NF_CT_NETLINK"),
-        (Presence::Static, _, false) => {
+        (Presence::Static, None, Some(false)) => {
             Finding::obstacle(NAME, format!("Linux {release} has no connection tracking"))
                 .next("use a kernel with CONFIG_NF_CONNTRACK and CONFIG_NF_CT_NETLINK")
         }
@@ -79,6 +81,11 @@ pub fn judge(kernel: &Kernel) -> Finding {
             NAME,
             format!("Linux {release} has connection tracking and reports its events"),
         ),
+        (Presence::Static, None, None) => Finding::note(
+            NAME,
+            format!("not known whether Linux {release} has connection tracking: /proc/sys can't be seen here"),
+        )
+        .next("look where /proc is mounted as a whole, without subset=pid"),
         (Presence::Here | Presence::Static, None, _) => {
             Finding::ok(NAME, format!("Linux {release} has connection tracking"))
         }
@@ -126,16 +133,21 @@ mod tests {
         let judge =
             |ctnetlink, answers, conntrack| judge_locked(ctnetlink, answers, conntrack, false);
         use Presence::{Here, Loadable, Missing, Static, Unknown};
-        assert_eq!(judge(Here, Some(true), true), (State::Ok, false));
-        assert_eq!(judge(Static, None, true), (State::Ok, false));
-        assert_eq!(judge(Static, None, false), (State::Problem, true));
-        assert_eq!(judge(Static, Some(false), true), (State::Problem, true));
-        assert_eq!(judge(Loadable, None, true), (State::Note, false));
+        assert_eq!(judge(Here, Some(true), Some(true)), (State::Ok, false));
+        assert_eq!(judge(Static, None, Some(true)), (State::Ok, false));
+        assert_eq!(judge(Static, None, Some(false)), (State::Problem, true));
+        assert_eq!(judge(Static, Some(true), Some(false)), (State::Ok, false));
+        assert_eq!(judge(Static, None, None), (State::Note, false));
         assert_eq!(
-            judge_locked(Loadable, None, true, true),
+            judge(Static, Some(false), Some(true)),
             (State::Problem, true)
         );
-        assert_eq!(judge(Missing, None, true), (State::Problem, true));
-        assert_eq!(judge(Unknown, None, true), (State::Note, false));
+        assert_eq!(judge(Loadable, None, Some(true)), (State::Note, false));
+        assert_eq!(
+            judge_locked(Loadable, None, Some(true), true),
+            (State::Problem, true)
+        );
+        assert_eq!(judge(Missing, None, Some(true)), (State::Problem, true));
+        assert_eq!(judge(Unknown, None, Some(true)), (State::Note, false));
     }
 }

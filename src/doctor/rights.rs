@@ -1,10 +1,9 @@
 //! What this process may do.
 
-use std::fs;
-
-use rustix::thread::CapabilitySet;
+use rustix::thread::{CapabilitySet, capabilities};
 
 use super::finding::Finding;
+use crate::os::user_namespace;
 
 const NAME: &str = "privileges";
 
@@ -28,25 +27,11 @@ pub struct Rights {
 impl Rights {
     /// Reads the capabilities of the process, and whether it is in the initial user namespace.
     pub fn look() -> Self {
-        let read = |path| fs::read_to_string(path).unwrap_or_default();
         Self {
-            capabilities: effective(&read("/proc/self/status")).unwrap_or_default(),
-            initial: is_initial(&read("/proc/self/uid_map")),
+            capabilities: capabilities(None).map_or(0, |sets| sets.effective.bits()),
+            initial: user_namespace::is_initial(),
         }
     }
-}
-
-fn effective(status: &str) -> Option<u64> {
-    let mut lines = status.lines();
-    let mask = lines.find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(mask.trim(), 16).ok()
-}
-
-/// All numbers mapped to themselves: the initial user namespace (user_namespaces(7)). No file: a kernel
-/// without user namespaces.
-fn is_initial(uid_map: &str) -> bool {
-    let fields: Vec<&str> = uid_map.split_whitespace().collect();
-    fields.is_empty() || fields == ["0", "0", "4294967295"]
 }
 
 /// Judges them; `denied` is whether listening was refused for want of a privilege.
@@ -137,15 +122,5 @@ mod tests {
             judge(CAP_NET_ADMIN | CAP_SYS_ADMIN, true, false).state,
             State::Ok
         );
-    }
-
-    #[test]
-    fn proc_is_read() {
-        assert_eq!(
-            effective("Name:\tx\nCapEff:\t0000008000001000\n"),
-            Some(CAP_NET_ADMIN | CAP_BPF)
-        );
-        assert!(is_initial("         0          0 4294967295\n"));
-        assert!(!is_initial("         0       1000          1\n"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
@@ -26,6 +27,9 @@ struct Family {
     /// As in the table's place.
     program: &'static str,
     tables: &'static str,
+    /// The modules of its tables, and of its table raw.
+    module: &'static str,
+    raw: &'static str,
     address_family: AddressFamily,
     level: libc::c_int,
     /// Offset of `target_offset` and, behind it, `next_offset`.
@@ -38,6 +42,8 @@ struct Family {
 const IPV4: Family = Family {
     program: "iptables",
     tables: "/proc/thread-self/net/ip_tables_names",
+    module: "ip_tables",
+    raw: "iptable_raw",
     address_family: AddressFamily::INET,
     level: libc::IPPROTO_IP,
     offsets: 84 + 4,
@@ -47,6 +53,8 @@ const IPV4: Family = Family {
 const IPV6: Family = Family {
     program: "ip6tables",
     tables: "/proc/thread-self/net/ip6_tables_names",
+    module: "ip6_tables",
+    raw: "ip6table_raw",
     address_family: AddressFamily::INET6,
     level: libc::IPPROTO_IPV6,
     offsets: 136 + 4,
@@ -63,8 +71,8 @@ pub fn look() -> io::Result<Needs> {
     for family in [IPV4, IPV6] {
         let names = match fs::read_to_string(family.tables) {
             Ok(names) => names,
-            // Not in this kernel, or not loaded.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            // Not in this kernel, or not loaded: if other files of the network are there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && has_proc_net() => continue,
             Err(error) => return Err(error),
         };
         for name in names.lines() {
@@ -73,6 +81,34 @@ pub fn look() -> io::Result<Needs> {
         }
     }
     Ok(needs)
+}
+
+/// Whether the files of this network namespace are to be seen. Without procfs, a file that is missing says nothing.
+fn has_proc_net() -> bool {
+    Path::new("/proc/thread-self/net/dev").exists()
+}
+
+/// Whether the table raw of iptables-legacy may be loaded, as far as can be known without reading its rules.
+///
+/// A table that is a module is in /proc/modules once it is loaded; one that is built in is not, and then neither is
+/// the module that it rests on, while the file of that one's tables is there.
+pub fn may_have_raw() -> bool {
+    // A kernel without modules does not have this file.
+    let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
+    let may_have =
+        |family: Family| family.may_have_raw(&modules, Path::new(family.tables).exists());
+    !has_proc_net() || [IPV4, IPV6].into_iter().any(may_have)
+}
+
+impl Family {
+    /// The same of one family, by what /proc/modules has and by whether the file of its tables is there.
+    fn may_have_raw(&self, modules: &str, has_tables: bool) -> bool {
+        let is_loaded = |name: &str| {
+            let mut names = modules.lines().filter_map(|line| line.split(' ').next());
+            names.any(|loaded| loaded == name)
+        };
+        is_loaded(self.raw) || (has_tables && !is_loaded(self.module))
+    }
 }
 
 /// The rules of a table, and where its built-in chains begin.
@@ -284,6 +320,19 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_table_raw_that_may_be_built_in_is_not_ruled_out() {
+        let module =
+            "ip_tables 32768 1 iptable_filter, Live 0x0\niptable_filter 16384 0 - Live 0x0\n";
+        let raw = "iptable_raw 16384 0 - Live 0x0\nip_tables 32768 1 iptable_raw, Live 0x0\n";
+        assert!(IPV4.may_have_raw(raw, true));
+        assert!(IPV4.may_have_raw("", true));
+        // A table can't be built in if what it rests on is a module.
+        assert!(!IPV4.may_have_raw(module, true));
+        assert!(!IPV4.may_have_raw("", false));
+        assert!(!IPV6.may_have_raw(raw, false));
     }
 
     #[test]

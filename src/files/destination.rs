@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use super::place::{Entry, Place};
-use super::temporary::{Audience, Temporary, sweep};
+use super::temporary::{Audience, Temporary, is_being_written, sweep};
 use crate::os::socket::duplicate;
 
 /// The destination of lists.
@@ -74,12 +74,17 @@ impl Destination {
         self.write(Audience::Everyone, false, write)
     }
 
-    /// A file to write to bit by bit. One that is there goes on for whoever reads it, and its name is the new one's.
+    /// A file to write to bit by bit. One that is there goes on for whoever reads it, and its name is the new one's: not
+    /// if another program still writes it so, which would go on with a file that has no name any more.
     ///
-    /// Errors: those of the system.
+    /// Errors: those of the system, and `ResourceBusy` for a file that is being written.
     pub fn open(&self) -> io::Result<File> {
         match self.target()? {
             Target::Direct(file) => Ok(file),
+            Target::Replaced(entry) if is_being_written(&entry) => Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "is being written by another conntracker: stop that one, or name another file",
+            )),
             Target::Replaced(entry) => {
                 let new = Temporary::new(&entry.folder, entry.present.as_ref(), Audience::Group)?;
                 let file = new.file().try_clone()?;

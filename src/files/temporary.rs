@@ -50,6 +50,16 @@ impl Audience {
     }
 }
 
+/// Whether an entry is a file that another program writes bit by bit: it keeps the lock that a temporary file has, for as
+/// long as the file is open. One that can't be opened counts as not being written.
+pub fn is_being_written(entry: &Entry) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let present = openat(&entry.folder, &entry.name, flags, Mode::empty());
+    present.is_ok_and(|file| {
+        flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+    })
+}
+
 /// A file that has no name of its own yet.
 #[derive(Debug)]
 pub struct Temporary<'a> {

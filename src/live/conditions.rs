@@ -9,6 +9,7 @@ mod look;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,10 +24,11 @@ use crate::os::host;
 use crate::os::namespace;
 use crate::os::namespaces::{Named, Namespaces};
 use crate::os::sysctl::sysctl;
+use crate::os::user_namespace;
 
 pub use look::Wanted;
 
-use look::{Broken, Found, OFF, WRITTEN, Writes, find};
+use look::{Broken, Found, OFF, UNHEARD, WRITTEN, Writes, find};
 
 /// How often everything is looked at: iptables-legacy and other namespaces don't tell of changes.
 const EVERYTHING: Duration = Duration::from_secs(30);
@@ -131,7 +133,9 @@ impl Conditions {
             Some((path, identity))
         });
         let writes = Writes::to_the_switch();
-        let unheard = writes.as_ref().err().map(|error| {
+        // Where the switch can't be read either, each look says so.
+        let is_known = sysctl("nf_conntrack_events").is_some();
+        let unheard = writes.as_ref().err().filter(|_| is_known).map(|error| {
             format!(
                 "flows of a moment between two looks in which net.netfilter.nf_conntrack_events is 0, since writes to it \
                  can't be watched ({error})"
@@ -193,6 +197,12 @@ impl Conditions {
         }
         found.blind_spots.extend(unheard);
         found.hear(&added, self.wanted);
+        let is_confined = intake.namespaces().is_some() && !user_namespace::is_initial();
+        if is_confined {
+            found.blind_spots.push(
+                "flows in network namespaces of other user namespaces, whose events do not come to this one".to_owned(),
+            );
+        }
         state.take(Place::Own, found);
         for other in intake.namespaces().map_or_else(Vec::new, Namespaces::all) {
             let place = Place::Other(Arc::clone(&other.label));
@@ -210,6 +220,11 @@ impl Conditions {
             let found = namespace::within(&other.label, || Ok(find(before, self.wanted)));
             match found {
                 Ok(found) => state.take(place, found),
+                // Whoever may not enter it from a user namespace has no capability in the one that it belongs to, without
+                // which its events are not delivered (`do_one_broadcast`, net/netlink/af_netlink.c, Linux 6.18).
+                Err(error) if is_confined && error.kind() == io::ErrorKind::PermissionDenied => {
+                    state.take(place, Found::only(Some(Broken::new(UNHEARD.to_owned()))));
+                }
                 Err(_) => state.seen.entry(place).or_default().looked = false,
             }
         }
@@ -225,14 +240,7 @@ impl Conditions {
             path.display()
         );
         let broken = is_other.then(|| Broken::new(what));
-        let found = Found {
-            broken: broken.into_iter().collect(),
-            tracked: [false; 2],
-            is_whole: true,
-            passed: Vec::new(),
-            blind_spots: Vec::new(),
-        };
-        state.take(Place::Name, found);
+        state.take(Place::Name, Found::only(broken));
     }
 
     /// What can't be seen although all holds, at any look so far.

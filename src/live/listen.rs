@@ -79,7 +79,9 @@ pub fn open(options: &Reception, console: &Console) -> Result<Vec<Socket>, Error
             _ => match load(options, &handle, console) {
                 Ok(method) => method,
                 Err(reason) if options.source == Source::Kernel => {
-                    return Err(Error::new(format!("--source kernel: {reason}")));
+                    return Err(Error::new(format!(
+                        "--source kernel: {reason}; without --source, batch is used"
+                    )));
                 }
                 Err(reason) => {
                     let text = format!("source batch, since kernel can't be used: {reason}");

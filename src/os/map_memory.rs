@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use crate::os::release::release;
+
 /// What the maps of a program take of the kernel's memory.
 #[derive(Debug)]
 pub struct MapMemory {
@@ -36,18 +38,11 @@ impl MapMemory {
     /// What they take now, if the kernel tells. It counts elements as they are asked for, without what its
     /// allocator adds to them.
     pub fn bytes(&self) -> Option<u64> {
-        let release = rustix::system::uname();
-        if release_of(&release.release().to_string_lossy())? < TELLS {
+        if release()? < TELLS {
             return None;
         }
         self.maps.iter().map(memlock).sum()
     }
-}
-
-/// The first two numbers of a release.
-fn release_of(text: &str) -> Option<(u32, u32)> {
-    let mut numbers = text.split(|byte: char| !byte.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// `memlock` of a map (`bpf_map_show_fdinfo`, kernel/bpf/syscall.c).
@@ -57,23 +52,4 @@ fn memlock(map: &OwnedFd) -> Option<u64> {
         .lines()
         .find_map(|line| line.strip_prefix("memlock:"))?;
     line.trim().parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn releases_are_compared_by_number() {
-        for (text, numbers) in [
-            ("6.18.0-1-amd64", Some((6, 18))),
-            ("5.10.0", Some((5, 10))),
-            ("6.4-rc1", Some((6, 4))),
-            ("7", None),
-            ("next", None),
-        ] {
-            assert_eq!(release_of(text), numbers);
-        }
-        assert!((5, 19) < TELLS && (6, 4) >= TELLS && (7, 0) > TELLS);
-    }
 }

@@ -87,7 +87,7 @@ pub fn within<T: Send>(name: &str, body: impl FnOnce() -> io::Result<T> + Send) 
         let inside = thread::Builder::new()
             .name("namespace".into())
             .spawn_scoped(scope, || {
-                enter(name).map_err(io::Error::other)?;
+                enter(name).map_err(|error| io::Error::new(error.error.kind(), error))?;
                 body()
             })?;
         inside.join().unwrap_or_else(|panic| resume_unwind(panic))

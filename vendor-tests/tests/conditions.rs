@@ -244,5 +244,66 @@ fn rules_that_may_be_read_count_where_others_may_not() {
             "{}",
             masked.stderr
         );
+        sh("nft flush ruleset; iptables-legacy -t raw -A OUTPUT -p udp -j CT --ctevents destroy");
+        let legacy = run();
+        let spot = "can't be seen here: flows whose events or packets a rule of iptables-legacy keeps back";
+        assert!(legacy.stderr.contains(spot), "{}", legacy.stderr);
+    });
+}
+
+/// A daemon has given up all system calls but some, and those with which it hears of the switch are among them.
+#[test]
+fn a_daemon_hears_of_events_that_are_off_for_a_moment() {
+    netns::run("a_daemon_hears_of_events_that_are_off_for_a_moment", || {
+        sh("nft 'table inet y { chain c { type filter hook output priority 0; ct state new; }; }'");
+        let folder = Folder::new();
+        let path = |name: &str| folder.join(name).display().to_string();
+        let (list, pid_file) = (path("list"), path("pid"));
+        let words = [
+            "-d",
+            "--format",
+            "json",
+            "-o",
+            &list,
+            "--pid-file",
+            &pid_file,
+        ];
+        let started = Launch::new(words).run();
+        assert_eq!(started.code, Some(0), "{}", started.stderr);
+        assert!(!started.stderr.contains("can't be"), "{}", started.stderr);
+        sh(
+            "echo 0 > /proc/sys/net/netfilter/nf_conntrack_events; echo 1 > /proc/sys/net/netfilter/nf_conntrack_events",
+        );
+        sh(&format!("kill $(cat {pid_file})"));
+        let mut said = String::new();
+        until_true("the daemon to end with its list", || {
+            said = fs::read_to_string(&list).unwrap_or_default();
+            !std::path::Path::new(&pid_file).exists() && !said.is_empty()
+        });
+        let head = said.lines().next().expect("a description");
+        let description: serde_json::Value = serde_json::from_str(head).expect("JSON");
+        assert_eq!(description["verdict"], "incomplete", "{head}");
+        assert!(head.contains("was written to"), "{head}");
+    });
+}
+
+/// Where /proc shows processes alone, or nothing at all, nobody can tell whether there are events.
+#[test]
+fn a_switch_that_can_not_be_read_is_said() {
+    netns::run("a_switch_that_can_not_be_read_is_said", || {
+        let switch = "can't be seen here: whether conntrack events are switched off";
+        let legacy = "can't be seen here: flows whose events or packets a rule of iptables-legacy keeps back";
+        for (mount, spots) in [
+            ("mount -t proc -o subset=pid proc /proc", &[switch][..]),
+            ("mount -t tmpfs none /proc", &[switch, legacy]),
+        ] {
+            let command = format!("{mount} && exec \"$@\"");
+            let outcome = Launch::new(["--track", "--duration", "100ms"])
+                .under(["unshare", "--mount", "sh", "-c", &command, "sh"])
+                .run();
+            for spot in spots {
+                assert!(outcome.stderr.contains(spot), "{mount}: {outcome:?}");
+            }
+        }
     });
 }

@@ -93,6 +93,22 @@ fn all_namespaces_are_heard_and_told_apart() {
     });
 }
 
+/// The kernel delivers events only to whoever has a capability where their namespace belongs.
+#[test]
+fn namespaces_whose_events_do_not_come_make_a_list_incomplete() {
+    let test = "namespaces_whose_events_do_not_come_make_a_list_incomplete";
+    netns::run_with_names(test, || {
+        add("blue");
+        let outcome = Launch::new(["--all-netns", "--duration", "300ms"])
+            .under(["unshare", "-Urn"])
+            .run();
+        let said = &outcome.stderr;
+        assert_eq!(outcome.code, Some(3), "{said}");
+        assert!(said.contains("namespace blue, no event is heard"), "{said}");
+        assert!(said.contains("of other user namespaces"), "{said}");
+    });
+}
+
 #[test]
 fn missed_events_of_other_namespaces_are_made_up_for() {
     netns::run_with_names("missed_events_of_other_namespaces_are_made_up_for", || {

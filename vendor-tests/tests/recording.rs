@@ -304,3 +304,24 @@ fn dissected(path: &Path) -> Model {
     }
     model
 }
+
+/// The second one would take the name from the first, whose recording nobody could read then.
+#[test]
+fn a_recording_is_written_by_one_capture_at_a_time() {
+    netns::run("a_recording_is_written_by_one_capture_at_a_time", || {
+        let folder = Folder::new();
+        let path = folder.join("events.pcap");
+        let first = Launch::new(words(&["-w"], &path)).start();
+        let again = || Launch::new(words(&["--duration", "100ms", "-w"], &path)).run();
+        let second = again();
+        assert_eq!(second.code, Some(1), "{}", second.stderr);
+        let why = "is being written by another conntracker";
+        assert!(second.stderr.contains(why), "{}", second.stderr);
+        insert("-p udp -s 10.0.0.1 -d 10.0.0.2 --sport 9 --dport 53 -t 60");
+        first.drained();
+        let list = first.finish().list();
+        assert!(!list.is_empty());
+        assert_eq!(Launch::new(words(&["-r"], &path)).run().list(), list);
+        assert_eq!(again().code, Some(0));
+    });
+}

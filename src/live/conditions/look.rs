@@ -8,6 +8,7 @@ use rustix::fs::{Mode, OFlags, inotify};
 use crate::doctor::need::Needs;
 use crate::doctor::ruleset::Added;
 use crate::doctor::tracking::Tracking;
+use crate::doctor::xtables;
 use crate::os::sysctl::sysctl;
 
 /// What a capture is to see.
@@ -67,13 +68,22 @@ const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 pub fn find(before: [bool; 2], wanted: Wanted) -> Found {
     let mut broken = Vec::new();
     let mut blind_spots = Vec::new();
-    if sysctl("nf_conntrack_events") == Some(0) {
-        broken.push(Broken::with_effects(OFF.to_owned()));
+    match sysctl("nf_conntrack_events") {
+        Some(0) => broken.push(Broken::with_effects(OFF.to_owned())),
+        Some(_) => {}
+        None => blind_spots.push(UNKNOWN_SWITCH.to_owned()),
     }
     let tracking = Tracking::look();
     let mut tracked = before;
-    // Only root may see which tables iptables-legacy has (/proc/net/ip_tables_names), and the service is not.
-    let may_ask = |error: &io::Error| error.kind() != io::ErrorKind::PermissionDenied;
+    // Only root may see which tables iptables-legacy has (/proc/net/ip_tables_names), and the service is not. Without
+    // procfs nobody sees it.
+    let may_ask = |error: &io::Error| {
+        let kind = error.kind();
+        !matches!(
+            kind,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound
+        )
+    };
     let is_whole = tracking
         .nftables
         .as_ref()
@@ -118,11 +128,16 @@ pub fn find(before: [bool; 2], wanted: Wanted) -> Found {
             name = FAMILIES[family]
         )));
     }
-    if tracking.legacy.is_err() && has_legacy_raw() {
-        blind_spots.push(
-            "flows whose events or packets a rule of iptables-legacy keeps back: only root may read its table raw"
-                .to_owned(),
-        );
+    if let Err(error) = &tracking.legacy {
+        if xtables::may_have_raw() {
+            blind_spots.push(format!(
+                "flows whose events or packets a rule of iptables-legacy keeps back, if there is one: {}",
+                match error.kind() {
+                    io::ErrorKind::PermissionDenied => "only root may read its table raw",
+                    _ => "/proc, which names its tables, is not to be seen",
+                }
+            ));
+        }
     }
     blind_spots.extend(exempted(&needs));
     let flowtables = tracking
@@ -163,6 +178,17 @@ fn exempted(needs: &Needs) -> impl Iterator<Item = String> {
 }
 
 impl Found {
+    /// Nothing but what does not hold, if anything.
+    pub fn only(broken: Option<Broken>) -> Self {
+        Self {
+            broken: broken.into_iter().collect(),
+            tracked: [false; 2],
+            blind_spots: Vec::new(),
+            is_whole: true,
+            passed: Vec::new(),
+        }
+    }
+
     /// Takes in what rules did that were added since the last look, whether or not they are still there.
     pub fn hear(&mut self, added: &Added, wanted: Wanted) {
         self.passed.extend(kept_back(&added.needs, wanted));
@@ -179,16 +205,15 @@ impl Found {
 
 /// What is said where events are off.
 pub const OFF: &str = "conntrack events were switched off (net.netfilter.nf_conntrack_events=0)";
+/// What is said of a network namespace whose events do not come here.
+pub const UNHEARD: &str =
+    "no event is heard, since it belongs to another user namespace (capture outside of this one)";
+/// What is said where that can't be known.
+const UNKNOWN_SWITCH: &str = "whether conntrack events are switched off, and with them every flow: \
+                              net.netfilter.nf_conntrack_events can't be read";
 /// What is said where rules can't be read.
 const UNREAD: &str =
     "the firewall rules could not be read to their end in time, so that one may keep events back";
-
-/// Whether the table of iptables-legacy that can keep events back is loaded.
-fn has_legacy_raw() -> bool {
-    let modules = std::fs::read_to_string("/proc/modules").unwrap_or_default();
-    let mut names = modules.lines().filter_map(|line| line.split(' ').next());
-    names.any(|name| matches!(name, "iptable_raw" | "ip6table_raw"))
-}
 
 /// The switch for events (nf_conntrack-sysctl in the kernel's documentation).
 const SWITCH: &str = "/proc/sys/net/netfilter/nf_conntrack_events";

@@ -31,14 +31,14 @@ macro_rules! calls {
 }
 
 #[rustfmt::skip]
-const CALLS: [libc::c_long; 113] = calls!(
+const CALLS: [libc::c_long; 115] = calls!(
     SYS_bind SYS_bpf SYS_brk SYS_capget SYS_chdir SYS_clock_getres SYS_clock_gettime SYS_clock_nanosleep SYS_close
     SYS_close_range SYS_connect SYS_dup SYS_dup3 SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait SYS_eventfd2 SYS_exit
     SYS_exit_group SYS_faccessat SYS_faccessat2 SYS_fallocate SYS_fchdir SYS_fchmod SYS_fchown SYS_fcntl SYS_fdatasync
     SYS_flock SYS_fstat SYS_fstatfs SYS_fsync SYS_ftruncate SYS_futex SYS_get_robust_list SYS_getcwd SYS_getdents64
     SYS_getegid SYS_geteuid SYS_getgid SYS_getgroups SYS_getpeername SYS_getpgid SYS_getpid SYS_getppid SYS_getrandom
     SYS_getresgid SYS_getresuid SYS_getrusage SYS_getsid SYS_getsockname SYS_getsockopt SYS_gettid SYS_gettimeofday
-    SYS_getuid SYS_ioctl SYS_kill SYS_linkat SYS_lseek SYS_madvise SYS_membarrier SYS_mkdirat SYS_mremap SYS_msync
+    SYS_getuid SYS_inotify_add_watch SYS_inotify_init1 SYS_ioctl SYS_kill SYS_linkat SYS_lseek SYS_madvise SYS_membarrier SYS_mkdirat SYS_mremap SYS_msync
     SYS_munmap SYS_nanosleep SYS_newfstatat SYS_openat SYS_openat2 SYS_ppoll SYS_prctl SYS_pread64 SYS_preadv
     SYS_prlimit64 SYS_pselect6 SYS_pwrite64 SYS_pwritev SYS_read SYS_readlinkat SYS_readv SYS_recvfrom SYS_recvmmsg
     SYS_recvmsg SYS_renameat2 SYS_restart_syscall SYS_rseq SYS_rt_sigaction SYS_rt_sigpending SYS_rt_sigprocmask

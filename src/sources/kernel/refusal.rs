@@ -7,6 +7,9 @@ use aya::programs::ProgramError;
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
+use crate::os::release::release;
+use crate::os::user_namespace;
+
 /// Lines with which the verifier ends every log, whatever came of the program.
 const FIGURES: [&str; 4] = ["verification time", "stack depth", "processed", "insns"];
 
@@ -19,7 +22,7 @@ pub fn explain(error: impl Error + 'static) -> String {
             .downcast_ref::<io::Error>()
             .and_then(io::Error::raw_os_error);
         if errno == Some(libc::EPERM) {
-            return denied(may_load(), getrlimit(Resource::Memlock).current);
+            return Denied::now().reason();
         }
         if let Some(ProgramError::LoadError {
             io_error,
@@ -40,27 +43,53 @@ pub fn explain(error: impl Error + 'static) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-/// Whether this process has what loading takes (`bpf_capable`, include/linux/capability.h).
-fn may_load() -> bool {
-    capabilities(None).is_ok_and(|sets| {
-        sets.effective
-            .intersects(CapabilitySet::BPF | CapabilitySet::SYS_ADMIN)
-    })
+/// The first release that counts maps against a control group and not against the limit of locked memory
+/// (`bpf_map_charge_init`, kernel/bpf/syscall.c, was there before).
+const CHARGES_CGROUPS: (u32, u32) = (5, 11);
+
+/// What there is to know about a process whose bpf(2) fails with EPERM.
+struct Denied {
+    /// Whether it has what loading takes (`bpf_capable`, include/linux/capability.h).
+    may_load: bool,
+    in_initial_user_namespace: bool,
+    /// Its limit of locked memory, where the kernel counts maps against it.
+    locked_bytes: Option<u64>,
 }
 
-/// What EPERM means to a process that may load programs, or may not, and has that limit of locked memory.
-fn denied(may_load: bool, locked_bytes: Option<u64>) -> String {
-    match locked_bytes {
-        // Before Linux 5.11 maps count against the limit (`bpf_map_charge_init`, kernel/bpf/syscall.c), and only
-        // CAP_SYS_RESOURCE raises it, which a service does not have.
-        Some(bytes) if may_load => format!(
-            "its tables do not fit into the limit of locked memory, {} kB, against which Linux before 5.11 counts \
-             them: LimitMEMLOCK=infinity for a service, or run with sudo",
-            bytes / 1024
-        ),
-        _ => "it needs CAP_BPF beside CAP_NET_ADMIN, in the initial user namespace: run with sudo, or leave \
-              out --source"
-            .into(),
+impl Denied {
+    fn now() -> Self {
+        let may_load = capabilities(None).is_ok_and(|sets| {
+            sets.effective
+                .intersects(CapabilitySet::BPF | CapabilitySet::SYS_ADMIN)
+        });
+        let limit = getrlimit(Resource::Memlock).current;
+        Self {
+            may_load,
+            in_initial_user_namespace: user_namespace::is_initial(),
+            locked_bytes: limit
+                .filter(|_| release().is_none_or(|release| release < CHARGES_CGROUPS)),
+        }
+    }
+
+    /// Why, and what to do about it. How to run it comes last, behind a colon.
+    fn reason(&self) -> String {
+        match self.locked_bytes {
+            _ if !self.may_load => {
+                "it needs CAP_BPF beside CAP_NET_ADMIN, in the initial user namespace: run with sudo".into()
+            }
+            _ if !self.in_initial_user_namespace => {
+                "it can't be loaded from a user namespace: run with sudo outside of it".into()
+            }
+            // Only CAP_SYS_RESOURCE raises the limit, which a service does not have.
+            Some(bytes) => format!(
+                "its tables do not fit into the limit of locked memory, {} kB, against which Linux before 5.11 counts \
+                 them: LimitMEMLOCK=infinity for a service, or run with sudo",
+                bytes / 1024
+            ),
+            None => "bpf(2) is not permitted although CAP_BPF is there: a filter of system calls, as containers have \
+                     one, or a security module denies it"
+                .into(),
+        }
     }
 }
 
@@ -92,9 +121,18 @@ mod tests {
 
     #[test]
     fn what_is_denied_names_what_to_change() {
-        assert!(denied(false, Some(65536)).contains("CAP_BPF"));
-        assert!(denied(true, None).contains("CAP_BPF"));
-        let full = denied(true, Some(65536));
+        let reason = |may_load, in_initial_user_namespace, locked_bytes| {
+            Denied {
+                may_load,
+                in_initial_user_namespace,
+                locked_bytes,
+            }
+            .reason()
+        };
+        assert!(reason(false, true, Some(65536)).contains("CAP_BPF"));
+        assert!(reason(true, false, Some(65536)).contains("user namespace"));
+        let full = reason(true, true, Some(65536));
         assert!(full.contains("64 kB") && full.contains("LimitMEMLOCK"));
+        assert!(reason(true, true, None).contains("filter of system calls"));
     }
 }
