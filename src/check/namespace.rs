@@ -66,9 +66,13 @@ impl Namespace {
             maker.join().expect("nothing here panics")
         });
         made.map(|link| Self { link }).map_err(|error: io::Error| {
+            let advice = match error.kind() {
+                // It is entered by its file there.
+                io::ErrorKind::NotFound => "/proc has to be mounted: mount -t proc proc /proc",
+                _ => "run with sudo; in a container, give it CAP_SYS_ADMIN and CAP_NET_ADMIN",
+            };
             Error::new(format!(
-                "can't make a network namespace to judge the ruleset in ({error}): run with sudo; in a \
-                 container, give it CAP_SYS_ADMIN and CAP_NET_ADMIN"
+                "can't make a network namespace to judge the ruleset in ({error}): {advice}"
             ))
         })
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
 
 use crate::model::error::Error;
 use crate::os::socket::make_tun;
@@ -33,9 +34,10 @@ impl Tun {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = open(CLONE, flags, Mode::empty()).map_err(|errno| {
             let advice = match errno {
-                rustix::io::Errno::ACCESS | rustix::io::Errno::PERM => {
+                Errno::ACCESS | Errno::PERM => {
                     "run with sudo, or let everybody open it, which is safe and usual: chmod 666 /dev/net/tun"
                 }
+                Errno::MFILE => "allow this process more open files: ulimit -n 1024",
                 _ => "load the driver with: modprobe tun",
             };
             Error::new(format!("{CLONE} can't be opened ({errno}): {advice}"))

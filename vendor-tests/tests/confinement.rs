@@ -214,6 +214,28 @@ fn an_address_that_can_not_be_set_up_is_told() {
 }
 
 #[test]
+fn a_namespace_that_can_not_be_made_is_told_with_what_to_do() {
+    netns::run(
+        "a_namespace_that_can_not_be_made_is_told_with_what_to_do",
+        || {
+            let folder = Folder::new();
+            let accepting =
+                "table inet f { chain i { type filter hook input priority 0; accept; }; }";
+            let [rules, capture] = files(&folder, accepting, &Cases::parse(FLOW).file());
+            let without_proc = "mount -t tmpfs none /proc && exec \"$@\"";
+            let outcome = Launch::new(["check", &rules, &capture])
+                .under(["unshare", "--mount", "sh", "-c", without_proc, "sh"])
+                .run();
+            assert_eq!(outcome.code, Some(2), "{outcome:?}");
+            assert!(
+                outcome.stderr.contains("/proc has to be mounted"),
+                "{outcome:?}"
+            );
+        },
+    );
+}
+
+#[test]
 fn a_ruleset_that_stops_traces_is_not_taken_for_the_kernel() {
     netns::run(
         "a_ruleset_that_stops_traces_is_not_taken_for_the_kernel",
