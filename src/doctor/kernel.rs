@@ -48,9 +48,7 @@ impl Kernel {
                 .release()
                 .to_string_lossy()
                 .into_owned(),
-            conntrack: Path::new("/proc/sys/net")
-                .exists()
-                .then(|| Path::new("/proc/sys/net/netfilter/nf_conntrack_max").exists()),
+            conntrack: sysctls(answers),
             ctnetlink,
             answers,
             locked: fs::read_to_string("/proc/sys/kernel/modules_disabled")
@@ -62,6 +60,15 @@ impl Kernel {
     pub fn can_be_asked(&self) -> bool {
         self.ctnetlink.can_be_asked() && self.answers != Some(false)
     }
+}
+
+/// Whether the sysctls of nf_conntrack are there. If it answers and they are not, they are hidden.
+fn sysctls(answers: Option<bool>) -> Option<bool> {
+    if Path::new("/proc/sys/net/netfilter/nf_conntrack_max").exists() {
+        return Some(true);
+    }
+    let shows_others = Path::new("/proc/sys/net").exists();
+    (shows_others && answers != Some(true)).then_some(false)
 }
 
 /// The finding on the kernel.

@@ -20,7 +20,7 @@ const SETCAP: &str =
 pub struct Rights {
     /// The effective capabilities, as bits.
     pub capabilities: u64,
-    /// Whether they are those of the machine, and not of a user namespace.
+    /// Whether they are those of the machine, and not of a user namespace, as far as that can be known.
     pub initial: bool,
 }
 
@@ -29,7 +29,7 @@ impl Rights {
     pub fn look() -> Self {
         Self {
             capabilities: capabilities(None).map_or(0, |sets| sets.effective.bits()),
-            initial: user_namespace::is_initial(),
+            initial: user_namespace::is_initial().unwrap_or(true),
         }
     }
 }

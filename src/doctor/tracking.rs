@@ -112,7 +112,11 @@ pub fn judge(tracking: &Tracking, signs: Signs) -> Finding {
             }
             unread => (
                 format!("the rules can't be read ({})", unread.join("; ")),
-                "run as root; ",
+                if tracking.legacy.as_ref().is_err_and(is_without_proc) {
+                    "have /proc mounted; "
+                } else {
+                    "run as root; "
+                },
             ),
         };
         Finding::note(NAME, format!("{known}: {why}")).next(format!(
@@ -150,6 +154,11 @@ pub fn judge(tracking: &Tracking, signs: Signs) -> Finding {
         .value("ipv4", needs.ipv4)
         .value("ipv6", needs.ipv6)
         .value("all_rules_read", complete)
+}
+
+/// Whether it is the error of a file of procfs where there is none.
+fn is_without_proc(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 /// What a capture can't see though connections are tracked.

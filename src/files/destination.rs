@@ -81,11 +81,13 @@ impl Destination {
     pub fn open(&self) -> io::Result<File> {
         match self.target()? {
             Target::Direct(file) => Ok(file),
-            Target::Replaced(entry) if is_being_written(&entry) => Err(io::Error::new(
-                io::ErrorKind::ResourceBusy,
-                "is being written by another conntracker: stop that one, or name another file",
-            )),
             Target::Replaced(entry) => {
+                if is_being_written(&entry)? {
+                    return Err(io::Error::new(
+                        io::ErrorKind::ResourceBusy,
+                        "is locked, as by another conntracker that still writes it: end that one, or name another file",
+                    ));
+                }
                 let new = Temporary::new(&entry.folder, entry.present.as_ref(), Audience::Group)?;
                 let file = new.file().try_clone()?;
                 new.replace(&entry, false)?;

@@ -51,13 +51,19 @@ impl Audience {
 }
 
 /// Whether an entry is a file that another program writes bit by bit: it keeps the lock that a temporary file has, for as
-/// long as the file is open. One that can't be opened counts as not being written.
-pub fn is_being_written(entry: &Entry) -> bool {
+/// long as the file is open.
+///
+/// Errors: a file that may not be opened, so that this can't be known.
+pub fn is_being_written(entry: &Entry) -> io::Result<bool> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let present = openat(&entry.folder, &entry.name, flags, Mode::empty());
-    present.is_ok_and(|file| {
-        flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
-    })
+    match openat(&entry.folder, &entry.name, flags, Mode::empty()) {
+        Ok(file) => {
+            let lock = flock(&file, FlockOperation::NonBlockingLockShared);
+            Ok(lock == Err(Errno::WOULDBLOCK))
+        }
+        Err(Errno::ACCESS) => Err(Errno::ACCESS.into()),
+        Err(_) => Ok(false),
+    }
 }
 
 /// A file that has no name of its own yet.

@@ -129,7 +129,8 @@ impl Conditions {
     /// Looks for the first time. `named` is the namespace that was asked for, and that the calling thread is in.
     pub fn new(named: Option<&str>, wanted: Wanted, intake: &Intake) -> Self {
         let namespace = named.map(namespace::path).and_then(|path| {
-            let identity = identity("/proc/thread-self/ns/net".into())?;
+            // Without procfs, what the name stands for just after it was entered.
+            let identity = identity(namespace::OWN.into()).or_else(|| identity(path.clone()))?;
             Some((path, identity))
         });
         let writes = Writes::to_the_switch();
@@ -197,7 +198,8 @@ impl Conditions {
         }
         found.blind_spots.extend(unheard);
         found.hear(&added, self.wanted);
-        let is_confined = intake.namespaces().is_some() && !user_namespace::is_initial();
+        let is_confined =
+            intake.namespaces().is_some() && user_namespace::is_initial() != Some(true);
         if is_confined {
             found.blind_spots.push(
                 "flows in network namespaces of other user namespaces, whose events do not come to this one".to_owned(),
@@ -220,9 +222,13 @@ impl Conditions {
             let found = namespace::within(&other.label, || Ok(find(before, self.wanted)));
             match found {
                 Ok(found) => state.take(place, found),
-                // Whoever may not enter it from a user namespace has no capability in the one that it belongs to, without
-                // which its events are not delivered (`do_one_broadcast`, net/netlink/af_netlink.c, Linux 6.18).
-                Err(error) if is_confined && error.kind() == io::ErrorKind::PermissionDenied => {
+                // Whoever may enter its own and not this one has no capability in the user namespace that this one belongs
+                // to, without which its events are not delivered (`do_one_broadcast`, net/netlink/af_netlink.c, Linux 6.18).
+                Err(error)
+                    if is_confined
+                        && error.kind() == io::ErrorKind::PermissionDenied
+                        && namespace::within(namespace::OWN, || Ok(())).is_ok() =>
+                {
                     state.take(place, Found::only(Some(Broken::new(UNHEARD.to_owned()))));
                 }
                 Err(_) => state.seen.entry(place).or_default().looked = false,

@@ -11,6 +11,9 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 /// Where `ip netns add` keeps its namespaces (ip-netns(8)).
 pub const NAMED: &str = "/run/netns";
 
+/// That of the calling thread.
+pub const OWN: &str = "/proc/thread-self/ns/net";
+
 /// A namespace that can't be entered.
 #[derive(Debug)]
 pub struct EnterError {
@@ -96,7 +99,7 @@ pub fn within<T: Send>(name: &str, body: impl FnOnce() -> io::Result<T> + Send) 
 
 /// The name that `ip netns add` has given the namespace of the calling thread, if it has one.
 pub fn own_name() -> Option<String> {
-    let own = stat("/proc/thread-self/ns/net").ok()?;
+    let own = stat(OWN).ok()?;
     let is_own = |name: &String| {
         let named = stat(Path::new(NAMED).join(name));
         named.is_ok_and(|named| (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino))

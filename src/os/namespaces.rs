@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::stat;
 use rustix::net::{RecvFlags, recv};
 
 use crate::netlink::framing::messages;
@@ -89,8 +90,17 @@ pub struct Named {
 impl Namespaces {
     /// Begins to follow namespaces, those with a name at once.
     ///
-    /// Errors: those of socket(2) and bind(2).
+    /// Errors: those of socket(2) and bind(2), and no procfs, without which no namespace can be told from our own.
     pub fn follow() -> io::Result<Self> {
+        stat(namespace::OWN).map_err(|error| {
+            io::Error::new(
+                io::Error::from(error).kind(),
+                format!(
+                    "{} can't be looked at ({error}): /proc has to be mounted",
+                    namespace::OWN
+                ),
+            )
+        })?;
         let news = request::open(Family::Route, NSID_GROUP)?;
         let namespaces = Self {
             state: Mutex::default(),
@@ -207,15 +217,17 @@ impl Namespaces {
         };
         let socket = request::open(Family::Route, 0)?;
         for name in names {
-            // Names stand in lists of all formats; one with other characters is told by its id.
-            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.@+".contains(c);
-            if !name.chars().all(plain) {
-                continue;
-            }
             if let Ok(Some(id)) = id_by_path(&socket, &Path::new(namespace::NAMED).join(&name)) {
                 // It may have been given just now, and taken back from another before.
                 self.catch_up();
-                self.state.lock().name(id, &name);
+                let mut state = self.state.lock();
+                // Names stand in lists of all formats; one with other characters is told by its id.
+                let plain = |c: char| c.is_ascii_alphanumeric() || "-_.@+".contains(c);
+                if name.chars().all(plain) {
+                    state.name(id, &name);
+                } else if !state.by_id.contains_key(&id) {
+                    state.meet(id, &format!("{UNNAMED}{id}"), false);
+                }
             }
         }
         Ok(())

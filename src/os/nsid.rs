@@ -28,7 +28,7 @@ pub fn id_by_path(socket: &OwnedFd, path: &Path) -> io::Result<Option<i32>> {
     let file = namespace::open(path)?;
     let same =
         |a: &rustix::fs::Stat, b: &rustix::fs::Stat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
-    let own = rustix::fs::stat("/proc/thread-self/ns/net")?;
+    let own = rustix::fs::stat(namespace::OWN)?;
     if same(&own, &rustix::fs::fstat(&file)?) {
         return Ok(None);
     }

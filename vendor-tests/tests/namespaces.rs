@@ -106,6 +106,39 @@ fn namespaces_whose_events_do_not_come_make_a_list_incomplete() {
         assert_eq!(outcome.code, Some(3), "{said}");
         assert!(said.contains("namespace blue, no event is heard"), "{said}");
         assert!(said.contains("of other user namespaces"), "{said}");
+        // Whoever may enter no namespace at all can't tell which ones are heard.
+        let own = "mount -t tmpfs run /run && mkdir /run/netns && ip netns add own && \
+                   exec setpriv --bounding-set=-sys_admin \"$@\"";
+        let outcome = Launch::new(["--all-netns", "--duration", "300ms"])
+            .under(["unshare", "-Urnm", "sh", "-c", own, "sh"])
+            .run();
+        let said = &outcome.stderr;
+        assert_eq!(outcome.code, Some(0), "{said}");
+        assert!(!said.contains("no event is heard"), "{said}");
+        assert!(said.contains("could not be looked at"), "{said}");
+        // Nor can anybody without procfs.
+        let blind = "mount -t tmpfs none /proc && exec \"$@\"";
+        let outcome = Launch::new(["--all-netns", "--duration", "300ms"])
+            .under(["unshare", "-m", "sh", "-c", blind, "sh"])
+            .run();
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        let said = &outcome.stderr;
+        assert!(said.contains("/proc has to be mounted"), "{said}");
+    });
+}
+
+/// Lists of all formats have names of namespaces, but only those that need no quoting.
+#[test]
+fn a_namespace_with_an_odd_name_is_told_by_its_id() {
+    netns::run_with_names("a_namespace_with_an_odd_name_is_told_by_its_id", || {
+        add("odd:name");
+        let mut capture = Launch::new(["--all-netns", "--format", "json"]).start();
+        scanned(&mut capture, "odd:name");
+        talk("odd:name", 1001);
+        capture.drained();
+        let told = by_port(&capture.finish().text());
+        let name = told[&1001].as_deref().expect("a namespace");
+        assert!(name.starts_with("nsid:"), "{name}");
     });
 }
 

@@ -315,7 +315,7 @@ fn a_recording_is_written_by_one_capture_at_a_time() {
         let again = || Launch::new(words(&["--duration", "100ms", "-w"], &path)).run();
         let second = again();
         assert_eq!(second.code, Some(1), "{}", second.stderr);
-        let why = "is being written by another conntracker";
+        let why = "is locked, as by another conntracker that still writes it";
         assert!(second.stderr.contains(why), "{}", second.stderr);
         insert("-p udp -s 10.0.0.1 -d 10.0.0.2 --sport 9 --dport 53 -t 60");
         first.drained();

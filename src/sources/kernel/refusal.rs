@@ -18,12 +18,6 @@ pub fn explain(error: impl Error + 'static) -> String {
     let mut text = error.to_string();
     let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
     while let Some(error) = cause {
-        let errno = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::raw_os_error);
-        if errno == Some(libc::EPERM) {
-            return Denied::now().reason();
-        }
         if let Some(ProgramError::LoadError {
             io_error,
             verifier_log,
@@ -32,6 +26,18 @@ pub fn explain(error: impl Error + 'static) -> String {
             if let Some(said) = last_words(&verifier_log.to_string()) {
                 return format!("the kernel's verifier refuses its program ({io_error}): {said}");
             }
+        }
+        let errno = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error);
+        match errno {
+            Some(libc::EPERM | libc::EACCES) => return Denied::now().reason(),
+            Some(libc::ENOSYS) => {
+                return "bpf(2) is not to be had: this kernel lacks CONFIG_BPF_SYSCALL, or a filter of system calls \
+                        hides it"
+                    .into();
+            }
+            _ => {}
         }
         // The first error alone says nothing, the last is the kernel's.
         let next = error.to_string();
@@ -47,11 +53,11 @@ pub fn explain(error: impl Error + 'static) -> String {
 /// (`bpf_map_charge_init`, kernel/bpf/syscall.c, was there before).
 const CHARGES_CGROUPS: (u32, u32) = (5, 11);
 
-/// What there is to know about a process whose bpf(2) fails with EPERM.
+/// What there is to know about a process to which bpf(2) is denied: by EPERM, or by EACCES as security modules do.
 struct Denied {
     /// Whether it has what loading takes (`bpf_capable`, include/linux/capability.h).
     may_load: bool,
-    in_initial_user_namespace: bool,
+    in_user_namespace: bool,
     /// Its limit of locked memory, where the kernel counts maps against it.
     locked_bytes: Option<u64>,
 }
@@ -65,7 +71,7 @@ impl Denied {
         let limit = getrlimit(Resource::Memlock).current;
         Self {
             may_load,
-            in_initial_user_namespace: user_namespace::is_initial(),
+            in_user_namespace: user_namespace::is_initial() == Some(false),
             locked_bytes: limit
                 .filter(|_| release().is_none_or(|release| release < CHARGES_CGROUPS)),
         }
@@ -77,7 +83,7 @@ impl Denied {
             _ if !self.may_load => {
                 "it needs CAP_BPF beside CAP_NET_ADMIN, in the initial user namespace: run with sudo".into()
             }
-            _ if !self.in_initial_user_namespace => {
+            _ if self.in_user_namespace => {
                 "it can't be loaded from a user namespace: run with sudo outside of it".into()
             }
             // Only CAP_SYS_RESOURCE raises the limit, which a service does not have.
@@ -121,18 +127,18 @@ mod tests {
 
     #[test]
     fn what_is_denied_names_what_to_change() {
-        let reason = |may_load, in_initial_user_namespace, locked_bytes| {
+        let reason = |may_load, in_user_namespace, locked_bytes| {
             Denied {
                 may_load,
-                in_initial_user_namespace,
+                in_user_namespace,
                 locked_bytes,
             }
             .reason()
         };
-        assert!(reason(false, true, Some(65536)).contains("CAP_BPF"));
-        assert!(reason(true, false, Some(65536)).contains("user namespace"));
-        let full = reason(true, true, Some(65536));
+        assert!(reason(false, false, Some(65536)).contains("CAP_BPF"));
+        assert!(reason(true, true, Some(65536)).contains("user namespace"));
+        let full = reason(true, false, Some(65536));
         assert!(full.contains("64 kB") && full.contains("LimitMEMLOCK"));
-        assert!(reason(true, true, None).contains("filter of system calls"));
+        assert!(reason(true, false, None).contains("filter of system calls"));
     }
 }
