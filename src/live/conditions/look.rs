@@ -208,7 +208,7 @@ pub const OFF: &str = "conntrack events were switched off (net.netfilter.nf_conn
 /// What is said of a network namespace whose events do not come here.
 pub const UNHEARD: &str =
     "no event is heard, since it belongs to another user namespace (capture outside of this one)";
-/// What is said where that can't be known.
+/// What is said where it can't be known whether events are on.
 const UNKNOWN_SWITCH: &str = "whether conntrack events are switched off, and with them every flow: \
                               net.netfilter.nf_conntrack_events can't be read";
 /// What is said where rules can't be read.
