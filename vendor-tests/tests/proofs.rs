@@ -167,8 +167,9 @@ fn replies_while_a_list_can_not_be_written_are_kept() {
         fs::create_dir(&disk).expect("a folder");
         let disk = disk.to_str().expect("text");
         sh(&format!("mount -t tmpfs -o size=64k none {disk}"));
-        sh(&format!("head -c 60000 /dev/zero >{disk}/fill"));
-        let list = format!("{disk}/list");
+        sh(&format!("head -c 65536 /dev/zero >{disk}/fill"));
+        // Each list in a file of its own: the next one, which has no flow any more, does not replace it.
+        let lists = format!("{disk}/lists/");
         let words = [
             "--reset",
             "--interval",
@@ -176,18 +177,17 @@ fn replies_while_a_list_can_not_be_written_are_kept() {
             "--source",
             "batch",
             "-o",
-            &list,
+            &lists,
         ];
         let capture = Launch::new(words).start();
         let expected =
             Flood::start("--entries 60000 --replied 40 --rate 20000 --timeout 60").finish();
         sh(&format!("mount -o remount,size=100m {disk}"));
-        let mut found = String::new();
-        until_true("a list", || {
-            found = fs::read_to_string(&list).unwrap_or_default();
-            !found.is_empty()
-        });
         let outcome = capture.finish();
+        let entries = fs::read_dir(&lists).expect("a folder of lists");
+        let found: String = entries
+            .map(|entry| fs::read_to_string(entry.expect("an entry").path()).expect("a list"))
+            .collect();
         sh(&format!("umount {disk}"));
         assert!(outcome.said.contains("No space left"), "{}", outcome.said);
         let confirmed = |text: &str| text.matches("(confirmed)").count();
